@@ -1,0 +1,1 @@
+"""One package per connector; each imports the public contract (`gateway.contract`, `mappings.network`) alone."""

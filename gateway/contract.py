@@ -1,0 +1,319 @@
+"""The connector contract: all that the author of a connector reads and imports.
+
+A connector speaks its network's protocol, translates its forms to Message, Address, Report and Outcome and
+back, and does nothing else. It is a class registered under the entry point `gatepost.connectors`; it has a
+`Config`, `Capabilities`, a life (`start`, `health`, `stop`) and one or more sides: Source, Destination.
+`gateway.testing` tests any connector against the sentences below.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
+from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
+from gateway.report import Action, RecipientReport, Report
+from gateway.status import Status
+from mappings.address import Address, AddressError
+
+CONTRACT_VERSION: Final = 1
+
+
+class ConnectorConfig(BaseModel):
+    """The base of every connector's `Config`: unknown keys are errors, every field has a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a destination can carry; adaptation is chosen by this, never by a network's name.
+
+    `header_networks` are the networks whose addresses its headers can show as they are; everything else is
+    translated to the first of them. `max_size_bytes` and `max_line_octets` are None where unlimited.
+    """
+
+    header_networks: tuple[str, ...] = ("smtp",)
+    eight_bit: bool = True
+    utf8_addresses: bool = True
+    bare_newlines: bool = False
+    nul: bool = True
+    html: bool = True
+    attachments: bool = True
+    max_size_bytes: int | None = None
+    max_line_octets: int | None = None
+    delivery_reports: bool = False
+    """The next hop gives success reports of its own, so that ours need not say `relayed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a connector works, and in words for an operator if not."""
+
+    ok: bool
+    text: str = "ok"
+
+
+class Rejected(Exception):
+    """A message or recipient is refused for good or for now, by `status`; the peer is to be told its text."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(str(status))
+
+
+class Unavailable(Exception):
+    """Nothing was accepted, for a reason of ours that passes (spool down or full); the peer is to try later."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(str(status))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a message is in the spool: `message_id` is our id; `duplicate` where the same hand-over
+    (equal dedupe key) had been accepted before, and nothing was stored again."""
+
+    message_id: int
+    duplicate: bool = False
+
+
+class ContentWriter(Protocol):
+    """Takes content that arrives in pieces; beyond the inline limit it goes to a content file (or chunk rows).
+
+    Assumes: one user, `write` calls one after the other.
+    """
+
+    @property
+    def size(self) -> int:
+        """Octets written so far."""
+        ...
+
+    def write(self, piece: bytes) -> bool:
+        """Take a piece without waiting. False asks the source to `await drain()` before it reads on."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until what was written is out of memory. Raises Unavailable where there is no room."""
+        ...
+
+    async def finish(self, traits: Traits | None = None) -> Content:
+        """Return the content. Octets over the inline limit are durable when this returns.
+
+        Raises: Unavailable.
+        """
+        ...
+
+    async def abandon(self) -> None:
+        """Remove what was written; safe to call at any time, and after `finish` where nothing was accepted."""
+        ...
+
+
+class Intake(Protocol):
+    """The way into the gateway, handed to each Source."""
+
+    def check(self, envelope: Envelope, recipient: Recipient) -> Status | None:
+        """Say whether `recipient` would be accepted: None, or the status to refuse it with.
+
+        Promises: no side effect, no waiting; the same answer `accept` would give under this configuration.
+        `envelope.recipients` may be empty or hold those already taken.
+        """
+        ...
+
+    def content(self) -> ContentWriter:
+        """Return a writer for one message's content."""
+        ...
+
+    async def accept(self, message: Message) -> Receipt:
+        """Take responsibility for a message.
+
+        Durable when this returns: message, content, deliveries and trace, in one transaction. Only then the
+        peer may be told. Back-pressure is this await. After the commit cancellation loses nothing but the receipt.
+        Raises: Rejected (for all recipients; nothing stored), Unavailable (nothing stored; the peer tries again).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One recipient of a Parcel: `id` is what `settle` takes; `address` is in a network of the destination."""
+
+    id: tuple[int, int]
+    address: Address
+    original: Address
+    notify: Notify = Notify.UNSET
+    orcpt: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message with those of its recipients that go to one next hop, ready to be sent.
+
+    `content` is already adapted to the destination's Capabilities and begins with our trace field.
+    """
+
+    message_id: int
+    envelope: Envelope
+    content: Content
+    items: tuple[Item, ...]
+    arrived_at: float
+
+
+class Batch(Protocol):
+    """Work for one call of `deliver`: parcels for one next hop, by priority and age."""
+
+    @property
+    def next_hop(self) -> str: ...
+
+    @property
+    def parcels(self) -> Sequence[Parcel]: ...
+
+    def settle(self, id: tuple[int, int], outcome: Outcome) -> None:
+        """Report one recipient's outcome, as soon as it is known. A second call for one id is ignored and logged."""
+        ...
+
+    def more(self) -> Sequence[Parcel]:
+        """Take further parcels for the same next hop that wait in memory, at most one batch; may be empty.
+
+        A destination that pipelines calls it before it runs dry, so that a connection is kept full.
+        """
+        ...
+
+
+class Connector(ABC):
+    """The life of a connector. Subclasses add `Source`, `Destination` or both.
+
+    Assumes: built once per start with its configured name, a validated Config and the node's Context; all
+    methods are called in the node's event loop. Must not block the loop, nor touch another connector.
+    """
+
+    Config: ClassVar[type[ConnectorConfig]] = ConnectorConfig
+    contract_version: ClassVar[int] = CONTRACT_VERSION
+    singleton: ClassVar[bool] = False
+    """The source runs on exactly one node at a time; the node holds its lease."""
+
+    def __init__(self, name: str, config: Any, context: Context) -> None:
+        self.name = name
+        self.config = config
+        self.context = context
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    async def start(self) -> None:
+        """Make ready: check folders, open listening sockets without serving them.
+
+        Raises: OSError or ValueError with a text that names what is wrong and its mend.
+        """
+        return
+
+    async def stop(self) -> None:
+        """Release everything. Promises: returns within `context.stop_s`, whatever peers do; safe to call twice."""
+        return
+
+    def health(self) -> Health:
+        return Health(True)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The side on which messages come in."""
+
+    async def run(self, intake: Intake) -> None:
+        """Serve until cancelled.
+
+        For each foreign message: build a Message, await `intake.accept`, and only then acknowledge to the peer,
+        with nothing between the two. On Rejected tell the peer (or keep the offending item where an operator finds
+        it); on Unavailable tell the peer to try again. On cancellation: take no new work, finish what is being
+        accepted, tell the rest to come back; return within `context.stop_s`. One bad message never stops the others.
+        """
+        ...
+
+
+@runtime_checkable
+class Destination(Protocol):
+    """The side on which messages go out."""
+
+    def next_hop(self, address: Address) -> str:
+        """Return the lane's name for a recipient, e.g. a domain or a smart host; pure, no look-ups."""
+        ...
+
+    async def deliver(self, batch: Batch) -> None:
+        """Try every item once, settling each as soon as its outcome is known.
+
+        May be called several times at once, for one next hop and for several. Raises nothing but cancellation;
+        every fault is an Outcome, an unknown one is Deferred. What is unsettled at return or cancellation is
+        Deferred. A fault of the whole next hop is `Deferred(scope=HOP)`. Delivered only once the next hop has it
+        durably by its own word.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a node lends its connectors."""
+
+    hostname: str
+    """The gateway's own name, for EHLO and Received."""
+    state_dir: Path
+    """A folder for files of the connector's own; private, on the spool's file system."""
+    base_dir: Path
+    """Relative paths of the configuration start here."""
+    log: Any
+    """A structlog logger bound to the connector's name."""
+    clock: Callable[[], float]
+    """Wall-clock seconds since 1970."""
+    stop_s: float = 10.0
+    worker: int = 0
+    workers: int = 1
+    """Over 1, listening sockets are shared by SO_REUSEPORT."""
+    count: Callable[..., None] = field(default=lambda name, value=1, **labels: None)
+    """Add to a counter of the connector's: `count("duplicates_possible", hop="mx.example")`."""
+
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Action",
+    "Address",
+    "AddressError",
+    "Batch",
+    "Blob",
+    "Capabilities",
+    "Connector",
+    "ConnectorConfig",
+    "Content",
+    "ContentWriter",
+    "Context",
+    "Deferred",
+    "Delivered",
+    "Destination",
+    "Envelope",
+    "Failed",
+    "Health",
+    "Intake",
+    "Item",
+    "Message",
+    "Notify",
+    "Origin",
+    "Outcome",
+    "Parcel",
+    "Receipt",
+    "Recipient",
+    "RecipientReport",
+    "Rejected",
+    "Report",
+    "Scope",
+    "Source",
+    "Status",
+    "Traits",
+    "Unavailable",
+]

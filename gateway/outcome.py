@@ -1,0 +1,51 @@
+"""Outcome: what one attempt did for one recipient.
+
+Three values, matched exhaustively; an unknown fault is Deferred, never Failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from gateway.status import DELIVERED, Status
+
+
+@unique
+class Scope(Enum):
+    """How far a deferral reaches: only HOP makes the whole lane back off."""
+
+    RECIPIENT = "recipient"
+    MESSAGE = "message"
+    HOP = "hop"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The next hop has taken responsibility.
+
+    `relayed` is true where the next hop can give no delivery reports of its own (RFC 3461 §5.2.2),
+    so that a success report asked for says `relayed`, not `delivered`.
+    """
+
+    status: Status = DELIVERED
+    relayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now; `retry_after_s` is the peer's own hint in seconds, honoured where it is longer than ours."""
+
+    status: Status
+    scope: Scope = Scope.RECIPIENT
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Never; a Report is due to the originator."""
+
+    status: Status
+
+
+Outcome = Delivered | Deferred | Failed

@@ -1,0 +1,260 @@
+"""What the core asks of a spool: the values that go in and out, and the interface both backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, unique
+from typing import Any, Protocol
+
+from gateway.message import Content, Envelope, Notify
+from gateway.status import Status
+from mappings.address import Address
+
+DeliveryId = tuple[int, int]
+"""(message id, ordinal of the recipient in the message)"""
+
+LaneKey = tuple[str, str]
+"""(connector's configured name, next hop)"""
+
+
+@unique
+class State(Enum):
+    """A delivery's state in the spool. Only QUEUED is ever claimed; leases are beside it, not in it."""
+
+    QUEUED = "queued"
+    HELD = "held"
+    PARKED = "parked"
+    """A report that could not be delivered: shown to the postmaster, never sent again by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One recipient of one message on its way to one destination.
+
+    `address` is in the destination's network, `original` as the sender wrote it. Times are seconds since 1970.
+    `sender` is the fairness key: equal senders share one turn. `reason` is the last attempt's answer.
+    """
+
+    id: DeliveryId
+    lane: LaneKey
+    address: Address
+    original: Address
+    notify: Notify
+    orcpt: str | None
+    sender: str
+    priority: int
+    next_attempt_at: float
+    expires_at: float
+    state: State = State.QUEUED
+    attempts: int = 0
+    reason: str = ""
+    delay_reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """One line of a message's way. `kind` is e.g. accepted, deferred, delivered, failed, report, held, dropped.
+
+    `n` is the recipient's ordinal, or None for the whole message; `detail` holds plain JSON values, no content.
+    """
+
+    message_id: int
+    at: float
+    kind: str
+    n: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One message as the spool keeps it: `content` verbatim, `prefix` the trace fields that go in front of it."""
+
+    id: int
+    envelope: Envelope
+    prefix: bytes
+    content: Content
+    arrived_at: float
+    deliveries: tuple[Delivery, ...]
+    is_report: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A stored message with those of its deliveries that are leased to this node, all of one lane."""
+
+    message: Stored
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The delivery is over (delivered, failed, dropped); it leaves the spool."""
+
+    id: DeliveryId
+    event: TraceEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The delivery stays, its lease is given back (or kept in memory where `keep_lease`)."""
+
+    id: DeliveryId
+    next_attempt_at: float
+    attempts: int
+    reason: str
+    event: TraceEvent | None
+    state: State = State.QUEUED
+    delay_reported: bool = False
+    keep_lease: bool = False
+
+
+Settlement = Done | Again
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDue:
+    """A lane with unleased, queued deliveries: how many are due, and when the earliest is."""
+
+    lane: LaneKey
+    due: int
+    earliest_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One delivery as `gatepost queue` shows it, with what of its message an operator needs."""
+
+    delivery: Delivery
+    reverse_path: str
+    arrived_at: float
+    size_bytes: int
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """Which deliveries: all conditions given must hold; `message_id` alone names a whole message."""
+
+    connector: str | None = None
+    next_hop: str | None = None
+    state: State | None = None
+    message_id: int | None = None
+    n: int | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    older_than: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateHandOver:
+    """The dedupe key of a message was known: it had been accepted as `message_id`."""
+
+    message_id: int
+
+
+class SpoolError(Exception):
+    """The spool can't take or give anything now; `status` says why, in words for a peer."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(str(status))
+
+
+class LeaseLost(Exception):
+    """This node's lease has run out or was taken: it must forget everything it holds and start anew."""
+
+
+class Spool(Protocol):
+    """The durable store. All methods are called in one event loop; none of them blocks it."""
+
+    async def accept(self, message: Stored) -> DuplicateHandOver | None:
+        """Store a message with all its deliveries leased to this node, and its `accepted` trace event.
+
+        Durable when this returns: everything of it. Raises: SpoolError (nothing was stored).
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement], new: Sequence[Stored] = ()) -> None:
+        """Commit outcomes, and the reports due for them as new messages, in one transaction.
+
+        Each is conditional on this node's lease; one whose lease is lost is skipped (its new owner settles it).
+        A message whose last delivery is done leaves the spool with its content. Waits for a commit that others
+        may share, at most `settle_delay_s`. Raises: SpoolError (nothing was committed; call again), LeaseLost.
+        """
+        ...
+
+    async def claim(self, lane: LaneKey, limit: int, now: float) -> list[Claim]:
+        """Lease up to `limit` due deliveries of a lane to this node: by priority, fairly between senders, oldest
+        first. Deliveries of one message come together. Raises: SpoolError, LeaseLost."""
+        ...
+
+    async def due(self, now: float) -> list[LaneDue]:
+        """Return the lanes that have claimable deliveries, with the time of the earliest. Raises: SpoolError."""
+        ...
+
+    async def give_back(self, ids: Sequence[DeliveryId]) -> None:
+        """End this node's lease of deliveries without an attempt. Raises: SpoolError."""
+        ...
+
+    async def rows(self, where: QueueFilter, limit: int) -> list[QueueRow]:
+        """Return queued deliveries, oldest first."""
+        ...
+
+    async def change(
+        self,
+        where: QueueFilter,
+        *,
+        state: State | None = None,
+        next_attempt_at: float | None = None,
+        lane: LaneKey | None = None,
+        expires_at: float | None = None,
+    ) -> list[DeliveryId]:
+        """Hold, release, requeue or reroute: set what is given on every matching delivery, ending leases that this
+        node has on them, with a trace event each. Returns the ids changed."""
+        ...
+
+    async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:
+        """Remove matching deliveries for good, with a trace event each; no report is made. Returns their ids."""
+        ...
+
+    async def load(self, message_id: int) -> Stored | None:
+        """Return a message that is in the spool, with all its deliveries."""
+        ...
+
+    async def trace(
+        self,
+        *,
+        message_id: int | None = None,
+        text: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 1000,
+    ) -> list[TraceEvent]:
+        """Return trace events in order: of one message, or of every message whose trace holds `text`
+        (a Message-ID or an address, compared without case)."""
+        ...
+
+    async def record(self, events: Sequence[TraceEvent]) -> None:
+        """Add trace events outside of any settlement."""
+        ...
+
+    async def lane_down(self, lane: LaneKey, until: float, probe_by: int | None) -> None:
+        """Tell the other nodes that a lane's next hop is down until then."""
+        ...
+
+    async def lanes_down(self) -> dict[LaneKey, float]:
+        """Return the lanes that any node found down, with the time until which."""
+        ...
+
+    async def hold_singleton(self, name: str) -> bool:
+        """Take or renew the lease of a singleton source; False where another live node has it."""
+        ...
+
+    async def stats(self) -> Mapping[str, float]:
+        """Return figures for metrics: deliveries by state, oldest arrival, free bytes, database bytes."""
+        ...
+
+    def on_fenced(self, callback: Callable[[], None]) -> None:
+        """Call back once when this node finds its lease lost."""
+        ...
