@@ -47,7 +47,8 @@ class Origin:
     """Where a message came in: the connector's configured name, and what is known of its peer.
 
     `peer` is an IP address, a file name, a topic; `protocol` is a transmission type of the Received field
-    (`ESMTPS`, `LMTP`; RFC 3848) or the connector's own word.
+    (`ESMTPS`, `LMTP`; RFC 3848) or the connector's own word. `trusted` peers may send to foreign recipients
+    (relay); from all others only recipients of ours are taken.
     """
 
     connector: str
@@ -56,6 +57,7 @@ class Origin:
     protocol: str = ""
     user: str = ""
     tls: str = ""
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
