@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.ids import text as id_text
 from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.report import Action, RecipientReport, Report
@@ -316,4 +317,5 @@ __all__ = [
     "Status",
     "Traits",
     "Unavailable",
+    "id_text",
 ]
