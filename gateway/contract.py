@@ -132,8 +132,11 @@ class Intake(Protocol):
         """Return a writer for one message's content."""
         ...
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         """Take responsibility for a message.
+
+        With `report`, for sources whose peer can't be told, a refused recipient becomes a report to the
+        reverse-path; Rejected then means that there is nobody to report to.
 
         Durable when this returns: message, content, deliveries and trace, in one transaction. Only then the
         peer may be told. Back-pressure is this await. After the commit cancellation loses nothing but the receipt.
