@@ -1,0 +1,57 @@
+# One line each; every target first builds .venv from requirements.lock (a no-op while neither changes).
+.ONESHELL:
+.SHELLFLAGS := -euc
+.PHONY: install run test check bench bench-relay soak soak-crash soak-power fuzz docs
+
+PY      := .venv/bin/python
+KILLS   ?= 50
+POINTS  ?= 200
+WORKERS ?= 1 2 4
+SPOOL   ?= sqlite postgresql
+FUZZ_S  ?= 60
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@python3 -c 'import sys; sys.exit("gatepost needs Python 3.11 or later; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	python3 -m venv .venv || { echo 'gatepost needs the venv module of Python: apt-get install python3-venv' >&2; exit 1; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: install
+	$(PY) examples/quickstart/run.py $(if $(ONCE),--once)
+
+test: peers install
+	$(PY) -m pytest -n 3 --dist loadgroup -q $(TESTS)
+
+check: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: bench-relay
+	for each in tests/benchmarks/bench_*.py; do [ $$each = tests/benchmarks/bench_relay.py ] || $(PY) -m $$(echo $${each%.py} | tr / .); done
+
+bench-relay: peers install
+	$(PY) -m tests.benchmarks.bench_relay --workers "$(WORKERS)" --spool "$(SPOOL)"
+
+soak: soak-crash soak-power
+	$(PY) -m tests.crash.soak_big
+
+soak-crash: peers install
+	$(PY) -m tests.crash.soak_crash --kills $(KILLS)
+
+soak-power: peers install
+	$(PY) -m tests.crash.soak_power --points $(POINTS)
+
+fuzz: install
+	$(PY) -m tests.fuzz --seconds $(FUZZ_S)
+
+docs: install
+	.venv/bin/mkdocs build --strict --site-dir build/site
+
+.PHONY: peers
+peers:
+	@bash tests/bootstrap.sh

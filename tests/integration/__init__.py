@@ -1,0 +1,1 @@
+"""Whole ways through real peers: real mail servers, clients and databases around a running gateway."""
