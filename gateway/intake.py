@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from gateway.contract import (
     Batch,
@@ -31,7 +31,7 @@ from gateway.ids import IdSource
 from gateway.ids import text as shown_id
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.route import Routes
-from gateway.spool.api import Claim, Delivery, DuplicateHandOver, LaneKey, SpoolError, State, Stored, TraceEvent
+from gateway.spool.api import Claim, Delivery, DuplicateHandOver, LaneKey, SpoolError, State, Stored
 from gateway.status import LOOP, NO_RELAY, NO_ROUTE, TOO_MANY_RECIPIENTS, UNKNOWN_MAILBOX, Status
 from mappings.address import Address
 from mappings.table import Direction, Table, Verdict
@@ -42,7 +42,6 @@ REPORTS: Final = "!reports"
 """The origin's connector name of the gateway's own reports."""
 
 _RECEIVED: Final = re.compile(rb"(?im)^received[ \t]*:")
-_MESSAGE_ID: Final = re.compile(rb"(?im)^message-id[ \t]*:(?:[ \t]|\r?\n[ \t])*([^\r\n]{1,998})")
 _UNPRINTABLE: Final = re.compile(r"[^!-'*-\[\]-~]")
 _REMEMBERED_TARGETS: Final = 50_000
 
@@ -158,6 +157,7 @@ class Planner:
         sender = envelope.reverse_path.value if envelope.reverse_path is not None else "<>"
         trusted = envelope.origin.trusted
         deliveries: list[Delivery] = []
+        why: list[str] = []
         refused: list[Status] = []
         for n, recipient in enumerate(envelope.recipients):
             target = self.target(recipient.address)
@@ -182,6 +182,7 @@ class Planner:
                     expires_at=expires_at,
                 )
             )
+            why.append(target.why)
         if not deliveries or (len(refused) == len(deliveries) and envelope.reverse_path is None):
             raise Rejected(refused[0] if refused else NO_ROUTE.but(text="the message names no recipient"))
         if refused and not report:
@@ -195,29 +196,8 @@ class Planner:
             content=content,
             arrived_at=now,
             deliveries=tuple(deliveries),
+            why=tuple(why),
         )
-
-    def accepted_event(self, stored: Stored) -> TraceEvent:
-        """Return the trace event of a message's arrival."""
-        envelope = stored.envelope
-        origin = envelope.origin
-        found = _MESSAGE_ID.search(stored.content.head)
-        detail: dict[str, Any] = {
-            "from": "<>" if envelope.reverse_path is None else str(envelope.reverse_path),
-            "to": [
-                [str(d.original), str(d.address), d.lane[0], d.lane[1], self._why(d.original)] for d in stored.deliveries
-            ],
-            "by": origin.connector,
-            "peer": origin.peer,
-            "size": stored.content.size,
-        }
-        if found is not None:
-            detail["message_id"] = found[1].decode("utf-8", "backslashreplace").strip()
-        return TraceEvent(stored.id, stored.arrived_at, "accepted", None, detail)
-
-    def _why(self, address: Address) -> str:
-        target = self.target(address)
-        return target.why if isinstance(target, Target) else str(target)
 
     def plan_report(self, to: Address, content: Content) -> Stored:
         """Make a report to `to` ready for the spool: null reverse-path, NOTIFY=NEVER (RFC 3461 §5.2.9).
@@ -278,7 +258,7 @@ class Planner:
 class SpoolSide(Protocol):
     """What intake asks of the spool."""
 
-    def submit(self, message: Stored, event: TraceEvent) -> asyncio.Future[DuplicateHandOver | None]: ...
+    def submit(self, message: Stored) -> asyncio.Future[DuplicateHandOver | None]: ...
 
     def content(self) -> ContentWriter: ...
 
@@ -331,7 +311,7 @@ class GatewayIntake:
             else:
                 receipt.set_exception(fault)
 
-        self._spool.submit(stored, self.planner.accepted_event(stored)).add_done_callback(committed)
+        self._spool.submit(stored).add_done_callback(committed)
         return receipt
 
 

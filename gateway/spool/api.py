@@ -77,11 +77,16 @@ class Stored:
     arrived_at: float
     deliveries: tuple[Delivery, ...]
     is_report: bool = False
+    why: tuple[str, ...] = ()
+    """Per delivery, why it goes where it goes: kept in the trace of its arrival alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A stored message with those of its deliveries that are leased to this node, all of one lane."""
+    """A stored message with those of its deliveries that are leased to this node, all of one lane.
+
+    `message.deliveries` are the same: what else of the message is queued is not read for a claim.
+    """
 
     message: Stored
     deliveries: tuple[Delivery, ...]
@@ -114,7 +119,10 @@ Settlement = Done | Again
 
 @dataclass(frozen=True, slots=True)
 class LaneDue:
-    """A lane with unleased, queued deliveries: how many are due, and when the earliest is."""
+    """A lane with unleased, queued deliveries: how many are due, and when the earliest is.
+
+    `due` is not counted beyond 256, so that a long queue need not be walked.
+    """
 
     lane: LaneKey
     due: int
@@ -159,6 +167,10 @@ class SpoolError(Exception):
     def __init__(self, status: Status) -> None:
         self.status = status
         super().__init__(str(status))
+
+
+class SpoolUnusable(Exception):
+    """The spool can't be opened until an operator acts; the text says what is wrong and its mend."""
 
 
 class LeaseLost(Exception):
