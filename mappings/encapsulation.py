@@ -1,0 +1,204 @@
+"""Encapsulation: a foreign address carried in an SMTP address, signed, and read back.
+
+The form is `GP<key id><mac>-<TYPE>-<encoded>@domain`. Promises: what `encapsulate` made, `decapsulate` reads back to
+an equal address, whatever a peer did to the case; anything else in the encapsulation domain that looks like an
+encapsulated address is refused. So a stranger reaches exactly the addresses that this gateway has shown, no other.
+Retired keys verify but never sign; a key that is taken out is revoked.
+Source of the inner encoding: MS-OXCMAIL §2.1.3.1.8 (IMCEA).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from base64 import b32encode
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mappings.address import Address, AddressError
+from mappings.network import Network, Registry, registry
+from mappings.networks.smtp import domain_key
+
+MAX_ENCODED: Final = 250
+"""The longest encoded address; the local part is at most 268 octets then."""
+
+_KEY_ID: Final = re.compile(r"[a-z2-7]")
+_SIGNED: Final = re.compile(r"gp([a-z2-7])([a-z2-7]{12})-([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTALL)
+_UNSIGNED: Final = re.compile(r"imcea([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTALL)
+_ESCAPED: Final = re.compile(rb"\+([0-9A-Fa-f]{2})?")
+_KEPT: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-=")
+_ENCODED: Final = tuple(chr(o) if o in _KEPT else "_" if o == 0x2F else f"+{o:02X}" for o in range(256))
+
+# What reads as a plain smtp address or as an Exchange name of its own is never carried (an smtp address inside an
+# smtp address would be a relay for whoever writes one).
+_NEVER: Final = frozenset({"SMTP", "X500"})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key: `id` is one character of a-z2-7; a `retired` one still verifies."""
+
+    id: str
+    secret: bytes = field(repr=False)
+    retired: bool = False
+
+    def __post_init__(self) -> None:
+        if not _KEY_ID.fullmatch(self.id):
+            raise ValueError(f"{self.id!r} is not a key id: one character of a-z or 2-7")
+        if not self.secret:
+            raise ValueError(f"the secret of key {self.id!r} is empty")
+
+
+def new_key(id: str) -> Key:
+    """Make a key from 32 random octets."""
+    return Key(id, secrets.token_bytes(32))
+
+
+class EncapsulationError(Exception):
+    """An address in the encapsulation domain that is refused: `code` (RFC 3463) and `text` are for the sender."""
+
+    def __init__(self, code: str, text: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(f"{code} {text}")
+
+
+class Encapsulation:
+    """Encapsulates in the first of `domains`, reads back in all of them. Signs with the first key not retired.
+
+    Immutable, and safe to use from many threads.
+    Raises: ValueError where no key signs, two keys share an id, or a domain is ill-formed.
+    """
+
+    def __init__(
+        self,
+        domains: Sequence[str],
+        keys: Iterable[Key],
+        *,
+        percent: bool = False,
+        networks: Registry | None = None,
+    ) -> None:
+        if not domains:
+            raise ValueError("encapsulation needs a domain that mail reaches this gateway by")
+        keys = tuple(keys)
+        self.domains = frozenset(domain_key(d) for d in domains)
+        self._domain = domain_key(domains[0])
+        self._keys = {k.id: k.secret for k in keys}
+        if len(self._keys) != len(keys):
+            raise ValueError("two encapsulation keys share an id; give each a character of its own")
+        signing = next((k for k in keys if not k.retired), None)
+        if signing is None:
+            raise ValueError("no encapsulation key can sign; add one that is not retired")
+        self._signing = signing
+        self._percent = percent
+        self._networks = networks if networks is not None else registry()
+
+    def encapsulate(self, address: Address) -> Address:
+        """Return the smtp address that carries `address`; an smtp address is returned as it is.
+
+        Raises: AddressError where the encoded address is over 250 octets.
+        """
+        if address.network == "smtp":
+            return address
+        kind = self._networks.get(address.network).imcea_type.upper()
+        encoded = encode(address.value)
+        if len(encoded) > MAX_ENCODED:
+            raise AddressError(
+                "encapsulation.too-long",
+                str(address),
+                0,
+                f"the address is too long to be carried in an smtp address ({len(encoded)} octets, "
+                f"at most {MAX_ENCODED}); give its owner an smtp address in the identities",
+            )
+        mac = _mac(self._signing.secret, kind, address.key)
+        local = f"GP{self._signing.id}{mac}-{kind}-{encoded}"
+        return Address("smtp", f"{local}@{self._domain}", f"{local.lower()}@{self._domain}")
+
+    def decapsulate(self, address: Address, *, unsigned: Callable[[Address], bool] | None = None) -> Address | None:
+        """Return the address that an smtp address in our encapsulation domains carries; None where it carries none.
+
+        An unsigned `IMCEA<type>-…` is taken only where `unsigned` says of the address within that anyone may name it.
+        Raises: EncapsulationError where it must be refused.
+        """
+        if address.network != "smtp":
+            return None
+        key = address.key
+        if not key.startswith(("gp", "imcea")) or key.rpartition("@")[2] not in self.domains:
+            return None
+        local = address.value.rpartition("@")[0]
+        signed = _SIGNED.fullmatch(local)
+        if signed is not None:
+            id, mac, kind, encoded = signed[1].lower(), signed[2].lower(), signed[3], signed[4]
+            secret = self._keys.get(id)
+            if secret is None:
+                raise _not_issued()
+            network = self._network(kind)
+            try:
+                inner = self._inner(network, encoded)
+            except AddressError:
+                raise _not_issued() from None
+            if not hmac.compare_digest(_mac(secret, kind, inner.key), mac):
+                raise _not_issued()
+            return inner
+        plain = _UNSIGNED.fullmatch(local)
+        if plain is None:
+            return None
+        try:
+            inner = self._inner(self._network(plain[1]), plain[2])
+        except AddressError as e:
+            raise EncapsulationError("5.1.3", f"the encapsulated address is ill-formed: {e.message}") from None
+        if unsigned is None or not unsigned(inner):
+            raise _not_issued()
+        return inner
+
+    def _network(self, kind: str) -> Network:
+        kind = kind.upper()
+        network = None if kind in _NEVER else self._networks.by_type(kind)
+        if network is None:
+            raise EncapsulationError("5.1.2", f"no network {kind[:32]} here")
+        return network
+
+    def _inner(self, network: Network, encoded: str) -> Address:
+        inner = self._networks.parse_in(network.name, decode(encoded, percent=self._percent))
+        if inner.network == "smtp":  # some networks write an internet address inside their own
+            raise AddressError("encapsulation.smtp", encoded, 0, "an smtp address is not carried in an smtp address")
+        return inner
+
+
+def encode(value: str) -> str:
+    """Write a text in IMCEA's alphabet: letters, digits, `-`, `=`; `/` as `_`; every other octet as `+HH`."""
+    return "".join([_ENCODED[o] for o in value.encode()])
+
+
+def decode(encoded: str, *, percent: bool = False) -> str:
+    """Read IMCEA's alphabet; characters that should have been escaped stay. `percent` takes `%HH` too.
+
+    Raises: AddressError (`imcea.bad-escape`) where `+` has no two hexadecimal digits, or the octets are not UTF-8.
+    """
+    octets = encoded.encode().replace(b"_", b"/")
+    if percent:
+        octets = re.sub(rb"%([0-9A-Fa-f]{2})", rb"+\1", octets)
+    pieces = []
+    last = 0
+    for escape in _ESCAPED.finditer(octets):
+        if escape[1] is None:
+            raise AddressError("imcea.bad-escape", encoded, escape.start(), "+ needs two hexadecimal digits")
+        pieces += [octets[last : escape.start()], bytes((int(escape[1], 16),))]
+        last = escape.end()
+    pieces.append(octets[last:])
+    try:
+        return b"".join(pieces).decode()
+    except UnicodeDecodeError as e:
+        raise AddressError("imcea.bad-escape", encoded, e.start, "the escaped octets are not UTF-8") from None
+
+
+def _mac(secret: bytes, kind: str, key: str) -> str:
+    """Return 60 bits in base 32 over type and comparison key, so that a change of case does no harm."""
+    digest = hmac.digest(secret, f"{kind.lower()}:{key}".encode(), "sha256")
+    return b32encode(digest[:10])[:12].decode("ascii").lower()
+
+
+def _not_issued() -> EncapsulationError:
+    return EncapsulationError("5.7.1", "address was not issued by this gateway")
