@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Final
 
-from mappings.network import Address, AddressError, Network, clean
+from mappings.network import MAX_OCTETS, Address, AddressError, Network, clean
 from mappings.networks.smtp import Smtp, quote, unquote
 
 _COMMENT: Final = re.compile(r" *\([^()]{0,66}\)\Z")
@@ -75,11 +75,13 @@ class Mhs(Network):
     def through(self, gate: Address, inner: Address) -> Address | None:
         if inner.network != "smtp" or gate.network != "mhs" or "{" in gate.value:
             return None
+        made = f"{gate.value} {{SMTP:{inner.value}}}"
+        if made.isascii() and len(made) <= MAX_OCTETS:  # both parts are normalised, so the whole is
+            return Address("mhs", made, made.lower())
         try:
-            made = self.parse(f"{gate.value} {{SMTP:{inner.value}}}")
+            return self.parse(made)
         except AddressError:
-            return None  # too long, or a mailbox whose outer blanks the braces cannot hold
-        return made if self.behind(gate, made) == inner else None
+            return None
 
     def behind(self, gate: Address, address: Address) -> Address | None:
         extended = _BEHIND.fullmatch(address.value)

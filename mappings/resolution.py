@@ -1,0 +1,55 @@
+"""Resolution and Translation: what the table answers, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from mappings.address import Address
+
+
+@unique
+class Direction(Enum):
+    """OUTWARD: for people beyond us, so one of ours is shown under its primary address. INWARD: for our own."""
+
+    OUTWARD = "outward"
+    INWARD = "inward"
+
+
+@unique
+class Verdict(Enum):
+    """KNOWN: ours, anyone may write to it. FOREIGN: for those only who may relay. UNKNOWN, REFUSED: not taken."""
+
+    KNOWN = "known"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Where a recipient goes.
+
+    `address` is in the home's network; `home` is a connector's configured name, None where the routes decide.
+    `code` (RFC 3463) and `text` are for the peer, empty unless UNKNOWN or REFUSED; `steps` say why, for operators.
+    """
+
+    verdict: Verdict
+    address: Address
+    home: str | None = None
+    identity: str | None = None
+    code: str = ""
+    text: str = ""
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """How an address is shown. `how` is same, identity, rule or encapsulated; `detail` is for operators.
+
+    The address is in another network than the one asked for where that one has no form for it.
+    """
+
+    address: Address
+    how: str
+    detail: str = ""

@@ -1,0 +1,363 @@
+"""Table: the immutable snapshot of identities and rules that every message is mapped by.
+
+Promises: any number of threads may read a Table; two calls with equal arguments give equal answers; an address that
+`translate` shows on another network is resolved back to the one it stands for; nothing but an identity, a rule of
+the operator's, the postmaster or an address signed by this gateway is open to strangers (Verdict.KNOWN).
+An address known twice, a rule that cannot be undone and rules that feed each other are found when it is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from mappings.address import Address, AddressError
+from mappings.checks import Checked, MappingError, Person, check
+from mappings.encapsulation import Encapsulation, EncapsulationError
+from mappings.identity import Identity, Role
+from mappings.network import Registry, registry
+from mappings.resolution import Direction, Resolution, Translation, Verdict
+from mappings.rule import Compiled, Rule
+
+__all__ = [
+    "MAX_STEPS",
+    "Direction",
+    "MappingError",
+    "Resolution",
+    "Table",
+    "Translation",
+    "Verdict",
+    "compile_table",
+]
+
+MAX_STEPS: Final = 8
+"""How often one recipient may be translated before it is refused as a loop."""
+
+
+class Table:
+    """The compiled snapshot; made by `compile_table`."""
+
+    def __init__(
+        self,
+        checked: Checked,
+        *,
+        encapsulation: Encapsulation | None,
+        postmaster: Address | None,
+        gates: Mapping[str, Address],
+        networks: Registry,
+        version: int,
+    ) -> None:
+        self.version = version
+        self.domains = checked.domains
+        self._people = checked.people
+        self._keys = checked.keys
+        self._encapsulation = encapsulation
+        self._own_domains = checked.domains | (encapsulation.domains if encapsulation is not None else frozenset())
+        self._postmaster = postmaster
+        self._gates = dict(gates)
+        self._networks = networks
+        self._rules = tuple(checked.rules)
+        self._smtp_rules: dict[str, list[Compiled]] = {}
+        self._other_rules: dict[str, list[Compiled]] = {}
+        self._back_rules: dict[tuple[str, str], list[Compiled]] = {}
+        for rule in self._rules:
+            if rule.forwards and rule.match.network == "smtp":
+                self._smtp_rules.setdefault(rule.match.domain_end, []).append(rule)
+            elif rule.forwards:
+                self._other_rules.setdefault(rule.match.network, []).append(rule)
+            if rule.backwards:
+                self._back_rules.setdefault((rule.to.network, rule.match.network), []).append(rule)
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def identities(self) -> Iterator[Identity]:
+        """Yield the identities in the order they were given."""
+        return (person.identity for person in self._people)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield the rules in order."""
+        return (compiled.rule for compiled in self._rules)
+
+    def resolve(self, recipient: Address) -> Resolution:
+        """Say where mail for a recipient goes, or how it is to be refused. Raises nothing."""
+        person = self._find(recipient)
+        if person is not None:
+            return self._known(person, recipient, ())
+        if recipient.network == "smtp":
+            _, domain = _split(recipient.key)
+            if domain and domain not in self._own_domains and not (self._smtp_rules and self._candidates(domain)):
+                return Resolution(Verdict.FOREIGN, recipient)
+        return self._follow(recipient)
+
+    def is_ours(self, address: Address) -> bool:
+        """Tell whether an address is an identity's, or in a space that this gateway answers for."""
+        if self._find(address) is not None:
+            return True
+        if address.network == "smtp":
+            return self._is_own_domain(_split(address.key)[1])
+        if any(rule.match.read(address) is not None for rule in self._other_rules.get(address.network, ())):
+            return True
+        return any(
+            rule.to.read(address) is not None
+            for (network, _), rules in self._back_rules.items()
+            if network == address.network
+            for rule in rules
+        )
+
+    def translate(self, address: Address, to_network: str, direction: Direction) -> Translation:
+        """Return the form under which `address` is shown on `to_network`, so that a reply finds the one it names.
+
+        Former addresses are never shown. Where the network has no form for it, the address stays in its own or in
+        smtp. Raises nothing.
+        """
+        person = self._find(address)
+        if address.network == to_network:
+            if person is None:
+                return Translation(address, "same")
+            return self._same_network(person, address, direction)
+        if person is not None:
+            shown = person.primaries.get(to_network)
+            if shown is not None:
+                return Translation(shown, "identity", person.identity.name)
+        return self._across(person, address, to_network)
+
+    def explain(self, address: Address) -> list[str]:
+        """Return, in plain words, where mail for an address goes and how it is shown on every network."""
+        found = self.resolve(address)
+        lines = list(found.steps) or [f"{address} is nobody here and no rule matches: it stays as it is"]
+        if found.code:
+            lines.append(f"refused: {found.code} {found.text}")
+        else:
+            where = f"by its home, connector {found.home}" if found.home else "where the routes say"
+            who = "anyone may write to it" if found.verdict is Verdict.KNOWN else "only clients that may relay reach it"
+            lines.append(f"mail goes to {found.address}, {where}; {who}")
+        for name in self._networks.names:
+            shown = self.translate(address, name, Direction.OUTWARD)
+            why = f" ({shown.how}{': ' if shown.detail else ''}{shown.detail})"
+            lines.append(f"shown to people on {name} as {shown.address}{why}")
+        return lines
+
+    def _find(self, address: Address) -> Person | None:
+        keys = self._keys.get(address.network)
+        if keys is None:
+            return None
+        person = keys.get(address.key)
+        if person is not None:
+            return person
+        for key in self._networks.get(address.network).lookup_keys(address):
+            person = keys.get(key)
+            if person is not None:
+                return person
+        return None
+
+    def _known(self, person: Person, asked: Address, before: tuple[str, ...]) -> Resolution:
+        identity = person.identity
+        target = person.delivery or person.primaries.get(asked.network) or person.fallback()
+        if target.network == asked.network and asked.key not in self._keys[asked.network]:
+            target = self._networks.get(target.network).carry(target, asked)
+        step = f"{asked} is an address of {identity.name}"
+        return Resolution(Verdict.KNOWN, target, identity.home, identity.name, "", "", (*before, step))
+
+    def _follow(self, recipient: Address) -> Resolution:
+        """Translate a recipient until it is somebody, or nothing more applies."""
+        steps: list[str] = []
+        address = recipient
+        is_open = False
+        for _ in range(MAX_STEPS):
+            person = self._find(address)
+            if person is not None:
+                return self._known(person, address, tuple(steps))
+            try:
+                after = self._next(address)
+            except EncapsulationError as e:
+                return Resolution(Verdict.REFUSED, address, code=e.code, text=e.text, steps=(*steps, f"{address}: {e}"))
+            if after is None:
+                return self._end(address, tuple(steps), is_open=is_open)
+            following, is_open, why = after
+            steps.append(f"{address} {why} {following}")
+            if following == address:
+                return Resolution(Verdict.KNOWN, following, steps=tuple(steps))
+            address = following
+        text = "the address is translated without end; tell the postmaster"
+        return Resolution(Verdict.REFUSED, address, code="5.4.6", text=text, steps=tuple(steps))
+
+    def _next(self, address: Address) -> tuple[Address, bool, str] | None:
+        """Return (next address, whether strangers may write to it, why) for one step; None at the end.
+
+        Raises: EncapsulationError.
+        """
+        if address.network != "smtp":
+            gate = self._gates.get(address.network)
+            inner = None if gate is None else self._networks.get(address.network).behind(gate, address)
+            if inner is not None:
+                # Whoever signed or ruled the outer address did not mean to open the whole internet behind it.
+                return inner, False, "names, behind this gateway,"
+            rules: Sequence[Compiled] = self._other_rules.get(address.network, ())
+        else:
+            if self._encapsulation is not None:
+                inner = self._encapsulation.decapsulate(address, unsigned=self._is_somebody)
+                if inner is not None:
+                    return inner, True, "carries"
+            local, domain = _split(address.key)
+            # RFC 5321 §4.5.1: for every domain a host serves, and without any domain
+            if local == "postmaster" and self._postmaster is not None and (not domain or domain in self._own_domains):
+                return self._postmaster, True, "goes to the configured postmaster"
+            rules = self._candidates(domain) if self._smtp_rules else ()
+        for rule in rules:
+            made = rule.forward(address)
+            if made is not None:
+                return made, True, f"by the rule {rule.rule} is"
+        return None
+
+    def _end(self, address: Address, steps: tuple[str, ...], *, is_open: bool) -> Resolution:
+        """Answer for an address that is nobody and that nothing translates."""
+        if address.network == "smtp":
+            domain = _split(address.key)[1]
+            if self._is_own_domain(domain):
+                steps = (*steps, f"{address} is in a domain of ours, and nobody's")
+                return Resolution(Verdict.UNKNOWN, address, code="5.1.1", text=_nobody(domain), steps=steps)
+        return Resolution(Verdict.KNOWN if is_open else Verdict.FOREIGN, address, steps=steps)
+
+    def _is_own_domain(self, domain: str) -> bool:
+        return not domain or domain in self._own_domains or self._in_rule_space(domain)
+
+    def _is_somebody(self, address: Address) -> bool:
+        return self._find(address) is not None
+
+    def _candidates(self, domain: str) -> Sequence[Compiled]:
+        """Return the smtp rules whose domain may match, in their order."""
+        found = list(self._smtp_rules.get("", ()))
+        while domain:
+            found += self._smtp_rules.get(domain, ())
+            domain = domain.partition(".")[2]
+        if len(found) > 1:
+            found.sort(key=lambda rule: rule.order)
+        return found
+
+    def _in_rule_space(self, domain: str) -> bool:
+        """Tell whether a rule translates mail for this domain; a rule for any domain at all claims none."""
+        return any(
+            rule.match.domain_end and rule.match.domain is not None and rule.match.domain.fullmatch("@" + domain)
+            for rule in self._candidates(domain)
+        )
+
+    def _same_network(self, person: Person, address: Address, direction: Direction) -> Translation:
+        primary = person.primaries.get(address.network)
+        if primary is None:
+            if not person.is_former(address):
+                return Translation(address, "same")
+            return Translation(person.fallback(), "identity", person.identity.name)
+        if primary.key in self._networks.get(address.network).lookup_keys(address):
+            return Translation(address, "same")
+        if direction is Direction.INWARD and not self._found_as_former(person, address):
+            return Translation(address, "same")
+        return Translation(primary, "identity", person.identity.name)
+
+    def _found_as_former(self, person: Person, address: Address) -> bool:
+        keys = set(self._networks.get(address.network).lookup_keys(address))
+        return any(h.role is Role.FORMER and h.address.key in keys for h in person.identity.of(address.network))
+
+    def _across(self, person: Person | None, address: Address, to_network: str) -> Translation:
+        """Show an address on another network, where no identity has one of its own there."""
+        inner = None if person is not None else self._within(address)
+        if inner is not None:
+            shown = self.translate(inner, to_network, Direction.OUTWARD)
+            return Translation(shown.address, "encapsulated" if shown.how == "same" else shown.how, shown.detail)
+        if person is not None:
+            primaries = person.primaries
+            address = primaries.get("smtp") or primaries.get(address.network) or person.fallback()
+        ruled = self._by_rule(address, to_network)
+        if ruled is not None:
+            return ruled
+        if address.network != "smtp":
+            if self._encapsulation is None:
+                return Translation(address, "same", "no encapsulation is configured")
+            try:
+                carried = self._encapsulation.encapsulate(address)
+            except AddressError as e:
+                return Translation(address, "same", e.message)
+            if to_network == "smtp":
+                return Translation(carried, "encapsulated", f"signed, and stands for {address}")
+            address = carried
+        gate = self._gates.get(to_network)
+        through = None if gate is None else self._networks.get(to_network).through(gate, address)
+        if through is not None:
+            return Translation(through, "encapsulated", f"through the gate {gate}")
+        return Translation(address, "same", f"{to_network} has no form for it")
+
+    def _within(self, address: Address) -> Address | None:
+        """Return what an address carries that this gateway has shown, None where it carries nothing of ours."""
+        if address.network != "smtp":
+            gate = self._gates.get(address.network)
+            return None if gate is None else self._networks.get(address.network).behind(gate, address)
+        if self._encapsulation is None:
+            return None
+        try:
+            return self._encapsulation.decapsulate(address, unsigned=self._is_somebody)
+        except EncapsulationError:
+            return None
+
+    def _by_rule(self, address: Address, to_network: str) -> Translation | None:
+        """Return the form a rule gives, only where mail to it comes to the same address: else replies would stray."""
+        if address.network == "smtp":
+            forward = self._candidates(_split(address.key)[1]) if self._smtp_rules else ()
+        else:
+            forward = self._other_rules.get(address.network, ())
+        backward = self._back_rules.get((address.network, to_network), ())
+        if not forward and not backward:
+            return None
+        goes_to = self.resolve(address).address
+        for rule, made in (
+            *((r, r.forward(address)) for r in forward if r.to.network == to_network),
+            *((r, r.backward(address)) for r in backward),
+        ):
+            if made is not None and self._reaches(made, goes_to):
+                return Translation(made, "rule", str(rule.rule))
+        return None
+
+    def _reaches(self, shown: Address, wanted: Address) -> bool:
+        found = self.resolve(shown)
+        return found.address == wanted and not found.code
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Return (local part, domain) of an smtp key; the domain of the bare `postmaster` is empty."""
+    local, at, domain = key.rpartition("@")
+    return (local, domain) if at else (key, "")
+
+
+def _nobody(domain: str) -> str:
+    """Say what to do, and nothing of who else is here."""
+    ask = f"postmaster@{domain}" if domain else "the postmaster"
+    return f"nobody has this address here; check its spelling, or ask {ask}"
+
+
+def compile_table(
+    identities: Iterable[Identity],
+    rules: Sequence[Rule],
+    *,
+    domains: Iterable[str],
+    homes: Mapping[str, str],
+    encapsulation: Encapsulation | None,
+    version: int,
+    postmaster: Address | None = None,
+    gates: Mapping[str, Address] | None = None,
+    networks: Registry | None = None,
+) -> Table:
+    """Check identities and rules against each other, and make the snapshot.
+
+    `domains` are ours: who is not known there is unknown. `homes` gives each connector's network. `gates` gives, by
+    network, this gateway's own address there, behind which that network reaches internet mail.
+    Raises: MappingError, with every mistake and collision.
+    """
+    networks = networks if networks is not None else registry()
+    checked = check(identities, rules, domains=domains, homes=homes, gates=gates or {}, networks=networks)
+    return Table(
+        checked,
+        encapsulation=encapsulation,
+        postmaster=postmaster,
+        gates=gates or {},
+        networks=networks,
+        version=version,
+    )
