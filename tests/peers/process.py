@@ -1,0 +1,141 @@
+"""A child process under a test: started, watched, killed, and what /proc knows of its cost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+AS_ROOT: tuple[str, ...] = () if os.geteuid() == 0 else ("sudo", "-n")
+"""In front of a command that needs root; empty for root itself."""
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that nothing listens on now.
+
+    Below the kernel's range for outgoing connections, so that no client takes it before its server has.
+    """
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = 12000 + int.from_bytes(os.urandom(2), "big") % max(1000, low - 12000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str, pause_s: float = 0.02) -> None:
+    """Return once `condition()` is true. Raises: TimeoutError that names `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {timeout_s:g} s still not: {what}")
+        time.sleep(pause_s)
+
+
+def answers(port: int, greeting: bytes = b"") -> bool:
+    """Say whether something on this loopback port accepts connections, and greets with `greeting`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as s:
+            return not greeting or s.recv(256).startswith(greeting)
+    except OSError:
+        return False
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield `pid` and every process below it that is alive."""
+    yield pid
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return
+    for task in tasks:
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from descendants(int(child))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and all below it, those that have ended and been waited for included."""
+    ticks = 0
+    for each in descendants(pid):
+        try:
+            stat = Path(f"/proc/{each}/stat").read_text()
+        except OSError:
+            continue
+        ticks += sum(int(n) for n in stat.rsplit(")", 1)[1].split()[11:15])
+    return ticks / TICKS
+
+
+def vm_hwm_bytes(pid: int) -> int:
+    """Return the most memory that a process has held at any time (VmHWM)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(pid)
+
+
+def vm_rss_bytes(pid: int) -> int:
+    """Return the memory that a process holds now (VmRSS)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(pid)
+
+
+class Process:
+    """One child in a session of its own, its output in a file."""
+
+    def __init__(self, args: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.args = [str(each) for each in args]
+        self.log = log
+        with log.open("ab") as out:
+            self.popen = subprocess.Popen(
+                self.args,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=None if env is None else {**os.environ, **env},
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def said(self) -> str:
+        """Return all it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End it and all below it at once, as a power cut would: SIGKILL."""
+        for each in list(descendants(self.pid)) if self.is_alive else []:
+            try:
+                os.kill(each, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.popen.wait()
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """Ask it to end (SIGTERM) and return its exit status. Raises: TimeoutError after killing what did not end."""
+        if self.is_alive:
+            self.popen.terminate()
+        try:
+            return self.popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise TimeoutError(f"{self.args[0]} did not end within {timeout_s:g} s:\n{self.said()[-2000:]}") from None
