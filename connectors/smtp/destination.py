@@ -1,0 +1,118 @@
+"""SmtpDestination: mail out over SMTP or LMTP, to MX hosts or a smart host.
+
+Promises: every recipient of a batch gets its own outcome as soon as it is known; Delivered only on the peer's 2xx
+after the content; a connection lost between our dot and that answer is a deferral, counted as
+`duplicates_possible`; what could not be sent since nobody answers defers the whole next hop.
+"""
+
+from __future__ import annotations
+
+from connectors.smtp.client_config import ClientConfig
+from connectors.smtp.courier import Courier
+from connectors.smtp.faults import HopFault
+from connectors.smtp.mx import Finder, Resolver, resolver_for
+from connectors.smtp.opening import open_connection
+from connectors.smtp.pool import Pool
+from connectors.smtp.tls import TlsOptions, build
+from gateway.contract import Address, Batch, Capabilities, Context, Deferred, Health, Scope, Status
+
+_FAULT = Status("4.3.5", "a fault in the connector; the message stays queued")
+
+
+class SmtpDestination:
+    """The sending side of the SMTP connector.
+
+    Assumes: `start` before `deliver`, in the node's loop. `resolver` replaces DNS, for tests.
+    """
+
+    def __init__(self, name: str, config: ClientConfig, context: Context, *, resolver: Resolver | None = None) -> None:
+        self.name = name
+        self._config = config
+        self._context = context
+        self._resolver = resolver
+        self._tls: TlsOptions | None = None
+        self._pool: Pool | None = None
+        self._trouble: dict[str, str] = {}
+        """Next hop -> what an operator must mend; only of a smart host, so one entry at most."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What any peer of ours can carry; what one peer cannot is found out when it says so."""
+        return Capabilities(
+            header_networks=("smtp",),
+            eight_bit=True,
+            utf8_addresses=True,
+            bare_newlines=False,
+            nul=True,
+            max_line_octets=998,
+            delivery_reports=False,
+        )
+
+    def next_hop(self, address: Address) -> str:
+        """Return the smart host, or the address's domain in lower case."""
+        if self._config.smart_host is not None:
+            return self._config.smart_host
+        return address.value.rpartition("@")[2].lower()
+
+    async def start(self) -> None:
+        """Read the authorities and the DNS settings. Raises: ValueError that names what is wrong."""
+        config, context = self._config, self._context
+        ca_file = context.base_dir / config.ca_file if config.ca_file else None
+        self._tls = tls = build(config.tls, ca_file)
+        name = config.ehlo_name or context.hostname
+        finder = Finder(config, self._resolver or resolver_for(config), own_name=context.hostname, clock=context.clock)
+        self._pool = Pool(
+            finder,
+            lambda target, on_end: open_connection(target, config, tls, name, on_end),
+            max_per_hop=config.max_connections_per_hop,
+            idle_timeout_s=config.idle_timeout_s,
+        )
+
+    async def stop(self) -> None:
+        """End all connections, within 2 s or the node's bound."""
+        if self._pool is not None:
+            await self._pool.close(min(2.0, self._context.stop_s / 2))
+
+    def health(self) -> Health:
+        """Say what only an operator can mend: a smart host that wants other credentials or TLS."""
+        if self._trouble:
+            return Health(False, "; ".join(f"{hop}: {text}" for hop, text in self._trouble.items()))
+        return Health(True)
+
+    async def deliver(self, batch: Batch) -> None:
+        """Send a batch, and what `batch.more` adds to it, over one connection after the other.
+
+        Raises nothing but cancellation; every item sent or not is settled when it returns.
+        """
+        courier = Courier(batch, self._config, lambda count: self._lost(batch.next_hop, count))
+        try:
+            await self._send(batch.next_hop, courier)
+        except Exception as fault:  # the contract: a fault of ours is an outcome, and is logged
+            self._context.log.exception("deliver failed", next_hop=batch.next_hop)
+            courier.fault = Deferred(_FAULT.but(cause=f"{type(fault).__name__}: {fault}"), Scope.MESSAGE)
+        courier.finish()
+
+    async def _send(self, next_hop: str, courier: Courier) -> None:
+        if self._pool is None:
+            raise RuntimeError("deliver before start")
+        while courier.has_work:
+            try:
+                connection = await self._pool.acquire(next_hop)
+            except HopFault as fault:
+                courier.fault = fault.outcome
+                self._note(next_hop, fault)
+                return
+            self._trouble.pop(next_hop, None)
+            courier.use(connection)
+            try:
+                await connection.run(courier)
+            finally:
+                self._pool.release(connection)
+
+    def _lost(self, next_hop: str, count: int) -> None:
+        self._context.count("duplicates_possible", count, hop=next_hop)
+
+    def _note(self, next_hop: str, fault: HopFault) -> None:
+        status = fault.outcome.status
+        if self._config.smart_host is not None and status.code.startswith("4.7."):
+            self._trouble[next_hop] = str(status)

@@ -1,0 +1,45 @@
+"""TLS of the sending side: contexts built once from the configuration, and what each policy asks for."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Policy = Literal["opportunistic", "require", "verify", "none", "implicit"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """`context` is None for policy `none`."""
+
+    policy: Policy
+    context: ssl.SSLContext | None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether nothing may be sent without TLS."""
+        return self.policy in ("require", "verify", "implicit")
+
+    @property
+    def from_the_start(self) -> bool:
+        return self.policy == "implicit"
+
+
+def build(policy: Policy, ca_file: Path | None) -> TlsOptions:
+    """Read the authorities and return the options. Blocks on the disk: call it at start.
+
+    Raises: ValueError that names the file and its fault.
+    """
+    if policy == "none":
+        return TlsOptions(policy, None)
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ssl.SSLError) as fault:
+        raise ValueError(f"ca_file {ca_file}: {fault}; it must be a PEM file of certificates") from fault
+    if policy in ("opportunistic", "require"):
+        # RFC 7435: encryption against listeners, without a promise of who listens at the other end.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return TlsOptions(policy, context)
