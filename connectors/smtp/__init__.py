@@ -1,0 +1,16 @@
+"""Internet mail, in and out: SMTP and LMTP.
+
+Promises: a peer is told 250 only once its message is in the spool, and a recipient counts as delivered only once the
+peer has said so; a message ends where the standard says and nowhere else, in both directions; no peer can make the
+connector hold more than a bounded amount of memory, or wait without an end.
+
+Source: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING),
+3207 (STARTTLS), 3461 (DSN), 4954 (AUTH, out only), 6152 (8BITMIME), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 7505
+(null MX), 8314 (implicit TLS).
+Limits: no submission service, so no AUTH in; BINARYMIME is not offered; a client that ends its lines with LF alone
+is refused unless its network is named.
+"""
+
+from connectors.smtp.connector import Smtp
+
+__all__ = ["Smtp"]

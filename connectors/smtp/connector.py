@@ -1,0 +1,46 @@
+"""Smtp: the connector of internet mail, a source and a destination under one name."""
+
+from __future__ import annotations
+
+from connectors.smtp.config import SmtpConfig
+from connectors.smtp.destination import SmtpDestination
+from connectors.smtp.source import SmtpSource
+from gateway.contract import Address, Batch, Capabilities, Connector, Context, Health, Intake
+
+
+class Smtp(Connector):
+    """Speaks SMTP and LMTP, in and out; see SmtpSource and SmtpDestination."""
+
+    Config = SmtpConfig
+
+    def __init__(self, name: str, config: SmtpConfig, context: Context) -> None:
+        super().__init__(name, config, context)
+        self.source = SmtpSource(name, config, context)
+        self.destination = SmtpDestination(name, config, context)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.destination.capabilities
+
+    async def start(self) -> None:
+        await self.destination.start()
+        await self.source.start()
+
+    async def stop(self) -> None:
+        await self.source.stop()
+        await self.destination.stop()
+
+    def health(self) -> Health:
+        receiving, sending = self.source.health(), self.destination.health()
+        if receiving.ok and sending.ok:
+            return Health(True, receiving.text)
+        return Health(False, "; ".join(side.text for side in (receiving, sending) if not side.ok))
+
+    async def run(self, intake: Intake) -> None:
+        await self.source.run(intake)
+
+    def next_hop(self, address: Address) -> str:
+        return self.destination.next_hop(address)
+
+    async def deliver(self, batch: Batch) -> None:
+        await self.destination.deliver(batch)

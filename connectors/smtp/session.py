@@ -1,0 +1,517 @@
+"""Session: one client's connection, between the transport, the dialogue (`server_wire`) and the intake.
+
+Promises: 250 only after `intake.accept` has returned; replies in the order of the commands; at most one task, and
+none while nothing is awaited; reading stops while the intake or the client is slow; a message whose end has come is
+answered even if the node stops. The session keeps no timer: its source looks at `deadline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from connectors.smtp.clients import Clients
+from connectors.smtp.commands import Mail, Rcpt
+from connectors.smtp.data_reader import INLINE_LIMIT
+from connectors.smtp.replies import refusal, reply
+from connectors.smtp.server_wire import (
+    CLOSED,
+    NEED_DATA,
+    WAIT,
+    Dropped,
+    End,
+    Event,
+    Piece,
+    ServerWire,
+    StartTls,
+    WireSettings,
+)
+from gateway.contract import (
+    Address,
+    AddressError,
+    Content,
+    ContentWriter,
+    Context,
+    Envelope,
+    Intake,
+    Message,
+    Origin,
+    Recipient,
+    Rejected,
+    Traits,
+    Unavailable,
+    id_text,
+)
+from mappings.network import network
+
+READ_AHEAD: Final = 64 * 1024
+"""Octets that a client may send ahead of our answers before reading stops."""
+
+LINGER_S: Final = 2.0
+"""How long what a client still sends is thrown away after our last reply: to close at once would let the kernel
+answer it with a reset, which can destroy the reply before the client has read it."""
+
+TLS_HANDSHAKE_S: Final = 30.0
+
+_STOPPING: Final = b"421 4.3.2 this system is going down for a moment, try again later\r\n"
+_TIMEOUT: Final = b"421 4.4.2 nothing came for too long, closing\r\n"
+_RATE: Final = b"450 4.7.1 too many messages from your address, try again later\r\n"
+_FAULT: Final = b"451 4.3.0 a fault of this system, try again later\r\n"
+_TOO_EARLY: Final = b"554 5.5.1 a client waits for the greeting (RFC 5321 section 3.1)\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What the sessions of one source share."""
+
+    name: str
+    intake: Intake
+    context: Context
+    clients: Clients
+    sessions: set[Session]
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    tls: ssl.SSLContext | None
+    client_timeout_s: float
+    receive_timeout_s: float
+    greet_delay_s: float
+    is_trusted: Callable[[str], bool]
+    new_wire: Callable[[str], ServerWire]
+
+
+@lru_cache(maxsize=8192)
+def _address(path: str) -> Address:
+    return network("smtp").parse(path)
+
+
+class Session(asyncio.Protocol):
+    """One connection. `implicit_tls` begins it with a handshake."""
+
+    __slots__ = (
+        "_congested",
+        "_counted",
+        "_envelope",
+        "_fault",
+        "_implicit_tls",
+        "_lingers",
+        "_loop",
+        "_message_ends",
+        "_origin",
+        "_origin_of",
+        "_peer",
+        "_reading",
+        "_recipients",
+        "_shared",
+        "_stops",
+        "_task",
+        "_tls",
+        "_transport",
+        "_wire",
+        "_writer",
+        "deadline",
+    )
+
+    def __init__(self, shared: Sharing, loop: asyncio.AbstractEventLoop, *, implicit_tls: bool = False) -> None:
+        self._shared = shared
+        self._loop = loop
+        self._implicit_tls = implicit_tls
+        self._transport: asyncio.Transport | None = None
+        self._wire: ServerWire = _NO_WIRE
+        self._peer = ""
+        self._counted = False
+        self._task: asyncio.Task[None] | None = None
+        self._writer: ContentWriter | None = None
+        self._fault = b""
+        """The answer to come at the end of a content that could not be stored."""
+        self._envelope: Envelope | None = None
+        self._recipients: list[Recipient] = []
+        self._origin: Origin | None = None
+        self._origin_of: tuple[str | None, bool] = (None, False)
+        self._tls = ""
+        self._reading = True
+        self._congested = False
+        self._lingers = False
+        self._stops = False
+        self._message_ends = math.inf
+        self.deadline = math.inf
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peername = transport.get_extra_info("peername")
+        self._peer = peer = peername[0] if peername else ""
+        shared = self._shared
+        trusted = shared.is_trusted(peer)
+        why = shared.clients.enter(peer, trusted=trusted)
+        if why is not None:
+            shared.context.count("smtp_connections_refused")
+            if not self._implicit_tls:
+                self._transport.write(reply(421, "4.7.0", why))
+            self._transport.close()
+            return
+        self._counted = True
+        shared.sessions.add(self)
+        self._wire = shared.new_wire(peer)
+        self.deadline = self._loop.time() + shared.client_timeout_s
+        if self._implicit_tls:
+            self._begin_tls()
+        elif shared.greet_delay_s and not trusted:
+            self._task = shared.spawn(self._greet_later())
+        else:
+            self._greet()
+
+    def data_received(self, data: bytes) -> None:
+        wire = self._wire
+        wire.receive(data)
+        if self._task is not None or self._congested:
+            if wire.waiting > READ_AHEAD:
+                self._pause()
+            return
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        # A client that has shut its side may still read the answer to what it sent.
+        if self._task is not None and not self._lingers and not self._wire.is_closed:
+            self._stops = True
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        self._congested = True
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._congested = False
+        if self._task is None:
+            self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._wire.close()
+        self._leave()
+        if self._task is None:  # else the task sees that the transport is gone
+            self._abandon()
+
+    # What the source calls
+
+    def stop(self) -> None:
+        """Take no new transaction: finish the content under way, and tell the rest to come back."""
+        self._stops = True
+        if self._task is None and not self._wire.in_content:
+            self._wire.close(_STOPPING)
+            self._flush()
+
+    def expire(self) -> None:
+        """End a connection whose deadline is over: with a reply at first, then without."""
+        if self._lingers or self._wire.is_closed or self._task is not None:
+            self.kill()
+            return
+        self._shared.context.count("smtp_timeouts")
+        self._wire.close(_TIMEOUT)
+        self._flush()
+
+    def kill(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._wire.close()
+        self._leave()
+        if self._task is None:
+            self._abandon()
+
+    # The dialogue
+
+    def _greet(self) -> None:
+        self._wire.greet()
+        self._go_on()
+
+    async def _greet_later(self) -> None:
+        await asyncio.sleep(self._shared.greet_delay_s)
+        self._task = None
+        if self._wire.waiting:
+            self._shared.context.count("smtp_early_talkers")
+            self._wire.close(_TOO_EARLY)
+            self._flush()
+        elif self._stops:
+            self.stop()
+        else:
+            self._greet()
+
+    def _go_on(self) -> None:
+        """Work off what the wire has, until it needs data, an answer of the intake, or a client that reads."""
+        wire = self._wire
+        while self._task is None and not self._congested:
+            event = wire.next_event()
+            if event is NEED_DATA:
+                if self._stops and not wire.in_content:
+                    wire.close(_STOPPING)
+                break
+            if event is CLOSED or event is WAIT:
+                break
+            self._act(event)
+        self._flush()
+
+    def _act(self, event: Event) -> None:
+        match event:
+            case Rcpt():
+                self._rcpt(event)
+            case Mail():
+                self._mail(event)
+            case End():
+                self._end(event)
+            case Piece():
+                self._piece(event)
+            case Dropped():
+                self._abandon()
+            case StartTls():
+                self._flush()
+                self._begin_tls()
+
+    def _flush(self) -> None:
+        """Send the replies that are due, set the deadline, read on or stop reading."""
+        wire, transport = self._wire, self._transport
+        if transport is None or self._lingers:
+            return
+        out = wire.take_output()
+        if out:
+            transport.write(out)
+        if wire.is_closed:
+            self._close(transport)
+            return
+        now = self._loop.time()
+        if self._task is not None:
+            self.deadline = math.inf  # it is not the client that takes its time
+        elif not wire.in_content:
+            self._message_ends = math.inf
+            if out:  # a command was worked off; a single octet now and then does not put the end off
+                self.deadline = now + self._shared.client_timeout_s
+            if not self._reading and not self._congested:
+                self._resume()
+        else:
+            if self._message_ends == math.inf:
+                self._message_ends = now + self._shared.receive_timeout_s
+            self.deadline = min(self._message_ends, now + self._shared.client_timeout_s)
+            if not self._reading and not self._congested:
+                self._resume()
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        self._lingers = True
+        self.deadline = self._loop.time() + LINGER_S
+        if self._wire.has_quit or not transport.can_write_eof():
+            transport.close()
+        else:
+            transport.write_eof()
+            self._resume()
+
+    def _pause(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _leave(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._shared.clients.leave(self._peer)
+            self._shared.sessions.discard(self)
+
+    # What the wire asks
+
+    def _mail(self, mail: Mail) -> None:
+        wire, shared = self._wire, self._shared
+        if not wire.trusted and not shared.clients.may_send(self._peer, self._loop.time()):
+            wire.refuse(_RATE, is_error=False)
+            return
+        try:
+            reverse_path = _address(mail.path) if mail.path else None
+        except AddressError as fault:
+            wire.refuse(reply(553, "5.1.7", fault.message))
+            return
+        self._envelope = Envelope(
+            reverse_path,
+            (),
+            self._origin_for(mail),
+            priority=mail.priority,
+            ret=mail.ret,
+            envid=mail.envid,
+            smtputf8=mail.smtputf8,
+        )
+        self._recipients = []
+        self._fault = b""
+        wire.take()
+
+    def _origin_for(self, mail: Mail) -> Origin:
+        wire = self._wire
+        origin = self._origin
+        if origin is None or self._origin_of != (wire.helo, mail.smtputf8):
+            protocol = wire.protocol
+            if mail.smtputf8:
+                protocol = "UTF8" + protocol.removeprefix("E")  # RFC 6531 §4.3
+            self._origin_of = (wire.helo, mail.smtputf8)
+            self._origin = origin = Origin(
+                self._shared.name,
+                peer=self._peer,
+                helo=wire.helo or "",
+                protocol=protocol,
+                tls=self._tls,
+                trusted=wire.trusted,
+            )
+        return origin
+
+    def _rcpt(self, rcpt: Rcpt) -> None:
+        wire, envelope = self._wire, self._envelope
+        assert envelope is not None
+        try:
+            address = _address(rcpt.path)
+        except AddressError as fault:
+            wire.refuse(reply(553, "5.1.3", fault.message), is_error=not wire.trusted)
+            return
+        recipient = Recipient(address, rcpt.notify, rcpt.orcpt)
+        status = self._shared.intake.check(envelope, recipient)
+        if status is None:
+            self._recipients.append(recipient)
+            wire.take()
+        else:
+            # A stranger who tries names is stopped at some time; a trusted client may have a long, old list.
+            wire.refuse(refusal(status), is_error=status.is_permanent and not wire.trusted)
+
+    def _piece(self, piece: Piece) -> None:
+        if self._fault:
+            return
+        if self._writer is None:
+            self._writer = self._shared.intake.content()
+        if not self._writer.write(piece.octets):
+            self._pause()
+            self._task = self._shared.spawn(self._drain(self._writer))
+
+    def _end(self, end: End) -> None:
+        envelope, self._envelope = self._envelope, None
+        assert envelope is not None
+        if self._fault:
+            self._wire.finish(self._fault, accepted=False)
+            return
+        envelope = Envelope(
+            envelope.reverse_path,
+            tuple(self._recipients),
+            envelope.origin,
+            priority=envelope.priority,
+            ret=envelope.ret,
+            envid=envelope.envid,
+            smtputf8=envelope.smtputf8,
+        )
+        writer, self._writer = self._writer, None
+        if writer is None and len(end.octets) <= INLINE_LIMIT:
+            work = self._accept(Message(envelope, Content(end.octets, traits=end.traits)))
+        else:
+            work = self._finish(writer or self._shared.intake.content(), envelope, end.octets, end.traits)
+        self._task = self._shared.spawn(work)
+
+    async def _drain(self, writer: ContentWriter) -> None:
+        try:
+            await writer.drain()
+        except Unavailable as no:
+            self._fault = refusal(no.status, at_end=True)
+        except Exception:
+            self._shared.context.log.exception("content could not be written", peer=self._peer)
+            self._fault = _FAULT
+        self._task = None
+        if self._fault or self._transport is None:
+            self._abandon()
+        if self._transport is not None:
+            self._go_on()
+
+    async def _finish(self, writer: ContentWriter, envelope: Envelope, rest: bytes, traits: Traits) -> None:
+        """Make a content that came in pieces durable, and have the message accepted."""
+        try:
+            if rest:
+                writer.write(rest)
+            content = await writer.finish(traits)
+        except Unavailable as no:
+            await writer.abandon()
+            self._answer(refusal(no.status, at_end=True))
+        except Exception:
+            self._shared.context.log.exception("content could not be written", peer=self._peer)
+            await writer.abandon()
+            self._answer(_FAULT)
+        else:
+            await self._accept(Message(envelope, content), writer)
+
+    async def _accept(self, message: Message, writer: ContentWriter | None = None) -> None:
+        """Hand the message over and say what became of it. Nothing stands between the commit and the reply."""
+        try:
+            receipt = await self._shared.intake.accept(message)
+        except (Rejected, Unavailable) as no:
+            answer = refusal(no.status, at_end=True)
+        except Exception:
+            self._shared.context.log.exception("the message could not be accepted", peer=self._peer)
+            answer = _FAULT
+        else:
+            self._answer(b"250 2.0.0 queued as %s\r\n" % id_text(receipt.message_id).encode("ascii"), accepted=True)
+            return
+        if writer is not None:
+            await writer.abandon()
+        self._answer(answer)
+
+    def _answer(self, answer: bytes, *, accepted: bool = False) -> None:
+        self._task = None
+        self._wire.finish(answer, accepted=accepted)
+        if self._transport is not None:
+            self._go_on()
+
+    def _abandon(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            self._shared.spawn(writer.abandon())
+
+    # TLS
+
+    def _begin_tls(self) -> None:
+        self._task = self._shared.spawn(self._start_tls())
+
+    async def _start_tls(self) -> None:
+        transport, context = self._transport, self._shared.tls
+        assert context is not None
+        try:
+            if transport is None:
+                raise ConnectionResetError
+            upgraded = await self._loop.start_tls(
+                transport, self, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
+            )
+        except OSError as fault:  # TLS faults and time-outs are among them
+            self._shared.context.count("smtp_tls_faults")
+            self._shared.context.log.debug("TLS handshake failed", peer=self._peer, fault=str(fault))
+            self._task = None
+            self.kill()
+            return
+        self._task = None
+        if upgraded is None:  # the client went as the handshake ended
+            self.kill()
+            return
+        self._transport = upgraded
+        cipher = upgraded.get_extra_info("cipher")
+        self._tls = f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
+        self._origin = None
+        self._reading = True
+        self._wire.tls_started()
+        if self._implicit_tls:
+            self._wire.greet()
+        self._go_on()
+
+
+def _closed_wire() -> ServerWire:
+    wire = ServerWire(WireSettings(""))
+    wire.close()
+    return wire
+
+
+_NO_WIRE: Final = _closed_wire()
+"""The dialogue of a connection that was not let in: over before it began."""

@@ -1,0 +1,204 @@
+"""SmtpSource: mail in over SMTP or LMTP.
+
+Promises: `start` binds, `run` serves until cancelled; then no new connection or transaction is taken, content under
+way is finished and answered, everyone else is told 421, and all is over within `context.stop_s`. One sweep looks at
+the deadlines of all connections, so that ten thousand idle ones cost no timer each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import resource
+import socket
+import ssl
+from collections.abc import Coroutine
+from functools import lru_cache, partial
+from ipaddress import ip_address
+from typing import Any, Final, Literal
+
+from connectors.smtp.clients import Clients, Limits
+from connectors.smtp.server_config import ServerConfig, listen_at, networks
+from connectors.smtp.server_tls import server_context
+from connectors.smtp.server_wire import ServerWire, WireSettings
+from connectors.smtp.session import Session, Sharing
+from gateway.contract import Context, Health, Intake
+
+SWEEP_S: Final = 1.0
+BACKLOG: Final = 4096
+SPARE_FILES: Final = 512
+"""Open files that are left to the rest of the process."""
+
+
+class SmtpSource:
+    """The receiving side of the SMTP connector."""
+
+    def __init__(self, name: str, config: ServerConfig, context: Context) -> None:
+        self._name = name
+        self._config = config
+        self._context = context
+        self._relay = networks(config.relay_networks)
+        self._fix = networks(config.fix_bare_newlines_from)
+        # A client's address is looked at once for each connection; the answers are few and repeat.
+        self._is_trusted = lru_cache(maxsize=4096)(partial(_is_in, self._relay))
+        self._is_fixed = lru_cache(maxsize=4096)(partial(_is_in, self._fix))
+        self._sockets: list[tuple[socket.socket, bool]] = []
+        self._tls: ssl.SSLContext | None = None
+        self._sessions: set[Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._serves = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the configuration has anything to listen at."""
+        return bool(self._config.listen or self._config.tls_listen)
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where it listens, after `start`: host and port, those of `listen` first."""
+        return tuple(listener.getsockname()[:2] for listener, _ in self._sockets)
+
+    def health(self) -> Health:
+        if self.is_wanted and not self._serves:
+            return Health(False, "not serving")
+        return Health(True, f"{len(self._sessions)} connections")
+
+    async def start(self) -> None:
+        """Read the certificate and bind. Raises: OSError or ValueError that names the option and its mend."""
+        config = self._config
+        if config.tls_cert is not None:
+            base = self._context.base_dir
+            self._tls = server_context(base / config.tls_cert, base / config.tls_key if config.tls_key else None)
+        if self.is_wanted:
+            _raise_file_limit(config.max_connections + SPARE_FILES)
+        try:
+            for place in config.listen:
+                self._sockets += [(made, False) for made in self._bind("listen", place)]
+            for place in config.tls_listen:
+                self._sockets += [(made, True) for made in self._bind("tls_listen", place)]
+        except OSError:
+            await self.stop()
+            raise
+
+    def _bind(self, option: str, place: str) -> list[socket.socket]:
+        host, port = listen_at(place)
+        made = []
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                listener = socket.socket(family, kind, protocol)
+                made.append(listener)
+                listener.setblocking(False)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if self._context.workers > 1:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+        except OSError as fault:
+            for listener in made:
+                listener.close()
+            raise OSError(
+                fault.errno, f"{option} {place!r}: {fault.strerror}; choose a free address and port"
+            ) from fault
+        return made
+
+    async def run(self, intake: Intake) -> None:
+        """Serve until cancelled; see the contract's Source."""
+        loop = asyncio.get_running_loop()
+        sharing = self._sharing(intake)
+        servers: list[asyncio.Server] = []
+        try:
+            for listener, implicit_tls in self._sockets:
+                factory = partial(Session, sharing, loop, implicit_tls=implicit_tls)
+                servers.append(await loop.create_server(factory, sock=listener, backlog=BACKLOG))
+            self._serves = True
+            while True:
+                await asyncio.sleep(min(SWEEP_S, self._config.client_timeout_s / 4))
+                self._sweep(loop.time())
+        finally:
+            self._serves = False
+            for server in servers:
+                server.close()
+            self._sockets.clear()
+            await self._drain(loop)
+
+    async def stop(self) -> None:
+        """Close what `start` opened; `run` ends by cancellation."""
+        for listener, _ in self._sockets:
+            listener.close()
+        self._sockets.clear()
+
+    def _sweep(self, now: float) -> None:
+        for session in [s for s in self._sessions if s.deadline < now]:
+            session.expire()
+
+    async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let what is under way come to its end, within four fifths of the time the node gives."""
+        ends = loop.time() + self._context.stop_s * 0.8
+        for session in list(self._sessions):
+            session.stop()
+        while (self._sessions or self._tasks) and (left := ends - loop.time()) > 0:
+            self._sweep(loop.time())
+            await asyncio.sleep(min(left, 0.02))
+        for session in list(self._sessions):
+            session.kill()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(self._context.stop_s * 0.1, 0.1))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _sharing(self, intake: Intake) -> Sharing:
+        config = self._config
+        starttls: Literal["offer", "require"] | None = None
+        if self._tls is not None and config.starttls != "off":
+            starttls = config.starttls
+        settings = WireSettings(
+            hostname=self._context.hostname,
+            lmtp=config.protocol_in == "lmtp",
+            max_message_bytes=config.max_message_bytes,
+            max_recipients=config.max_recipients,
+            max_errors=config.max_errors,
+            starttls=starttls,
+        )
+
+        def new_wire(peer: str) -> ServerWire:
+            return ServerWire(settings, trusted=self._is_trusted(peer), fix_newlines=self._is_fixed(peer))
+
+        limits = Limits(config.max_connections, config.max_connections_per_client, config.max_messages_per_minute)
+        return Sharing(
+            name=self._name,
+            intake=intake,
+            context=self._context,
+            clients=Clients(limits),
+            sessions=self._sessions,
+            spawn=self._spawn,
+            tls=self._tls,
+            client_timeout_s=config.client_timeout_s,
+            receive_timeout_s=config.receive_timeout_s,
+            greet_delay_s=config.greet_delay_s,
+            is_trusted=self._is_trusted,
+            new_wire=new_wire,
+        )
+
+
+def _is_in(among: tuple[Any, ...], peer: str) -> bool:
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    return any(address in network for network in among)
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """Raise the soft limit of open files as far as the hard one lets; a lower one shows as refused connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = math.inf if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(wanted, most)), hard))
