@@ -1,0 +1,238 @@
+"""Files in shared folders: the one place that puts, claims and moves them.
+
+`place` makes a file appear whole or not at all; `claim` gives a file to exactly one claimant; `read` opens only
+regular files and follows no link, for a drop folder is untrusted input. All of it blocks, and runs in threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+NAME_OCTETS: Final = 255
+CHUNK: Final = 256 * 1024
+_TOKEN_CHARS: Final = 16
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The calls that change a disk, so that a test can make each one fail."""
+
+    open: Callable[[str, int, int], int] = os.open
+    write: Callable[[int, memoryview], int] = os.write
+    fsync: Callable[[int], None] = os.fsync
+    rename: Callable[[str, str], None] = os.rename
+    unlink: Callable[[str], None] = os.unlink
+
+
+REAL: Final = Operations()
+
+
+class Occupied(Exception):
+    """Every name that a file may have is taken by another file."""
+
+
+def place(
+    folder: Path, name: str, pieces: Callable[[], Iterable[bytes]], *, sync: bool = True, ops: Operations = REAL
+) -> str:
+    """Put a file into a folder; return the name it got.
+
+    Durable when this returns: the file's octets, and with `sync` its name. Without, the caller calls `sync_folder`.
+    A file of this name with the same octets is taken for the one an earlier attempt put. One with other octets
+    stays; ours becomes `stem-2`, and so on. A reader never sees a part: the temporary name begins with a dot.
+    Raises: OSError (no file and no temporary file is left where that can be had), Occupied.
+    """
+    stem, dot, extension = name.rpartition(".")
+    temporary = str(folder / f".{name}.tmp")
+    # An earlier attempt may have died on this very name; whatever it is, it is not followed.
+    handle = ops.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    renamed = False
+    try:
+        for piece in pieces():
+            view = memoryview(piece)
+            while view:
+                view = view[ops.write(handle, view) :]
+        ops.fsync(handle)
+        ours = os.fstat(handle)
+        for number in range(1, 10):
+            final = name if number == 1 else f"{stem}-{number}{dot}{extension}"
+            target = str(folder / final)
+            try:
+                there = os.lstat(target)
+            except FileNotFoundError:
+                _rename(temporary, target, ours, ops)
+                renamed = True
+                break
+            if there.st_size == ours.st_size and stat.S_ISREG(there.st_mode) and _equal(temporary, target):
+                break
+        else:
+            raise Occupied(f"{name} and eight names after it are taken by other files")
+    finally:
+        os.close(handle)
+        if not renamed:
+            with suppress(OSError):  # the first error is the one to tell; the next attempt writes over this file
+                ops.unlink(temporary)
+    if sync:
+        sync_folder(folder, ops)
+    return final
+
+
+def _rename(source: str, target: str, ours: os.stat_result, ops: Operations) -> None:
+    try:
+        ops.rename(source, target)
+    except OSError:
+        # Over NFS a rename whose answer was lost is told as a failure.
+        try:
+            there = os.lstat(target)
+        except OSError:
+            there = None
+        if there is None or (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev):
+            raise
+
+
+def _equal(one: str, other: str) -> bool:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(one, flags), "rb") as a, open(os.open(other, flags), "rb") as b:
+        while True:
+            left, right = a.read(CHUNK), b.read(CHUNK)
+            if left != right:
+                return False
+            if not left:
+                return True
+
+
+def sync_folder(folder: Path, ops: Operations = REAL) -> None:
+    """Make the names in a folder durable. Raises: OSError."""
+    handle = ops.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)
+    try:
+        ops.fsync(handle)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such call
+            raise
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A file that is ours: `name` is what its writer called it, `token` names this one hand-over."""
+
+    path: Path
+    name: str
+    token: str
+
+
+def claim(inbox: Path, name: str, claims: Path, ops: Operations = REAL) -> Claimed | None:
+    """Take a file out of the inbox; None where another took it, or its writer still holds it.
+
+    The token is part of the new name, so that it outlives a crash. Raises: OSError where the folders fail.
+    """
+    token = secrets.token_hex(_TOKEN_CHARS // 2)
+    path = claims / _short(f"{token}.{name}")
+    try:
+        ops.rename(str(inbox / name), str(path))
+    except OSError as e:
+        # SMB tells a file that is still open as one of the other three.
+        if e.errno in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.ETXTBSY) and claims.is_dir():
+            return None
+        raise
+    return Claimed(path, name, token)
+
+
+def claimed(path: Path) -> Claimed | None:
+    """Read a claim folder's entry back, as after a crash; None where it is not one of ours."""
+    token, dot, name = path.name.partition(".")
+    if not (dot and name and len(token) == _TOKEN_CHARS and all(c in "0123456789abcdef" for c in token)):
+        return None
+    return Claimed(path, name, token)
+
+
+def _short(name: str) -> str:
+    """Return a name that a file system takes, with its extension kept."""
+    octets = os.fsencode(name)
+    if len(octets) <= NAME_OCTETS:
+        return name
+    return os.fsdecode(octets[: NAME_OCTETS - 16] + octets[-16:])
+
+
+def move(source: Path, folder: Path, name: str, ops: Operations = REAL) -> Path:
+    """Move a file of ours within its file system, under a name that is free. Raises: OSError."""
+    stem, dot, rest = name.partition(".")
+    for number in range(1, 10_000):
+        target = folder / _short(name if number == 1 else f"{stem}-{number}{dot}{rest}")
+        if not os.path.lexists(target):
+            ops.rename(str(source), str(target))
+            return target
+    raise OSError(errno.EEXIST, "ten thousand files of this name", str(folder / name))
+
+
+class Changed(Exception):
+    """A file grew or shrank while it was read: its writer has not finished."""
+
+
+class NotRegular(Exception):
+    """A link, a device or a pipe, where a file was expected."""
+
+
+class OpenFile:
+    """A regular file opened for reading; a Blob. Use as a context manager.
+
+    Raises: NotRegular, OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            # O_NONBLOCK: opening a pipe without a writer must not wait for one.
+            self._handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as e:
+            if e.errno in (errno.ELOOP, errno.ENXIO):
+                raise NotRegular from None
+            raise
+        self._at_open = os.fstat(self._handle)
+        if not stat.S_ISREG(self._at_open.st_mode):
+            os.close(self._handle)
+            raise NotRegular
+
+    @property
+    def size(self) -> int:
+        return self._at_open.st_size
+
+    @property
+    def mtime(self) -> float:
+        return self._at_open.st_mtime
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._handle, length, offset)
+
+    def check_unchanged(self) -> None:
+        """Raises: Changed where the file is not what it was when opened."""
+        now = os.fstat(self._handle)
+        if (now.st_size, now.st_mtime_ns) != (self._at_open.st_size, self._at_open.st_mtime_ns):
+            raise Changed
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class InMemory:
+    """Octets as a Blob, for a file small enough to be read at once."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets = octets
+        self.size = len(octets)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.octets[offset : offset + length]
