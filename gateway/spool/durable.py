@@ -1,0 +1,346 @@
+"""DurableSpool: the Spool that the node uses, in the event loop, over a writer and its store.
+
+`submit` and `submit_settlements` are the plain functions under `accept` and `settle`: they return the future
+that the writer resolves after the commit, for callers that do without a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from gateway.contract import ContentWriter, Unavailable
+from gateway.message import Content
+from gateway.spool import fsck, leases, operate
+from gateway.spool.api import (
+    Again,
+    Claim,
+    DeliveryId,
+    Done,
+    DuplicateHandOver,
+    LaneDue,
+    LaneKey,
+    LeaseLost,
+    QueueFilter,
+    QueueRow,
+    Settlement,
+    SpoolError,
+    State,
+    Stored,
+    TraceEvent,
+)
+from gateway.spool.content import PieceWriter, StoredBlob
+from gateway.spool.jobs import Accept, Packed, Settle, Work
+from gateway.spool.options import SpoolOptions
+from gateway.spool.rows import Row, accepted_event, delivery_row, dump, lane_text, message_row, trace_event, trace_row
+from gateway.spool.store import Store
+from gateway.spool.writer import Writer
+from gateway.status import SPOOL_FULL
+
+T = TypeVar("T")
+
+_TRACE_PIECE: Final = 4000
+_LEAST_STATS_S: Final = 5.0
+_CONTENT_THREADS: Final = 8
+
+
+class DurableSpool:
+    """See `gateway.spool.api.Spool` for what each method promises. Made by `open_spool`."""
+
+    def __init__(self, store: Store, shared: Store | None, options: SpoolOptions, clock: Callable[[], float]) -> None:
+        """`shared` is the store of what nodes share, None where that is `store` itself."""
+        self._store = store
+        self.options = options
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._fenced: list[Callable[[], None]] = []
+        self._writer = Writer(store, self._loop, self._on_fenced)
+        self._shared_writer = self._writer if shared is None else Writer(shared, self._loop, self._on_fenced, "shared")
+        self._turns = leases.Turns()
+        self._pool = ThreadPoolExecutor(_CONTENT_THREADS, thread_name_prefix="content")
+        self._stats: Mapping[str, float] = {}
+        self._stats_until = 0.0
+
+    # -- life
+
+    async def start(self) -> None:
+        """Open the database. Raises: SpoolUnusable, SpoolError."""
+        try:
+            await self._writer.start()
+            if self._shared_writer is not self._writer:
+                try:
+                    await self._shared_writer.start()
+                except BaseException:
+                    await self._writer.stop()
+                    raise
+        except BaseException:
+            self._pool.shutdown(wait=False)
+            raise
+
+    async def close(self) -> None:
+        """Commit what waits, give up singletons, close the database. Deliveries leased stay leased until then."""
+        with contextlib.suppress(SpoolError, LeaseLost):  # else they run out by themselves
+            await self._shared(lambda store: store.let_go())
+        await self._writer.stop()
+        if self._shared_writer is not self._writer:
+            await self._shared_writer.stop()
+        self._pool.shutdown(wait=False)
+
+    async def __aenter__(self) -> DurableSpool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def node_number(self) -> int:
+        """A number that differs between nodes that run at one time, for their message ids."""
+        return self._store.number
+
+    def on_fenced(self, callback: Callable[[], None]) -> None:
+        self._fenced.append(callback)
+
+    def _on_fenced(self) -> None:
+        for callback in self._fenced:
+            callback()
+
+    # -- accept and settle
+
+    def submit(self, message: Stored) -> asyncio.Future[DuplicateHandOver | None]:
+        """Hand a message to the writer; the future is resolved after its commit. What `accept` does, without a
+        task; its content must be inline or come from this spool's own `content()`.
+
+        Raises: SpoolError at once where there is no room or too much waits.
+        """
+        if self._store.low:
+            raise SpoolError(SPOOL_FULL.but(cause="free space is below the spool's limit"))
+        packed = self._pack(message)
+        future: asyncio.Future[DuplicateHandOver | None] = self._loop.create_future()
+        content = message.content
+        size = content.size if packed.content_ref is None else 0
+        self._writer.put(Accept(future, packed, message.envelope.dedupe_key, size))
+        return future
+
+    def _pack(self, message: Stored) -> Packed:
+        ref = None
+        if not message.content.is_inline:
+            blob: StoredBlob = message.content.source  # type: ignore[assignment]  # `_fresh` tells them apart
+            if not _is_fresh(message.content):
+                raise ValueError("the content's octets belong to another message: use accept()")
+            ref = blob.ref
+            blob.owned = True
+        return Packed(
+            message.id,
+            message_row(message, ref),
+            [delivery_row(d) for d in message.deliveries],
+            trace_row(accepted_event(message), self._store.numbers.next()),
+            ref,
+        )
+
+    async def accept(self, message: Stored) -> DuplicateHandOver | None:
+        message = await self._own(message)
+        future = self.submit(message)
+        if message.content.is_inline:
+            return await future
+        blob: StoredBlob = message.content.source  # type: ignore[assignment]  # submit() has seen to it
+        try:
+            duplicate = await asyncio.shield(future)
+        except SpoolError:
+            blob.owned = False
+            raise
+        blob.owned = duplicate is None
+        return duplicate
+
+    async def _own(self, message: Stored) -> Stored:
+        """Return the message with octets that the spool can own: those of another message are copied first."""
+        content = message.content
+        if content.is_inline or _is_fresh(content):
+            return message
+        writer = self.content()
+        try:
+            async for piece in content.stream():
+                if not writer.write(piece):
+                    await writer.drain()
+            copy = await writer.finish(content.__dict__.get("traits"))
+        except Unavailable as error:
+            await writer.abandon()
+            raise SpoolError(error.status) from error
+        except BaseException:
+            await writer.abandon()
+            raise
+        octets = Content(copy.source, traits=copy.__dict__.get("traits"), attributes=content.attributes)
+        return replace(message, content=octets)
+
+    def submit_settlements(self, settlements: Sequence[Settlement], new: Sequence[Stored] = ()) -> asyncio.Future[None]:
+        """Hand outcomes to the writer; what `settle` does, without a task."""
+        done = [(s.id, s.event) for s in settlements if isinstance(s, Done)]
+        again = [(s, s.event) for s in settlements if isinstance(s, Again)]
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._writer.put(Settle(future, done, again, [self._pack(m) for m in new]))
+        return future
+
+    async def settle(self, settlements: Sequence[Settlement], new: Sequence[Stored] = ()) -> None:
+        owned = [await self._own(m) for m in new]
+        await self.submit_settlements(settlements, owned)
+
+    def content(self) -> ContentWriter:
+        """Return a writer for content that arrives in pieces."""
+        return PieceWriter(self._store.sink, self._pool, self.options.inline_limit_bytes, self._store.content_status)
+
+    # -- claims
+
+    async def _work(self, run: Callable[[Store], T], *, durable: bool = True, patient: bool = False) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._writer.put(Work(future, run, durable, patient))
+        return await future
+
+    async def claim(self, lane: LaneKey, limit: int, now: float) -> list[Claim]:
+        turns = self._turns
+        return await self._work(lambda store: leases.claim(store, turns, lane, limit, now), durable=False)
+
+    async def due(self, now: float) -> list[LaneDue]:
+        return await self._work(lambda store: store.due(now), durable=False)
+
+    async def give_back(self, ids: Sequence[DeliveryId]) -> None:
+        if ids:
+            await self._work(lambda store: store.give_back(ids), durable=False)
+
+    # -- the operator's
+
+    async def rows(self, where: QueueFilter, limit: int) -> list[QueueRow]:
+        return await self._work(lambda store: operate.rows(store, where, limit), durable=False)
+
+    async def change(
+        self,
+        where: QueueFilter,
+        *,
+        state: State | None = None,
+        next_attempt_at: float | None = None,
+        lane: LaneKey | None = None,
+        expires_at: float | None = None,
+    ) -> list[DeliveryId]:
+        what = operate.Change(state, next_attempt_at, lane, expires_at)
+        return await self._in_bites(lambda store, after: operate.change(store, where, what, after))
+
+    async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:
+        return await self._in_bites(lambda store, after: operate.drop(store, where, why, after))
+
+    async def _in_bites(
+        self, bite: Callable[[Store, DeliveryId], tuple[list[DeliveryId], DeliveryId | None]]
+    ) -> list[DeliveryId]:
+        ids: list[DeliveryId] = []
+        after: DeliveryId | None = (-1, -1)
+        while after is not None:
+            found, after = await self._work(_at(bite, after))
+            ids.extend(found)
+        return ids
+
+    async def load(self, message_id: int) -> Stored | None:
+        return await self._work(lambda store: store.load(message_id), durable=False)
+
+    async def load_kept(self, message_id: int) -> Stored | None:
+        """Return a delivered message that is kept for a replay, without deliveries."""
+        return await self._work(lambda store: store.load_kept(message_id), durable=False)
+
+    # -- the trace
+
+    async def trace(
+        self,
+        *,
+        message_id: int | None = None,
+        text: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 1000,
+    ) -> list[TraceEvent]:
+        def within(event: TraceEvent) -> bool:
+            return (since is None or event.at >= since) and (until is None or event.at <= until)
+
+        if message_id is not None:
+            events = await self._work(lambda store: store.trace_of(message_id, limit), durable=False)
+            return [e for e in events if within(e)]
+        # As it stands in JSON, where a quote or a backslash of an address is escaped.
+        needle = dump(text or "")[1:-1].casefold()
+        found: list[TraceEvent] = []
+        rows: list[Any] = []  # those of the message that is being read
+        hit = not needle
+        after = (-1, -1)
+        while len(found) < limit:
+            piece = await self._work(partial(_piece, after=after), durable=False)
+            for row in piece:
+                if rows and row[0] != rows[0][0]:
+                    if hit:
+                        found.extend(e for e in map(trace_event, rows) if within(e))
+                    rows, hit = [], not needle
+                rows.append(row)
+                hit = hit or needle in row[5].casefold()
+            if len(piece) < _TRACE_PIECE:
+                break
+            after = (piece[-1][0], piece[-1][1])
+        if hit:
+            found.extend(e for e in map(trace_event, rows) if within(e))
+        return sorted(found, key=lambda e: (e.at, e.message_id))[:limit]
+
+    async def record(self, events: Sequence[TraceEvent]) -> None:
+        if events:
+            await self._work(lambda store: store.record(events), patient=True)
+
+    # -- shared between nodes
+
+    async def lane_down(self, lane: LaneKey, until: float, probe_by: int | None) -> None:
+        await self._shared(lambda store: store.lane_down(lane_text(lane), until, probe_by))
+
+    async def lanes_down(self) -> dict[LaneKey, float]:
+        return await self._shared(lambda store: store.lanes_down(self._clock()))
+
+    async def hold_singleton(self, name: str) -> bool:
+        return await self._shared(lambda store: store.hold_singleton(name))
+
+    async def _shared(self, run: Callable[[Store], T]) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._shared_writer.put(Work(future, run))
+        return await future
+
+    # -- figures, repair
+
+    async def stats(self) -> Mapping[str, float]:
+        """Return figures for metrics. Deliveries are counted by a scan, so one answer serves for some seconds,
+        longer where the counting took long."""
+        now = self._loop.time()
+        if now >= self._stats_until:
+            self._stats = await self._work(lambda store: store.stats(), durable=False)
+            took = self._loop.time() - now
+            self._stats_until = self._loop.time() + max(_LEAST_STATS_S, 50 * took)
+        figures = self._store.figures
+        waiting, waiting_bytes = self._writer.waiting
+        return {
+            **self._stats,
+            "commits": figures.commits,
+            "accepted": figures.accepted,
+            "settled": figures.settled,
+            "largest_group": figures.largest_group,
+            "waiting": waiting,
+            "waiting_bytes": waiting_bytes,
+        }
+
+    async def fsck(self, *, repair: bool = False) -> list[fsck.Finding]:
+        """Check rows against each other and against the contents; `repair` mends what can be mended."""
+        return await fsck.check(self._work, repair)
+
+
+def _at(bite: Callable[[Store, DeliveryId], T], after: DeliveryId) -> Callable[[Store], T]:
+    return lambda store: bite(store, after)
+
+
+def _piece(store: Store, after: tuple[int, int]) -> Sequence[Row]:
+    return store.trace_piece(after, _TRACE_PIECE)
+
+
+def _is_fresh(content: Content) -> bool:
+    """Tell whether a content's Blob was written through this spool and belongs to no message yet."""
+    return not getattr(content.source, "owned", True)

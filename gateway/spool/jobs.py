@@ -1,0 +1,62 @@
+"""What the event loop hands to the writer's thread: three kinds of job, ready to be written.
+
+Rows are made where the job is made, so that what cannot be stored fails its own caller at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from gateway.spool.api import Again, DeliveryId, DuplicateHandOver, TraceEvent
+from gateway.spool.rows import Row
+
+if TYPE_CHECKING:
+    from gateway.spool.store import Store
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Packed:
+    """A message as rows."""
+
+    id: int
+    message: Row
+    deliveries: list[Row]
+    event: Row
+    content_ref: str | None
+
+
+@dataclass(slots=True)
+class Accept:
+    future: asyncio.Future[DuplicateHandOver | None]
+    packed: Packed
+    dedupe_key: str | None
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Settle:
+    """Outcomes and the reports due for them. It may wait a little for company."""
+
+    future: asyncio.Future[None]
+    done: list[tuple[DeliveryId, TraceEvent]]
+    again: list[tuple[Again, TraceEvent | None]]
+    new: list[Packed]
+
+
+@dataclass(slots=True)
+class Work(Generic[T]):
+    """Anything else that is done in a transaction. `durable` where a crash must not undo it; `patient` where it
+    may wait for company as outcomes do."""
+
+    future: asyncio.Future[T]
+    run: Callable[[Store], T]
+    durable: bool = True
+    patient: bool = False
+
+
+Job = Accept | Settle | Work[Any]

@@ -1,0 +1,169 @@
+"""Which deliveries a claim takes: by priority, fairly between senders, oldest first, whole messages together.
+
+`choose` decides, purely; `claim` reads no more rows than a claim needs, however long the queue is, and leases
+what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.spool.api import Claim, Delivery, DeliveryId, LaneKey
+from gateway.spool.rows import delivery_from, lane_text
+
+if TYPE_CHECKING:
+    from gateway.spool.store import Store
+
+WINDOW: Final = 512
+"""A queue with no more due than this is read whole; a longer one is sought through sender by sender."""
+
+INLINE_BYTES: Final = 8 * 1024 * 1024
+"""A claim stops taking messages when their inline contents come to this."""
+
+_LOWEST: Final = -(2**31)
+_REMEMBERED_LANES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    id: DeliveryId
+    priority: int
+    sender: str
+    next_attempt_at: float
+
+
+class Turns:
+    """Who was served last in each lane, so that the next claim begins with the next sender. Bounded; what is
+    forgotten costs one sender one turn."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[LaneKey, str] = OrderedDict()
+
+    def last(self, lane: LaneKey) -> str:
+        return self._last.get(lane, "")
+
+    def served(self, lane: LaneKey, sender: str) -> None:
+        self._last[lane] = sender
+        self._last.move_to_end(lane)
+        if len(self._last) > _REMEMBERED_LANES:
+            self._last.popitem(last=False)
+
+
+def choose(candidates: Iterable[Candidate], limit: int, after: str) -> list[Candidate]:
+    """Return at most `limit` candidates: the highest priority first; within one, a turn for each sender in the
+    order of their names, beginning after `after`; within a sender the oldest first."""
+    by_priority: dict[int, dict[str, list[Candidate]]] = {}
+    for c in candidates:
+        by_priority.setdefault(c.priority, {}).setdefault(c.sender, []).append(c)
+    chosen: list[Candidate] = []
+    for priority in sorted(by_priority, reverse=True):
+        senders = by_priority[priority]
+        queues = [
+            iter(sorted(senders[s], key=lambda c: (c.next_attempt_at, c.id)))
+            for s in sorted(senders, key=lambda s: (s <= after, s))
+        ]
+        while queues:
+            remaining = []
+            for queue in queues:
+                candidate = next(queue, None)
+                if candidate is None:
+                    continue
+                chosen.append(candidate)
+                if len(chosen) == limit:
+                    return chosen
+                remaining.append(queue)
+            queues = remaining
+    return chosen
+
+
+def _candidates(store: Store, lane: str, limit: int, now: float, after: str) -> list[Candidate]:
+    """Read enough to choose `limit` from."""
+    st = store.statements
+    window = [
+        Candidate((row[0], row[1]), *row[2:])
+        for row in store.query(st.claim_window, lane=lane, now=now, window=WINDOW + 1)
+    ]
+    if len(window) <= WINDOW:
+        return window
+    found: list[Candidate] = []
+    priority = 2**31 - 1
+    while len(found) < limit:
+        priority = store.query(st.next_priority, lane=lane, priority=priority)[0][0]
+        if priority is None or priority <= _LOWEST:
+            break
+        depth = limit * 4
+        senders = store.query(st.senders, lane=lane, priority=priority, after=after, depth=depth)
+        if len(senders) < depth and after:  # round to the beginning of the circle
+            seen = {s for s, _ in senders}
+            first = store.query(st.senders, lane=lane, priority=priority, after="", depth=depth)
+            senders = [*senders, *(row for row in first if row[0] not in seen)]
+        due = [sender for sender, earliest in senders if earliest <= now][:limit]
+        if due:
+            each = -(-(limit - len(found)) // len(due))
+            found.extend(
+                Candidate((row[0], row[1]), *row[2:])
+                for row in store.query(
+                    st.per_sender,
+                    **store.senders_parameter(due),
+                    lane=lane,
+                    priority=priority,
+                    now=now,
+                    each=each,
+                )
+            )
+    # Very many senders with nothing due may hide one that has: the oldest of all fill up what is left.
+    taken = {c.id for c in found}
+    return found + [c for c in window if c.id not in taken] if len(found) < limit else found
+
+
+def claim(store: Store, turns: Turns, lane: LaneKey, limit: int, now: float) -> list[Claim]:
+    """Lease up to `limit` due deliveries of a lane; see `Spool.claim`. Runs inside a transaction."""
+    text = lane_text(lane)
+    for _ in range(3):
+        chosen = choose(_candidates(store, text, limit, now, turns.last(lane)), limit, turns.last(lane))
+        if not chosen:
+            return []
+        ids = _whole_messages(store, text, chosen, limit, now)
+        leased = [delivery_from(row) for row in store.query(store.statements.lease, **store.pairs(ids), me=store.me)]
+        if leased:
+            turns.served(lane, chosen[-1].sender)
+            return _claims(store, leased, ids)
+        # Another node was faster with every one of them: look again.
+    return []
+
+
+def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit: int, now: float) -> list[DeliveryId]:
+    """Return what to lease: the chosen, each with its message's other deliveries, in order, within both bounds."""
+    order = list(dict.fromkeys(c.id[0] for c in chosen))
+    weights = dict(tuple(row) for row in store.query(store.statements.weigh, **store.ids(order)))
+    kept: list[int] = []
+    total = 0
+    for message_id in order:
+        total += weights.get(message_id, 0)
+        if kept and total > INLINE_BYTES:
+            break
+        kept.append(message_id)
+    siblings: dict[int, list[DeliveryId]] = {}
+    most = limit * 4
+    for row in store.query(store.statements.siblings, **store.ids(kept), lane=lane, now=now, most=most):
+        siblings.setdefault(row[0], []).append((row[0], row[1]))
+    own: dict[int, list[DeliveryId]] = {}
+    for c in chosen:
+        own.setdefault(c.id[0], []).append(c.id)
+    ids: list[DeliveryId] = []
+    for message_id in kept:
+        ids.extend(siblings.get(message_id) or own[message_id])
+        if len(ids) >= limit:
+            break
+    return ids[:limit]
+
+
+def _claims(store: Store, leased: Sequence[Delivery], order: Sequence[DeliveryId]) -> list[Claim]:
+    by_message: dict[int, list[Delivery]] = {}
+    for delivery in leased:
+        by_message.setdefault(delivery.id[0], []).append(delivery)
+    messages = store.load_messages({m: sorted(ds, key=lambda d: d.id) for m, ds in by_message.items()})
+    return [Claim(messages[m], messages[m].deliveries) for m in dict.fromkeys(i[0] for i in order) if m in messages]

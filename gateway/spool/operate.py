@@ -1,0 +1,179 @@
+"""The operator's queries: list, change and drop deliveries by a filter. Core expressions, built when called.
+
+A change that may match a long queue goes through it in bites, each a transaction of its own, in the order of
+the deliveries' ids, so that it never holds up an accept for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tuple_, update
+
+from gateway.spool.api import DeliveryId, LaneKey, QueueFilter, QueueRow, State, TraceEvent
+from gateway.spool.rows import DELIVERY_COLUMNS, as_ids, delivery_from, envelope_from, lane_text
+from gateway.spool.schema import deliveries, messages
+from gateway.spool.store import Store
+
+BITE: Final = 500
+
+_D = deliveries.c
+_ROW = [deliveries.c[name] for name in DELIVERY_COLUMNS]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `change` sets; None leaves it as it is."""
+
+    state: State | None = None
+    next_attempt_at: float | None = None
+    lane: LaneKey | None = None
+    expires_at: float | None = None
+
+
+def _same_address(column: ColumnElement[Any], wanted: str, dialect: str) -> ColumnElement[bool]:
+    """Compare without case, with or without the network's name in front."""
+    place = func.instr if dialect == "sqlite" else func.strpos
+    lowered = wanted.lower()
+    return or_(func.lower(column) == lowered, func.lower(func.substr(column, place(column, ":") + 1)) == lowered)
+
+
+def matching(where: QueueFilter, dialect: str) -> list[ColumnElement[bool]]:
+    """Return a filter's conditions on deliveries; that on the arrival needs messages joined."""
+    conditions: list[ColumnElement[bool]] = []
+    if where.message_id is not None:
+        conditions.append(_D.message_id == where.message_id)
+    if where.n is not None:
+        conditions.append(_D.n == where.n)
+    if where.connector is not None and where.next_hop is not None:
+        conditions.append(_D.lane == lane_text((where.connector, where.next_hop)))
+    elif where.connector is not None:
+        conditions.append(_D.lane.startswith(where.connector + "\t", autoescape=True))
+    elif where.next_hop is not None:
+        conditions.append(_D.lane.endswith("\t" + where.next_hop, autoescape=True))
+    if where.state is not None:
+        conditions.append(_D.state == where.state.value)
+    if where.sender is not None:
+        conditions.append(_same_address(_D.sender, where.sender, dialect))
+    if where.recipient is not None:
+        conditions.append(
+            or_(
+                _same_address(_D.address, where.recipient, dialect),
+                _same_address(_D.original, where.recipient, dialect),
+            )
+        )
+    if where.older_than is not None:
+        conditions.append(messages.c.arrived_at < where.older_than)
+    return conditions
+
+
+def rows(store: Store, where: QueueFilter, limit: int) -> list[QueueRow]:
+    """Return matching deliveries, oldest first."""
+    query = (
+        select(*_ROW, messages.c.envelope, messages.c.arrived_at, messages.c.size)
+        .join_from(deliveries, messages, messages.c.id == _D.message_id)
+        .where(*matching(where, store.dialect))
+        .order_by(_D.message_id, _D.n)
+        .limit(limit)
+    )
+    found = []
+    for row in store.connection.execute(query):
+        envelope, arrived_at, size = row[-3:]
+        reverse_path = envelope_from(envelope).reverse_path
+        found.append(
+            QueueRow(
+                delivery=delivery_from(row[:-3]),
+                reverse_path="" if reverse_path is None else str(reverse_path),
+                arrived_at=arrived_at,
+                size_bytes=size,
+                leased=row[-4] is not None,
+            )
+        )
+    return found
+
+
+def _bite(store: Store, where: QueueFilter, after: DeliveryId) -> Sequence[Any]:
+    """Return (message_id, n, state, lane) of the next matching deliveries, locked."""
+    query = (
+        select(_D.message_id, _D.n, _D.state, _D.lane)
+        .join_from(deliveries, messages, messages.c.id == _D.message_id)
+        .where(tuple_(_D.message_id, _D.n) > tuple_(*after), *matching(where, store.dialect))
+        .order_by(_D.message_id, _D.n)
+        .limit(BITE)
+        .with_for_update(of=deliveries)
+    )
+    return store.connection.execute(query).fetchall()
+
+
+def _exactly(ids: Sequence[DeliveryId]) -> ColumnElement[bool]:
+    return tuple_(_D.message_id, _D.n).in_(ids)
+
+
+def change(
+    store: Store, where: QueueFilter, what: Change, after: DeliveryId
+) -> tuple[list[DeliveryId], DeliveryId | None]:
+    """Change one bite; returns the ids and where the next bite begins, None at the end."""
+    found = _bite(store, where, after)
+    if not found:
+        return [], None
+    ids = as_ids(found)
+    values: dict[Any, Any] = {
+        # Another node may be sending it now; that lease ends with its outcome.
+        _D.lease: case((_D.lease == store.me, None), else_=_D.lease),
+    }
+    if what.state is not None:
+        values[_D.state] = what.state.value
+    if what.next_attempt_at is not None:
+        values[_D.next_attempt_at] = what.next_attempt_at
+    if what.lane is not None:
+        values[_D.lane] = lane_text(what.lane)
+    if what.expires_at is not None:
+        values[_D.expires_at] = what.expires_at
+    store.connection.execute(update(deliveries).where(_exactly(ids)).values(values))
+    now = store.clock()
+    store.record([_event(row, what, now) for row in found])
+    return ids, ids[-1] if len(found) == BITE else None
+
+
+def _event(row: Sequence[Any], what: Change, now: float) -> TraceEvent:
+    message_id, n, state, lane = row
+    detail: dict[str, Any] = {}
+    if what.state is not None:
+        detail["state"] = what.state.value
+    if what.next_attempt_at is not None:
+        detail["next_attempt_at"] = what.next_attempt_at
+    if what.expires_at is not None:
+        detail["expires_at"] = what.expires_at
+    if what.lane is not None:
+        detail["lane"] = list(what.lane)
+        detail["was"] = lane.split("\t", 1)
+    if what.lane is not None:
+        kind = "rerouted"
+    elif what.state in (State.HELD, State.PARKED):
+        kind = what.state.value
+    elif what.state is State.QUEUED and state != State.QUEUED.value:
+        kind = "released"
+    elif what.state is State.QUEUED or what.next_attempt_at is not None:
+        kind = "requeued"
+    else:
+        kind = "changed"
+    return TraceEvent(message_id, now, kind, n, detail)
+
+
+def drop(store: Store, where: QueueFilter, why: str, after: DeliveryId) -> tuple[list[DeliveryId], DeliveryId | None]:
+    """Drop one bite; returns the ids and where the next bite begins, None at the end."""
+    found = _bite(store, where, after)
+    if not found:
+        return [], None
+    ids = as_ids(found)
+    message_ids = list({i[0] for i in ids})
+    store.lock_shared(message_ids)
+    store.connection.execute(delete(deliveries).where(and_(_exactly(ids))))
+    now = store.clock()
+    store.record(
+        [TraceEvent(m, now, "dropped", n, {"why": why, "lane": lane.split("\t", 1)}) for m, n, _, lane in found]
+    )
+    store.leave(message_ids, keep=False)
+    return ids, ids[-1] if len(found) == BITE else None

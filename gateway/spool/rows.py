@@ -1,0 +1,293 @@
+"""Values to rows and back: how a Stored message, its deliveries and trace events lie in the tables. Pure.
+
+A row is a tuple in the order of its column list below. What is only ever read whole (the envelope, a trace
+event's detail) is JSON text; what the database searches or changes has a column.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from gateway.message import Blob, Content, Envelope, Notify, Origin, Recipient, Traits
+from gateway.spool.api import Again, Delivery, DeliveryId, LaneKey, State, Stored, TraceEvent
+from mappings.address import Address
+
+Row = tuple[Any, ...]
+
+MESSAGE_COLUMNS: Final = (
+    "id", "arrived_at", "size", "recipients", "is_report", "traits", "edited", "content_offset", "content_ref",
+    "attributes", "envelope", "prefix", "content",
+)  # fmt: skip
+DELIVERY_COLUMNS: Final = (
+    "message_id", "n", "lane", "sender", "priority", "next_attempt_at", "expires_at", "state", "attempts",
+    "delay_reported", "notify", "address", "address_key", "original", "original_key", "orcpt", "reason", "lease",
+)  # fmt: skip
+TRACE_COLUMNS: Final = ("message_id", "seq", "at", "n", "kind", "detail")
+
+_ORIGIN_FIELDS: Final = tuple((f.name, f.default) for f in fields(Origin))
+_encode_plain = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+_encode_ascii = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+def dump(value: object) -> str:
+    """Return JSON text that any database takes: non-ASCII letters stay readable, lone surrogates are escaped."""
+    encoded = _encode_plain(value)
+    if not encoded.isascii():
+        try:
+            encoded.encode()
+        except UnicodeEncodeError:
+            return _encode_ascii(value)
+    return encoded
+
+
+def plain(words: str) -> str:
+    """Return a free text without what a text column refuses (NUL, lone surrogates)."""
+    if words.isascii() and "\0" not in words:
+        return words
+    return words.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
+class Sequence63:
+    """Numbers that grow, across restarts too unless the clock was set back: a trace event's place."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        now = time.time_ns()
+        self._last = now if now > self._last else self._last + 1
+        return self._last
+
+
+def lane_text(lane: LaneKey) -> str:
+    """Return a lane as one text, so that it is one column to seek in; a connector's name holds no tab."""
+    return f"{lane[0]}\t{lane[1]}"
+
+
+def lane_key(text: str) -> LaneKey:
+    connector, _, next_hop = text.partition("\t")
+    return connector, next_hop
+
+
+def _address(text: str, key: str | None) -> Address:
+    network, _, value = text.partition(":")
+    return Address(network, value, value if key is None else key)
+
+
+def _address_json(address: Address) -> list[str]:
+    text = f"{address.network}:{address.value}"
+    return [text] if address.key == address.value else [text, address.key]
+
+
+def _address_from(parts: Sequence[str]) -> Address:
+    return _address(parts[0], parts[1] if len(parts) > 1 else None)
+
+
+def envelope_text(envelope: Envelope) -> str:
+    """Return an envelope as JSON; what has its default value is left out."""
+    origin = envelope.origin
+    named: dict[str, object] = {
+        "from": None if envelope.reverse_path is None else _address_json(envelope.reverse_path),
+        "to": [[_address_json(r.address), int(r.notify), r.orcpt] for r in envelope.recipients],
+        "origin": {name: value for name, default in _ORIGIN_FIELDS if (value := getattr(origin, name)) != default},
+    }
+    if envelope.priority:
+        named["priority"] = envelope.priority
+    if envelope.expires_at is not None:
+        named["expires_at"] = envelope.expires_at
+    if envelope.ret is not None:
+        named["ret"] = envelope.ret
+    if envelope.envid is not None:
+        named["envid"] = envelope.envid
+    if envelope.smtputf8:
+        named["smtputf8"] = True
+    if envelope.dedupe_key is not None:
+        named["dedupe_key"] = envelope.dedupe_key
+    return dump(named)
+
+
+def envelope_from(text: str) -> Envelope:
+    named = json.loads(text)
+    known = {name for name, _ in _ORIGIN_FIELDS}
+    return Envelope(
+        reverse_path=None if named["from"] is None else _address_from(named["from"]),
+        recipients=tuple(Recipient(_address_from(a), Notify(notify), orcpt) for a, notify, orcpt in named["to"]),
+        # A node of the next release may have written a field more.
+        origin=Origin(**{name: value for name, value in named["origin"].items() if name in known}),
+        priority=named.get("priority", 0),
+        expires_at=named.get("expires_at"),
+        ret=named.get("ret"),
+        envid=named.get("envid"),
+        smtputf8=named.get("smtputf8", False),
+        dedupe_key=named.get("dedupe_key"),
+    )
+
+
+def _traits_bits(content: Content) -> int | None:
+    traits: Traits | None = content.__dict__.get("traits")
+    if traits is None:
+        return None
+    return traits.crlf_only | traits.eight_bit << 1 | traits.nul << 2
+
+
+def message_row(message: Stored, content_ref: str | None) -> Row:
+    """Return the row of a message; `content_ref` names where its Blob is kept, None for an inline content."""
+    content = message.content
+    inline = content_ref is None
+    return (
+        message.id,
+        message.arrived_at,
+        content.size,
+        len(message.deliveries),
+        int(message.is_report),
+        _traits_bits(content),
+        0 if inline else int(content.edited),
+        0 if inline else content.offset,
+        content_ref,
+        dump(dict(content.attributes)) if content.attributes else None,
+        envelope_text(message.envelope),
+        message.prefix,
+        content.octets() if inline else content.front,
+    )
+
+
+def delivery_row(delivery: Delivery) -> Row:
+    """Return the row of a fresh delivery. Its lease is 1 for "this node": the SQLite node's own number, and a
+    mark that PostgreSQL's statement replaces; only a queued delivery is leased."""
+    address, original = delivery.address, delivery.original
+    text = f"{address.network}:{address.value}"
+    if original is address:
+        original_text = original_key = None
+    else:
+        original_text = f"{original.network}:{original.value}"
+        original_key = None if original.key == original.value else original.key
+    return (
+        *delivery.id,
+        f"{delivery.lane[0]}\t{delivery.lane[1]}",
+        plain(delivery.sender),
+        delivery.priority,
+        delivery.next_attempt_at,
+        delivery.expires_at,
+        delivery.state.value,
+        delivery.attempts,
+        int(delivery.delay_reported),
+        int(delivery.notify),
+        text,
+        None if address.key == address.value else address.key,
+        original_text,
+        original_key,
+        delivery.orcpt,
+        plain(delivery.reason),
+        1 if delivery.state is State.QUEUED else None,
+    )
+
+
+def trace_row(event: TraceEvent, seq: int) -> Row:
+    return event.message_id, seq, event.at, event.n, event.kind, dump(event.detail) if event.detail else "{}"
+
+
+def trace_event(row: Sequence[Any]) -> TraceEvent:
+    message_id, _, at, n, kind, detail = row
+    return TraceEvent(message_id=message_id, at=at, kind=kind, n=n, detail=json.loads(detail))
+
+
+def accepted_event(message: Stored) -> TraceEvent:
+    """Return the event that an accept writes: who, whom, whence, and the Message-ID, so that a search finds it."""
+    envelope = message.envelope
+    origin = envelope.origin
+    detail: dict[str, object] = {
+        "from": "" if envelope.reverse_path is None else str(envelope.reverse_path),
+        "to": [
+            [str(d.original), str(d.address), *d.lane, message.why[i] if message.why else ""]
+            for i, d in enumerate(message.deliveries)
+        ],
+        "size": message.content.size,
+        "connector": origin.connector,
+    }
+    named = message.content.get(b"message-id")
+    if named:
+        detail["message_id"] = named[:998].decode(errors="replace")
+    for name in ("peer", "helo", "protocol", "user", "tls"):
+        value = getattr(origin, name)
+        if value:
+            detail[name] = value
+    if message.is_report:
+        detail["report"] = True
+    return TraceEvent(message.id, message.arrived_at, "accepted", None, detail)
+
+
+def delivery_from(row: Sequence[Any]) -> Delivery:
+    """Read a delivery's row in the order of DELIVERY_COLUMNS."""
+    (
+        message_id, n, lane, sender, priority, next_attempt_at, expires_at, state, attempts,
+        delay_reported, notify, address, address_key, original, original_key, orcpt, reason, _lease,
+    ) = row  # fmt: skip
+    to = _address(address, address_key)
+    return Delivery(
+        id=(message_id, n),
+        lane=lane_key(lane),
+        address=to,
+        original=to if original is None else _address(original, original_key),
+        notify=Notify(notify),
+        orcpt=orcpt,
+        sender=sender,
+        priority=priority,
+        next_attempt_at=next_attempt_at,
+        expires_at=expires_at,
+        state=State(state),
+        attempts=attempts,
+        reason=reason,
+        delay_reported=bool(delay_reported),
+    )
+
+
+def stored_from(row: Sequence[Any], deliveries: Sequence[Delivery], blob: Blob | None) -> Stored:
+    """Read a message's row in the order of MESSAGE_COLUMNS; `blob` is what its content_ref names."""
+    (
+        message_id, arrived_at, _size, _recipients, is_report, bits, edited, offset, _ref,
+        attributes, envelope, prefix, content,
+    ) = row  # fmt: skip
+    traits = None if bits is None else Traits(bool(bits & 1), bool(bits & 2), bool(bits & 4))
+    named: Mapping[str, str] | None = None if attributes is None else json.loads(attributes)
+    if blob is None:
+        octets = Content(bytes(content), traits=traits, attributes=named)
+    else:
+        octets = Content(
+            blob, front=bytes(content), offset=offset, edited=bool(edited), traits=traits, attributes=named
+        )
+    return Stored(
+        id=message_id,
+        envelope=envelope_from(envelope),
+        prefix=bytes(prefix),
+        content=octets,
+        arrived_at=arrived_at,
+        deliveries=tuple(deliveries),
+        is_report=bool(is_report),
+    )
+
+
+def again_json(settlements: Sequence[Again]) -> str:
+    """Return deferrals as the one JSON parameter of their statement."""
+    return dump(
+        [
+            {
+                "m": a.id[0],
+                "n": a.id[1],
+                "t": a.next_attempt_at,
+                "a": a.attempts,
+                "r": plain(a.reason),
+                "s": a.state.value,
+                "d": int(a.delay_reported),
+                "k": int(a.keep_lease and a.state is State.QUEUED),
+            }
+            for a in settlements
+        ]
+    )
+
+
+def as_ids(rows: Sequence[Sequence[Any]]) -> list[DeliveryId]:
+    return [(row[0], row[1]) for row in rows]

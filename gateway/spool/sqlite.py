@@ -1,0 +1,388 @@
+"""The spool on SQLite: one file per worker, held by exactly one connection.
+
+Files in the spool's folder (mode 0700):
+    worker-N.db     messages, deliveries, trace of worker N; WAL, synchronous=FULL
+    worker-N.lock   locked (flock) as long as worker N runs, so that a dead worker's file is known at once
+    content/        content files
+    shared.db       what the workers share; see `shared.py`
+
+SQLite before 3.51.3 can damage a WAL file that two connections share when one of them resets it. So a worker's
+file has one connection in all, which also writes the log back: `locking_mode=EXCLUSIVE` is set before WAL and
+keeps everybody else out, and there is no shared-memory file at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
+from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
+from gateway.spool.migrations import check_or_create
+from gateway.spool.options import SpoolOptions
+from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
+from gateway.spool.statements import insert_rows
+from gateway.spool.store import Aftermath, Store, json_pairs
+from gateway.status import SPOOL_DOWN, SPOOL_FULL
+
+# Row values, RETURNING, UPDATE FROM and the ->> operator.
+_OLDEST_SQLITE: Final = (3, 38, 0)
+
+PAGE_BYTES: Final = 8192
+_CACHE_KIB: Final = 32 * 1024
+_PRUNE_EVERY_S: Final = 10.0
+_PRUNE_BITE: Final = 500
+_TIDY_EVERY_S: Final = 3600.0
+
+# Row counts of the prepared inserts: any number is a sum of these.
+_BLOCKS: Final = (32, 16, 8, 4, 2, 1)
+_COLUMNS: Final = {"messages": MESSAGE_COLUMNS, "deliveries": DELIVERY_COLUMNS, "trace": TRACE_COLUMNS}
+_INSERTS: Final = {
+    table: {count: insert_rows(table, columns, count) for count in _BLOCKS} for table, columns in _COLUMNS.items()
+}
+
+_IOERR_WRITES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE})
+
+
+def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_page_bytes: int | None = None) -> Engine:
+    """Return an engine of one connection, in which transactions begin where we say so."""
+
+    def connect() -> sqlite3.Connection:
+        raw = sqlite3.connect(
+            path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            if new_page_bytes is not None:
+                raw.execute(f"PRAGMA page_size={new_page_bytes}")
+            for pragma in pragmas:
+                raw.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def worker_pragmas(options: SpoolOptions) -> list[str]:
+    """Return how a worker's file is opened; the order matters."""
+    return [
+        "locking_mode=EXCLUSIVE",  # before WAL, or a shared-memory file is made and others can join
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"wal_autocheckpoint={options.wal_pages}",
+        f"journal_size_limit={options.wal_pages * PAGE_BYTES}",
+        f"cache_size=-{_CACHE_KIB}",
+        "temp_store=MEMORY",
+        # Debian's SQLite overwrites what it deletes: twice the writing for rows that live for a second.
+        "secure_delete=OFF",
+        "foreign_keys=OFF",
+    ]
+
+
+def lock_file(path: Path) -> int:
+    """Lock a worker's lock file for this process; returns the descriptor that holds it.
+
+    Raises: BlockingIOError where another process has it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def make_folder(folder: Path) -> None:
+    """Make the spool's folder, private. Raises: SpoolUnusable."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+        (folder / "content").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SpoolUnusable(f"the spool's folder {folder} cannot be used: {error.strerror}") from error
+
+
+class SqliteStore(Store):
+    """One worker's file."""
+
+    dialect = "sqlite"
+
+    def __init__(self, folder: Path, worker: int, options: SpoolOptions, clock: Callable[[], float]) -> None:
+        super().__init__(options, clock)
+        self.folder = folder
+        self.worker = worker
+        self.path = folder / f"worker-{worker}.db"
+        self.content = ContentFolder(folder / "content", "", options.min_free_bytes)
+        self.tags: list[str] = []
+        self._engine: Engine | None = None
+        self._raw: sqlite3.Connection | None = None
+        self._lock = -1
+        self._durable = True
+        self._next_prune = 0.0
+        self._next_tidy = 0.0
+
+    @property
+    def holder(self) -> str:
+        # The lock file lets one process be worker N, so after a restart its old leases are its own.
+        return f"worker-{self.worker}"
+
+    @property
+    def number(self) -> int:
+        return self.worker
+
+    # -- life
+
+    def connect(self) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            need = ".".join(map(str, _OLDEST_SQLITE))
+            raise SpoolUnusable(f"SQLite {sqlite3.sqlite_version} is too old for the spool: it needs {need} or newer")
+        make_folder(self.folder)
+        self._lock = self._take_lock()
+        self._check_room()
+        self._open()
+        with self.transaction(True, ()):
+            self.execute(self.statements.free_all)
+            self.tags = self._own_tags()
+        self.content.tag = self.tags[0]
+        self._sweep()
+
+    def _take_lock(self) -> int:
+        until = time.monotonic() + self.options.open_timeout_s
+        while True:
+            try:
+                return lock_file(self.folder / f"worker-{self.worker}.lock")
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise SpoolUnusable(
+                        f"the spool {self.path} is in use by another process; a running gateway is asked, "
+                        "not opened: stop it, or use its commands while it runs"
+                    ) from None
+                time.sleep(0.05)
+            except OSError as error:
+                raise SpoolUnusable(f"the spool {self.path} cannot be locked: {error.strerror}") from error
+
+    def _open(self) -> None:
+        engine = open_engine(
+            self.path, self.options.open_timeout_s, worker_pragmas(self.options), new_page_bytes=PAGE_BYTES
+        )
+        try:
+            connection = engine.connect()
+        except DBAPIError as error:
+            raise self._unusable(error.orig) from error
+        self._engine = engine
+        self.connection = connection
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._raw = raw
+        self._durable = True
+        mode = raw.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal":
+            raise SpoolUnusable(f"the spool {self.path} cannot use a write-ahead log (journal mode {mode})")
+        try:
+            check_or_create(connection, f"the spool {self.path}")
+        except DBAPIError as error:
+            raise self._unusable(error.orig) from error
+
+    def _unusable(self, error: BaseException | None) -> Exception:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return SpoolUnusable(f"the spool {self.path} is held by another process that opened its database file")
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return SpoolUnusable(
+                f"the spool {self.path} is damaged ({error}): keep the file and run `gatepost db restore` from a backup"
+            )
+        if code == sqlite3.SQLITE_FULL:
+            return SpoolError(SPOOL_FULL.but(cause=str(error)))
+        return SpoolUnusable(f"the spool {self.path} cannot be opened: {error}")
+
+    def _own_tags(self) -> list[str]:
+        run = self.connection.exec_driver_sql
+        row = run("SELECT value FROM meta WHERE key = 'tags'").fetchone()
+        if row is not None:
+            return list(json.loads(row[0]))
+        tags = [f"w{self.worker}-{secrets.token_hex(4)}"]
+        run("INSERT INTO meta (key, value) VALUES ('tags', ?)", (json.dumps(tags),))
+        return tags
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        """Answer for the content files of an adopted spool from now on."""
+        self.tags = list(dict.fromkeys([*self.tags, *tags]))
+        self.connection.exec_driver_sql("UPDATE meta SET value = ? WHERE key = 'tags'", (json.dumps(self.tags),))
+
+    def _sweep(self) -> None:
+        """Remove content files without a row: we hold the lock, so nobody is writing any."""
+        with self.transaction(False, ()):
+            self.aftermath.unlink += [ref for ref, _ in self.content.walk(self.tags) if not self._named(ref)]
+
+    def _named(self, ref: str) -> bool:
+        run = self.connection.exec_driver_sql
+        return any(
+            run(f"SELECT 1 FROM {table} WHERE content_ref = ?", (ref,)).fetchone() for table in ("messages", "kept")
+        )
+
+    def close(self) -> None:
+        self._close_database()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _close_database(self) -> None:
+        engine, self._engine, self._raw = self._engine, None, None
+        if engine is not None:
+            with suppress(Exception):
+                self.connection.close()
+            engine.dispose()
+
+    # -- transactions
+
+    @contextmanager
+    def transaction(self, durable: bool, ids: Sequence[int]) -> Iterator[None]:
+        if self._raw is None:
+            self._open()
+        raw = self._raw
+        assert raw is not None
+        if durable is not self._durable:
+            # Leases need no fsync: after a crash they are all free anyway, and the next durable commit takes
+            # what is in the log before it along.
+            raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+        self.aftermath = Aftermath()
+        try:
+            with self.connection.begin():
+                yield
+        except BaseException:
+            self.recount()
+            raise
+        if self.aftermath.unlink:
+            self.content.remove(self.aftermath.unlink)
+        for then in self.aftermath.then:
+            then()
+
+    def fault(self, error: Exception) -> Exception | None:
+        self.connection.rollback()
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(error, SpoolError | SpoolUnusable):
+            return SpoolError(SPOOL_DOWN.but(cause=str(error))) if isinstance(error, SpoolUnusable) else error
+        if isinstance(cause, OSError) and cause.errno in FULL_ERRNOS:
+            return SpoolError(SPOOL_FULL.but(cause=str(cause)))
+        if not isinstance(cause, sqlite3.Error):
+            return None
+        code = getattr(cause, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_FULL or code in _IOERR_WRITES:
+            self.low = True
+            return SpoolError(SPOOL_FULL.but(cause=str(cause)))
+        if code & 0xFF in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG):
+            return None
+        if isinstance(cause, sqlite3.OperationalError | sqlite3.DatabaseError) and code & 0xFF in (
+            sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+            sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
+        ):  # fmt: skip
+            # After a failed fsync nobody knows what is on the disk: open anew, and let the log tell.
+            self._close_database()
+            return SpoolError(SPOOL_DOWN.but(cause=str(cause)))
+        return None
+
+    # -- how things travel
+
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        run = self.connection.exec_driver_sql
+        inserts = _INSERTS[table]
+        start, count = 0, len(rows)
+        for block in _BLOCKS:
+            while count - start >= block:
+                if block == 1:
+                    run(inserts[1], rows[start])
+                else:
+                    run(inserts[block], tuple([value for row in rows[start : start + block] for value in row]))
+                start += block
+
+    def pairs(self, ids: Sequence[DeliveryId]) -> dict[str, Any]:
+        return {"pairs": json_pairs(ids)}
+
+    def ids(self, ids: Sequence[int]) -> dict[str, Any]:
+        return {"ids": f"[{','.join(map(str, ids))}]"}
+
+    def senders_parameter(self, senders: Sequence[str]) -> dict[str, Any]:
+        return {"senders": json.dumps(list(senders))}
+
+    # -- content
+
+    def blob(self, ref: str, size: int) -> ContentFile:
+        return self.content.file(ref, size)
+
+    def own_blobs(self, refs: Sequence[str]) -> None:
+        return  # the row that names a file owns it
+
+    def sink(self) -> Sink:
+        return self.content.sink()
+
+    def content_size(self, ref: str) -> int | None:
+        try:
+            return os.stat(self.content.path(ref)).st_size
+        except OSError:
+            return None
+
+    def orphans(self, older_than_s: float) -> list[tuple[str, int]]:
+        horizon = time.time() - older_than_s
+        found = []
+        for ref, size in self.content.walk(self.tags):
+            with suppress(FileNotFoundError):
+                if os.stat(self.content.path(ref)).st_mtime < horizon and not self._named(ref):
+                    found.append((ref, size))
+        return found
+
+    def remove_orphan(self, ref: str) -> None:
+        self.content.remove((ref,))
+
+    def integrity(self) -> list[str]:
+        lines = [row[0] for row in self.connection.exec_driver_sql("PRAGMA quick_check(100)").fetchall()]
+        return [] if lines == ["ok"] else lines
+
+    def forget_blobs(self, refs: Sequence[str]) -> None:
+        self.aftermath.unlink.extend(refs)
+
+    # -- regularly
+
+    def _check_room(self) -> None:
+        room = os.statvfs(self.folder)
+        self.low = room.f_bavail * room.f_frsize < self.options.min_free_bytes
+
+    def tick(self) -> None:
+        self._check_room()
+        now = time.monotonic()
+        if now >= self._next_prune:
+            with self.transaction(False, ()):
+                more = self.prune(_PRUNE_BITE)
+            self._next_prune = now if more else now + _PRUNE_EVERY_S
+        if now >= self._next_tidy:
+            self.content.tidy(self.tags)
+            self._next_tidy = now + _TIDY_EVERY_S
+
+    def sizes(self) -> dict[str, float]:
+        room = os.statvfs(self.folder)
+        size = sum(
+            path.stat().st_size for path in (self.path, self.path.with_name(self.path.name + "-wal")) if path.exists()
+        )
+        return {"free_bytes": room.f_bavail * room.f_frsize, "database_bytes": size}

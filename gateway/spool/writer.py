@@ -1,0 +1,246 @@
+"""The writer: one thread that owns the database connection, and group commit.
+
+It takes everything that waits, does it in one transaction with one fsync, and then resolves all futures by one
+call into the event loop. While a commit waits for the disk, the next group gathers. Outcomes alone wait up to
+`settle_delay_s` for company, since nobody's peer waits for them.
+
+An item that the database refuses fails alone: its group is rolled back and done again one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from gateway.spool.api import LeaseLost, SpoolError
+from gateway.spool.jobs import Accept, Job, Settle, Work
+from gateway.spool.store import Store
+from gateway.status import SPOOL_DOWN
+
+_GROUP_JOBS: Final = 512
+_GROUP_BYTES: Final = 8 * 1024 * 1024
+_TICK_S: Final = 1.0
+
+Result = tuple[Job, object, BaseException | None]
+
+
+class Writer:
+    """Owns `store` from `start` to `stop`. `put` is called in the event loop alone."""
+
+    def __init__(
+        self, store: Store, loop: asyncio.AbstractEventLoop, on_fenced: Callable[[], None], name: str = "spool"
+    ) -> None:
+        self.store = store
+        self._loop = loop
+        self._on_fenced = on_fenced
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._pending: deque[Job] = deque()
+        self._stopping = False
+        self._dead: BaseException | None = None
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._opened: asyncio.Future[None] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    async def start(self) -> None:
+        """Open the database in the thread. Raises: SpoolUnusable, SpoolError."""
+        self._thread.start()
+        await self._opened
+
+    async def stop(self) -> None:
+        """Commit what waits, close the database, end the thread."""
+        if not self._stopping:
+            self._stopping = True
+            self._queue.put(None)
+        await asyncio.shield(self._ended)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Return the accepts that wait, and their octets."""
+        return self._waiting, self._waiting_bytes
+
+    def put(self, job: Job) -> None:
+        """Hand a job over; its future is resolved after the commit. Raises: SpoolError where the writer is gone
+        or too much waits already."""
+        if self._stopping or self._dead is not None:
+            raise SpoolError(SPOOL_DOWN.but(cause=f"the spool is closed: {self._dead or 'stopped'}"))
+        if isinstance(job, Accept):
+            options = self.store.options
+            if self._waiting >= options.max_waiting or self._waiting_bytes > options.max_waiting_bytes:
+                raise SpoolError(SPOOL_DOWN.but(cause="too many messages wait for the spool's writer"))
+            self._waiting += 1
+            self._waiting_bytes += job.size_bytes
+        self._queue.put(job)
+
+    # -- the thread
+
+    def _main(self) -> None:
+        try:
+            self.store.connect()
+        except BaseException as error:  # noqa: BLE001  # handed on to the caller of start()
+            self.store.close()
+            self._call(_fail, self._opened, error)
+            self._call(_done, self._ended)
+            return
+        self._call(_done, self._opened)
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001  # a fault of our own: nobody may wait for ever
+            self._dead = error
+            self._fail_rest(error)
+        finally:
+            try:
+                self.store.close()
+            finally:
+                self._fail_rest(None)
+                self._call(_done, self._ended)
+
+    def _serve(self) -> None:
+        next_tick = 0.0
+        while True:
+            if time.monotonic() >= next_tick:
+                self._tick()
+                next_tick = time.monotonic() + _TICK_S
+            group = self._gather(next_tick)
+            if group:
+                self._send(self._commit(group))
+            elif self._stopping and not self._pending and self._queue.empty():
+                return
+
+    def _gather(self, until: float) -> list[Job]:
+        """Return the next group; empty where nothing came until then."""
+        pending = self._pending
+        deadline = until
+        outcomes = 0
+        patient = True
+        settle_group = self.store.options.settle_group
+        group: list[Job] = []
+        size = 0
+        while True:
+            job: Job | None
+            if pending:
+                job = pending.popleft()
+            else:
+                try:
+                    if not group:
+                        job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+                    elif not patient or outcomes >= settle_group or self._stopping:
+                        job = self._queue.get_nowait()
+                    else:
+                        job = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                except Empty:
+                    return group
+            if job is None:  # stop() has called
+                if group:
+                    continue
+                return group
+            if not group:
+                deadline = time.monotonic() + self.store.options.settle_delay_s
+            group.append(job)
+            if isinstance(job, Settle):
+                outcomes += len(job.done) + len(job.again)
+            elif isinstance(job, Accept):
+                patient = False
+                size += job.size_bytes
+            else:
+                patient = patient and job.patient
+            if len(group) >= _GROUP_JOBS or size >= _GROUP_BYTES:
+                return group
+
+    def _commit(self, group: list[Job]) -> list[Result]:
+        try:
+            values = self._transaction(group)
+        except Exception as error:  # noqa: BLE001  # sorted by the store, and told to whom it concerns
+            verdict = self._verdict(error)
+            if verdict is None and len(group) > 1:
+                return [self._alone(job) for job in group]
+            return [(job, None, verdict or error) for job in group]
+        return [(job, value, None) for job, value in zip(group, values, strict=True)]
+
+    def _alone(self, job: Job) -> Result:
+        try:
+            return job, self._transaction([job])[0], None
+        except Exception as error:  # noqa: BLE001  # as above
+            return job, None, self._verdict(error) or error
+
+    def _transaction(self, group: Sequence[Job]) -> list[object]:
+        store = self.store
+        durable = False
+        ids: list[int] = []
+        for job in group:
+            if isinstance(job, Work):
+                durable = durable or job.durable
+            else:
+                durable = True
+                ids.extend(p.id for p in ((job.packed,) if isinstance(job, Accept) else job.new))
+        with store.transaction(durable, ids):
+            values = store.apply(group)
+        figures = store.figures
+        figures.commits += durable
+        figures.largest_group = max(figures.largest_group, len(group))
+        return values
+
+    def _verdict(self, error: Exception) -> Exception | None:
+        verdict = self.store.fault(error)
+        if isinstance(verdict, LeaseLost):
+            self._call(self._on_fenced)
+        return verdict
+
+    def _tick(self) -> None:
+        try:
+            self.store.tick()
+        except Exception as error:  # noqa: BLE001  # the next tick tries again; those who wait are told by their own jobs
+            self._verdict(error)
+
+    def _send(self, results: list[Result]) -> None:
+        self._call(self._resolve, results)
+
+    def _call(self, function: Callable[..., object], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _fail_rest(self, error: BaseException | None) -> None:
+        rest = list(self._pending)
+        self._pending.clear()
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if job is not None:
+                rest.append(job)
+        cause = SpoolError(SPOOL_DOWN.but(cause=f"the spool is closed: {error or 'stopped'}"))
+        self._send([(job, None, cause) for job in rest])
+
+    # -- back in the loop
+
+    def _resolve(self, results: list[Result]) -> None:
+        for job, value, error in results:
+            if isinstance(job, Accept):
+                self._waiting -= 1
+                self._waiting_bytes -= job.size_bytes
+            future: asyncio.Future[Any] = job.future
+            if future.done():  # its caller was cancelled; what is committed stays committed
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
