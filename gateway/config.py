@@ -1,0 +1,379 @@
+"""The configuration: the whole TOML file as models, and the one place that reads files, environment and secrets.
+
+Promises: `load` returns a Config in which everything is checked against everything else (addresses are well formed,
+routes lead to connectors that can send, identities do not contradict each other), or raises ConfigErrors with every
+mistake at once. A Config never changes; a reload makes another one. Secrets are kept out of `repr` and are listed in
+`secrets`, so that a log can leave them out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets as random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from gateway.config_file import ConfigErrors, Document, Mistake
+from gateway.quantity import Duration, Size
+
+if TYPE_CHECKING:
+    from gateway.contract import Connector, ConnectorConfig
+    from gateway.route import Routes
+    from mappings.address import Address
+    from mappings.identity import Identity
+    from mappings.rule import Rule
+    from mappings.table import Table
+
+DEFAULT_FILE: Final = "gatepost.toml"
+SYSTEM_FILE: Final = Path("/etc/gatepost/gatepost.toml")
+KEY_FILE: Final = "encapsulation.key"
+CONNECTOR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
+
+
+def _expect(form: str) -> PydanticCustomError:
+    return PydanticCustomError("expected", "{form}", {"form": form})
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise _expect('a host name, such as "gw.merged.example"')
+    return text.lower()
+
+
+def _spool(text: str) -> str:
+    kind, separator, rest = text.partition("://")
+    if separator and kind == "sqlite" and len(rest) > 1 and rest.startswith("/"):
+        return text
+    if separator and kind in ("postgresql", "postgresql+psycopg") and rest:
+        return text
+    raise _expect('"sqlite:///folder", "sqlite:////absolute/folder" or "postgresql://user@host/database"')
+
+
+def _listen(text: str) -> str:
+    try:
+        split_listen(text)
+    except ValueError as e:
+        raise _expect(str(e)) from None
+    return text
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """Return (IP address, port) of "127.0.0.1:8025" or "[::1]:8025"; port 0 asks for any free one.
+
+    Raises: ValueError that names the right form.
+    """
+    host, colon, port = text.rpartition(":")
+    try:
+        if not colon or not port.isdecimal() or int(port) > 65535:
+            raise ValueError
+        return str(ip_address(host.strip("[]") if host.startswith("[") else host)), int(port)
+    except ValueError:
+        raise ValueError('an IP address and a port, such as "127.0.0.1:8025"') from None
+
+
+Host = Annotated[str, AfterValidator(_host)]
+
+
+class Section(BaseModel):
+    """One table of the file: unknown keys are errors, every option has a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class GatewaySection(Section):
+    """[gateway]: the gateway itself."""
+
+    name: Host = Field(description="The gateway's own host name: in EHLO, Received fields and Message-IDs.")
+    spool: Annotated[str, AfterValidator(_spool)] = Field(
+        "sqlite:///spool",
+        repr=False,
+        description="Where messages are kept until they are delivered. `sqlite:///folder` names a folder "
+        "(three slashes: relative to this file, four: absolute); `postgresql://user@host/database` a database that "
+        "nodes share.",
+    )
+    state: str | None = Field(
+        None,
+        description="Folder for control sockets, keys and the connectors' own files. Absent: `state` in the spool's "
+        "folder, or beside this file where the spool is remote.",
+    )
+    workers: int = Field(1, ge=1, le=64, description="Worker processes, each with a spool file of its own on SQLite.")
+    postmaster: str = Field(
+        "", description="Mailbox of the person in charge: mail to `postmaster` of our domains. Absent: postmaster@name."
+    )
+    admin_listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+        None,
+        description='Address of /healthz and /metrics, such as "127.0.0.1:8025"; keep it on the loopback. '
+        "Absent: neither is served.",
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or as JSON.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
+    trace_days: float = Field(
+        30, ge=0, le=3650, description="Days that the trace of a message is kept, without content."
+    )
+    keep_delivered: Duration = Field(
+        0.0, description='Time for which the content of delivered messages is kept for a later replay; "0" keeps none.'
+    )
+    keep_delivered_bytes: Size = Field(
+        1 << 30, description="Most room for what `keep_delivered` keeps; the oldest goes first."
+    )
+    min_free_bytes: Size = Field(
+        256 << 20, description="Free room in the spool's file system below which new mail is put off with 452."
+    )
+    max_message_bytes: Size = Field(100 << 20, description="Largest message taken.")
+    max_recipients: int = Field(1000, ge=1, le=100_000, description="Most recipients of one message.")
+    # RFC 5321 §6.3: a loop is assumed at 100 Received fields or more, never at few.
+    max_hops: int = Field(100, ge=10, le=1000, description="Received fields at which a message is refused as looping.")
+    expire_after: Duration = Field(
+        5 * 86_400.0, gt=0, description="Time after which an undelivered message is returned to its sender."
+    )
+    delay_warning: Duration = Field(
+        4 * 3600.0, description='Age at which a sender is told once that a message is late; "0" for never.'
+    )
+    retry_min: Duration = Field(60.0, gt=0, description="Wait before the second attempt; it grows from there.")
+    retry_max: Duration = Field(3600.0, gt=0, description="Longest wait between two attempts.")
+    max_concurrency: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Most deliveries to one next hop at once; each begins low and grows with success.",
+    )
+    age_alarm: Duration = Field(86_400.0, gt=0, description="Age of the oldest queued message at which the log warns.")
+    stop_after: Duration = Field(
+        10.0, gt=0, le=600, description="Longest time that a stop waits for what is in flight."
+    )
+
+
+class RuleSection(Section):
+    """[[mapping.rule]]: a whole domain or address space translated by pattern."""
+
+    match: str = Field(
+        description="Pattern of addresses as others write them, such as `smtp:{local}@{wg}.mhs.example`."
+    )
+    to: str = Field(description="Pattern of the addresses they stand for, such as `mhs:{local}@{wg}`.")
+    direction: Literal["both", "to", "from"] = Field(
+        "both",
+        description="`to` translates recipients from `match` to `to`; `from` shows senders of `to` as `match`; "
+        "`both` does both.",
+    )
+
+
+class RetiredKey(Section):
+    """[[mapping.encapsulation.retired]]: a key that still verifies addresses and signs none."""
+
+    id: str = Field(pattern=r"^[a-z2-7]$", description="The key's id, one character of a-z or 2-7.")
+    key: SecretStr = Field(description="The key, as `file:` or `${VARIABLE}`.")
+
+
+class EncapsulationSection(Section):
+    """[mapping.encapsulation]: how foreign addresses that nobody mapped are carried in SMTP addresses."""
+
+    domain: Host | None = Field(
+        None, description="Domain of encapsulated addresses; mail to it must reach this gateway. Absent: the name."
+    )
+    former_domains: tuple[Host, ...] = Field((), description="Domains whose encapsulated addresses are still read.")
+    key: SecretStr | None = Field(
+        None,
+        description="Secret that signs encapsulated addresses, as `file:` or `${VARIABLE}`; the same on all nodes. "
+        "Absent: made at the first start and kept in the state folder.",
+    )
+    key_id: str = Field("a", pattern=r"^[a-z2-7]$", description="The key's id, one character of a-z or 2-7.")
+    retired: tuple[RetiredKey, ...] = Field((), description="Keys that still verify and no longer sign.")
+    percent: bool = Field(False, description="Read `%HH` in encapsulated addresses as `+HH`, as some senders write.")
+
+
+class MappingSection(Section):
+    """[mapping]: who is meant by an address."""
+
+    domains: tuple[Host, ...] = Field(
+        (), description="Internet domains of ours: a recipient there whom nobody knows is refused at once."
+    )
+    imports: tuple[str, ...] = Field(
+        (), alias="import", description="CSV files of identities, relative to this file, read at each start and reload."
+    )
+    gates: dict[str, str] = Field(
+        default_factory=dict,
+        description="By network, the address there that stands for this gateway, behind which that network writes "
+        'internet addresses: `mhs = "mhs:mail@gate"`.',
+    )
+    encapsulation: EncapsulationSection = Field(
+        default_factory=lambda: EncapsulationSection.model_validate({}),
+        description="How unmapped foreign addresses are carried.",
+    )
+    rule: tuple[RuleSection, ...] = Field((), description="Pattern rules, in order.")
+
+
+class RouteSection(Section):
+    """[[route]]: where mail for an address goes; the first rule that matches wins."""
+
+    match: str = Field(description="Pattern of recipients, such as `mhs:*` or `smtp:*@*.acme.example`.")
+    to: str = Field(description="Name of the connector that takes them.")
+    next_hop: str | None = Field(None, min_length=1, description="Next hop in place of the connector's own choice.")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorSection:
+    """[connector.NAME]: the configured name, its type, and the options as its own model."""
+
+    name: str
+    cls: type[Connector]
+    type: str
+    config: ConnectorConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration, checked.
+
+    `homes` gives each connector's network; `table` is None where `load` was told to leave the mapping out.
+    """
+
+    path: Path
+    base_dir: Path
+    gateway: GatewaySection
+    mapping: MappingSection
+    connectors: Mapping[str, ConnectorSection]
+    routes: Routes
+    homes: Mapping[str, str]
+    postmaster: Address
+    gates: Mapping[str, Address]
+    rules: tuple[Rule, ...]
+    identities: tuple[Identity, ...] = field(repr=False, default=())
+    table: Table | None = field(repr=False, default=None)
+    secrets: frozenset[str] = field(repr=False, default=frozenset())
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def spool_url(self) -> str:
+        """Return the spool's URL; SQLite's folder made absolute."""
+        return spool_url(self.gateway, self.base_dir)
+
+    @property
+    def spool_dir(self) -> Path | None:
+        """Return the folder of a SQLite spool, None where the spool is remote."""
+        return spool_dir(self.gateway, self.base_dir)
+
+    @property
+    def state_dir(self) -> Path:
+        return state_dir(self.gateway, self.base_dir)
+
+
+def spool_dir(gateway: GatewaySection, base: Path) -> Path | None:
+    """Return the folder of a SQLite spool, None where the spool is remote."""
+    kind, _, rest = gateway.spool.partition("://")
+    return base / rest[1:] if kind == "sqlite" else None
+
+
+def spool_url(gateway: GatewaySection, base: Path) -> str:
+    """Return the spool's URL; SQLite's folder made absolute (four slashes)."""
+    folder = spool_dir(gateway, base)
+    return gateway.spool if folder is None else f"sqlite:///{folder}"
+
+
+def state_dir(gateway: GatewaySection, base: Path) -> Path:
+    """Return the folder for control sockets, keys and the connectors' own files."""
+    if gateway.state is not None:
+        return base / gateway.state
+    return (spool_dir(gateway, base) or base) / "state"
+
+
+def default_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the configuration's path where none is named: $GATEPOST_CONFIG, ./gatepost.toml, or that in /etc."""
+    named = (os.environ if environ is None else environ).get("GATEPOST_CONFIG")
+    if named:
+        return Path(named)
+    here = Path(DEFAULT_FILE)
+    return SYSTEM_FILE if SYSTEM_FILE.exists() and not here.exists() else here
+
+
+def load(
+    path: Path | str, *, environ: Mapping[str, str] | None = None, mapping: bool = True, version: int = 1
+) -> Config:
+    """Read and check a configuration.
+
+    `mapping=False` leaves identities and table out, for commands that need neither. `version` numbers the table.
+    Reads files and touches nothing; the encapsulation key is made by `ensure_key`.
+    Raises: ConfigErrors, with every mistake.
+    """
+    document = Document(Path(path), environ)
+    if document.mistakes and not document.data:
+        document.finish()
+    from gateway.config_check import check
+
+    return check(document, mapping=mapping, version=version)
+
+
+def load_gateway(path: Path | str, *, environ: Mapping[str, str] | None = None) -> tuple[GatewaySection, Path]:
+    """Read [gateway] alone, for commands to a running daemon; mistakes elsewhere in the file do not matter.
+
+    Returns it with the folder that relative paths start from. Raises: ConfigErrors.
+    """
+    document = Document(Path(path), environ)
+    failed = [m for m in document.mistakes if not document.data or m.place.startswith("gateway.")]
+    document.mistakes[:] = failed
+    section = document.model(("gateway",), GatewaySection, document.table(("gateway",)), "a key of [gateway]")
+    document.finish()
+    if section is None:
+        raise ConfigErrors(document.mistakes)
+    return section, document.base
+
+
+def ensure_key(config: Config) -> None:
+    """Make the encapsulation key where none is configured and none is kept yet.
+
+    Durable when this returns: the key, in the state folder, mode 0600. Several workers may call it at once; one of
+    them makes the key. Raises: OSError.
+    """
+    if config.mapping.encapsulation.key is not None:
+        return
+    folder = config.state_dir
+    target = folder / KEY_FILE
+    if target.exists():
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = folder / f".{KEY_FILE}.{os.getpid()}"
+    with open(made, "x", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+        file.write(random.token_urlsafe(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(made, target)  # unlike a rename, it leaves a key that another worker has just made
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+__all__ = [
+    "Config",
+    "ConfigErrors",
+    "ConnectorSection",
+    "EncapsulationSection",
+    "GatewaySection",
+    "MappingSection",
+    "Mistake",
+    "RouteSection",
+    "RuleSection",
+    "default_file",
+    "ensure_key",
+    "load",
+    "load_gateway",
+    "split_listen",
+    "spool_dir",
+    "spool_url",
+    "state_dir",
+]

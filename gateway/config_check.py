@@ -1,0 +1,292 @@
+"""A configuration checked against everything it names: connectors, routes, addresses, rules, identities.
+
+Promises: every mistake is noted before the first is raised; nothing is changed and nothing is started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from gateway.config import (
+    CONNECTOR_NAME,
+    KEY_FILE,
+    Config,
+    ConnectorSection,
+    EncapsulationSection,
+    GatewaySection,
+    MappingSection,
+    RouteSection,
+    split_listen,
+    state_dir,
+)
+from gateway.config_file import Document, nearest, show_value
+from gateway.contract import Context, Destination
+from gateway.registry import ConnectorUnavailable, Entry, connectors
+from gateway.route import Route, RouteError, Routes
+from mappings.encapsulation import Encapsulation, Key, new_key
+from mappings.identity import Identity
+from mappings.interchange import read_csv
+from mappings.network import Address, AddressError, registry
+from mappings.rule import Rule, RuleError, Way, compile_rule
+from mappings.table import MappingError, Table, compile_table
+
+
+def check(document: Document, *, mapping: bool, version: int) -> Config:
+    """Check a document and return its Config. Raises: ConfigErrors."""
+    return _Loader(document, mapping, version).load()
+
+
+class _Loader:
+    def __init__(self, document: Document, mapping: bool, version: int) -> None:
+        self.doc = document
+        self.wants_mapping = mapping
+        self.version = version
+        self.connectors: dict[str, ConnectorSection] = {}
+        self.homes: dict[str, str] = {}
+        self._sends: set[str] = set()
+        self._named: set[str] = set()
+
+    def load(self) -> Config:
+        doc = self.doc
+        doc.known_keys((), ("gateway", "mapping", "connector", "route"), "a table of the configuration")
+        if "gateway" not in doc.data:
+            doc.mistake(("gateway",), "no such table", "[gateway] with at least a name")
+            gateway = None
+        else:
+            gateway = doc.model(("gateway",), GatewaySection, doc.table(("gateway",)), "a key of [gateway]")
+        postmaster = None if gateway is None else self._gateway(gateway)
+        mapping = doc.model(("mapping",), MappingSection, doc.table(("mapping",)), "a key of [mapping]")
+        self._connectors(gateway)
+        routes = self._routes()
+        gates, rules = ({}, ()) if mapping is None else self._mapping(mapping)
+        identities: tuple[Identity, ...] = ()
+        table = None
+        if self.wants_mapping and mapping is not None:
+            identities = self._identities(mapping)
+            if gateway is not None and not doc.mistakes:
+                table = self._table(gateway, mapping, identities, rules, gates, postmaster)
+        doc.finish()
+        if gateway is None or mapping is None or routes is None or postmaster is None:
+            raise AssertionError("a part of the configuration is missing and no mistake was noted")
+        return Config(
+            path=doc.path.absolute(),
+            base_dir=doc.base,
+            gateway=gateway,
+            mapping=mapping,
+            connectors=self.connectors,
+            routes=routes,
+            homes=self.homes,
+            postmaster=postmaster,
+            gates=gates,
+            rules=rules,
+            identities=identities,
+            table=table,
+            secrets=frozenset(doc.secrets),
+            warnings=tuple(doc.warnings),
+        )
+
+    def _gateway(self, gateway: GatewaySection) -> Address | None:
+        doc = self.doc
+        # The URL is no secret as a whole; the password in it is.
+        doc.secrets.discard(gateway.spool)
+        if not gateway.spool.startswith("sqlite:") and (password := urlsplit(gateway.spool).password):
+            doc.secrets.update({password, unquote(password)})
+        if gateway.retry_min > gateway.retry_max:
+            doc.broken_rule(("gateway", "retry_min"), "retry_min is longer than retry_max")
+        if gateway.delay_warning >= gateway.expire_after:
+            doc.broken_rule(("gateway", "delay_warning"), "delay_warning must be shorter than expire_after")
+        if gateway.admin_listen is not None and not ip_address(split_listen(gateway.admin_listen)[0]).is_loopback:
+            doc.warnings.append(
+                f"admin_listen = {gateway.admin_listen}: /healthz and /metrics are open to whoever reaches this address"
+            )
+        text = gateway.postmaster or f"postmaster@{gateway.name}"
+        try:
+            return registry().parse_in("smtp", text.removeprefix("smtp:"))
+        except AddressError as e:
+            doc.mistake(("gateway", "postmaster"), show_value(text), f"an internet address ({e.message})")
+            return None
+
+    def _connectors(self, gateway: GatewaySection | None) -> None:
+        installed = connectors()
+        for name, values in (self.doc.table(("connector",)) or {}).items():
+            path = ("connector", name)
+            self._named.add(name)
+            if not isinstance(values, dict):
+                self.doc.mistake(path, show_value(values), f"a table, [connector.{name}]")
+                continue
+            if not CONNECTOR_NAME.fullmatch(name):
+                self.doc.mistake(path, show_value(name), "a name of a-z, 0-9, - and _")
+            kind = values.get("type")
+            if not isinstance(kind, str):
+                found = "no such key" if kind is None else show_value(kind)
+                self.doc.mistake((*path, "type"), found, f"an installed connector type: {', '.join(installed)}")
+            elif kind not in installed:
+                near = nearest(kind, list(installed))
+                expected = f"an installed connector type: {', '.join(installed)}"
+                self.doc.mistake((*path, "type"), show_value(kind), expected, near)
+            else:
+                self._connector(name, kind, values, installed[kind], gateway)
+
+    def _connector(
+        self, name: str, kind: str, values: Mapping[str, Any], entry: Entry, gateway: GatewaySection | None
+    ) -> None:
+        path = ("connector", name)
+        try:
+            cls = entry.load()
+        except ConnectorUnavailable as e:
+            self.doc.broken_rule((*path, "type"), str(e))
+            return
+        options = {key: value for key, value in values.items() if key != "type"}
+        config = self.doc.model(path, cls.Config, options, f"an option of connector type {kind}")
+        if config is None:
+            return
+        self.connectors[name] = ConnectorSection(name, cls, kind, config)
+        try:
+            made = cls(name, config, _context(self.doc.base, gateway))
+            self.homes[name] = made.capabilities.header_networks[0]
+            if isinstance(made, Destination):
+                self._sends.add(name)
+        except Exception as e:  # noqa: BLE001  a plugin may raise anything, and the rest is still to be checked
+            self.doc.broken_rule(path, f"the connector does not take these options: {e}")
+
+    def _routes(self) -> Routes | None:
+        doc = self.doc
+        routes: list[Route] = []
+        for n, values in enumerate(doc.tables(("route",))):
+            path = ("route", n)
+            section = doc.model(path, RouteSection, values, "a key of [[route]]")
+            if section is None:
+                continue
+            route = Route(section.match, section.to, section.next_hop)
+            try:
+                Routes([route])
+            except RouteError as e:
+                doc.mistake((*path, "match"), show_value(section.match), str(e))
+            if section.to not in self._named:
+                known = ", ".join(sorted(self._named)) or "none is configured"
+                near = nearest(section.to, sorted(self._named))
+                doc.mistake((*path, "to"), show_value(section.to), f"the name of a connector: {known}", near)
+            elif section.to in self.homes and section.to not in self._sends:
+                doc.broken_rule((*path, "to"), f"connector {section.to} takes mail in and cannot send any")
+            routes.append(route)
+        if doc.has_failed(("route",)):
+            return None
+        made = Routes(routes)
+        for n, by in made.shadowed():
+            doc.warnings.append(
+                f"{doc.shown}:{doc.line(('route', n))}: route {n + 1} ({routes[n]}) is never reached: route {by + 1} "
+                f"({routes[by]}, line {doc.line(('route', by))}) takes all of it"
+            )
+        return made
+
+    def _mapping(self, mapping: MappingSection) -> tuple[dict[str, Address], tuple[Rule, ...]]:
+        doc = self.doc
+        networks = registry()
+        gates: dict[str, Address] = {}
+        for name, text in mapping.gates.items():
+            path = ("mapping", "gates", name)
+            if not networks.is_installed(name):
+                doc.mistake(path, show_value(name), f"an installed network: {', '.join(networks.names)}")
+                continue
+            try:
+                gates[name] = networks.parse(text)
+            except AddressError as e:
+                doc.mistake(path, show_value(text), f"an address of network {name} ({e.message})")
+        rules = []
+        for n, section in enumerate(mapping.rule):
+            rule = Rule(section.match, section.to, Way(section.direction))
+            try:
+                compile_rule(rule, n)
+            except RuleError as e:
+                key = "to" if str(e).startswith(repr(rule.to)) else "match"
+                doc.broken_rule(("mapping", "rule", n, key), str(e))
+            rules.append(rule)
+        return gates, tuple(rules)
+
+    def _identities(self, mapping: MappingSection) -> tuple[Identity, ...]:
+        doc = self.doc
+        identities: list[Identity] = []
+        for n, name in enumerate(mapping.imports):
+            path = ("mapping", "import", n)
+            file = doc.base / name
+            try:
+                octets = file.read_bytes()
+            except OSError as e:
+                doc.mistake(path, f"{show_value(name)} ({e.strerror})", "a CSV file of identities that can be read")
+                continue
+            found, problems = read_csv(octets)
+            identities += found
+            for p in problems:
+                doc.mistake_in(str(file), p.line, p.column, p.message)
+        return tuple(identities)
+
+    def _table(
+        self,
+        gateway: GatewaySection,
+        mapping: MappingSection,
+        identities: tuple[Identity, ...],
+        rules: tuple[Rule, ...],
+        gates: Mapping[str, Address],
+        postmaster: Address | None,
+    ) -> Table | None:
+        try:
+            encapsulation = self._encapsulation(gateway, mapping.encapsulation)
+        except (OSError, ValueError) as e:
+            self.doc.broken_rule(("mapping", "encapsulation"), str(e))
+            return None
+        try:
+            return compile_table(
+                identities,
+                rules,
+                domains=mapping.domains,
+                homes=self.homes,
+                encapsulation=encapsulation,
+                version=self.version,
+                postmaster=postmaster,
+                gates=gates,
+            )
+        except MappingError as e:
+            for problem in e.problems:
+                self.doc.broken_rule(("mapping",), problem)
+            return None
+
+    def _encapsulation(self, gateway: GatewaySection, section: EncapsulationSection) -> Encapsulation:
+        if section.key is not None:
+            signing = Key(section.key_id, section.key.get_secret_value().encode())
+        else:
+            kept = state_dir(gateway, self.doc.base) / KEY_FILE
+            try:
+                secret = kept.read_text(encoding="utf-8").strip()
+            except FileNotFoundError:
+                # Nothing was ever signed, so any key does for a check; a node makes the lasting one first.
+                signing = new_key(section.key_id)
+            else:
+                self.doc.secrets.add(secret)
+                signing = Key(section.key_id, secret.encode())
+        retired = [Key(k.id, k.key.get_secret_value().encode(), retired=True) for k in section.retired]
+        return Encapsulation([section.domain or gateway.name, *section.former_domains], [signing, *retired])
+
+
+def _context(base: Path, gateway: GatewaySection | None) -> Any:
+    """Return what a connector is built with to be asked for its capabilities; it is never started."""
+    name = "localhost" if gateway is None else gateway.name
+    folder = base if gateway is None else state_dir(gateway, base)
+    return Context(hostname=name, state_dir=folder, base_dir=base, log=_SILENT, clock=time.time)
+
+
+class _Silent:
+    """A log that says nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self._call
+
+    def _call(self, *args: Any, **fields: Any) -> _Silent:
+        return self
+
+
+_SILENT: Final = _Silent()

@@ -1,0 +1,144 @@
+"""What a pydantic model says of the keys of a table: which there are, which are secret, what was expected of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+
+from gateway.toml_places import Path
+
+_SECRET_NAME: Final = re.compile(r"(^|_)(password|passphrase|secret|token)$")
+
+
+def is_secret(name: str, field: FieldInfo) -> bool:
+    """Tell whether an option holds a secret: by its type, by `repr=False`, or by its name."""
+    return (
+        field.repr is False
+        or bool(_SECRET_NAME.search(name))
+        or any(t in (SecretStr, SecretBytes) for t in _types(field.annotation))
+    )
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for t in _types(annotation):
+        if isinstance(t, type) and issubclass(t, BaseModel):
+            yield t
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo]]:
+    """Return the fields by the key they have in a file."""
+    return {field.alias or name: (name, field) for name, field in model.model_fields.items()}
+
+
+def _walk(model: type[BaseModel], loc: Path) -> Iterator[tuple[str, FieldInfo, Path]]:
+    """Yield (key, field, path below it) for each field on the way down a path."""
+    models = [model]
+    for i, part in enumerate(loc):
+        for m in models:
+            if isinstance(part, str) and part in (fields := fields_of(m)):
+                field = fields[part][1]
+                yield part, field, loc[i + 1 :]
+                models = list(_models(field.annotation))
+                break
+
+
+def keys_at(model: type[BaseModel], loc: Path) -> list[str]:
+    """Return the keys that the table at a path below a model may have."""
+    models = [model]
+    for _, field, _ in _walk(model, loc):
+        models = list(_models(field.annotation))
+    return [key for m in models for key in fields_of(m)]
+
+
+def is_secret_at(model: type[BaseModel], loc: Path) -> bool:
+    """Tell whether a path below a model leads to a secret."""
+    return any(is_secret(key, field) for key, field, _ in _walk(model, loc))
+
+
+def secret_texts(model: type[BaseModel], value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield the texts that stand in secret fields, validated or not."""
+    if isinstance(value, Mapping):
+        fields = fields_of(model)
+        for key, inner in value.items():
+            if key not in fields:
+                continue
+            field = fields[key][1]
+            if is_secret(key, field):
+                yield from _texts(inner, (*path, key))
+            for m in _models(field.annotation):
+                yield from secret_texts(m, inner, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from secret_texts(model, inner, (*path, i))
+
+
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str) and value:
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _texts(inner, (*path, i))
+
+
+def wanted(model: type[BaseModel], loc: Path) -> str:
+    """Return in words what a missing key would be."""
+    for key, field, below in _walk(model, loc):
+        if not below:
+            return f"{key}: {small_first((field.description or 'it is needed').rstrip('.'))}"
+    return "this key"
+
+
+_EXPECTED: Final = {
+    "string_type": "a text in quotes",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list in [ ]",
+    "tuple_type": "a list in [ ]",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "path_type": "a path in quotes",
+}
+_BOUNDS: Final = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+
+
+def expected_by(error: Mapping[str, Any]) -> str:
+    """Return in words what a validation error wanted to see."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"a number of {words} {context[name]}"
+    if kind in ("literal_error", "enum"):
+        return str(context["expected"]).replace("'", '"')
+    if kind in ("value_error", "assertion_error"):
+        return str(context["error"])
+    return small_first(str(error["msg"]).removeprefix("Input should be "))
+
+
+def small_first(text: str) -> str:
+    """Return a sentence as a part of another one: first letter small, unless it begins an abbreviation."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
