@@ -106,9 +106,9 @@ class Session(asyncio.Protocol):
         self.port = transport.get_extra_info("peername")[1]
         replies: list[bytes] = []
         if self._errs(self.records.conduct.action("CONNECT"), replies):
-            transport.write(b"".join(replies))
+            self.transport.write(b"".join(replies))
             return
-        transport.write(b"220 sink.example ESMTP\r\n")
+        self.transport.write(b"220 sink.example ESMTP\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.records.open -= 1
@@ -378,8 +378,8 @@ class Sink:
     def taken(self, start: int = 0) -> list[Taken]:
         """Return what it has taken, in order, from the `start`-th on."""
         return [
-            Taken(*facts, None if octets is None else base64.b64decode(octets))
-            for *facts, octets in self._ask("taken", start=start)
+            Taken(at, id, size, body, sender, to, port, None if octets is None else base64.b64decode(octets))
+            for at, id, size, body, sender, to, port, octets in self._ask("taken", start=start)
         ]
 
     def reset(self) -> None:
