@@ -224,6 +224,13 @@ class Connector(ABC):
         """Release everything. Promises: returns within `context.stop_s`, whatever peers do; safe to call twice."""
         return
 
+    def reconfigure(self, config: Any) -> bool:
+        """Take a changed Config while running; False asks for a stop and a new start.
+
+        Promises, where True: what is under way goes on under the old options, what begins gets the new.
+        """
+        return False
+
     def health(self) -> Health:
         return Health(True)
 

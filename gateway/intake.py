@@ -32,7 +32,7 @@ from gateway.ids import text as shown_id
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.route import Routes
 from gateway.spool.api import Claim, Delivery, DuplicateHandOver, LaneKey, SpoolError, State, Stored
-from gateway.status import LOOP, NO_RELAY, NO_ROUTE, TOO_MANY_RECIPIENTS, UNKNOWN_MAILBOX, Status
+from gateway.status import LOOP, NO_RELAY, NO_ROUTE, TOO_BIG, TOO_MANY_RECIPIENTS, UNKNOWN_MAILBOX, Status
 from mappings.address import Address
 from mappings.table import Direction, Table, Verdict
 
@@ -67,6 +67,7 @@ class PlannerSettings:
     max_hops: int = 50
     max_own_passes: int = 3
     max_recipients: int = 1000
+    max_message_bytes: int | None = None
     expire_after_s: float = 5 * 86400.0
 
 
@@ -149,6 +150,9 @@ class Planner:
         recipients become deliveries to the lane of refusals instead.
         """
         envelope, content = message.envelope, message.content
+        limit = self.settings.max_message_bytes
+        if limit is not None and content.size > limit:
+            raise Rejected(TOO_BIG.but(text=f"the message has {content.size} octets, over the limit of {limit}"))
         head = content.head
         self._refuse_loops(head)
         now = self._clock()
@@ -311,7 +315,10 @@ class GatewayIntake:
             else:
                 receipt.set_exception(fault)
 
-        self._spool.submit(stored).add_done_callback(committed)
+        try:
+            self._spool.submit(stored).add_done_callback(committed)
+        except SpoolError as fault:
+            receipt.set_exception(Unavailable(fault.status))
         return receipt
 
 

@@ -1,0 +1,323 @@
+"""A node: one worker process of the gateway, its parts put together, started, reloaded and stopped.
+
+The order of a stop is a promise: sources take no new work and finish what they accept; lanes finish what is in
+flight within a bound and give back the rest; connectors let go; the spool commits and closes. A reload replaces the
+snapshot of table and routes as a whole, and touches only connectors whose own options changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from gateway import config as configuration
+from gateway import dsn
+from gateway.adapt import adapt
+from gateway.adapt.fidelity import Fitted
+from gateway.config import Config, ConfigErrors, ConnectorSection
+from gateway.contract import Capabilities, Connector, Context, Destination
+from gateway.dispatch.backoff import Backoff
+from gateway.dispatch.dispatcher import Dispatcher, Hooks
+from gateway.dispatch.lane import Limits
+from gateway.dispatch.settings import Settings
+from gateway.ids import IdSource
+from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Refusals
+from gateway.log import get_log
+from gateway.report import Report
+from gateway.sources import Sources
+from gateway.spool.api import Delivery, SpoolError, Stored
+from gateway.spool.durable import DurableSpool
+from gateway.spool.open import open_spool
+from gateway.spool.options import SpoolOptions
+
+_SWITCH_INTERVAL_S: Final = 0.0005
+"""The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
+wait for the loop that long."""
+_LOOK_S: Final = 30.0
+
+
+class Node:
+    """One worker's parts. `run` returns after `stop` was asked for and everything is put away."""
+
+    def __init__(self, config: Config, worker: int = 0, clock: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self.worker = worker
+        self.clock = clock
+        self.log = get_log("node", worker=worker)
+        self.connectors: dict[str, Connector] = {}
+        self.destinations: dict[str, Destination] = {}
+        self.counters: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
+        """Connectors' own counters: (connector, name, labels) -> value."""
+        self.started_at = clock()
+        self.reloads = 0
+        self.oldest_age_s = 0.0
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self.spool: DurableSpool
+        self.ids: IdSource
+        self.planner: Planner
+        self.dispatcher: Dispatcher
+        self.intake: GatewayIntake
+        self.sources: Sources
+
+    # -- life
+
+    async def run(self) -> None:
+        """Start, serve until `stop`, and put everything away in order.
+
+        Raises: SpoolUnusable, SpoolError, OSError or ValueError where the start fails; nothing is left open then.
+        """
+        configuration.ensure_key(self.config)
+        async with contextlib.AsyncExitStack() as stack:
+            self.spool = await open_spool(
+                self.config.spool_url, self.config.base_dir, self.worker, self.clock, spool_options(self.config)
+            )
+            stack.push_async_callback(self.spool.close)
+            self.ids = IdSource(self.spool.node_number, self.clock)
+            await self._build()
+            stack.push_async_callback(self._stop_connectors)
+            for name, connector in self.connectors.items():
+                await self._start_connector(name, connector)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            dispatching = tasks.create_task(self.dispatcher.run(), name="dispatch")
+            stack.push_async_callback(self.dispatcher.stop, self.config.gateway.stop_after)
+            looking = tasks.create_task(self._look(), name="look")
+            for name, connector in self.connectors.items():
+                self.sources.start(name, connector)
+            self.log.info("started", name=self.config.gateway.name, connectors=sorted(self.connectors))
+            await self._stop.wait()
+            self.log.info("stopping")
+            await self.sources.stop(within_s=self.config.gateway.stop_after + 1.0)
+            looking.cancel()
+            await self.dispatcher.stop(self.config.gateway.stop_after)
+            await dispatching
+        self.log.info("stopped")
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    # -- building
+
+    async def _build(self) -> None:
+        for section in self.config.connectors.values():
+            self._add(section)
+        self.planner = self._plan(self.config)
+        self.dispatcher = Dispatcher(
+            self.spool,
+            self.destinations,
+            self._adapt,
+            self._make_report,
+            clock=self.clock,
+            rng=random.Random(),
+            log=get_log("dispatch", worker=self.worker),
+            settings=dispatch_settings(self.config),
+            hooks=Hooks(on_lease_lost=self._lease_lost),
+            node=self.spool.node_number,
+        )
+        self.spool.on_fenced(self.dispatcher.lose_lease)
+        self.intake = GatewayIntake(self.spool, self.planner, self.dispatcher.hand_over)
+        self.sources = Sources(self.intake, self.spool.hold_singleton, self.log)
+
+    def _add(self, section: ConnectorSection) -> None:
+        name = section.name
+        state = self.config.state_dir / name
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        context = Context(
+            hostname=self.config.gateway.name,
+            state_dir=state,
+            base_dir=self.config.base_dir,
+            log=get_log(name, worker=self.worker),
+            clock=self.clock,
+            stop_s=self.config.gateway.stop_after,
+            worker=self.worker,
+            workers=self.config.gateway.workers,
+            count=self._counter(name),
+        )
+        connector = section.cls(name, section.config, context)
+        self.connectors[name] = connector
+        if isinstance(connector, Destination):
+            self.destinations[name] = connector
+
+    def _counter(self, connector: str) -> Callable[..., None]:
+        counters = self.counters
+
+        def count(name: str, value: float = 1, **labels: str) -> None:
+            key = (connector, name, tuple(sorted(labels.items())))
+            if key in counters or len(counters) < 10_000:  # labels may hold a peer's words: bounded
+                counters[key] = counters.get(key, 0) + value
+
+        return count
+
+    def _plan(self, config: Config) -> Planner:
+        if config.table is None:
+            raise ValueError("the configuration was loaded without its mapping")
+        gateway = config.gateway
+        settings = PlannerSettings(
+            hostname=gateway.name,
+            max_hops=gateway.max_hops,
+            max_recipients=gateway.max_recipients,
+            max_message_bytes=gateway.max_message_bytes,
+            expire_after_s=gateway.expire_after,
+        )
+        networks = {n: c.capabilities.header_networks for n, c in self.connectors.items()}
+        self.destinations[REFUSALS] = Refusals()
+        return Planner(settings, config.table, config.routes, self.destinations, networks, self.ids, self.clock)
+
+    def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:
+        return adapt(message, deliveries, capabilities, self.planner.table)
+
+    def _make_report(self, report: Report, about: Stored) -> Stored | None:
+        content = dsn.build(report, about, hostname=self.config.gateway.name, now=self.clock())
+        return self.planner.plan_report(report.reverse_path, content)
+
+    def _lease_lost(self) -> None:
+        self.log.error("lease_lost", text="another node may have taken over; what was in memory is dropped")
+
+    # -- connectors
+
+    async def _start_connector(self, name: str, connector: Connector) -> None:
+        try:
+            await connector.start()
+        except (OSError, ValueError) as fault:
+            raise type(fault)(f"connector {name!r} cannot start: {fault}") from fault
+
+    async def _stop_connectors(self) -> None:
+        for name, connector in self.connectors.items():
+            await self._stop_connector(name, connector)
+
+    async def _stop_connector(self, name: str, connector: Connector) -> None:
+        try:
+            await asyncio.wait_for(connector.stop(), self.config.gateway.stop_after + 1.0)
+        except Exception as fault:  # noqa: BLE001  # a connector's bug must not keep the others from stopping
+            self.log.error("connector_stop_fault", connector=name, error=repr(fault))
+
+    # -- reload
+
+    async def reload(self) -> None:
+        """Read the configuration again and put it in force; keep the one in force where it has mistakes.
+
+        Connectors whose options are unchanged are not touched: no connection is lost.
+        """
+        async with self._reloading:
+            try:
+                new = await asyncio.to_thread(
+                    configuration.load, self.config.path, version=self.planner.table.version + 1
+                )
+            except (ConfigErrors, OSError) as fault:
+                self.log.error("reload_refused", error=str(fault))
+                return
+            await self._replace_connectors(new)
+            self.reloads += 1
+            self.log.info("reloaded", version=self.planner.table.version)
+
+    async def _replace_connectors(self, new: Config) -> None:
+        old = self.config
+        gone = [n for n, s in old.connectors.items() if n not in new.connectors or not _same(s, new.connectors[n])]
+        fresh = [n for n, s in new.connectors.items() if n not in old.connectors or n in gone]
+        replaced = [n for n in gone if n in fresh]
+        taken_as_is = [
+            n for n in replaced
+            if old.connectors[n].cls is new.connectors[n].cls and self.connectors[n].reconfigure(new.connectors[n].config)
+        ]  # fmt: skip
+        gone = [n for n in gone if n not in taken_as_is]
+        await self.sources.stop(gone, within_s=old.gateway.stop_after + 1.0)
+        for name in gone:
+            await self._stop_connector(name, self.connectors.pop(name))
+            self.destinations.pop(name, None)
+        self.config = new
+        for name in fresh:
+            if name in taken_as_is:
+                continue
+            self._add(new.connectors[name])
+            try:
+                await self._start_connector(name, self.connectors[name])
+            except (OSError, ValueError) as fault:
+                self.log.error("connector_start_fault", connector=name, error=str(fault))
+        self.planner = self._plan(new)
+        self.intake.planner = self.planner
+        for name in fresh:
+            if name not in taken_as_is:
+                self.sources.start(name, self.connectors[name])
+
+    # -- watching
+
+    async def _look(self) -> None:
+        """Look at the queue's age now and then, and say so where it is too old."""
+        while True:
+            try:
+                stats = await self.spool.stats()
+                oldest = stats.get("oldest_arrival_at", 0.0)
+                self.oldest_age_s = max(0.0, self.clock() - oldest) if oldest else 0.0
+                if self.oldest_age_s > self.config.gateway.age_alarm:
+                    self.log.warning(
+                        "queue_old", oldest_age_s=round(self.oldest_age_s), alarm_s=self.config.gateway.age_alarm
+                    )
+            except SpoolError as fault:
+                self.log.warning("spool_unavailable", error=str(fault))
+            await asyncio.sleep(_LOOK_S)
+
+
+def _same(one: ConnectorSection, other: ConnectorSection) -> bool:
+    return one.cls is other.cls and one.config == other.config
+
+
+def spool_options(config: Config) -> SpoolOptions:
+    """Return the spool's part of the configuration."""
+    gateway = config.gateway
+    return replace(
+        SpoolOptions(),
+        min_free_bytes=gateway.min_free_bytes,
+        keep_delivered_s=gateway.keep_delivered,
+        keep_delivered_bytes=gateway.keep_delivered_bytes,
+        trace_days=gateway.trace_days,
+    )
+
+
+def dispatch_settings(config: Config) -> Settings:
+    """Return dispatch's part of the configuration."""
+    gateway = config.gateway
+    backoff = Backoff(least_s=gateway.retry_min, most_s=max(gateway.retry_min, gateway.retry_max))
+    return replace(
+        Settings(),
+        retry=backoff,
+        limits=Limits(window_limit=gateway.max_concurrency, backoff=backoff),
+        delay_warning_s=gateway.delay_warning,
+    )
+
+
+def prepare_process() -> None:
+    """Set what a worker process needs: turns of the interpreter, and as many open files as it may have."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def serve(node: Node, extras: Callable[[Node], contextlib.AbstractAsyncContextManager[Any]]) -> None:
+    """Run a node with its signals: SIGTERM and SIGINT stop it, SIGHUP reloads. `extras` (control socket, admin
+    listener) are entered once the node is built."""
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(node.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await node.run()
+
+
