@@ -1,0 +1,97 @@
+"""Small codecs on octets that reports and adaptation share: folding, quoted-printable, base64, encoded words.
+
+Promises: every line that comes out is bounded; any octets are taken. Sources: RFC 2045 §6.7, §6.8, RFC 2047, RFC 5322
+§2.1.1, §2.2.3.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import Final
+
+LINE: Final = 78
+MAX_LINE: Final = 998  # RFC 5322 §2.1.1
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]+")
+_WORD: Final = re.compile(rb"=\?([!-+.-<>@-~-]{1,40})(?:\*[^?]{0,20})?\?([BbQq])\?([ -~]{0,300}?)\?=")
+_BETWEEN: Final = re.compile(rb"(\?=)[ \t\r\n]+(=\?)")
+
+
+def no_controls(text: str) -> str:
+    """Return text with each run of control characters made one blank, so that it can't leave its line."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+def fold(line: bytes, width: int = LINE) -> bytes:
+    """Fold a header line at its blanks to about `width`, and where it has none at `MAX_LINE`, by force."""
+    out: list[bytes] = []
+    for piece in line.split(b"\r\n"):
+        while len(piece) > width:
+            least = len(piece) - len(piece.lstrip(b" \t")) + 1
+            cut = piece.rfind(b" ", least, width + 1)
+            if cut < 0:
+                cut = piece.find(b" ", width)
+            if cut < 0 or cut > MAX_LINE:
+                if len(piece) <= MAX_LINE:
+                    break
+                out.append(piece[: MAX_LINE - 1])
+                piece = b" " + piece[MAX_LINE - 1 :]
+                continue
+            if not piece[cut:].strip():
+                break
+            out.append(piece[:cut])
+            piece = piece[cut:]
+        out.append(piece)
+    return b"\r\n".join(out)
+
+
+def encode_quoted_printable(octets: bytes) -> bytes:
+    """Encode text: its line ends stay line ends, as CRLF (RFC 2045 §6.7). Lines of at most 76 octets."""
+    encoded = binascii.b2a_qp(octets.replace(b"\r\n", b"\n"), istext=True, quotetabs=False)
+    return encoded.replace(b"\n", b"\r\n")
+
+
+def encode_base64(octets: bytes) -> bytes:
+    """Encode in lines of 76 (RFC 2045 §6.8), the last one with its line end too."""
+    return b"".join(binascii.b2a_base64(octets[i : i + 57])[:-1] + b"\r\n" for i in range(0, len(octets), 57))
+
+
+def encoded_words(value: bytes) -> str:
+    """Return a header value with its encoded words decoded (RFC 2047); what can't be is shown as it stands."""
+
+    def decoded(match: re.Match[bytes]) -> bytes:
+        charset, kind, text = match[1].decode("ascii"), match[2].lower(), match[3]
+        try:
+            octets = (
+                binascii.a2b_base64(text) if kind == b"b" else binascii.a2b_qp(text.replace(b"_", b" "), header=False)
+            )
+            return octets.decode(charset).encode()
+        except (binascii.Error, LookupError, UnicodeError, ValueError):
+            return match[0]
+
+    joined = _BETWEEN.sub(rb"\1\2", value)
+    return _WORD.sub(decoded, joined).decode("utf-8", "replace")
+
+
+def encode_words(text: bytes) -> bytes:
+    """Return octets as encoded words (RFC 2047 §2), one blank between them; as UTF-8 where they are."""
+    try:
+        decoded = text.decode()
+        charset = b"utf-8"
+    except UnicodeDecodeError:
+        # RFC 1428 §3: what is known of it is only that it is not ASCII
+        decoded = text.decode("latin-1")
+        charset = b"unknown-8bit"
+    codec = "utf-8" if charset == b"utf-8" else "latin-1"
+    words: list[bytes] = []
+    piece = b""
+    for character in decoded:
+        octets = character.encode(codec)
+        if len(piece) + len(octets) > 42:  # 42 octets are 56 of base64: the word stays under 75
+            words.append(piece)
+            piece = b""
+        piece += octets
+    if piece or not words:
+        words.append(piece)
+    return b" ".join(b"=?" + charset + b"?b?" + binascii.b2a_base64(w, newline=False) + b"?=" for w in words)
