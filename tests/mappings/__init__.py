@@ -1,0 +1,1 @@
+"""Tests of mappings, file for file."""

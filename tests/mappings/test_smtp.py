@@ -1,0 +1,150 @@
+"""The smtp network: the table of its normal forms, its refusals, and other projects' vectors."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from hypothesis import given
+
+from mappings.network import AddressError, network, parse
+from mappings.networks.smtp import domain_key
+from tests.mappings.corpus import corpus
+from tests.mappings.strategies import nasty, smtp
+
+SMTP = network("smtp")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "key"),
+    [
+        ("Ann.Lee@ACME.Example", "Ann.Lee@acme.example", "ann.lee@acme.example"),
+        ('"ann.lee"@acme.example', "ann.lee@acme.example", None),
+        ('"ann lee"@acme.example', '"ann lee"@acme.example', None),
+        ("ann(comment)@acme.example.", "ann@acme.example", None),
+        ("käthe@bücher.example", "käthe@bücher.example", "käthe@xn--bcher-kva.example"),
+        ("ann+x@acme.example", "ann+x@acme.example", None),
+        ("ann@[192.0.2.1]", "ann@[192.0.2.1]", None),
+        ("ann@[IPv6:2001:DB8:0::1]", "ann@[IPv6:2001:db8::1]", "ann@[ipv6:2001:db8::1]"),
+        ('"a\\b\\"c\\\\"@acme.example', '"ab\\"c\\\\"@acme.example', None),
+        ("ann . lee @ acme . example", "ann.lee@acme.example", None),
+        ('"ann".lee@acme.example', "ann.lee@acme.example", None),
+        ("ann@a_b.example", "ann@a_b.example", None),
+        ("KÄTHE@BÜCHER.example", "KÄTHE@bücher.example", "käthe@xn--bcher-kva.example"),
+        ("ann@faß.example", "ann@faß.example", "ann@xn--fa-hia.example"),
+        ("ann@例え。example", "ann@例え.example", "ann@xn--r8jz45g.example"),
+        ("POSTmaster", "POSTmaster", "postmaster"),
+        ("user%host!x@acme.example", "user%host!x@acme.example", None),
+    ],
+)
+def test_normal_form(text: str, value: str, key: str | None) -> None:
+    address = SMTP.parse(text)
+    assert (address.value, address.key) == (value, key or value)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("ann..lee@a.example", "smtp.empty-atom"),
+        (".ann@a.example", "smtp.empty-atom"),
+        ("ann.@a.example", "smtp.empty-atom"),
+        ("ann@", "smtp.no-domain"),
+        ("ann", "smtp.no-domain"),
+        ("@", "smtp.source-route"),
+        ("ann@-a.example", "smtp.bad-label"),
+        ("ann@a-.example", "smtp.bad-label"),
+        ("ann@a..example", "smtp.bad-label"),
+        ("ann@\u0640.example", "smtp.bad-label"),
+        ('"ann@a.example', "smtp.open-quote"),
+        ("ann(x@a.example", "smtp.open-comment"),
+        ("ann lee@a.example", "smtp.space"),
+        ("ann@a b.example", "smtp.space"),
+        ("<ann@a.example>", "smtp.bad-char"),
+        ("ann@a.example,bob@b.example", "smtp.bad-char"),
+        ("ann@b@a.example", "smtp.bad-char"),
+        ("@relay.example:ann@a.example", "smtp.source-route"),
+        ("ann@[192.0.2.256]", "smtp.bad-literal"),
+        ("ann@[IPv6:fe80::1%eth0]", "smtp.bad-literal"),
+        ("ann@[x-tag:anything]", "smtp.bad-literal"),
+        ("ann@[192.0.2.1].example", "smtp.after-domain"),
+        (f"ann@{'a' * 64}.example", "smtp.label-too-long"),
+        (f"ann@{'.'.join(['a' * 60] * 5)}", "smtp.domain-too-long"),
+    ],
+)
+def test_refusal(text: str, rule: str) -> None:
+    with pytest.raises(AddressError) as raised:
+        SMTP.parse(text)
+    assert raised.value.rule == rule
+    assert raised.value.message
+
+
+def test_long_local_part_and_underscore_are_warned_of() -> None:
+    assert not SMTP.warnings(parse("smtp:ann@acme.example"))
+    assert "64 octets" in SMTP.warnings(SMTP.parse("a" * 65 + "@acme.example"))[0]
+    assert "underscore" in SMTP.warnings(parse("smtp:ann@a_b.example"))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("Ann+x@acme.example", ["ann+x@acme.example", "ann@acme.example"]),
+        ("ann+x+y@acme.example", ["ann+x+y@acme.example", "ann@acme.example"]),
+        ("+x@acme.example", ["+x@acme.example"]),
+        ('"a n+x"@acme.example', ['"a n+x"@acme.example']),
+        ("ann@acme.example", ["ann@acme.example"]),
+    ],
+)
+def test_lookup_keys(text: str, keys: list[str]) -> None:
+    assert list(SMTP.lookup_keys(SMTP.parse(text))) == keys
+
+
+def test_forms_for_peers_without_utf8() -> None:
+    assert SMTP.format(parse("smtp:ann@bücher.example"), "ascii") == "ann@xn--bcher-kva.example"
+    with pytest.raises(AddressError, match="SMTPUTF8"):
+        SMTP.format(parse("smtp:käthe@bücher.example"), "ascii")
+
+
+@given(smtp)
+def test_keys_of_domains_are_stable(address: object) -> None:
+    value = str(address).removeprefix("smtp:")
+    key = domain_key(value.rpartition("@")[2])
+    assert key.isascii()
+    assert domain_key(key) == key
+
+
+@given(nasty)
+def test_a_parsed_address_can_stand_in_a_command(text: str) -> None:
+    try:
+        value = SMTP.parse(text).value
+    except AddressError:
+        return
+    assert not re.search(r"[\0-\x1f\x7f]", value)
+    outside_quotes = re.sub(r'^"(?:[^"\\]|\\.)*"', "", value)
+    assert not re.search(r"[ <>,;()\"\\]", outside_quotes)
+
+
+def test_address_vectors_of_isemail() -> None:
+    """Every address its authors call fit for SMTP is read; of those they call errors, the two named below alone."""
+    read_in_spite_of = {
+        "ISEMAIL_ERR_DOT_END",  # a trailing dot is removed
+        "ISEMAIL_ERR_EXPECTING_QPAIR",  # the test set knows no UTF-8
+    }
+    control = {0x2400 + i: chr(i) for i in range(32)} | {0x2421: "\x7f"}
+    tree = ElementTree.parse(corpus("isemail") / "test" / "tests.xml")
+    seen = 0
+    for case in tree.getroot().iter("test"):
+        text = (case.findtext("address") or "").translate(control)
+        category, diagnosis = case.findtext("category") or "", case.findtext("diagnosis")
+        try:
+            SMTP.parse(text)
+            is_read = True
+        except AddressError:
+            is_read = False
+        if category in ("ISEMAIL_VALID_CATEGORY", "ISEMAIL_DNSWARN", "ISEMAIL_RFC5321"):
+            assert is_read, (text, diagnosis)
+            seen += 1
+        elif category == "ISEMAIL_ERR" and diagnosis not in read_in_spite_of:
+            assert not is_read, (text, diagnosis)
+            seen += 1
+    assert seen > 90
