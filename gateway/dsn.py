@@ -10,6 +10,7 @@ returned), RFC 6533 (UTF-8 addresses), RFC 3834 §3.1.8, §5 (Auto-Submitted).
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -21,6 +22,7 @@ from gateway.ids import text as id_text
 from gateway.message import Content, Notify
 from gateway.octets import encode_quoted_printable, encoded_words, fold, no_controls
 from gateway.report import Action, RecipientReport, Report
+from gateway.spool.api import Stored
 from mappings.address import Address
 from mappings.fields import scan, unfold
 
@@ -65,45 +67,39 @@ def due(action: Action, notify: Notify, reverse_path: Address | None) -> bool:
     return bool(notify & _WANTED.get(action, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who gives the reports: the gateway's own name, and the addr-spec in From, usually the postmaster's."""
-
-    hostname: str
-    address: str
-
-
 def build(
     report: Report,
-    original: Content,
-    sender: Sender,
-    report_id: int,
-    now: float,
+    about: Stored,
     *,
-    to: str | None = None,
+    hostname: str,
+    now: float,
+    sender: str = "",
+    to: str = "",
     max_returned: int = MAX_RETURNED,
 ) -> Content:
-    """Return the message that tells `report` to its reverse-path.
+    """Return the message that tells `report` of the message `about` to its reverse-path.
 
-    `report_id` becomes its Message-ID; `to` is the addr-spec shown in To where it is not the reverse-path's own text;
-    `original` is the message reported on. An original that is not in memory comes back as its header alone, which is
-    read here.
+    `hostname` is the gateway's own name; `sender` the addr-spec in From, MAILER-DAEMON there where empty; `to` the
+    addr-spec in To where it is not the reverse-path's own text. Of a message that is not in memory the header alone
+    comes back, which is read here.
     """
+    original = about.content
     utf8 = not report.reverse_path.value.isascii()
     returned, returned_type = _returned(report, original, max_returned, utf8)
-    readable = _readable(report, original, sender).encode()
-    status = _status(report, sender, utf8)
-    boundary = _boundary(report_id, (readable, status, returned))
+    readable = _readable(report, original, hostname).encode()
+    status = _status(report, hostname, utf8)
+    mark = f"{id_text(report.message_id)}.{int(now * 1000):x}{zlib.crc32(status):08x}"
+    boundary = _boundary(mark, (readable, status, returned))
     subject = _SUBJECTS[_gravest(report)]
     title = original.get(b"subject")
     if title is not None and title.isascii():
         subject += ": " + no_controls(title.decode("ascii"))[:200]
     head = [
-        f"From: Mail gateway <{no_controls(sender.address)}>",
+        f"From: Mail gateway <{no_controls(sender or f'MAILER-DAEMON@{hostname}')}>",
         f"To: {no_controls(to or report.reverse_path.value)}",
         f"Subject: {subject}",
         f"Date: {formatdate(now, localtime=True)}",
-        f"Message-ID: <{id_text(report_id)}.report@{sender.hostname}>",
+        f"Message-ID: <{mark}@{hostname}>",
     ]
     references = original.get(b"message-id")
     if references is not None and re.fullmatch(rb"<[!-~]{3,500}>", references):
@@ -142,10 +138,10 @@ def _eight_bit(octets: bytes) -> str:
     return "" if octets.isascii() else "\r\nContent-Transfer-Encoding: 8bit"
 
 
-def _boundary(report_id: int, parts: tuple[bytes, ...]) -> str:
+def _boundary(mark: str, parts: tuple[bytes, ...]) -> str:
     n = 0
     while True:
-        boundary = f"report-{id_text(report_id)}-{n}"
+        boundary = f"report-{mark}-{n}"
         if not any(boundary.encode() in part for part in parts):
             return boundary
         n += 1
@@ -154,8 +150,8 @@ def _boundary(report_id: int, parts: tuple[bytes, ...]) -> str:
 # -- what a person reads
 
 
-def _readable(report: Report, original: Content, sender: Sender) -> str:
-    lines = [f"This is the mail gateway {sender.hostname}.", ""]
+def _readable(report: Report, original: Content, hostname: str) -> str:
+    lines = [f"This is the mail gateway {hostname}.", ""]
     title = original.get(b"subject")
     named = f' "{_decoded(title)[:120]}"' if title else ""
     subject = f"Your message{named} of {formatdate(report.arrived_at, localtime=True)}"
@@ -166,12 +162,12 @@ def _readable(report: Report, original: Content, sender: Sender) -> str:
         lines += [f"{subject} {opening}", ""]
         subject = "It"
         for r in recipients:
-            lines += _told(r, sender)
+            lines += _told(r, hostname)
     lines += ["The details for mail programs, and your message or its header, are attached.", ""]
     return "\r\n".join(line for text in lines for line in _wrapped(text))
 
 
-def _told(r: RecipientReport, sender: Sender) -> Iterator[str]:
+def _told(r: RecipientReport, hostname: str) -> Iterator[str]:
     status = r.status
     yield f"  {no_controls(as_written(r))}"
     if r.action in (Action.FAILED, Action.DELAYED):
@@ -185,7 +181,7 @@ def _told(r: RecipientReport, sender: Sender) -> Iterator[str]:
         peer = f"The mail system {no_controls(status.remote)}" if status.remote else "The other mail system"
         yield f"    {peer} said: {no_controls(status.reply)[:1000]}"
     elif status.text and r.action in (Action.FAILED, Action.DELAYED):
-        yield f"    {sender.hostname} says: {no_controls(status.text)[:1000]}"
+        yield f"    {hostname} says: {no_controls(status.text)[:1000]}"
     yield ""
 
 
@@ -223,12 +219,12 @@ def _decoded(value: bytes) -> str:
 # -- what a program reads
 
 
-def _status(report: Report, sender: Sender, utf8: bool) -> bytes:
+def _status(report: Report, hostname: str, utf8: bool) -> bytes:
     lines = []
     if report.envid:
         lines.append(f"Original-Envelope-Id: {no_controls(report.envid)}")
     lines += [
-        f"Reporting-MTA: dns; {no_controls(sender.hostname)}",
+        f"Reporting-MTA: dns; {no_controls(hostname)}",
         f"Arrival-Date: {formatdate(report.arrived_at, localtime=True)}",
         "",
     ]
