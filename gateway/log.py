@@ -1,0 +1,285 @@
+"""The log: one line per event with the message's id, as JSON or for people, on standard error.
+
+Promises: a line costs the event loop some microseconds and never waits for whoever reads the log; where the reader
+is too slow, lines are dropped, counted, and the number is logged; secrets that were named never leave; a line holds
+no line break, whatever a peer said.
+Known limit: a kill takes up to 50 ms of lines along.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import structlog
+
+from gateway import ids
+
+MAX_BUFFERED_LINES: Final = 20_000
+MAX_LINE_CHARACTERS: Final = 16 * 1024
+_FLUSH_S: Final = 0.05
+_MIN_SECRET: Final = 3
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN: Final = re.compile(r"[^\s\"'=\\]+")
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+Event = MutableMapping[str, Any]
+
+
+class LogSink:
+    """Takes lines without waiting, and writes them from a thread of its own.
+
+    `descriptor` is where the lines go. At most `max_lines` wait; what comes beyond is dropped and counted.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        secrets: Iterable[str] = (),
+        max_lines: int = MAX_BUFFERED_LINES,
+        render: Callable[[Event], str] | None = None,
+    ) -> None:
+        self._descriptor = descriptor
+        self._render = render or _as_json
+        self._max_lines = max_lines
+        self._lines: deque[str] = deque()  # append and popleft are atomic
+        self._writing = False
+        self._work = threading.Event()
+        self._hurry = threading.Event()
+        self._closed = False
+        self._secrets: tuple[str, ...] = ()
+        self.dropped = 0
+        self._told = 0
+        self.hide(secrets)
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Keep these texts out of every later line, also as they look inside JSON; those of a reload come on top.
+
+        Texts under three characters are passed over: they would only blot out ordinary words.
+        """
+        texts = set(self._secrets)
+        for secret in secrets:
+            if len(secret) >= _MIN_SECRET:
+                texts.update({secret, _encode(secret)[1:-1], repr(secret)[1:-1]})
+        # The longest first, or a secret that holds another one would be told in part.
+        self._secrets = tuple(sorted(texts, key=len, reverse=True))
+
+    def put(self, line: str, *, urgent: bool = False) -> None:
+        """Take one line, without its line end."""
+        if len(line) > MAX_LINE_CHARACTERS:
+            line = line[:MAX_LINE_CHARACTERS] + "…"
+        for secret in self._secrets:
+            if secret in line:
+                line = line.replace(secret, "***")
+        lines = self._lines
+        if len(lines) >= self._max_lines:
+            self.dropped += 1
+            return
+        lines.append(line)
+        if urgent:
+            self._hurry.set()
+        if not self._work.is_set():
+            self._work.set()
+
+    def flush(self, timeout_s: float = 1.0) -> bool:
+        """Wait until all lines are written, at most so long; tells whether they are."""
+        end = time.monotonic() + timeout_s
+        while self._lines or self._writing:
+            if time.monotonic() > end:
+                return False
+            self._hurry.set()
+            time.sleep(0.001)
+        return True
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits and end the thread, within the time-out. Safe to call twice."""
+        self.flush(timeout_s)
+        self._closed = True
+        self._work.set()
+        self._hurry.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._work.wait()
+            self._hurry.wait(_FLUSH_S)  # one write serves all lines of this time
+            self._hurry.clear()
+            self._work.clear()
+            # A line that is put from here on sets `_work` again, so none is left behind.
+            self._writing = True
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if self.dropped != self._told:
+                dropped = self.dropped
+                lines.append(
+                    self._render({"level": "warning", "event": "log_lines_dropped", "lines": dropped - self._told})
+                )
+                self._told = dropped
+            if lines:
+                self._write(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
+            self._writing = False
+
+    def _write(self, octets: bytes) -> None:
+        view = memoryview(octets)
+        while view:
+            try:
+                written = os.write(self._descriptor, view)
+            except BlockingIOError:
+                time.sleep(_FLUSH_S)  # somebody made the pipe non-blocking; this thread may wait
+            except OSError:
+                return  # nobody reads any more; the gateway goes on
+            else:
+                view = view[written:]
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def _iso(now: float) -> str:
+    """Return UTC with milliseconds."""
+    second = int(now)
+    return f"{_second(second)}.{int((now - second) * 1000):03d}Z"
+
+
+def _as_json(event: Event) -> str:
+    line: dict[str, Any] = {"time": _iso(time.time())}
+    line.update(event)
+    # json escapes all control characters but these, which some readers take for line ends.
+    return _encode(line).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
+
+
+def _as_text(event: Event) -> str:
+    level = event.pop("level", "")
+    name = event.pop("event", "")
+    where = event.pop("connector", None) or event.pop("part", "")
+    parts = [_iso(time.time()), f"{level:<7}", f"{where}:" if where else "", _unbroken(str(name))]
+    exception = event.pop("exception", None)
+    parts += [f"{key}={_value(value)}" for key, value in event.items()]
+    if exception:
+        parts.append(_unbroken(exception))
+    return " ".join(p for p in parts if p)
+
+
+def _value(value: Any) -> str:
+    text = value if type(value) is str else str(value)
+    return text if _PLAIN.fullmatch(text) else _encode(_unbroken(text))
+
+
+def _unbroken(text: str) -> str:
+    return _UNSAFE.sub(lambda c: " | " if c[0] == "\n" else f"\\x{ord(c[0]):02x}", text) if text else text
+
+
+def _with_level(_: Any, method: str, event: Event) -> Event:
+    event["level"] = "warning" if method == "warn" else "error" if method == "exception" else method
+    return event
+
+
+def _with_id(_: Any, __: str, event: Event) -> Event:
+    """Show a message's id in the form that commands take."""
+    message_id = event.get("message_id")
+    if type(message_id) is int:
+        event["message_id"] = ids.text(message_id)
+    return event
+
+
+def _with_exception(_: Any, __: str, event: Event) -> Event:
+    if "exc_info" not in event:
+        return event
+    info = event.pop("exc_info")
+    if info is True:
+        info = sys.exc_info()
+    elif isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if info and info[0] is not None:
+        event["exception"] = logging.Formatter().formatException(info)
+    return event
+
+
+class _Output:
+    """The logger that structlog wraps: hands finished lines to the sink."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+
+    def msg(self, line: str) -> None:
+        self._sink.put(line)
+
+    debug = info = msg
+
+    def warning(self, line: str) -> None:
+        self._sink.put(line, urgent=True)
+
+    error = critical = exception = fatal = warn = failure = err = log = warning
+
+
+class _FromLibraries(logging.Handler):
+    """Brings the lines of libraries that use `logging` into the same log."""
+
+    def __init__(self, sink: LogSink, render: Callable[[Event], str]) -> None:
+        super().__init__()
+        self._sink = sink
+        self._render = render
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event: Event = {"level": record.levelname.lower(), "event": record.getMessage(), "part": record.name}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+            self._sink.put(self._render(_with_exception(None, "", event)), urgent=True)
+        except Exception:  # noqa: BLE001  a library's broken log call must not break what it logged about
+            self.handleError(record)
+
+
+def configure(
+    *,
+    format: Literal["console", "json"] = "console",
+    level: str = "info",
+    secrets: Iterable[str] = (),
+    descriptor: int = 2,
+    fields: Mapping[str, Any] | None = None,
+) -> LogSink:
+    """Set up the log of this process, and return its sink, which is closed at the end.
+
+    `fields` stand on every line, such as the worker's number. Libraries' lines come from level warning on.
+    """
+    render = _as_json if format == "json" else _as_text
+    sink = LogSink(descriptor, secrets=secrets, render=render)
+    common = dict(fields or {})
+
+    def finish(_: Any, __: str, event: Event) -> str:
+        return render({**common, **event}) if common else render(event)
+
+    structlog.configure(
+        processors=[_with_level, _with_id, _with_exception, finish],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=lambda *_: _Output(sink),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, _FromLibraries)]:
+        root.removeHandler(handler)
+    root.addHandler(_FromLibraries(sink, render))
+    root.setLevel(logging.WARNING)
+    return sink
+
+
+def get_logger(part: str, **fields: Any) -> Any:
+    """Return a logger for a part of the gateway. Give `message_id=` (the number) with every line about a message."""
+    return structlog.get_logger(part=part, **fields)
