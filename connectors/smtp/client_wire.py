@@ -204,6 +204,8 @@ class ClientWire:
         """The peer said 421 (or refused RSET): no further command makes sense."""
         self.messages = 0
         """Transactions begun."""
+        self.replies = 0
+        """Whole replies received."""
         self._rest = b""
         self._lines: list[bytes] = []
         self._awaited: deque[tuple[Stage, Transaction | None, int]] = deque([(Stage.GREETING, None, -1)])
@@ -356,6 +358,7 @@ class ClientWire:
 
     def _reply(self, reply: Reply, events: list[Event]) -> None:
         code = reply.code
+        self.replies += 1
         if code == 421:
             # RFC 5321 §3.8: it may answer any command, or come by itself.
             self.closing = True

@@ -67,6 +67,10 @@ class Work(Protocol):
         """Take a reply that decides about recipients."""
         ...
 
+    def mended(self) -> None:
+        """Hear that a content held bare newlines, which were sent as CRLF."""
+        ...
+
     def ended(self, ended: Ended) -> None:
         """Take what is left open; nothing further comes from this connection."""
         ...
@@ -205,10 +209,12 @@ class Connection(asyncio.Protocol):
             self.tls = inner.version() or "TLS"
 
     def data_received(self, data: bytes) -> None:
+        wire = self.wire
         if self.ended is not None:
             return
+        replies = wire.replies
         try:
-            events = self.wire.receive(data)
+            events = wire.receive(data)
         except PeerError as fault:
             for event in fault.events:
                 if event.reply.code != 354:
@@ -216,9 +222,11 @@ class Connection(asyncio.Protocol):
             said = fault.status
             self._end(Ending.GARBAGE, Status(said.code, said.text, said.cause, remote=self.target.name))
             return
+        if wire.replies == replies:
+            return  # part of a line: it must not put the time-out off
         for event in events:
             self._take(event)
-        if self.wire.closing:
+        if wire.closing:
             said = Status("4.3.2", "the next hop is closing the connection", remote=self.target.name)
             last = events[-1].reply if events and events[-1].reply.code == 421 else None
             self._end(Ending.CLOSING, faults.status(last, self.target.name) if last else said)
@@ -263,7 +271,8 @@ class Connection(asyncio.Protocol):
                 return  # refused in the same breath
             if content.is_inline:
                 self.wire.content(content.octets())
-                self.wire.end_content()
+                if self.wire.end_content():
+                    work.mended()
             else:
                 self._streaming = tx
         elif event.reply.code != 421:
@@ -316,7 +325,8 @@ class Connection(asyncio.Protocol):
             self._end(Ending.OURS, Status("4.3.0", "the content cannot be read", cause=str(fault)))
             return
         self._streaming = None
-        self.wire.end_content()
+        if self.wire.end_content() and self._work is not None:
+            self._work.mended()
         self._proceed()
 
     def _watch(self) -> None:

@@ -19,8 +19,9 @@ from gateway.contract import Batch, Content, Deferred, Item, Outcome, Parcel, Sc
 
 _Entry = tuple[Parcel, Sequence[Item]]
 
-Lost = Callable[[int], None]
-"""Told how many recipients' answers were lost after their dot: each may get the message twice."""
+Count = Callable[[str, int], None]
+"""Add to a counter: `duplicates_possible`, recipients whose answer was lost after the dot, so that each may get
+the message twice; `newlines_mended`, messages that came with bare newlines which adaptation should have mended."""
 
 
 class _Flight:
@@ -39,10 +40,10 @@ class _Flight:
 class Courier:
     """The Work of one `deliver`."""
 
-    def __init__(self, batch: Batch, config: ClientConfig, lost: Lost) -> None:
+    def __init__(self, batch: Batch, config: ClientConfig, count: Count) -> None:
         self._batch = batch
         self._config = config
-        self._lost = lost
+        self._count = count
         self._lmtp = config.protocol_out == "lmtp"
         self._queue: deque[_Entry] = deque((parcel, parcel.items) for parcel in batch.parcels)
         self._must_read: Parcel | None = None
@@ -144,6 +145,9 @@ class Courier:
         else:
             self._settle(flight, tuple(flight.open) if stage is Stage.MAIL else tx.accepted, outcome)
 
+    def mended(self) -> None:
+        self._count("newlines_mended", 1)
+
     def ended(self, ended: Ended) -> None:
         connection = self._connection
         assert connection is not None
@@ -152,7 +156,8 @@ class Courier:
         is_hop = is_useless or (ended.why is not Ending.OURS and not connection.progress and not connection.is_reused)
         outcome = Deferred(ended.status, Scope.HOP if is_useless else Scope.MESSAGE)
         if ended.unanswered:
-            self._lost(sum(1 if index >= 0 else len(tx.accepted) for tx, index in ended.unanswered))
+            doubtful = sum(1 if index >= 0 else len(tx.accepted) for tx, index in ended.unanswered)
+            self._count("duplicates_possible", doubtful)
         for tx, index in ended.unanswered:
             self._settle(_flight(tx), (index,) if index >= 0 else tx.accepted, outcome)
         if ended.cut is not None:

@@ -84,7 +84,7 @@ class SmtpDestination:
 
         Raises nothing but cancellation; every item sent or not is settled when it returns.
         """
-        courier = Courier(batch, self._config, lambda count: self._lost(batch.next_hop, count))
+        courier = Courier(batch, self._config, lambda name, n: self._context.count(name, n, hop=batch.next_hop))
         try:
             await self._send(batch.next_hop, courier)
         except Exception as fault:  # the contract: a fault of ours is an outcome, and is logged
@@ -108,9 +108,6 @@ class SmtpDestination:
                 await connection.run(courier)
             finally:
                 self._pool.release(connection)
-
-    def _lost(self, next_hop: str, count: int) -> None:
-        self._context.count("duplicates_possible", count, hop=next_hop)
 
     def _note(self, next_hop: str, fault: HopFault) -> None:
         status = fault.outcome.status

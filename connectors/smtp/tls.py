@@ -34,12 +34,13 @@ def build(policy: Policy, ca_file: Path | None) -> TlsOptions:
     """
     if policy == "none":
         return TlsOptions(policy, None)
-    try:
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except (OSError, ssl.SSLError) as fault:
-        raise ValueError(f"ca_file {ca_file}: {fault}; it must be a PEM file of certificates") from fault
     if policy in ("opportunistic", "require"):
-        # RFC 7435: encryption against listeners, without a promise of who listens at the other end.
+        # RFC 7435: encryption against listeners, without a promise of who is at the other end.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return TlsOptions(policy, context)
+        return TlsOptions(policy, context)
+    try:
+        return TlsOptions(policy, ssl.create_default_context(cafile=str(ca_file) if ca_file else None))
+    except (OSError, ssl.SSLError) as fault:
+        raise ValueError(f"ca_file {ca_file}: {fault}; it must be a PEM file of certificates") from fault

@@ -136,7 +136,7 @@ def _rcpt_wishes(item: Item) -> str:
     if notify is Notify.NEVER:
         return " NOTIFY=NEVER"
     if notify:
-        wishes = " NOTIFY=" + ",".join(word for flag, word in _NOTIFY_WORDS if flag in notify)
+        wishes = " NOTIFY=" + ",".join(word for flag, word in _NOTIFY_WORDS if notify.value & flag.value)
     orcpt = item.orcpt
     if orcpt is None and item.original != item.address and item.original.network == "smtp":
         # Where mapping changed the address, a report from further on must name the one the sender wrote.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,9 @@ def context(counts: Counts | None = None, base: Path = Path("/")) -> Context:
     )
 
 
-def config(port: int | None = None, **options: Any) -> ClientConfig:
-    """Return a configuration with a smart host on loopback and short time-outs."""
-    base: dict[str, Any] = {} if port is None else {"smart_host": f"127.0.0.1:{port}"}
+def config(smart_port: int | None = None, /, **options: Any) -> ClientConfig:
+    """Return a configuration, with a smart host on loopback where its port is given, and short time-outs."""
+    base: dict[str, Any] = {} if smart_port is None else {"smart_host": f"127.0.0.1:{smart_port}"}
     short = dict.fromkeys(
         ("connect_timeout_s", "greeting_timeout_s", "command_timeout_s", "data_timeout_s", "dot_timeout_s"), 5.0
     )
@@ -121,8 +121,8 @@ class FakeDns:
 
     def __init__(
         self,
-        mx: dict[str, list[tuple[int, str]] | None] | None = None,
-        hosts: dict[str, list[str] | None] | None = None,
+        mx: Mapping[str, Sequence[tuple[int, str]] | None] | None = None,
+        hosts: Mapping[str, Sequence[str] | None] | None = None,
     ) -> None:
         self._mx = mx or {}
         self._hosts = hosts or {}
