@@ -32,7 +32,7 @@ class Event:
 
 def events(trace: str, spool: Path) -> Iterator[Event]:
     """Yield what matters of strace's lines, in their order."""
-    waiting: dict[str, str] = {}
+    waiting: set[str] = set()
     for line in trace.splitlines():
         found = _LINE.match(line)
         if not found:
@@ -42,9 +42,11 @@ def events(trace: str, spool: Path) -> Iterator[Event]:
         if call in ("fsync", "fdatasync"):
             if started and str(spool) in rest:
                 yield Event("sync-begin", pid)
-                waiting[pid] = call
-            if "unfinished" not in rest and waiting.pop(pid, None) and re.search(r"= 0\b", rest):
-                yield Event("sync-end", pid)
+                waiting.add(pid)
+            if "unfinished" not in rest and pid in waiting:
+                waiting.discard(pid)
+                if re.search(r"= 0\b", rest):
+                    yield Event("sync-end", pid)
         elif call in ("read", "recvfrom", "recvmsg", "readv"):
             if r"\r\n.\r\n" in rest:
                 yield Event("data-end", pid)

@@ -75,6 +75,9 @@ class Postfix:
         for each in (config, queue, data, self.mail):
             each.mkdir()
         owner = pwd.getpwnam("postfix")
+        # While its logger is down its tools write for themselves, as another user.
+        self.log.touch()
+        self.log.chmod(0o666)
         for each in (data, self.mail):
             _chown(each, owner.pw_uid, owner.pw_gid)
         main = {
@@ -141,7 +144,7 @@ class Postfix:
         try:
             wait_until(lambda: answers(self.port, b"220"), 20, "Postfix greets")
         except TimeoutError as fault:
-            raise RuntimeError(f"Postfix did not start: {ran.stdout}{ran.stderr}{self.said()}") from fault
+            raise RuntimeError(f"Postfix did not start: {ran.stdout}{ran.stderr}{self.said()[-2000:]}") from fault
         return self
 
     @property
