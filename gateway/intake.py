@@ -345,4 +345,3 @@ class Refusals:
         for parcel in batch.parcels:
             for item in parcel.items:
                 batch.settle(item.id, Failed(Status(code, text)))
-

@@ -14,10 +14,12 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import uvloop
 
 from gateway import config as configuration
 from gateway import dsn
@@ -31,13 +33,14 @@ from gateway.dispatch.lane import Limits
 from gateway.dispatch.settings import Settings
 from gateway.ids import IdSource
 from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Refusals
-from gateway.log import get_log
+from gateway.log import configure, get_logger
 from gateway.report import Report
 from gateway.sources import Sources
 from gateway.spool.api import Delivery, SpoolError, Stored
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
+from gateway.supervisor import Supervisor
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
@@ -52,7 +55,7 @@ class Node:
         self.config = config
         self.worker = worker
         self.clock = clock
-        self.log = get_log("node", worker=worker)
+        self.log = get_logger("node")
         self.connectors: dict[str, Connector] = {}
         self.destinations: dict[str, Destination] = {}
         self.counters: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
@@ -119,7 +122,7 @@ class Node:
             self._make_report,
             clock=self.clock,
             rng=random.Random(),
-            log=get_log("dispatch", worker=self.worker),
+            log=get_logger("dispatch"),
             settings=dispatch_settings(self.config),
             hooks=Hooks(on_lease_lost=self._lease_lost),
             node=self.spool.node_number,
@@ -136,7 +139,7 @@ class Node:
             hostname=self.config.gateway.name,
             state_dir=state,
             base_dir=self.config.base_dir,
-            log=get_log(name, worker=self.worker),
+            log=get_logger("connector", connector=name),
             clock=self.clock,
             stop_s=self.config.gateway.stop_after,
             worker=self.worker,
@@ -225,10 +228,7 @@ class Node:
         gone = [n for n, s in old.connectors.items() if n not in new.connectors or not _same(s, new.connectors[n])]
         fresh = [n for n, s in new.connectors.items() if n not in old.connectors or n in gone]
         replaced = [n for n in gone if n in fresh]
-        taken_as_is = [
-            n for n in replaced
-            if old.connectors[n].cls is new.connectors[n].cls and self.connectors[n].reconfigure(new.connectors[n].config)
-        ]  # fmt: skip
+        taken_as_is = [n for n in replaced if self._reconfigure(n, new.connectors[n])]
         gone = [n for n in gone if n not in taken_as_is]
         await self.sources.stop(gone, within_s=old.gateway.stop_after + 1.0)
         for name in gone:
@@ -248,6 +248,9 @@ class Node:
         for name in fresh:
             if name not in taken_as_is:
                 self.sources.start(name, self.connectors[name])
+
+    def _reconfigure(self, name: str, section: ConnectorSection) -> bool:
+        return type(self.connectors[name]) is section.cls and self.connectors[name].reconfigure(section.config)
 
     # -- watching
 
@@ -304,9 +307,8 @@ def prepare_process() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def serve(node: Node, extras: Callable[[Node], contextlib.AbstractAsyncContextManager[Any]]) -> None:
-    """Run a node with its signals: SIGTERM and SIGINT stop it, SIGHUP reloads. `extras` (control socket, admin
-    listener) are entered once the node is built."""
+async def serve(node: Node) -> None:
+    """Run a node with its signals: SIGTERM and SIGINT stop it, SIGHUP reloads."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
@@ -321,3 +323,27 @@ async def serve(node: Node, extras: Callable[[Node], contextlib.AbstractAsyncCon
     await node.run()
 
 
+def main(path: Path, *, worker: int | None = None) -> None:
+    """Run the gateway of this configuration until it is told to stop.
+
+    With several workers this process starts one child per worker and watches over them; `worker` says which
+    one this process is. Raises: ConfigErrors, SpoolUnusable, SpoolError, OSError, ValueError.
+    """
+    config = configuration.load(path)
+    gateway = config.gateway
+    several = gateway.workers > 1
+    sink = configure(
+        format=gateway.log_format,
+        level=gateway.log_level,
+        secrets=config.secrets,
+        fields={"worker": worker or 0} if several else None,
+    )
+    try:
+        prepare_process()
+        if several and worker is None:
+            configuration.ensure_key(config)
+            uvloop.run(Supervisor(config).run())
+        else:
+            uvloop.run(serve(Node(config, worker or 0)))
+    finally:
+        sink.close()
