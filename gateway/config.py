@@ -296,12 +296,18 @@ def default_file(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def load(
-    path: Path | str, *, environ: Mapping[str, str] | None = None, mapping: bool = True, version: int = 1
+    path: Path | str,
+    *,
+    environ: Mapping[str, str] | None = None,
+    mapping: bool = True,
+    version: int = 1,
+    dry: bool = False,
 ) -> Config:
     """Read and check a configuration.
 
     `mapping=False` leaves identities and table out, for commands that need neither. `version` numbers the table.
-    Reads files and touches nothing; the encapsulation key is made by `ensure_key`.
+    Where no encapsulation key is configured and none is kept yet, one is made for the table, and is durable when
+    this returns; but with `dry` nothing is touched, and the table serves for a check alone.
     Raises: ConfigErrors, with every mistake.
     """
     document = Document(Path(path), environ)
@@ -309,7 +315,7 @@ def load(
         document.finish()
     from gateway.config_check import check
 
-    return check(document, mapping=mapping, version=version)
+    return check(document, mapping=mapping, version=version, dry=dry)
 
 
 def load_gateway(path: Path | str, *, environ: Mapping[str, str] | None = None) -> tuple[GatewaySection, Path]:
@@ -327,21 +333,18 @@ def load_gateway(path: Path | str, *, environ: Mapping[str, str] | None = None) 
     return section, document.base
 
 
-def ensure_key(config: Config) -> None:
-    """Make the encapsulation key where none is configured and none is kept yet.
+def ensure_key(folder: Path) -> None:
+    """Make the encapsulation key in a state folder where there is none yet.
 
-    Durable when this returns: the key, in the state folder, mode 0600. Several workers may call it at once; one of
-    them makes the key. Raises: OSError.
+    Durable when this returns: the key, mode 0600. Several workers may call it at once; one of them makes the key.
+    Raises: OSError.
     """
-    if config.mapping.encapsulation.key is not None:
-        return
-    folder = config.state_dir
     target = folder / KEY_FILE
     if target.exists():
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = folder / f".{KEY_FILE}.{os.getpid()}"
-    with open(made, "x", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+    with open(made, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
         file.write(random.token_urlsafe(32) + "\n")
         file.flush()
         os.fsync(file.fileno())

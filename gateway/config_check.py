@@ -1,6 +1,7 @@
 """A configuration checked against everything it names: connectors, routes, addresses, rules, identities.
 
-Promises: every mistake is noted before the first is raised; nothing is changed and nothing is started.
+Promises: every mistake is noted before the first is raised; nothing is started, and the one thing that is made is the
+encapsulation key.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gateway.config import (
     GatewaySection,
     MappingSection,
     RouteSection,
+    ensure_key,
     split_listen,
     state_dir,
 )
@@ -36,16 +38,17 @@ from mappings.rule import Rule, RuleError, Way, compile_rule
 from mappings.table import MappingError, Table, compile_table
 
 
-def check(document: Document, *, mapping: bool, version: int) -> Config:
-    """Check a document and return its Config. Raises: ConfigErrors."""
-    return _Loader(document, mapping, version).load()
+def check(document: Document, *, mapping: bool, version: int, dry: bool) -> Config:
+    """Check a document and return its Config; see `gateway.config.load`. Raises: ConfigErrors."""
+    return _Loader(document, mapping, version, dry).load()
 
 
 class _Loader:
-    def __init__(self, document: Document, mapping: bool, version: int) -> None:
+    def __init__(self, document: Document, mapping: bool, version: int, dry: bool) -> None:
         self.doc = document
         self.wants_mapping = mapping
         self.version = version
+        self.dry = dry
         self.connectors: dict[str, ConnectorSection] = {}
         self.homes: dict[str, str] = {}
         self._sends: set[str] = set()
@@ -259,11 +262,14 @@ class _Loader:
         if section.key is not None:
             signing = Key(section.key_id, section.key.get_secret_value().encode())
         else:
-            kept = state_dir(gateway, self.doc.base) / KEY_FILE
+            folder = state_dir(gateway, self.doc.base)
+            kept = folder / KEY_FILE
+            if not self.dry:
+                ensure_key(folder)
             try:
                 secret = kept.read_text(encoding="utf-8").strip()
             except FileNotFoundError:
-                # Nothing was ever signed, so any key does for a check; a node makes the lasting one first.
+                # Nothing was ever signed, so any key does for a check.
                 signing = new_key(section.key_id)
             else:
                 self.doc.secrets.add(secret)

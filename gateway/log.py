@@ -280,6 +280,6 @@ def configure(
     return sink
 
 
-def get_logger(part: str, **fields: Any) -> Any:
+def get_log(part: str, **fields: Any) -> Any:
     """Return a logger for a part of the gateway. Give `message_id=` (the number) with every line about a message."""
     return structlog.get_logger(part=part, **fields)

@@ -45,7 +45,7 @@ def load_config(ctx: typer.Context, after: Path | None, *, as_json: bool = False
     """Load the whole configuration, or tell every mistake and exit."""
     from gateway.config import load
 
-    return _or_exit(lambda: load(config_path(ctx, after), mapping=mapping), as_json)
+    return _or_exit(lambda: load(config_path(ctx, after), mapping=mapping, dry=True), as_json)
 
 
 def load_gateway(ctx: typer.Context, after: Path | None, *, as_json: bool = False) -> tuple[GatewaySection, Path]:
