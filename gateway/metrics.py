@@ -79,7 +79,7 @@ def merge(snapshots: Iterable[Sequence[Sample]]) -> list[Sample]:
 
 
 class _Collector:
-    """Gives samples to the Prometheus client, by name in the order of METRICS; names not declared there are left out."""
+    """Gives samples to the Prometheus client in the order of METRICS; names not declared there are left out."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
