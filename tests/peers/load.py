@@ -16,9 +16,11 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,7 @@ from typing import Final
 from tests.peers.process import Process
 
 SIZES: Final = (700, 4096, 4096, 20_000)
+"""Octets of content, one of them by chance for each message."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,21 @@ class Accepted:
 class Load:
     """The generator as a child process. `stop` and then `accepted`."""
 
-    def __init__(self, folder: Path, port: int, *, sessions: int = 20, pause_s: float = 0.0, limit: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        sessions: int = 20,
+        pause_s: float = 0.0,
+        limit: int = 0,
+        sizes: Sequence[int] = SIZES,
+    ) -> None:
         self.out = folder / f"accepted-{port}-{os.urandom(3).hex()}.jsonl"
         self.out.touch()
         args: list[str | Path] = [sys.executable, "-m", "tests.peers.load", "--port", str(port), "--out", self.out]
         args += ["--sessions", str(sessions), "--pause", str(pause_s), "--limit", str(limit)]
+        args += ["--sizes", *map(str, sizes)]
         self.process = Process(args, folder / "load.log")
 
     def accepted(self) -> list[Accepted]:
@@ -72,8 +85,8 @@ class Load:
 class Generator:
     """All sessions of one run."""
 
-    def __init__(self, port: int, out: Path, pause_s: float, limit: int) -> None:
-        self.port, self.pause_s, self.limit = port, pause_s, limit
+    def __init__(self, port: int, out: Path, pause_s: float, limit: int, sizes: Sequence[int]) -> None:
+        self.port, self.pause_s, self.limit, self.sizes = port, pause_s, limit, sizes
         self.run = os.urandom(4).hex()
         self.serial = 0
         self.out = os.open(out, os.O_WRONLY | os.O_APPEND)
@@ -85,12 +98,11 @@ class Generator:
         self.serial += 1
         return f"{self.run}.{self.serial}@load.example"
 
-    @staticmethod
-    def content(id: str) -> bytes:
+    def content(self, id: str) -> bytes:
         head = (
             f"From: <load@source.example>\r\nTo: <sink@target.example>\r\nSubject: {id}\r\nMessage-Id: <{id}>\r\n\r\n"
         )
-        size = SIZES[hash(id) % len(SIZES)]
+        size = random.choice(self.sizes)
         line = f"{id} ".encode().ljust(70, b"x") + b"\r\n"
         return head.encode() + line * (size // len(line)) + b".\r\n"
 
@@ -143,7 +155,7 @@ class Generator:
 
 
 async def generate(asked: argparse.Namespace) -> None:
-    generator = Generator(asked.port, Path(asked.out), asked.pause, asked.limit)
+    generator = Generator(asked.port, Path(asked.out), asked.pause, asked.limit, asked.sizes)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, generator.stopping.set)
     async with asyncio.TaskGroup() as group:
@@ -170,6 +182,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     uvloop.run(generate(parser.parse_args()))
 
 
