@@ -33,7 +33,7 @@ from gateway.dispatch.lane import Limits
 from gateway.dispatch.settings import Settings
 from gateway.ids import IdSource
 from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Refusals
-from gateway.log import configure, get_logger
+from gateway.log import configure, get_log
 from gateway.report import Report
 from gateway.sources import Sources
 from gateway.spool.api import Delivery, SpoolError, Stored
@@ -55,7 +55,7 @@ class Node:
         self.config = config
         self.worker = worker
         self.clock = clock
-        self.log = get_logger("node")
+        self.log = get_log("node")
         self.connectors: dict[str, Connector] = {}
         self.destinations: dict[str, Destination] = {}
         self.counters: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
@@ -79,7 +79,6 @@ class Node:
 
         Raises: SpoolUnusable, SpoolError, OSError or ValueError where the start fails; nothing is left open then.
         """
-        configuration.ensure_key(self.config)
         async with contextlib.AsyncExitStack() as stack:
             self.spool = await open_spool(
                 self.config.spool_url, self.config.base_dir, self.worker, self.clock, spool_options(self.config)
@@ -122,7 +121,7 @@ class Node:
             self._make_report,
             clock=self.clock,
             rng=random.Random(),
-            log=get_logger("dispatch"),
+            log=get_log("dispatch"),
             settings=dispatch_settings(self.config),
             hooks=Hooks(on_lease_lost=self._lease_lost),
             node=self.spool.node_number,
@@ -139,7 +138,7 @@ class Node:
             hostname=self.config.gateway.name,
             state_dir=state,
             base_dir=self.config.base_dir,
-            log=get_logger("connector", connector=name),
+            log=get_log("connector", connector=name),
             clock=self.clock,
             stop_s=self.config.gateway.stop_after,
             worker=self.worker,
@@ -341,7 +340,6 @@ def main(path: Path, *, worker: int | None = None) -> None:
     try:
         prepare_process()
         if several and worker is None:
-            configuration.ensure_key(config)
             uvloop.run(Supervisor(config).run())
         else:
             uvloop.run(serve(Node(config, worker or 0)))

@@ -12,7 +12,7 @@ import sys
 from asyncio.subprocess import Process
 from typing import TYPE_CHECKING, Final
 
-from gateway.log import get_logger
+from gateway.log import get_log
 
 if TYPE_CHECKING:
     from gateway.config import Config
@@ -29,7 +29,7 @@ class Supervisor:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._log = get_logger("supervisor")
+        self._log = get_log("supervisor")
         self._children: dict[int, Process] = {}
         self._stop = asyncio.Event()
 
