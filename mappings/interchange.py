@@ -1,7 +1,7 @@
 """Interchange: identities as CSV, in and out.
 
 The columns are `name`, `home`, `kind` (person, group, room, device; empty is person), then one per network with its
-addresses, parted by `;`. The first that is not marked `former:` is the primary there.
+addresses, parted by `;` (one inside an address is written `\\;`). The first not marked `former:` is the primary there.
 
     name,home,kind,smtp,mhs
     Ann Lee,oldmhs,person,ann.lee@merged.example;ann@acme.example;former:al@acme.example,ann@sales
@@ -32,7 +32,7 @@ MAX_COLUMNS: Final = 64
 MAX_CELL: Final = 16384
 
 _FORMER: Final = "former:"
-_PARTS: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^;])+')
+_PARTS: Final = re.compile(r"(?:\\;|[^;])+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def read_csv(source: str | bytes, *, networks: Registry | None = None) -> tuple[
 def write_csv(identities: Iterable[Identity]) -> str:
     """Return identities as CSV, with a column for each network that any of them has an address on, smtp first.
 
-    Raises: ValueError where an address holds a `;` in such a way that it could not be read back.
+    Raises: ValueError where an address ends in a backslash or begins or ends in a blank, and could not be read back.
     """
     identities = list(identities)
     networks = sorted({h.address.network for i in identities for h in i.addresses}, key=lambda n: (n != "smtp", n))
@@ -125,9 +125,9 @@ def _cell(held: Sequence[Held]) -> str:
     texts = [
         (_FORMER if h.role is Role.FORMER else "") + h.address.value for h in sorted(held, key=lambda h: order[h.role])
     ]
-    cell = ";".join(texts)
+    cell = ";".join(text.replace(";", "\\;") for text in texts)
     if list(_parts(cell)) != texts:
-        raise ValueError(f"an address with a ';' cannot be written to CSV: {cell}")
+        raise ValueError(f"these addresses cannot be written to CSV: {cell}")
     return cell
 
 
@@ -211,7 +211,7 @@ def _identity(cells: dict[str, str], line: int, networks: Registry, problems: li
 
 
 def _parts(cell: str) -> Iterator[str]:
-    return (part for text in _PARTS.findall(cell) if (part := text.strip()))
+    return (part for text in _PARTS.findall(cell) if (part := text.replace("\\;", ";").strip()))
 
 
 def _without_prefix(text: str, column: str, networks: Registry) -> str:

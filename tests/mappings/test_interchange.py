@@ -1,0 +1,139 @@
+"""CSV of identities: what is read, what each mistake says and where, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mappings.address import Address
+from mappings.identity import Identity, Kind, Role, addresses
+from mappings.interchange import MAX_PROBLEMS, read_csv, write_csv
+from mappings.network import parse
+from tests.mappings.company import ANN, PEOPLE
+from tests.mappings.strategies import any_address, nasty
+
+ANN_ROW = (
+    "Ann Lee,oldmhs,person,ann.lee@merged.example;ann@acme.example;former:al@acme.example,ann@sales;former:alee@old"
+)
+
+
+def test_a_row_becomes_an_identity() -> None:
+    found, problems = read_csv(f"name,home,kind,smtp,mhs\n{ANN_ROW}\n")
+    assert problems == []
+    assert found[0].name == ANN.name
+    assert found[0].home == "oldmhs"
+    assert set(found[0].addresses) == set(ANN.addresses)
+    assert found[0].primary("smtp") == parse("smtp:ann.lee@merged.example")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "\ufeffname,home,kind,smtp\r\nBob,,,bob@far.example\r\n",
+        "name;smtp\nBob;bob@far.example\n",
+        "name\tsmtp\nBob\tbob@far.example",
+        '#TYPE Selected.User\n"Name","SMTP"\n"Bob","SMTP:bob@far.example"\n',
+        "\n\nname,smtp,kind\n\nBob , smtp: bob@far.example ; \n,,\n",
+        "name,smtp\nBob,bob@far.example\n".encode("utf-16"),
+        "\ufeffname,smtp\nBob,bob@far.example\n".encode(),
+    ],
+)
+def test_what_other_programs_write_is_read(source: str | bytes) -> None:
+    found, problems = read_csv(source)
+    assert problems == []
+    assert found == [Identity("Bob", addresses(parse("smtp:bob@far.example")))]
+
+
+def test_an_escaped_separator_is_part_of_the_address() -> None:
+    found, problems = read_csv('name,smtp\nBob,"""b\\;ob""@far.example;bob@far.example"\n')
+    assert problems == []
+    assert [h.address.value for h in found[0].addresses] == ['"b;ob"@far.example', "bob@far.example"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "line 1: the file is empty"),
+        ("home,smtp\n", "line 1: there is no column name"),
+        (
+            "name,smpt\nBob,x\n",
+            "line 1, column smpt: no such column, and no such network is installed; did you mean smtp?",
+        ),
+        ("name,smtp,smtp\n", "line 1, column smtp: the column stands twice"),
+        ("name,smtp\n,bob@far.example\n", "line 2, column name: a name is needed"),
+        ("name,smtp\nBob,\n", "line 2: the row has no address"),
+        ("name,smtp\nBob,former:bob@far.example\n", "line 2: the row has former addresses only"),
+        ("name,smtp\nBob,b..b@far.example\n", "line 2, column smtp: 'b..b@far.example': a dot at the start"),
+        ("name,mhs\nBob,bob\n", "line 2, column mhs: 'bob': write user@workgroup [mhs.no-workgroup]"),
+        (
+            "name,smtp,kind\nBob,b@far.example,robot\n",
+            "line 2, column kind: 'robot' is no kind; there are: person, group",
+        ),
+        ("name,smtp\nBob,b@far.example;B@far.example\n", "line 2, column smtp: smtp:B@far.example stands twice"),
+        ("name,smtp\nBob,b@far.example,more\n", "line 2: the row has 3 fields, the header 2"),
+        ('name,smtp\nBob,"b@far.example\n', "line 2: not CSV from here on"),
+        ('name,smtp\n"Bo\nb",b@far.example\nX,x\n', "line 4, column smtp: 'x': write mailbox@domain"),
+        ("name,smtp\nBob," + "b@far.example;" * 2000, "line 2, column smtp: 28000 characters"),
+        (b"name,smtp\nB\xf6b,b@far.example\n", "line 1: the file is neither UTF-8 nor UTF-16"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str | bytes, says: str) -> None:
+    found, problems = read_csv(text)
+    assert found == [] or "\n" in found[0].name
+    assert any(str(problem).startswith(says) for problem in problems), [str(p) for p in problems]
+
+
+def test_a_bad_row_leaves_the_others() -> None:
+    found, problems = read_csv("name,smtp\nA,a@far.example\nB,b\nC,c@far.example\n")
+    assert [who.name for who in found] == ["A", "C"]
+    assert [p.line for p in problems] == [3]
+
+
+def test_rows_that_claim_one_address_are_reported_and_none_is_applied() -> None:
+    found, problems = read_csv(
+        "name,smtp,mhs\nA,a@far.example;x@far.example,\nB,b@far.example,b@hq\nC,X@FAR.example,\nD,d@far.example,former:B@HQ\n"
+    )
+    assert found == []
+    assert [(p.line, p.column) for p in problems] == [(2, "smtp"), (3, "mhs"), (4, "smtp"), (5, "mhs")]
+    assert "claimed by line 4 (C) too; none of these rows is applied" in problems[0].message
+
+
+def test_problems_are_bounded() -> None:
+    found, problems = read_csv("name,smtp\n" + "A,x\n" * (MAX_PROBLEMS + 50))
+    assert found == []
+    assert len(problems) == MAX_PROBLEMS
+    assert "51 more problems" in problems[-1].message
+
+
+def test_a_file_is_written_and_read_back() -> None:
+    text = write_csv(PEOPLE)
+    assert text.splitlines()[0] == "name,home,kind,smtp,mhs"
+    found, problems = read_csv(text)
+    assert problems == []
+    assert [(who.name, who.home, who.kind) for who in found] == [(who.name, who.home, who.kind) for who in PEOPLE]
+    assert [set(who.addresses) for who in found] == [set(who.addresses) for who in PEOPLE]
+    assert write_csv(found) == text
+
+
+NAMES = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Cn", "Cf", "Co", "Zs"]), min_size=1, max_size=10
+)
+
+
+@given(NAMES, st.lists(any_address, min_size=1, max_size=4, unique=True), st.sampled_from(Kind))
+def test_what_is_written_is_read_back(name: str, held: list[Address], kind: Kind) -> None:
+    who = Identity(name, addresses(held[0], former=tuple(held[1:])), kind)
+    text = write_csv([who])
+    found, problems = read_csv(text)
+    assert problems == []
+    assert (found[0].name, found[0].kind) == (name, kind)
+    assert set(found[0].addresses) == set(who.addresses)
+    assert found[0].addresses[0].role is Role.PRIMARY
+
+
+@given(nasty, st.binary(max_size=60))
+def test_anything_is_read_without_a_fault(text: str, octets: bytes) -> None:
+    read_csv(text)
+    read_csv("name,home,kind,smtp,mhs\n" + text)
+    read_csv(octets)
