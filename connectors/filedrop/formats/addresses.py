@@ -21,6 +21,11 @@ _TOKEN: Final = re.compile(
     r"|(?P<atom>[^\s\"\[\](),:;<>@]+)",
     re.DOTALL,
 )
+_ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+_PLAIN: Final = rf"([{_ATEXT}][{_ATEXT}.]*)@([A-Za-z0-9][A-Za-z0-9.-]*)"
+_SIMPLE: Final = re.compile(rf"{_PLAIN}|[{_ATEXT}. ]*<{_PLAIN}>")
+"""What nearly every field holds: one address, perhaps with a plain name before it."""
+
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*:")
 _COMMENT: Final = re.compile(r"\\.|[()]|[^()\\]+", re.DOTALL)
 
@@ -50,6 +55,10 @@ def read_list(text: str) -> list[Spec]:
 
     Raises: ListError.
     """
+    simple = _SIMPLE.fullmatch(text)
+    if simple is not None:
+        local, domain = simple[1] or simple[3], simple[2] or simple[4]
+        return [Spec(local, domain, simple.start(1) if simple[1] else simple.start(3))]
     found: list[Spec] = []
     current: list[Token] = []
     in_angle = in_group = False
@@ -156,7 +165,7 @@ def read_one(text: str, name: str) -> Address:
         specs = read_list(text)
     except ListError:
         specs = []
-    if len(specs) == 1:
+    if len(specs) == 1 and f"{specs[0].local}@{specs[0].domain}" == text:
         return in_network(specs[0], name)
     return registry().parse_in(name, text)
 

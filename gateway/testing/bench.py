@@ -1,0 +1,196 @@
+"""The bench a connector is tested on: its class, a configuration, a driver that stands for its foreign peer.
+
+    class TestPigeon(SourceSuite, DestinationSuite):
+        connector = fixture_of(Pigeon, config={"loft": "{tmp}/loft"}, driver=PigeonDriver)
+
+`{tmp}` in a configured text is a folder of the test's own, `{port}` and `{peer_port}` are free ports on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from gateway.contract import Address, Connector, Context
+from gateway.testing.peers import KitLog
+
+T = TypeVar("T")
+
+PATIENCE_S = 20.0
+"""How long anything that must happen may take."""
+
+
+class Broken(AssertionError):
+    """A sentence of the contract does not hold."""
+
+
+def promise(held: bool, says: str, found: str) -> None:
+    """Raise Broken, in words, unless a sentence of the contract `held`."""
+    if not held:
+        raise Broken(f"\n  the contract promises: {says}\n  the connector:         {found}")
+
+
+class SourceDriver(ABC):
+    """Stands for the foreign peer that sends to a source. Called from outside of the connector's event loop.
+
+    It behaves as its network's peers do: where one tries again after a temporary refusal or a lost connection, it
+    does, every 0.2 s or so.
+    """
+
+    in_flight_bound: ClassVar[int]
+    """The most messages that the source, configured as it is here, may hand over at once."""
+
+    flood: ClassVar[int] = 50
+    """How many messages are sent at once to see whether that bound is kept: more than it."""
+
+    @abstractmethod
+    def submit(self, number: int, octets: bytes) -> None:
+        """Begin to hand over a message, for one recipient; return at once. Also where no connector runs yet."""
+
+    @abstractmethod
+    def acknowledged(self) -> set[int]:
+        """Return the numbers of the messages that the peer was told are taken."""
+
+    @abstractmethod
+    def refused(self) -> set[int]:
+        """Return the numbers of those that were refused for good, in the form the peer or an operator sees."""
+
+    def body_carried(self, body: bytes) -> bytes:
+        """Return the body that the network itself makes of one, where it can't carry it as it is."""
+        return body
+
+    def close(self) -> None:
+        """Let go of everything."""
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """One message as a destination's peer has it: for whom, and its octets."""
+
+    recipients: frozenset[str]
+    octets: bytes
+
+
+class DestinationDriver(ABC):
+    """Stands for the next hop of a destination. Called from outside of the connector's event loop."""
+
+    @abstractmethod
+    def recipient(self, number: int) -> Address:
+        """Return the address of a recipient whom the peer takes mail for."""
+
+    @abstractmethod
+    def utf8_recipient(self) -> Address:
+        """Return one whose address is not ASCII, whom the peer takes mail for if it can be reached at all."""
+
+    def refused_recipient(self) -> Address | None:
+        """Return one whom the peer refuses for good; None where it can't refuse anybody."""
+        return None
+
+    @abstractmethod
+    def received(self) -> list[Got]:
+        """Return what the peer has taken responsibility for so far."""
+
+    @abstractmethod
+    def break_peer(self) -> None:
+        """Make the whole next hop unusable."""
+
+    @abstractmethod
+    def mend_peer(self) -> None:
+        """Undo `break_peer`."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+        return
+
+
+class Bench:
+    """One connector under test: `make` builds it anew as a restart does, `driver` is its peer."""
+
+    stop_s = 3.0
+
+    def __init__(
+        self, kind: type[Connector], config: Mapping[str, Any], driver: Callable[[Bench], Any], tmp: Path
+    ) -> None:
+        self.kind = kind
+        self.tmp = tmp
+        self.port, self.peer_port = _free_ports(2)
+        self.log = KitLog()
+        self.config = kind.Config.model_validate(self._filled(config))
+        self.counted: dict[str, int] = {}
+        (tmp / "state").mkdir(exist_ok=True)
+        self.driver: Any = driver(self)
+
+    def make(self) -> Any:
+        """Return a new instance over the same folders, ports and peer."""
+        context = Context(
+            hostname="gw.kit.example",
+            state_dir=self.tmp / "state",
+            base_dir=self.tmp,
+            log=self.log,
+            clock=time.time,
+            stop_s=self.stop_s,
+            count=self._count,
+        )
+        return self.kind("kit", self.config, context)
+
+    def run(self, body: Coroutine[Any, Any, T]) -> T:
+        """Run one test's coroutine; every test has an end."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(4 * PATIENCE_S):
+                return await body
+
+        return asyncio.run(bounded())
+
+    async def until(self, done: Callable[[], bool], says: str, found: Callable[[], str] | str) -> None:
+        """Wait until `done`; where that takes too long, the contract is broken."""
+        end = time.monotonic() + PATIENCE_S
+        while not done():
+            if time.monotonic() > end:
+                told = found if isinstance(found, str) else found()
+                promise(False, says, f"{told}; its last log lines are {self.log.lines[-5:]}")
+            await asyncio.sleep(0.005)
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, str):
+            filled = value.replace("{tmp}", str(self.tmp))
+            return filled.replace("{port}", str(self.port)).replace("{peer_port}", str(self.peer_port))
+        if isinstance(value, Mapping):
+            return {key: self._filled(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._filled(each) for each in value]
+        return value
+
+    def _count(self, name: str, value: int = 1, **labels: Any) -> None:
+        self.counted[name] = self.counted.get(name, 0) + value
+
+
+def fixture_of(kind: type[Connector], *, config: Mapping[str, Any], driver: Callable[[Bench], Any]) -> Any:
+    """Return the fixture that a suite takes its connector from."""
+
+    @pytest.fixture
+    def connector(self: object, tmp_path: Path) -> Iterator[Bench]:
+        bench = Bench(kind, config, driver, tmp_path)
+        try:
+            yield bench
+        finally:
+            bench.driver.close()
+
+    return connector
+
+
+def _free_ports(count: int) -> tuple[int, ...]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = tuple(each.getsockname()[1] for each in sockets)
+    for each in sockets:
+        each.close()
+    return ports

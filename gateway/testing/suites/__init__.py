@@ -1,0 +1,7 @@
+"""The suites: each test states a sentence of the contract, and fails with that sentence and what was found."""
+
+from gateway.testing.suites.connector import ConnectorSuite
+from gateway.testing.suites.destination import DestinationSuite
+from gateway.testing.suites.source import SourceSuite
+
+__all__ = ["ConnectorSuite", "DestinationSuite", "SourceSuite"]

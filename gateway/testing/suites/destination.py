@@ -1,0 +1,328 @@
+"""What a destination promises: an outcome for each recipient, and Delivered only for what the next hop has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from gateway.contract import Deferred, Delivered, Failed, Outcome, Parcel, Scope
+from gateway.testing.bench import PATIENCE_S, Bench, DestinationDriver, promise
+from gateway.testing.crash import SteppingLoop, Victim, cancel_at, points
+from gateway.testing.needs import beyond
+from gateway.testing.peers import Journal, ListBatch, parcel
+from gateway.testing.samples import MARK, names, numbered, sample
+from gateway.testing.suites.connector import ConnectorSuite
+
+AN_OUTCOME_EACH: Final = "deliver() settles an Outcome for every item, and raises nothing but cancellation"
+HAS_IT: Final = "Delivered is settled only once the next hop has the message durably by its own word"
+AS_A_WHOLE: Final = "a fault of the whole next hop is Deferred with Scope.HOP"
+TOGETHER: Final = 200
+
+
+def _carries(got: bytes, content: bytes) -> bool:
+    """Tell whether a peer's octets are this content: after lines of the transport's own, with a line end added."""
+    return got.endswith((content, content + b"\r\n"))
+
+
+def _mark(number: int) -> bytes:
+    return MARK + b": %d\r\n" % number
+
+
+def _has(driver: DestinationDriver, number: int) -> int:
+    """Return how many times the peer has the message of this number."""
+    return sum(_mark(number) in got.octets.lower() for got in driver.received())
+
+
+class DestinationSuite(ConnectorSuite):
+    """Tests of `Destination`."""
+
+    @asynccontextmanager
+    async def _started(self, connector: Bench) -> AsyncIterator[Any]:
+        made = connector.make()
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+    def _batch(self, made: Any, parcels: Sequence[Parcel], **more: Any) -> ListBatch:
+        return ListBatch(parcels, made.next_hop(parcels[0].items[0].address), **more)
+
+    async def _deliver(self, made: Any, batch: ListBatch) -> dict[tuple[int, int], Outcome]:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await made.deliver(batch)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is what the contract forbids
+            promise(False, AN_OUTCOME_EACH, f"raised {e!r}")
+        return batch.outcomes
+
+    def test_the_next_hop_is_pure(self, connector: Bench) -> None:
+        made = connector.make()
+        address = connector.driver.recipient(0)
+        hops = {made.next_hop(address) for _ in range(3)}
+        text = all(isinstance(hop, str) and hop for hop in hops)
+        promise(
+            text and len(hops) == 1, "next_hop() is a pure function to the name of a lane", f"answered with {hops!r}"
+        )
+
+    def test_delivers_and_settles_each(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                addresses = [driver.recipient(n) for n in range(3)]
+                outcomes = await self._deliver(made, self._batch(made, [parcel(1, addresses, numbered(1))]))
+                for id, outcome in outcomes.items():
+                    promise(isinstance(outcome, Delivered), AN_OUTCOME_EACH, f"settled {outcome!r} for {id}")
+                got = driver.received()
+                for address in addresses:
+                    mine = [one for one in got if address.value in one.recipients]
+                    promise(len(mine) == 1, HAS_IT, f"settled Delivered, {address} has {len(mine)} messages")
+                    promise(
+                        _carries(mine[0].octets, numbered(1)),
+                        "a content that the destination can carry arrives octet for octet",
+                        f"sent {mine[0].octets!r}",
+                    )
+
+        connector.run(body())
+
+    @pytest.mark.parametrize("name", names())
+    def test_carries_what_it_declares(self, connector: Bench, name: str) -> None:
+        """Each sample arrives unchanged; or the destination declares that it can't carry it, and does not."""
+        driver: DestinationDriver = connector.driver
+        octets = sample(name)
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                refused = beyond(octets, made.capabilities)
+                parcels = [parcel(1, [driver.recipient(0)], octets), parcel(2, [driver.recipient(1)], numbered(2))]
+                outcomes = await self._deliver(made, self._batch(made, parcels))
+                odd, plain = outcomes[1, 0], outcomes[2, 0]
+                promise(
+                    isinstance(plain, Delivered),
+                    "one odd message never stops the others",
+                    f"settled {plain} after {name}",
+                )
+                unchanged = any(_carries(got.octets, octets) for got in driver.received())
+                if not refused:
+                    promise(
+                        isinstance(odd, Delivered),
+                        "its Capabilities are what it can carry",
+                        f"settled {odd} for {name}",
+                    )
+                    promise(unchanged, "a content that it can carry arrives octet for octet", f"changed {name}")
+                else:
+                    promise(
+                        not unchanged,
+                        "what Capabilities declare absent is absent",
+                        f"declares that it carries no {', '.join(refused)}, and carried {name} unchanged",
+                    )
+
+        connector.run(body())
+
+    def test_carries_utf8_addresses_as_declared(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            address = driver.utf8_recipient()
+            async with self._started(connector) as made:
+                outcome = (await self._deliver(made, self._batch(made, [parcel(1, [address], numbered(1))])))[1, 0]
+                taken = any(address.value in got.recipients for got in driver.received())
+                declared = made.capabilities.utf8_addresses
+                promise(
+                    taken == declared and isinstance(outcome, Delivered) == declared,
+                    "utf8_addresses says whether it carries an address outside of ASCII",
+                    f"declares {declared}, settled {outcome}, and the peer {'has' if taken else 'lacks'} the message",
+                )
+
+        connector.run(body())
+
+    def test_each_recipient_has_its_own_outcome(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+        bad = driver.refused_recipient()
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                addresses = [driver.recipient(0), bad or driver.recipient(1), driver.recipient(2)]
+                outcomes = await self._deliver(made, self._batch(made, [parcel(1, addresses, numbered(1))]))
+                kinds = [type(outcomes[1, n]) for n in range(3)]
+                expected = [Delivered, Failed if bad else Delivered, Delivered]
+                promise(
+                    kinds == expected,
+                    "each recipient has an outcome of its own: a refused one fails, its neighbours are delivered",
+                    f"settled {[kind.__name__ for kind in kinds]}",
+                )
+                if bad:
+                    all_bad = await self._deliver(made, self._batch(made, [parcel(2, [bad], numbered(2))]))
+                    promise(
+                        isinstance(all_bad[2, 0], Failed),
+                        "a refused recipient fails",
+                        f"settled {all_bad[2, 0]} for it",
+                    )
+                    promise(_has(driver, 2) == 0, HAS_IT, "sent a message that has no recipient left")
+
+        connector.run(body())
+
+    def test_settles_each_as_soon_as_it_is_known(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            at_first: list[int] = []
+
+            def first(id: tuple[int, int], outcome: Outcome) -> None:
+                if not at_first:
+                    at_first.append(len(driver.received()))
+
+            async with self._started(connector) as made:
+                parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in range(1, 2 * TOGETHER + 1)]
+                batch = self._batch(made, parcels[:TOGETHER], waiting=[parcels[TOGETHER:]], on_settle=first)
+                outcomes = await self._deliver(made, batch)
+                undelivered = [id for id, outcome in outcomes.items() if not isinstance(outcome, Delivered)]
+                promise(not undelivered, AN_OUTCOME_EACH, f"did not deliver {undelivered[:5]}")
+                promise(
+                    at_first[0] < len(outcomes),
+                    "deliver() settles each outcome as soon as it is known",
+                    f"settled nothing before all {len(outcomes)} messages were at the peer",
+                )
+                count = len(driver.received())
+                promise(count == len(parcels), HAS_IT, f"settled {len(outcomes)} with {count} at the peer")
+                promise(batch.settled_twice == 0, "an item is settled once", f"settled {batch.settled_twice} twice")
+
+        connector.run(body())
+
+    def test_may_be_called_several_times_at_once(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                parcels = [parcel(n, [driver.recipient(n)], numbered(n)) for n in range(1, 31)]
+                batches = [self._batch(made, parcels[start::3]) for start in range(3)]
+                results = await asyncio.gather(*(self._deliver(made, batch) for batch in batches))
+                for outcome in (one for outcomes in results for one in outcomes.values()):
+                    promise(
+                        isinstance(outcome, Delivered), AN_OUTCOME_EACH, f"settled {outcome}, called thrice at once"
+                    )
+                wrong = [n for n in range(1, 31) if _has(driver, n) != 1]
+                promise(not wrong, "each message arrives once while nothing fails", f"sent {wrong} not once")
+
+        connector.run(body())
+
+    def test_a_broken_next_hop_defers_as_a_whole(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                before = await self._deliver(made, self._batch(made, [parcel(1, [driver.recipient(0)], numbered(1))]))
+                promise(isinstance(before[1, 0], Delivered), AN_OUTCOME_EACH, f"settled {before[1, 0]}")
+                driver.break_peer()
+                parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in range(2, 12)]
+                outcomes = await self._deliver(made, self._batch(made, parcels))
+                failed = [o for o in outcomes.values() if not isinstance(o, Deferred)]
+                promise(
+                    not failed,
+                    "an unknown fault is Deferred, never Failed",
+                    f"settled {failed[:2]} for a broken next hop",
+                )
+                hop = [o for o in outcomes.values() if isinstance(o, Deferred) and o.scope is Scope.HOP]
+                promise(bool(hop), AS_A_WHOLE, f"settled {next(iter(outcomes.values()))}")
+                worded = all(outcome.status.text for outcome in hop)
+                promise(worded, "a status says in words what is wrong", f"gave {hop[0].status!r}")
+                driver.mend_peer()
+                again = await self._deliver(made, self._batch(made, parcels))
+                late = [o for o in again.values() if not isinstance(o, Delivered)]
+                promise(
+                    not late, "once the next hop is mended, it is used again without a restart", f"settled {late[:2]}"
+                )
+
+        connector.run(body())
+
+    def test_destination_cancelled_at_every_await_stays_usable(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                number = 0
+                for step in range(1, 100):
+                    number += 2
+                    parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in (number, number + 1)]
+                    batch = self._batch(made, parcels)
+                    began = time.monotonic()
+                    reached = await cancel_at(step, made.deliver(batch), connector.stop_s + 1)
+                    took = time.monotonic() - began
+                    promise(
+                        took <= connector.stop_s,
+                        "a cancelled deliver() ends within context.stop_s",
+                        f"took {took:.1f} s",
+                    )
+                    for (id, _), outcome in batch.settled.items():
+                        has = not isinstance(outcome, Delivered) or _has(driver, id)
+                        promise(bool(has), HAS_IT, f"settled Delivered for what the peer lacks, cancelled at {step}")
+                    left = [p for p in parcels if not isinstance(batch.settled.get(p.items[0].id), Delivered)]
+                    if left:
+                        again = await self._deliver(made, self._batch(made, left))
+                        late = [o for o in again.values() if not isinstance(o, Delivered)]
+                        promise(
+                            not late,
+                            "after a cancellation the destination works as before",
+                            f"settled {late} at {step}",
+                        )
+                    if not reached:
+                        break
+
+        connector.run(body())
+
+    @pytest.mark.timeout(300)
+    def test_destination_killed_at_every_step_loses_nothing(self, connector: Bench, tmp_path: Path) -> None:
+        """Kill the gateway before each step of deliver(), start it again with what was not settled, count."""
+        driver: DestinationDriver = connector.driver
+        number = 1
+        total = self._kill_destination_at(connector, driver, tmp_path, number, 0)
+        for at in points(total):
+            number += 2
+            self._kill_destination_at(connector, driver, tmp_path, number, at)
+
+    def _kill_destination_at(self, connector: Bench, driver: DestinationDriver, tmp: Path, number: int, at: int) -> int:
+        journal = Journal(tmp / f"settled-{number}")
+        parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in (number, number + 1)]
+
+        async def body(loop: SteppingLoop) -> None:
+            made = connector.make()
+            await made.start()
+            loop.armed = True
+            await made.deliver(self._batch(made, parcels, journal=journal))
+
+        victim = Victim(body, at)
+        try:
+            ended = victim.wait(lambda: False, PATIENCE_S)
+            promise(ended, "deliver() ends", f"was still busy after {PATIENCE_S} s")
+        finally:
+            steps = victim.steps
+            victim.kill()
+        delivered = {line["id"][0] for line in journal.lines() if line["outcome"] == "Delivered"}
+        if not at:
+            promise(len(delivered) == 2, AN_OUTCOME_EACH, f"delivered {delivered} of two in a process of its own")
+        lacking = [n for n in delivered if not _has(driver, n)]
+        promise(not lacking, HAS_IT, f"settled Delivered for {lacking} that the peer lacks, killed at step {at}")
+
+        async def restarted() -> None:
+            async with self._started(connector) as made:
+                left = [p for p in parcels if p.message_id not in delivered]
+                if left:
+                    await self._deliver(made, self._batch(made, left))
+
+        connector.run(restarted())
+        for n in (number, number + 1):
+            copies = _has(driver, n)
+            promise(copies >= 1, "what was not settled is sent again, and arrives", f"lost {n}, killed at step {at}")
+            promise(
+                copies == 1 or n not in delivered,
+                "only what was in flight at a crash may arrive twice",
+                f"sent {n} {copies} times, killed at step {at}",
+            )
+        return steps
