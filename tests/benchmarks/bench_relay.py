@@ -28,6 +28,7 @@ from tests.crash.honest import honest_answers
 from tests.peers import smtp_source
 from tests.peers.gateway import Gateway
 from tests.peers.postfix import Postfix
+from tests.peers.postgres import PostgresServer
 from tests.peers.sink import Sink
 
 ROUNDS: Final = 3
@@ -117,7 +118,7 @@ def fsync_ms(folder: Path, times: int = 200) -> tuple[float, float]:
 
 
 @contextmanager
-def running(contestant: Contestant, folder: Path, sink: Sink, postgres: str | None) -> Iterator[Relay]:
+def running(contestant: Contestant, folder: Path, sink: Sink, postgres: PostgresServer | None) -> Iterator[Relay]:
     """Start a contestant afresh, and end it and its spool afterwards."""
     if contestant.spool is None:
         with Postfix(next_hop=sink.port, folder=folder) as postfix:
@@ -128,10 +129,9 @@ def running(contestant: Contestant, folder: Path, sink: Sink, postgres: str | No
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         spool = None
         if contestant.spool == "postgresql":
-            from tests.peers.postgres import fresh_database
-
             assert postgres is not None
-            spool = stack.enter_context(fresh_database(postgres))
+            spool = postgres.new_database(home.name)
+            stack.callback(postgres.drop_database, home.name)
         gateway = stack.enter_context(Gateway(home, sink.port, workers=contestant.workers, spool=spool))
         yield gateway
         gateway.stop()
@@ -182,11 +182,13 @@ def bench(workers: list[int], spools: list[str], folder: Path, scale: float, rou
     with ExitStack() as stack:
         postgres = None
         if "postgresql" in spools:
-            from tests.peers.postgres import Postgres
-
-            server = stack.enter_context(Postgres(folder))
-            postgres = server.url
-            print("PostgreSQL:", ", ".join(f"{k} = {server.setting(k)}" for k in ("fsync", "synchronous_commit")))
+            postgres = PostgresServer(str(folder))
+            stack.callback(postgres.remove)
+            postgres.start()
+            with postgres.connect() as connection:
+                for name in ("fsync", "synchronous_commit"):
+                    shown = connection.execute(f"SHOW {name}".encode()).fetchone()
+                    print(f"PostgreSQL: {name} = {shown[0] if shown else '?'}")
         sink = stack.enter_context(Sink(folder))
         honest, seen = honest_answers(folder, sink.port)
         print(f"honest 250: {honest} of {seen} answers came after the spool's fsync had returned", flush=True)
