@@ -101,7 +101,6 @@ class Session(asyncio.Protocol):
         "_loop",
         "_message_ends",
         "_origin",
-        "_origin_of",
         "_peer",
         "_reading",
         "_recipients",
@@ -130,7 +129,6 @@ class Session(asyncio.Protocol):
         self._envelope: Envelope | None = None
         self._recipients: list[Recipient] = []
         self._origin: Origin | None = None
-        self._origin_of: tuple[str | None, bool] = (None, False)
         self._tls = ""
         self._reading = True
         self._congested = False
@@ -204,7 +202,7 @@ class Session(asyncio.Protocol):
         self._stops = True
         if self._task is None and not self._wire.in_content:
             self._wire.close(_STOPPING)
-            self._flush()
+            self._flush(lingers=False)
 
     def expire(self) -> None:
         """End a connection whose deadline is over: with a reply at first, then without."""
@@ -216,7 +214,9 @@ class Session(asyncio.Protocol):
         self._flush()
 
     def kill(self) -> None:
-        """End the connection at once."""
+        """End the connection at once. A task of its own must have ended, or goes on without it."""
+        if self._task is not None and self._task.done():
+            self._task = None
         if self._transport is not None:
             self._transport.abort()
         self._wire.close()
@@ -272,8 +272,8 @@ class Session(asyncio.Protocol):
                 self._flush()
                 self._begin_tls()
 
-    def _flush(self) -> None:
-        """Send the replies that are due, set the deadline, read on or stop reading."""
+    def _flush(self, *, lingers: bool = True) -> None:
+        """Send the replies that are due, set the deadline, read on; or close where the dialogue is over."""
         wire, transport = self._wire, self._transport
         if transport is None or self._lingers:
             return
@@ -281,7 +281,7 @@ class Session(asyncio.Protocol):
         if out:
             transport.write(out)
         if wire.is_closed:
-            self._close(transport)
+            self._close(transport, lingers and not wire.has_quit)
             return
         now = self._loop.time()
         if self._task is not None:
@@ -299,14 +299,14 @@ class Session(asyncio.Protocol):
             if not self._reading and not self._congested:
                 self._resume()
 
-    def _close(self, transport: asyncio.Transport) -> None:
+    def _close(self, transport: asyncio.Transport, lingers: bool) -> None:
         self._lingers = True
         self.deadline = self._loop.time() + LINGER_S
-        if self._wire.has_quit or not transport.can_write_eof():
-            transport.close()
-        else:
+        if lingers and transport.can_write_eof():
             transport.write_eof()
             self._resume()
+        else:
+            transport.close()
 
     def _pause(self) -> None:
         if self._reading and self._transport is not None:
@@ -352,15 +352,15 @@ class Session(asyncio.Protocol):
     def _origin_for(self, mail: Mail) -> Origin:
         wire = self._wire
         origin = self._origin
-        if origin is None or self._origin_of != (wire.helo, mail.smtputf8):
-            protocol = wire.protocol
-            if mail.smtputf8:
-                protocol = "UTF8" + protocol.removeprefix("E")  # RFC 6531 §4.3
-            self._origin_of = (wire.helo, mail.smtputf8)
+        protocol = wire.protocol
+        if mail.smtputf8:
+            protocol = "UTF8" + protocol.removeprefix("E")  # RFC 6531 §4.3
+        helo = wire.helo or ""
+        if origin is None or origin.helo != helo or origin.protocol != protocol:
             self._origin = origin = Origin(
                 self._shared.name,
                 peer=self._peer,
-                helo=wire.helo or "",
+                helo=helo,
                 protocol=protocol,
                 tls=self._tls,
                 trusted=wire.trusted,
@@ -435,6 +435,9 @@ class Session(asyncio.Protocol):
             if rest:
                 writer.write(rest)
             content = await writer.finish(traits)
+        except asyncio.CancelledError:
+            self._writer = writer  # nothing was accepted: whoever ends the session removes it
+            raise
         except Unavailable as no:
             await writer.abandon()
             self._answer(refusal(no.status, at_end=True))

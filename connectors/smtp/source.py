@@ -141,12 +141,17 @@ class SmtpSource:
         while (self._sessions or self._tasks) and (left := ends - loop.time()) > 0:
             self._sweep(loop.time())
             await asyncio.sleep(min(left, 0.02))
-        for session in list(self._sessions):
-            session.kill()
+        # What did not come to its end gets no reply, so that the client keeps it; what was stored of it is removed.
         for task in list(self._tasks):
             task.cancel()
+        await self._wait_for_tasks()
+        for session in list(self._sessions):
+            session.kill()
+        await self._wait_for_tasks()
+
+    async def _wait_for_tasks(self) -> None:
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=max(self._context.stop_s * 0.1, 0.1))
+            await asyncio.wait(self._tasks, timeout=self._context.stop_s * 0.1)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
