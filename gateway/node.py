@@ -31,6 +31,7 @@ from gateway.dispatch.backoff import Backoff
 from gateway.dispatch.dispatcher import Dispatcher, Hooks
 from gateway.dispatch.lane import Limits
 from gateway.dispatch.settings import Settings
+from gateway.faces import faces
 from gateway.ids import IdSource
 from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Refusals
 from gateway.log import configure, get_log
@@ -87,6 +88,7 @@ class Node:
             self.ids = IdSource(self.spool.node_number, self.clock)
             await self._build()
             stack.push_async_callback(self._stop_connectors)
+            await stack.enter_async_context(faces(self))
             for name, connector in self.connectors.items():
                 await self._start_connector(name, connector)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -258,7 +260,7 @@ class Node:
         while True:
             try:
                 stats = await self.spool.stats()
-                oldest = stats.get("oldest_arrival_at", 0.0)
+                oldest = stats.get("oldest_arrived_at", 0.0)
                 self.oldest_age_s = max(0.0, self.clock() - oldest) if oldest else 0.0
                 if self.oldest_age_s > self.config.gateway.age_alarm:
                     self.log.warning(
