@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from gateway.message import Content, Envelope
 from gateway.outcome import Failed
 from gateway.spool.api import DeliveryId
+from mappings.address import Address
 
 
 @unique
@@ -55,3 +57,5 @@ class Fitted:
     envelope: Envelope
     fidelity: Fidelity = INTACT
     refused: tuple[tuple[DeliveryId, Failed], ...] = ()
+    addresses: Mapping[DeliveryId, Address] = field(default_factory=dict)
+    """Where a recipient's address had to be written in another way for this destination."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -119,6 +120,7 @@ class Dispatcher:
         self._stopping = False
         self._blocked = False
         self._stopped = asyncio.Event()
+        self._quiet = asyncio.Event()
         self._ledger = Ledger(
             spool, make_report, settings, log,
             on_reports=self._reports_committed, on_lost=self.lose_lease, on_room=self._unblock,
@@ -150,8 +152,11 @@ class Dispatcher:
                 self._unpark(live, None)
             await self._feeder.stop(2.0)
             end = self._loop.time() + drain_s
-            while self._works and self._loop.time() < end:
-                await asyncio.sleep(0.01)
+            while self._works and (left := end - self._loop.time()) > 0:
+                self._quiet.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._quiet.wait()
             for work in self._works:
                 if work.task is not None:
                     work.task.cancel()
@@ -394,6 +399,8 @@ class Dispatcher:
                 rest = Deferred(HUNG)
             if work.state != "left":
                 self._works.discard(work)
+                if self._stopping:
+                    self._quiet.set()
                 self._close(work, rest)
                 self._measure(live, work, started)
         return work.state != "left"
@@ -504,9 +511,17 @@ class Dispatcher:
             if not deliveries:
                 return None
         message = entry.message
-        if len(deliveries) == 1:
+        if fitted.addresses:
+            changed = fitted.addresses
+            items: tuple[Item, ...] = tuple(
+                [
+                    Item(d.id, changed.get(d.id, d.address), d.original, d.notify, d.orcpt, d.attempts)
+                    for d in deliveries
+                ]
+            )
+        elif len(deliveries) == 1:
             d = deliveries[0]
-            items: tuple[Item, ...] = (Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts),)
+            items = (Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts),)
         else:
             items = tuple([Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts) for d in deliveries])
         return Parcel(message.id, fitted.envelope, fitted.content, items, message.arrived_at)
@@ -883,7 +898,8 @@ class Dispatcher:
         return self._generation
 
     def lose_lease(self) -> None:
-        """Drop everything: this node's deliveries may be another's. Calls that run are cancelled, their outcomes void."""
+        """Drop everything: this node's deliveries may be another's by now. Calls that run are cancelled, their outcomes
+        void."""
         self._generation += 1
         self.counts.lease_lost += 1
         self._log.error("lease_lost", dropped=self._count)

@@ -39,6 +39,8 @@ class Feeder:
         self._down_seen: dict[LaneKey, float] = {}
         self._next_down_poll = 0.0
         self._claiming = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stopping = False
         self._pause = False
         self.claims = 0
@@ -54,8 +56,7 @@ class Feeder:
         self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
-                while self._claiming:
-                    await asyncio.sleep(0.01)
+                await self._idle.wait()
         except TimeoutError:
             self._log.warning("claims_left_behind", count=self._claiming)
         await self._tasks.close(0.1)
@@ -166,6 +167,7 @@ class Feeder:
         if limit <= 0 or self._stopping:
             return
         self._claiming += 1
+        self._idle.clear()
         generation = self._dispatcher.generation
         try:
             live.backlog = False  # before the wait: who hands back meanwhile sets it again
@@ -184,6 +186,8 @@ class Feeder:
             return
         finally:
             self._claiming -= 1
+            if not self._claiming:
+                self._idle.set()
         self.claims += 1
         if generation != self._dispatcher.generation:
             return  # leased by a lease that is lost

@@ -1,0 +1,166 @@
+"""The adapter: plans and runs the steps that make a message fit a destination.
+
+Promises: where nothing applies, the Content that comes back shares the octets of the one that came in, and the check
+costs microseconds; what is done is noted; what can't be done is a Failed before anything is sent. Works on contents in
+memory without waiting, and blocks on those that are not: call it in a thread for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from gateway.adapt.address_step import AddressStep
+from gateway.adapt.body_step import fit_body
+from gateway.adapt.fidelity import INTACT, Fidelity, Fitted, Note
+from gateway.adapt.head_step import fit_head
+from gateway.adapt.octet_step import mend_octets
+from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_address, plain_recipients
+from gateway.adapt.plan import Step, has_longer_line, longer_line_in, plan
+from gateway.adapt.signatures import broken
+from gateway.contract import Capabilities
+from gateway.message import Content, Envelope
+from gateway.octets import MAX_LINE
+from gateway.outcome import Failed
+from gateway.spool.api import Delivery, DeliveryId, Stored
+from gateway.status import TOO_BIG
+from mappings.address import Address, AddressError
+from mappings.network import Network, registry
+from mappings.table import Table
+
+_SMTP: Final = ("smtp",)
+
+
+class Adapter:
+    """Makes messages fit, by one address table at a time.
+
+    `networks` names, per connector, the networks whose addresses stand in the headers of its messages.
+    """
+
+    def __init__(
+        self, networks: Mapping[str, Sequence[str]] | None = None, network: Callable[[str], Network] | None = None
+    ) -> None:
+        self._networks = networks if networks is not None else {}
+        self._network = network or registry().get
+        self._step: AddressStep | None = None
+        self._sources: dict[str, tuple[str, ...]] = {}
+
+    def adapt(
+        self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities, table: Table
+    ) -> Fitted:
+        """Return the message as a destination of these capabilities can carry it to these deliveries.
+
+        Raises: OSError where a content can't be read.
+        """
+        step = self._step
+        if step is None or step.table is not table:
+            step = self._step = AddressStep(table, self._network)
+            self._sources.clear()
+        content = message.content
+        envelope = message.envelope
+        if capabilities.max_size_bytes is not None:
+            size = content.size + len(message.prefix)
+            if size > capabilities.max_size_bytes:
+                return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, size)
+        direction = step.direction([d.address for d in deliveries])
+        reverse_path = envelope.reverse_path
+        if reverse_path is not None:
+            shown = step.reverse_path(reverse_path, capabilities, direction)
+            if shown is not reverse_path and (shown.value, shown.network) != (reverse_path.value, reverse_path.network):
+                envelope = replace(envelope, reverse_path=shown)
+        addresses: Mapping[DeliveryId, Address] = {}
+        refused: list[tuple[DeliveryId, Failed]] = []
+        if not capabilities.utf8_addresses:
+            addresses, refused = plain_recipients(deliveries, self._ascii)
+            plain = self._plain_path(envelope)
+            if plain is None or len(refused) == len(deliveries):
+                return Fitted(content, envelope, refused=tuple((d.id, NEEDS_UTF8) for d in deliveries))
+            envelope = plain
+        origin = envelope.origin.connector
+        sources = self._sources.get(origin)
+        if sources is None:
+            sources = self._sources[origin] = (*self._networks.get(origin, ()), *_SMTP)
+        before = content.head
+        head, notes = step.head(before, sources, capabilities, direction)
+        if head is not before:
+            content = content.with_head(head)
+        content, more = self._fit(content, capabilities)
+        if more or notes:
+            notes = [*notes, *more]
+            body_changed = content.source is not message.content.source
+            notes += broken(before, content.head, body_changed=body_changed)
+        if message.prefix:
+            content = content.with_prefix(message.prefix)
+        if notes and capabilities.max_size_bytes is not None and content.size > capabilities.max_size_bytes:
+            return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, content.size)
+        fidelity = Fidelity(tuple(notes)) if notes else INTACT
+        return Fitted(content, envelope, fidelity, tuple(refused), addresses)
+
+    def _fit(self, content: Content, capabilities: Capabilities) -> tuple[Content, list[Note]]:
+        """Run the steps that the content's octets need."""
+        most = capabilities.max_line_octets
+        traits = content.traits
+        long_lines = most is not None and longer_line_in(content, most)
+        if not long_lines and traits.crlf_only and not traits.nul and not traits.eight_bit:
+            return content, []
+        head = content.head
+        long_head = long_lines and has_longer_line(head, MAX_LINE)
+        steps = plan(
+            traits, capabilities,
+            long_lines=long_lines, long_head=long_head, head_eight_bit=traits.eight_bit and not head.isascii(),
+        )  # fmt: skip
+        notes: list[Note] = []
+        for step in steps:
+            match step:
+                case Step.PLAIN_ADDRESSES:
+                    head, more = downgrade_head(content.head, self._ascii_spec)
+                    if more:
+                        content = content.with_head(head)
+                case Step.OCTETS:
+                    content, more = mend_octets(content, content.traits, capabilities)
+                case Step.HEAD:
+                    head, more = fit_head(content.head, seven_bit=not capabilities.eight_bit)
+                    if more:
+                        content = content.with_head(head)
+                case Step.BODY:
+                    content, more = fit_body(
+                        content, content.traits, seven_bit=not capabilities.eight_bit, max_line=most
+                    )
+                case _:
+                    more = []
+            notes += more
+        return content, notes
+
+    def _plain_path(self, envelope: Envelope) -> Envelope | None:
+        """Return the envelope with an ASCII reverse-path, None where it has none."""
+        path = envelope.reverse_path
+        if path is None or path.value.isascii():
+            return envelope
+        plain = plain_address(path, self._ascii)
+        return None if plain is None else replace(envelope, reverse_path=plain)
+
+    def _ascii(self, address: Address) -> str:
+        return self._network(address.network).format(address, "ascii")
+
+    def _ascii_spec(self, spec: str) -> str | None:
+        local, _, domain = spec.rpartition("@")
+        network = self._network("smtp")
+        address = network.from_addr_spec(local, domain)
+        if address is None:
+            return None
+        try:
+            return network.format(address, "ascii")
+        except AddressError:
+            return None
+
+
+def adapt(message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities, table: Table) -> Fitted:
+    """Do `Adapter.adapt` once, without its memory; what adapts many messages keeps an Adapter."""
+    return Adapter().adapt(message, deliveries, capabilities, table)
+
+
+def _too_big(content: Content, envelope: Envelope, deliveries: Sequence[Delivery], most: int, size: int) -> Fitted:
+    text = f"the message has {size} octets, the destination takes {most}"
+    failed = Failed(TOO_BIG.but(text=text))
+    return Fitted(content, envelope, refused=tuple((d.id, failed) for d in deliveries))

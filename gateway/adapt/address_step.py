@@ -1,0 +1,112 @@
+"""Step: the addresses of header and reverse-path shown as the destination's network can answer them; Bcc taken out.
+
+The work on octets is `mappings.rewrite`'s; here is which translation applies, and the memory of header fields that
+need none, since most mail of a gateway repeats its addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.adapt.fidelity import Fate, Note
+from gateway.contract import Capabilities
+from mappings.address import Address
+from mappings.network import Network
+from mappings.rewrite import rewrite_head
+from mappings.table import Direction, Table, Translation
+
+# The address fields of a header, with a line end put in front: its literal makes the search skip whole lines.
+_FIELDS: Final = re.compile(rb"\n((?i:[fsrtcb](?:esent-\w+|rom|ender|eply-to|o|c|cc)[ \t]*:)[^\n]*(?:\n[ \t][^\n]*)*)")
+_REMEMBERED: Final = 8192
+_REMEMBERED_OCTETS: Final = 1024
+
+
+class AddressStep:
+    """Rewrites by one table; a new table needs a new AddressStep."""
+
+    def __init__(self, table: Table, network: Callable[[str], Network]) -> None:
+        self.table = table
+        self._network = network
+        self._unchanged: set[tuple[bytes, tuple[str, ...], tuple[str, ...], Direction]] = set()
+        self._ours: dict[tuple[str, str], bool] = {}
+        self._paths: dict[tuple[str, str, tuple[str, ...], Direction], Address] = {}
+
+    def direction(self, recipients: Sequence[Address]) -> Direction:
+        """Say whether a message goes to people of ours alone."""
+        for address in recipients:
+            key = (address.network, address.value)
+            ours = self._ours.get(key)
+            if ours is None:
+                if len(self._ours) >= _REMEMBERED:
+                    self._ours.clear()
+                ours = self._ours[key] = self.table.is_ours(address)
+            if not ours:
+                return Direction.OUTWARD
+        return Direction.INWARD
+
+    def reverse_path(self, address: Address, capabilities: Capabilities, direction: Direction) -> Address:
+        """Return the reverse-path as the destination's network can answer it."""
+        networks = capabilities.header_networks
+        key = (address.network, address.value, networks, direction)
+        known = self._paths.get(key)
+        if known is None:
+            if len(self._paths) >= _REMEMBERED:
+                self._paths.clear()
+            known = self._paths[key] = self._translate(address, networks, direction).address
+        return known
+
+    def head(
+        self, head: bytes, sources: tuple[str, ...], capabilities: Capabilities, direction: Direction
+    ) -> tuple[bytes, list[Note]]:
+        """Return the header block as the destination can show it, and notes; the same object where nothing changed.
+
+        `sources` are the networks whose addresses the header may hold, as the message's source writes them.
+        """
+        networks = capabilities.header_networks
+        fields = b"\n".join(_FIELDS.findall(b"\n" + head))
+        key = (fields, sources, networks, direction)
+        if key in self._unchanged:
+            return head, []
+        read_by = [self._network(name) for name in sources]
+
+        def read(local: str, domain: str) -> Address | None:
+            for network in read_by:
+                address = network.from_addr_spec(local, domain)
+                if address is not None:
+                    return address
+            return None
+
+        def write(address: Address) -> str | None:
+            return self._network(address.network).to_addr_spec(address)
+
+        def translate(address: Address) -> Translation:
+            return self._translate(address, networks, direction)
+
+        rewritten = rewrite_head(head, translate, read=read, write=write)
+        if not rewritten.changes and not rewritten.left:
+            if len(fields) <= _REMEMBERED_OCTETS:
+                if len(self._unchanged) >= _REMEMBERED:
+                    self._unchanged.clear()
+                self._unchanged.add(key)
+            return head, []
+        notes = []
+        for change in rewritten.changes:
+            name = change.field.title()
+            if change.field.endswith("bcc"):
+                notes.append(Note(Fate.DROPPED, name, "blind recipients are never shown"))
+            else:
+                notes.append(
+                    Note(
+                        Fate.MAPPED, f"{name}: {change.before} as {change.after}", "so that a reply finds the way back"
+                    )
+                )
+        notes += [
+            Note(Fate.KEPT, f.title(), "the field is too large for its addresses to be read") for f in rewritten.left
+        ]
+        return rewritten.head, notes
+
+    def _translate(self, address: Address, networks: tuple[str, ...], direction: Direction) -> Translation:
+        to = address.network if address.network in networks else networks[0]
+        return self.table.translate(address, to, direction)

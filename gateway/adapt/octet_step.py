@@ -1,0 +1,31 @@
+"""Step: NUL taken out, and every bare CR or LF made a CRLF, for destinations that can't carry them.
+
+This also takes the sting out of what would end the content early further on: `<LF>.<LF>`, `<CR>.<CR>` and their like
+become whole lines, which the connector escapes like any other. Source: RFC 5321 §2.3.8, §4.5.2.
+"""
+
+from __future__ import annotations
+
+from gateway.adapt.blobs import Filtered, Slice, Spliced, clean
+from gateway.adapt.fidelity import Fate, Note
+from gateway.contract import Capabilities
+from gateway.message import Content, Traits
+
+
+def mend_octets(content: Content, traits: Traits, capabilities: Capabilities) -> tuple[Content, list[Note]]:
+    """Return the content with what `capabilities` can't carry mended, and notes of it. Blocks on a Blob."""
+    newlines = not (traits.crlf_only or capabilities.bare_newlines)
+    nul = traits.nul and not capabilities.nul
+    notes = []
+    if nul:
+        notes.append(Note(Fate.DROPPED, "NUL octets", "the destination can't carry them"))
+    if newlines:
+        notes.append(Note(Fate.MAPPED, "bare CR or LF", "the destination takes lines that end in CRLF alone"))
+    transform = clean(newlines=newlines, nul=nul)
+    mended = Traits(crlf_only=traits.crlf_only or newlines, eight_bit=traits.eight_bit, nul=traits.nul and not nul)
+    source = content.source
+    if isinstance(source, bytes):
+        octets, _ = transform(content.octets(), 0, True)
+        return Content(octets, traits=mended, attributes=content.attributes), notes
+    whole = Spliced([content.front, Slice(source, content.offset, source.size)])
+    return Content(Filtered(whole, 0, whole.size, transform), traits=mended, attributes=content.attributes), notes

@@ -1,0 +1,75 @@
+"""The plan of an adaptation: which steps a content needs for a destination. Pure, and quick where it needs none.
+
+Adaptation is chosen by Capabilities, never by a network's name. The order of the steps is the order of `Step`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, unique
+
+from gateway.contract import Capabilities
+from gateway.message import Content, Traits
+
+
+@unique
+class Step(Enum):
+    """What may have to be done to a content, in this order."""
+
+    ADDRESSES = "header addresses rewritten"
+    """Always looked at: what it comes to depends on the mapping."""
+    PLAIN_ADDRESSES = "header addresses brought to ASCII"
+    OCTETS = "NUL and bare line ends mended"
+    HEAD = "header encoded and folded"
+    BODY = "body parts encoded"
+
+
+def plan(
+    traits: Traits, capabilities: Capabilities, *, long_lines: bool, long_head: bool, head_eight_bit: bool
+) -> tuple[Step, ...]:
+    """Return the steps after ADDRESSES, none where the octets can go as they are.
+
+    `long_lines`: a line of header or body is over `max_line_octets`; `long_head`: one of the header is over 998.
+    """
+    steps: list[Step] = []
+    if head_eight_bit and not capabilities.utf8_addresses:
+        steps.append(Step.PLAIN_ADDRESSES)
+    if (traits.nul and not capabilities.nul) or not (traits.crlf_only or capabilities.bare_newlines):
+        steps.append(Step.OCTETS)
+    seven_bit = traits.eight_bit and not capabilities.eight_bit
+    if long_head or (seven_bit and head_eight_bit):
+        steps.append(Step.HEAD)
+    if seven_bit or long_lines:
+        steps.append(Step.BODY)
+    return tuple(steps)
+
+
+def has_longer_line(octets: bytes, most: int) -> bool:
+    """Say whether a line is over `most` octets without its line end. Steps from line to line, not through them."""
+    at = 0
+    size = len(octets)
+    reach = most + 2  # with its CRLF
+    while size - at > most:
+        newline = octets.rfind(b"\n", at, at + reach)
+        if newline < 0:
+            # What is left may be a last line of just `most` and no line end.
+            return size - at > most + (octets[at + most : at + most + 1] == b"\r" and size - at == most + 1)
+        if newline - at == most + 1 and octets[newline - 1] != 0x0D and octets.find(b"\n", at, newline) < 0:
+            return True
+        at = newline + 1
+    return False
+
+
+def longer_line_in(content: Content, most: int) -> bool:
+    """Say the same of a content of any size; blocks on a Blob."""
+    if content.is_inline:
+        return has_longer_line(content.octets(), most)
+    held = b""
+    for chunk in content.chunks():
+        octets = held + chunk
+        cut = octets.rfind(b"\n") + 1
+        if has_longer_line(octets[:cut], most):
+            return True
+        held = octets[cut:]
+        if len(held) > most + 1:
+            return True
+    return has_longer_line(held, most)
