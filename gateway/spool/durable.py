@@ -181,7 +181,7 @@ class DurableSpool:
         done = [(s.id, s.event) for s in settlements if isinstance(s, Done)]
         again = [(s, s.event) for s in settlements if isinstance(s, Again)]
         future: asyncio.Future[None] = self._loop.create_future()
-        self._writer.put(Settle(future, done, again, [self._pack(m) for m in new]))
+        self._writer.put(Settle(future, self._store.me, done, again, [self._pack(m) for m in new]))
         return future
 
     async def settle(self, settlements: Sequence[Settlement], new: Sequence[Stored] = ()) -> None:

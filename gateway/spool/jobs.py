@@ -43,6 +43,8 @@ class Settle:
     """Outcomes and the reports due for them. It may wait a little for company."""
 
     future: asyncio.Future[None]
+    me: int
+    """The node whose leases these outcomes rest on."""
     done: list[tuple[DeliveryId, TraceEvent]]
     again: list[tuple[Again, TraceEvent | None]]
     new: list[Packed]

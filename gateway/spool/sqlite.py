@@ -21,6 +21,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,17 +42,17 @@ from gateway.status import SPOOL_DOWN, SPOOL_FULL
 # Row values, RETURNING, UPDATE FROM and the ->> operator.
 _OLDEST_SQLITE: Final = (3, 38, 0)
 
-PAGE_BYTES: Final = 8192
+PAGE_BYTES: Final = 4096
 _CACHE_KIB: Final = 32 * 1024
 _PRUNE_EVERY_S: Final = 10.0
 _PRUNE_BITE: Final = 500
 _TIDY_EVERY_S: Final = 3600.0
 
-# Row counts of the prepared inserts: any number is a sum of these.
-_BLOCKS: Final = (32, 16, 8, 4, 2, 1)
+# The most rows of one insert; for each number up to it a statement is kept ready.
+_BLOCK: Final = 40
 _COLUMNS: Final = {"messages": MESSAGE_COLUMNS, "deliveries": DELIVERY_COLUMNS, "trace": TRACE_COLUMNS}
 _INSERTS: Final = {
-    table: {count: insert_rows(table, columns, count) for count in _BLOCKS} for table, columns in _COLUMNS.items()
+    table: [insert_rows(table, columns, count) for count in range(_BLOCK + 1)] for table, columns in _COLUMNS.items()
 }
 
 _IOERR_WRITES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE})
@@ -62,7 +63,7 @@ def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_pag
 
     def connect() -> sqlite3.Connection:
         raw = sqlite3.connect(
-            path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
+            path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=300
         )
         try:
             if new_page_bytes is not None:
@@ -78,7 +79,9 @@ def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_pag
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute("BEGIN IMMEDIATE")
 
     return engine
 
@@ -275,8 +278,7 @@ class SqliteStore(Store):
         except BaseException:
             self.recount()
             raise
-        if self.aftermath.unlink:
-            self.content.remove(self.aftermath.unlink)
+        self.content.remove(self.aftermath.unlink)
         for then in self.aftermath.then:
             then()
 
@@ -309,14 +311,9 @@ class SqliteStore(Store):
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         run = self.connection.exec_driver_sql
         inserts = _INSERTS[table]
-        start, count = 0, len(rows)
-        for block in _BLOCKS:
-            while count - start >= block:
-                if block == 1:
-                    run(inserts[1], rows[start])
-                else:
-                    run(inserts[block], tuple([value for row in rows[start : start + block] for value in row]))
-                start += block
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            run(inserts[len(block)], block[0] if len(block) == 1 else tuple(chain.from_iterable(block)))
 
     def pairs(self, ids: Sequence[DeliveryId]) -> dict[str, Any]:
         return {"pairs": json_pairs(ids)}

@@ -88,12 +88,6 @@ WHERE deliveries.message_id = {j_m} AND deliveries.n = {j_n} AND deliveries.leas
 RETURNING deliveries.message_id, deliveries.n
 """
 
-# A message of several deliveries is locked before the last of them can go, or two nodes that settle two of
-# them at once would each see the other's still there, and the message would stay for ever.
-LOCK_SHARED: Final = """
-SELECT id FROM messages WHERE id IN ({ids}) AND recipients > 1 ORDER BY id FOR UPDATE
-"""
-
 # Keep a delivered message for a later replay.
 KEEP: Final = """
 INSERT INTO kept ({message}, kept_at)

@@ -25,6 +25,7 @@ from gateway.spool.api import (
     DuplicateHandOver,
     LaneDue,
     LaneKey,
+    LeaseLost,
     Stored,
     TraceEvent,
 )
@@ -49,6 +50,10 @@ HOST: Final = socket.gethostname()
 PID: Final = os.getpid()
 
 
+class Fenced(Exception):
+    """This node's row is gone, or too old to rely on: what it had leased may be another's."""
+
+
 @dataclass(slots=True)
 class Figures:
     """What the writer counts; read by metrics from another thread, so only whole values are replaced."""
@@ -63,6 +68,8 @@ class Figures:
 class Aftermath:
     """What is done once a transaction is committed: contents that no row names any more, and other steps."""
 
+    accepted: int = 0
+    settled: int = 0
     unlink: list[str] = field(default_factory=list)
     then: list[Callable[[], None]] = field(default_factory=list)
 
@@ -147,8 +154,13 @@ class Store(ABC):
     def lock_shared(self, message_ids: Sequence[int]) -> None:  # noqa: B027  # one connection has nobody to lock out
         """Lock messages of several deliveries against other nodes."""
 
+    fenced: Callable[[], None] = staticmethod(lambda: None)
+    """Tells the node that it is fenced; set by the writer."""
     low = False
     """There is too little free space for new mail; read by other threads."""
+
+    def rejoin(self) -> None:  # noqa: B027  # the owner of a file is never fenced
+        """Join the other nodes anew, after Fenced."""
 
     @property
     @abstractmethod
@@ -199,7 +211,8 @@ class Store(ABC):
     # -- the hot path
 
     def apply(self, group: Sequence[Job]) -> list[object]:
-        """Do a group's jobs; returns their results in order. Everything that can be is done for all at once."""
+        """Do a group's jobs; returns their results in order, an exception where one has failed by itself.
+        Everything that can be is done for all at once."""
         results: list[object] = [None] * len(group)
         packed: list[Packed] = []
         events: list[Row] = []
@@ -213,15 +226,18 @@ class Store(ABC):
                         continue
                 packed.append(job.packed)
             elif isinstance(job, Settle):
-                settles.append((i, job))
+                if job.me == self.me:
+                    settles.append((i, job))
+                else:
+                    results[i] = LeaseLost("the node was fenced before these outcomes were committed")
             else:
                 works.append((i, job))
         if settles:
             packed.extend(self._settle([job for _, job in settles], events))
-        self._put(packed, events)
+        self.put(packed, events)
         for i, work in works:
             results[i] = work.run(self)
-        self.figures.accepted += len(packed)
+        self.aftermath.accepted = len(packed)
         return results
 
     def _take(self, key: str, message_id: int) -> DuplicateHandOver | None:
@@ -230,7 +246,7 @@ class Store(ABC):
             return None
         return DuplicateHandOver(self.query(st.dedupe_find, key=key)[0][0])
 
-    def _put(self, packed: Sequence[Packed], events: list[Row]) -> None:
+    def put(self, packed: Sequence[Packed], events: list[Row]) -> None:
         if packed:
             self.insert("messages", [p.message for p in packed])
             self.insert("deliveries", [row for p in packed for row in p.deliveries])
@@ -266,7 +282,7 @@ class Store(ABC):
                     events.append(trace_row(_late(event), self.numbers.next()))
             if took or not (job.done or job.again):
                 new.extend(job.new)
-        self.figures.settled += len(effective)
+        self.aftermath.settled = len(effective)
         return new
 
     def _again(self, again: Sequence[Again]) -> list[DeliveryId]:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from gateway.spool.api import LeaseLost, SpoolError
+from gateway.spool.api import SpoolError
 from gateway.spool.jobs import Accept, Job, Settle, Work
-from gateway.spool.store import Store
+from gateway.spool.store import Fenced, Store
 from gateway.status import SPOOL_DOWN
 
 _GROUP_JOBS: Final = 512
@@ -37,7 +37,7 @@ class Writer:
     ) -> None:
         self.store = store
         self._loop = loop
-        self._on_fenced = on_fenced
+        store.fenced = lambda: self._call(on_fenced)
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._pending: deque[Job] = deque()
         self._stopping = False
@@ -179,18 +179,23 @@ class Writer:
             else:
                 durable = True
                 ids.extend(p.id for p in ((job.packed,) if isinstance(job, Accept) else job.new))
-        with store.transaction(durable, ids):
-            values = store.apply(group)
+        try:
+            with store.transaction(durable, ids):
+                values = store.apply(group)
+        except Fenced:
+            store.fenced()
+            store.rejoin()
+            with store.transaction(durable, ids):
+                values = store.apply(group)
         figures = store.figures
+        figures.accepted += store.aftermath.accepted
+        figures.settled += store.aftermath.settled
         figures.commits += durable
         figures.largest_group = max(figures.largest_group, len(group))
         return values
 
     def _verdict(self, error: Exception) -> Exception | None:
-        verdict = self.store.fault(error)
-        if isinstance(verdict, LeaseLost):
-            self._call(self._on_fenced)
-        return verdict
+        return self.store.fault(error)
 
     def _tick(self) -> None:
         try:
@@ -230,6 +235,8 @@ class Writer:
             future: asyncio.Future[Any] = job.future
             if future.done():  # its caller was cancelled; what is committed stays committed
                 continue
+            if error is None and isinstance(value, Exception):
+                error = value
             if error is None:
                 future.set_result(value)
             else:

@@ -20,6 +20,8 @@ VERSIONS: Final = ("0001",)
 
 HEAD: Final = VERSIONS[-1]
 
+_LOCK: Final = 0x67617465
+
 
 def current(connection: Connection) -> str | None:
     """Return the version of the database's schema, None where it has none of our tables."""
@@ -61,4 +63,7 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     config.set_main_option("script_location", "gateway.spool:migrations")
     config.attributes["connection"] = connection
     with connection.begin():
+        if connection.dialect.name == "postgresql":
+            # Of nodes that start together one makes the tables, and the others then find them.
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         command.upgrade(config, to)

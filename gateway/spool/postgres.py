@@ -1,0 +1,418 @@
+"""The spool on PostgreSQL: many nodes, on many machines, share one database.
+
+Each node has a row with a heartbeat by the database's clock. Its number is the fencing token: every transaction
+that stores or settles locks that row against removal first, so once another node has taken it away, nothing of
+this one is committed any more. A node that cannot beat stops relying on its leases well before they end, tells
+the dispatcher, and joins anew under another number when the database is back.
+
+The writer's connection is remade when it is lost; until then every call fails within `_CONNECT_S`, and at once
+while a first failure is fresh. Contents over the inline limit go through connections of their own (`chunks.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from gateway.message import Blob
+from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable, TraceEvent
+from gateway.spool.chunks import ChunkBlob, ChunkDatabase
+from gateway.spool.content import Sink
+from gateway.spool.jobs import Accept, Job, Packed
+from gateway.spool.migrations import check_or_create
+from gateway.spool.options import SpoolOptions
+from gateway.spool.postgres_statements import NOW, node_statements
+from gateway.spool.rows import Row
+from gateway.spool.statements import insert_arrays
+from gateway.spool.store import HOST, Aftermath, Fenced, Store
+from gateway.status import SPOOL_DOWN, SPOOL_FULL, Status
+
+_CONNECT_S: Final = 3
+_RETRY_S: Final = 1.0
+_STATEMENT_MS: Final = 15_000
+_LOCK_MS: Final = 5_000
+_RELY: Final = 0.6
+"""The share of a lease after which a node without a heartbeat no longer relies on it."""
+_BEATS: Final = 4
+"""Heartbeats in the time of one lease."""
+_PRUNE_EVERY_S: Final = 10.0
+_PRUNE_BITE: Final = 1000
+
+_INSERTS: Final = {table: insert_arrays(table) for table in ("messages", "deliveries", "trace")}
+_FLOATS: Final = {"messages": (1,), "deliveries": (5, 6), "trace": (2,)}
+
+_FULL_STATES: Final = frozenset({"53100"})
+_ITEM_CLASSES: Final = frozenset({"22", "23"})
+
+
+def engine_url(url: str) -> Any:
+    """Return a `postgresql://` URL for the driver we use. Raises: SpoolUnusable."""
+    try:
+        return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
+    except Exception as error:
+        raise SpoolUnusable(f"the spool's URL cannot be read: {error}") from error
+
+
+def connect_arguments(application: str) -> dict[str, Any]:
+    """Return how the database is connected to, so that no wait is without a bound."""
+    return {
+        "connect_timeout": _CONNECT_S,
+        "application_name": application,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": _STATEMENT_MS,
+        "options": f"-c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS} "
+        f"-c idle_in_transaction_session_timeout={2 * _STATEMENT_MS} -c client_encoding=UTF8",
+    }
+
+
+class PostgresStore(Store):
+    """One node's part in a shared database."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str, worker: int, options: SpoolOptions, clock: Callable[[], float]) -> None:
+        super().__init__(options, clock)
+        self.worker = worker
+        self.me = 0
+        self._url = engine_url(url)
+        self._name = f"the spool {self._url.render_as_string(hide_password=True)}"
+        self._engine: Engine | None = None
+        self._raw: psycopg.Connection[Any] | None = None
+        self._retry_at = 0.0
+        self._beat_at = 0.0
+        self._checked = False
+        self._doubtful: list[int] = []
+        self._next_beat = self._next_reap = self._next_prune = 0.0
+        self.chunks = ChunkDatabase(
+            self._url.render_as_string(hide_password=False), connect_arguments("gatepost content")
+        )
+        self._node = node_statements()
+
+    @property
+    def number(self) -> int:
+        return self.me % 1024
+
+    # -- life
+
+    def connect(self) -> None:
+        until = time.monotonic() + self.options.open_timeout_s
+        while True:
+            try:
+                self._open()
+                return
+            except SpoolError as error:
+                if time.monotonic() >= until:
+                    raise SpoolError(SPOOL_DOWN.but(cause=f"{self._name}: {error.status.cause}")) from error
+                time.sleep(0.2)
+                self._retry_at = 0.0
+
+    def _open(self) -> None:
+        """Connect, and join where this node is not known any more. Raises: SpoolError, SpoolUnusable."""
+        if time.monotonic() < self._retry_at:
+            raise SpoolError(SPOOL_DOWN.but(cause="the database does not answer"))
+        engine = create_engine(
+            self._url, poolclass=NullPool, paramstyle="format",
+            connect_args=connect_arguments(f"gatepost worker {self.worker}"),
+        )  # fmt: skip
+        try:
+            connection = engine.connect()
+            self._check_database(connection)
+        except DBAPIError as error:
+            engine.dispose()
+            self._retry_at = time.monotonic() + _RETRY_S
+            if _is_denied(error):
+                raise SpoolUnusable(f"{self._name} refuses us: {error.orig}") from error
+            raise SpoolError(SPOOL_DOWN.but(cause=str(error.orig))) from error
+        self._engine, self.connection = engine, connection
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        self._raw = raw
+        if self.me == 0 or self._is_stale():
+            self.rejoin()
+        self._undo_doubtful()
+
+    def _check_database(self, connection: Connection) -> None:
+        check_or_create(connection, self._name)
+        with connection.begin():
+            if connection.execute(text("SHOW fsync")).scalar() != "on":
+                raise SpoolUnusable(f"{self._name} runs with fsync off: it would lose accepted mail; turn it on")
+
+    def rejoin(self) -> None:
+        if self._raw is None:
+            self.me = 0
+            self._open()
+            return
+        p = self._node
+        with self.connection.begin():
+            gone = [self.me] if self.me else []
+            for id, pid in self.query(p.namesakes, host=HOST, worker=self.worker):
+                if id != self.me and (pid == os.getpid() or not _is_running(pid)):
+                    gone.append(id)
+            if gone:
+                self.execute(p.remove, ids=gone)
+            self.me = self.query(p.join, host=HOST, worker=self.worker, pid=os.getpid())[0][0]
+            self._free_dead()
+        self.chunks.node = self.me
+        self._beat_at = time.monotonic()
+
+    def _free_dead(self) -> None:
+        p = self._node
+        self.query(p.reaper)
+        self.execute(p.free_dead)
+        self.execute(p.let_go_dead)
+        orphans = [row[0] for row in self.query(p.orphans)]
+        if orphans:
+            self.forget_blobs([str(id) for id in orphans])
+
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._beat_at > self.options.lease_s * _RELY
+
+    def close(self) -> None:
+        if self._raw is not None:
+            with suppress(DBAPIError, psycopg.Error), self.connection.begin():
+                self.execute(self._node.remove, ids=[self.me])
+                self._free_dead()
+        self._disconnect()
+        self.chunks.close()
+
+    def _disconnect(self) -> None:
+        engine, self._engine, self._raw = self._engine, None, None
+        if engine is not None:
+            with suppress(Exception):
+                self.connection.invalidate()
+            with suppress(Exception):
+                self.connection.close()
+            engine.dispose()
+
+    # -- transactions
+
+    @contextmanager
+    def transaction(self, durable: bool, ids: Sequence[int]) -> Iterator[None]:
+        if self._raw is None:
+            self._open()
+        if self._is_stale():
+            raise Fenced
+        self.aftermath = Aftermath()
+        self._checked = False
+        transaction = self.connection.begin()
+        try:
+            yield
+        except BaseException:
+            self.recount()
+            with suppress(DBAPIError, psycopg.Error):
+                transaction.rollback()
+            raise
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            self.recount()
+            if ids and (self._raw is None or self._raw.closed) and self._was_committed(ids):
+                return
+            raise error
+
+    def _was_committed(self, ids: Sequence[int]) -> bool:
+        """Look up a commit whose answer was lost. Where even that is impossible the messages are in doubt:
+        their peers are told to try again, so they are removed once the database is back."""
+        self._disconnect()
+        self._retry_at = 0.0
+        try:
+            self._open()
+            with self.connection.begin():
+                return bool(self.query(self._node.known, ids=list(ids)))
+        except (DBAPIError, SpoolError, SpoolUnusable):
+            self._doubtful.extend(ids)
+            return False
+
+    def _undo_doubtful(self) -> None:
+        if not self._doubtful:
+            return
+        ids, now = self._doubtful, self.clock()
+        with self.connection.begin():
+            found = {row[0] for row in self.query(self.statements.messages, ids=ids)}
+            self.execute(self._node.undo_deliveries, ids=ids)
+            self.leave(ids, keep=False)
+            why = "the answer to its commit was lost, and its peer was told to try again"
+            self.record([TraceEvent(id, now, "dropped", None, {"why": why}) for id in ids if id in found])
+        self._doubtful = []
+
+    def fault(self, error: Exception) -> Exception | None:
+        if isinstance(error, SpoolError | LeaseLost):
+            return error
+        if isinstance(error, SpoolUnusable):
+            return SpoolError(SPOOL_DOWN.but(cause=str(error)))
+        if isinstance(error, Fenced):
+            return LeaseLost("the node was fenced")
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.Error):
+            return None
+        state = cause.sqlstate or ""
+        if state in _FULL_STATES:
+            return SpoolError(SPOOL_FULL.but(cause=str(cause)))
+        if self._raw is None or self._raw.closed or not state:
+            self._disconnect()
+            return SpoolError(SPOOL_DOWN.but(cause=str(cause)))
+        if state[:2] in _ITEM_CLASSES:
+            return None
+        if state[:2] in ("08", "57", "25", "58"):  # gone, shutting down, became a stand-by, its disk fails
+            self._disconnect()
+        return SpoolError(SPOOL_DOWN.but(cause=str(cause)))
+
+    def _check_alive(self) -> None:
+        if not self._checked:
+            if not self.query(self._node.alive, me=self.me):
+                raise Fenced
+            self._checked = True
+
+    # -- the hot path
+
+    def apply(self, group: Sequence[Job]) -> list[object]:
+        if not all(isinstance(job, Accept) and job.dedupe_key is None for job in group):
+            self._check_alive()
+        return super().apply(group)
+
+    def put(self, packed: Sequence[Packed], events: list[Row]) -> None:
+        """Insert everything in one round trip, with the check of this node's row where it was not made yet."""
+        assert self._raw is not None
+        refs = [p.content_ref for p in packed if p.content_ref is not None]
+        if refs:
+            self.own_blobs(refs)
+        rows: dict[str, Sequence[Row]] = {
+            "messages": [p.message for p in packed],
+            "deliveries": [row for p in packed for row in p.deliveries],
+            "trace": [*events, *(p.event for p in packed)],
+        }
+        if not any(rows.values()):
+            return
+        check = self._raw.cursor()
+        with self._raw.pipeline():
+            if not self._checked:
+                check.execute(self._node.alive.sql, (self.me,))
+            for table, some in rows.items():
+                if some:
+                    self.insert(table, some)
+        if not self._checked:
+            if check.fetchone() is None:
+                raise Fenced
+            self._checked = True
+
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        assert self._raw is not None
+        columns: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+        for at in _FLOATS[table]:
+            columns[at] = list(map(float, columns[at]))
+        if table == "deliveries":
+            columns.insert(0, self.me)
+        self._raw.cursor().execute(_INSERTS[table], columns)
+
+    def lock_shared(self, message_ids: Sequence[int]) -> None:
+        self.query(self._node.lock_shared, ids=list(message_ids))
+
+    def pairs(self, ids: Sequence[DeliveryId]) -> dict[str, Any]:
+        return {"pairs": [i[0] for i in ids], "pairs_n": [i[1] for i in ids]}
+
+    def ids(self, ids: Sequence[int]) -> dict[str, Any]:
+        return {"ids": list(ids)}
+
+    def senders_parameter(self, senders: Sequence[str]) -> dict[str, Any]:
+        return {"senders": list(senders)}
+
+    # -- content
+
+    def sink(self) -> Sink:
+        return self.chunks.sink()
+
+    def content_status(self, error: BaseException) -> Status:
+        if isinstance(error, psycopg.Error) and error.sqlstate in _FULL_STATES:
+            return SPOOL_FULL.but(cause=str(error))
+        return SPOOL_DOWN.but(cause=str(error) or type(error).__name__)
+
+    def blob(self, ref: str, size: int) -> Blob:
+        return ChunkBlob(self.chunks, int(ref), size, owned=True)
+
+    def own_blobs(self, refs: Sequence[str]) -> None:
+        if self.execute(self._node.own_blobs, ids=[int(r) for r in refs], me=self.me) != len(refs):
+            raise SpoolError(SPOOL_DOWN.but(cause="the content was swept away after this node had been fenced"))
+
+    def forget_blobs(self, refs: Sequence[str]) -> None:
+        ids = [int(r) for r in refs]
+        self.execute(self._node.forget_chunks, ids=ids)
+        self.execute(self._node.forget_blobs, ids=ids)
+
+    def content_size(self, ref: str) -> int | None:
+        size: int | None = self.query(self._node.chunks_size, id=int(ref))[0][0]
+        return size
+
+    def orphans(self, older_than_s: float) -> list[tuple[str, int]]:
+        return [(str(id), size) for id, size in self.query(self._node.orphans)]
+
+    def remove_orphan(self, ref: str) -> None:
+        self.forget_blobs([ref])
+
+    def integrity(self) -> list[str]:
+        return []  # the server checks its own pages where it was set up with checksums
+
+    # -- regularly
+
+    def now(self) -> float:
+        return float(self.connection.execute(text(f"SELECT {NOW}")).scalar_one())
+
+    def tick(self) -> None:
+        if self.me and self._is_stale():
+            # Told once, without waiting for the database: another node may be about to take over.
+            self.me = 0
+            self.fenced()
+        now = time.monotonic()
+        if self._raw is None:
+            self._open()
+        if now >= self._next_beat:
+            self._next_beat = now + self.options.lease_s / _BEATS
+            self._beat()
+        if now >= self._next_reap:
+            self._next_reap = now + self.options.lease_s / 2
+            with self.connection.begin():
+                if self.query(self._node.silent, lease=self.options.lease_s):
+                    self._free_dead()
+        if now >= self._next_prune:
+            with self.transaction(False, ()):
+                more = self.prune(_PRUNE_BITE)
+            self._next_prune = now if more else now + _PRUNE_EVERY_S
+
+    def _beat(self) -> None:
+        began = time.monotonic()
+        with self.connection.begin():
+            if self.me and self.execute(self._node.beat, me=self.me) == 1:
+                self._beat_at = began
+                return
+        if self.me:
+            self.fenced()
+        self.rejoin()
+
+    def sizes(self) -> dict[str, float]:
+        return {"database_bytes": self.query(self._node.database_size)[0][0]}
+
+
+def _is_denied(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    words = str(error.orig)
+    return state[:2] in ("28", "3D") or "authentication failed" in words or "does not exist" in words
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
