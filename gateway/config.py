@@ -52,7 +52,7 @@ def _spool(text: str) -> str:
     kind, separator, rest = text.partition("://")
     if separator and kind == "sqlite" and len(rest) > 1 and rest.startswith("/"):
         return text
-    if separator and kind in ("postgresql", "postgresql+psycopg") and rest:
+    if separator and kind in ("postgresql", "postgres") and rest:
         return text
     raise _expect('"sqlite:///folder", "sqlite:////absolute/folder" or "postgresql://user@host/database"')
 

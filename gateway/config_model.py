@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel, PlainSerializer, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.toml_places import Path
@@ -142,3 +143,55 @@ def expected_by(error: Mapping[str, Any]) -> str:
 def small_first(text: str) -> str:
     """Return a sentence as a part of another one: first letter small, unless it begins an abbreviation."""
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+@dataclass(frozen=True, slots=True)
+class OptionRow:
+    """One option as a table of the documentation shows it; `default` is as written in a file, or `needed`."""
+
+    key: str
+    kind: str
+    default: str
+    text: str
+
+
+def option_rows(model: type[BaseModel]) -> list[OptionRow]:
+    """Return the options of a table in the order of its model."""
+    return [
+        OptionRow(key, _kind(field), _default(model, name, field), " ".join((field.description or "").split()))
+        for key, (name, field) in fields_of(model).items()
+    ]
+
+
+def _kind(field: FieldInfo) -> str:
+    types = [t for t in _types(field.annotation) if t is not type(None)]
+    choices = [repr(c).replace("'", '"') for t in types if get_origin(t) is Literal for c in get_args(t)]
+    if choices:
+        return " or ".join(choices)
+    metadata = [*field.metadata, *(m for t in types for m in getattr(t, "__metadata__", ()))]
+    for serializer in (m for m in metadata if isinstance(m, PlainSerializer)):
+        return "size" if getattr(serializer.func, "__name__", "") == "show_size" else "duration"
+    names = {str: "text", int: "number", float: "number", bool: "true or false", SecretStr: "secret text"}
+    if any(get_origin(t) in (tuple, list, frozenset, set) for t in types):
+        is_table = any(isinstance(t, type) and issubclass(t, BaseModel) for t in types)
+        return "list of tables" if is_table else "list of texts"
+    if any(get_origin(t) is dict or (isinstance(t, type) and issubclass(t, BaseModel)) for t in types):
+        return "table"
+    return " or ".join(dict.fromkeys(names.get(t, "text") for t in types if isinstance(t, type))) or "text"
+
+
+def _default(model: type[BaseModel], name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    for serializer in (m for m in field.metadata if isinstance(m, PlainSerializer)):
+        value = serializer.func(value)  # type: ignore[call-arg]  # ours take the value alone
+    if value is None or value == "" or value == () or value == [] or value == {} or isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list | frozenset):
+        return "[" + ", ".join(f'"{v}"' if isinstance(v, str) else str(v) for v in value) + "]"
+    if isinstance(value, float) and value == int(value):
+        return str(int(value))
+    return f'"{value}"' if isinstance(value, str) else str(value)

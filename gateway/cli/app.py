@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from gateway.cli import message, queue
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
@@ -26,6 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.command()(message.trace)
+app.command()(message.why)
+app.add_typer(queue.app, name="queue")
 
 
 @app.callback()
@@ -65,27 +71,87 @@ def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False
 
 
 @app.command()
-def connectors(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """List the installed connector types and their options' names; with a configuration, those configured."""
+def connectors(
+    ctx: typer.Context,
+    options: Annotated[
+        str | None, typer.Option("--options", metavar="TYPE", help="Explain one type's options.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the configured connectors and how they are, and the connector types that are installed."""
+    if options is not None:
+        _explain_options(options, as_json=as_json)
+        return
+    from gateway.cli.reach import ask_running
+
+    types = _types()
+    configured: list[dict[str, Any]] = []
+    if config_path(ctx, config).exists():
+        workers = ask_running(ctx, config, "status", as_json=as_json)
+        found = load_config(ctx, config, as_json=as_json)
+        configured = [_configured(section.name, section.type, workers) for section in found.connectors.values()]
+    if as_json:
+        print_json({"connectors": configured, "types": types})
+        return
+    if configured:
+        columns = ("connector", "type", "health", "restarts")
+        print_table(columns, ([c["name"], c["type"], c["health"], str(c["restarts"])] for c in configured), empty="")
+        typer.echo()
+    rows = ([t["type"], t["from"], t["trouble"] or f"{len(t['options'])} options"] for t in types)
+    print_table(("installed type", "from", ""), rows, empty="no connector type is installed")
+
+
+def _types() -> list[dict[str, Any]]:
     from gateway.registry import ConnectorUnavailable
     from gateway.registry import connectors as installed
 
     types: list[dict[str, Any]] = []
     for name, entry in installed().items():
+        described: dict[str, Any] = {"type": name, "from": entry.distribution, "options": [], "trouble": None}
         try:
-            cls = entry.load()
+            described["options"] = sorted(entry.load().Config.model_fields)
         except ConnectorUnavailable as e:
-            types.append({"type": name, "from": entry.distribution, "options": [], "trouble": str(e)})
-        else:
-            options = sorted(cls.Config.model_fields)
-            types.append({"type": name, "from": entry.distribution, "options": options, "trouble": None})
+            described["trouble"] = str(e)
+        types.append(described)
+    return types
+
+
+def _configured(name: str, kind: str, workers: list[Any]) -> dict[str, Any]:
+    told = [c for w in workers for c in w["connectors"] if c["name"] == name]
+    ill = next((c["text"] for c in told if not c["ok"]), None)
+    if not workers:
+        health = "the gateway does not run"
+    elif not told:
+        health = "not in force: reload the gateway"
+    else:
+        health = ill or "ok"
+    return {
+        "name": name,
+        "type": kind,
+        "ok": bool(told) and ill is None,
+        "health": health,
+        "restarts": sum(c["restarts"] for c in told),
+    }
+
+
+def _explain_options(kind: str, *, as_json: bool) -> None:
+    from gateway.config_model import option_rows
+    from gateway.registry import ConnectorUnavailable
+    from gateway.registry import connectors as installed
+
+    entry = installed().get(kind)
+    if entry is None:
+        fail(f"no connector type {kind!r} is installed; there are: {', '.join(installed())}", as_json=as_json)
+    try:
+        rows = option_rows(entry.load().Config)
+    except ConnectorUnavailable as e:
+        fail(str(e), as_json=as_json)
     if as_json:
-        print_json({"types": types})
+        print_json([{"option": r.key, "kind": r.kind, "default": r.default, "text": r.text} for r in rows])
         return
     print_table(
-        ("type", "from", "options"),
-        ([t["type"], t["from"], t["trouble"] or ", ".join(t["options"])] for t in types),
-        empty="no connector type is installed",
+        ("option", "kind", "default", "what it does"), ([r.key, r.kind, r.default, r.text] for r in rows), empty=""
     )
 
 

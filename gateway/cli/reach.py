@@ -1,0 +1,88 @@
+"""How a command reaches the gateway: by the control sockets while it runs, else by opening the spool itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from gateway.cli.options import fail, load_gateway
+from gateway.config import spool_dir, spool_url, state_dir
+from gateway.control import ControlError, NotRunning, ask_all
+
+if TYPE_CHECKING:
+    from gateway.config import GatewaySection
+
+_OUTSIDE_WORKER: Final = 999
+"""The worker's number of a command on a shared database, which no worker of a node has."""
+
+
+def perform(
+    ctx: typer.Context, config: Path | None, command: str, given: Mapping[str, Any], *, as_json: bool
+) -> tuple[Any, bool]:
+    """Do a command of `gateway.operate`; returns (its answer, whether a running gateway gave it).
+
+    Exits with the reason where it cannot be done.
+    """
+    gateway, base = load_gateway(ctx, config, as_json=as_json)
+    try:
+        return asyncio.run(_perform(gateway, base, command, given))
+    except ControlError as e:
+        fail(str(e), as_json=as_json)
+
+
+def ask_running(ctx: typer.Context, config: Path | None, command: str, *, as_json: bool) -> list[Any]:
+    """Ask every worker of a running gateway; empty where none runs. Exits with the reason where that fails."""
+    gateway, base = load_gateway(ctx, config, as_json=as_json)
+    try:
+        return asyncio.run(ask_all(state_dir(gateway, base), command, {}))
+    except NotRunning:
+        return []
+    except ControlError as e:
+        fail(str(e), as_json=as_json)
+
+
+async def _perform(gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any]) -> tuple[Any, bool]:
+    from gateway.answers import merge
+    from gateway.operate import CHANGES
+
+    folder = state_dir(gateway, base)
+    try:
+        answers = await ask_all(folder, command, given)
+    except NotRunning:
+        return merge(command, await _outside(gateway, base, command, given)), False
+    answer = merge(command, answers)
+    if command in CHANGES and len(answers) > 1 and answer["changed"]:
+        # In a shared spool one worker changes what another may hold in memory.
+        told = merge(command, await ask_all(folder, "queue.forget", {"ids": answer["changed"]}))
+        answer["in_flight"] = sorted({*answer["in_flight"], *told["in_flight"]})
+    return answer, True
+
+
+async def _outside(gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any]) -> list[Any]:
+    """Open the spool of a gateway that does not run, worker by worker, and do the command there."""
+    from gateway.operate import COMMANDS, Desk
+    from gateway.spool.api import SpoolError, SpoolUnusable
+    from gateway.spool.open import open_spool, spool_workers
+
+    url = spool_url(gateway, base)
+    folder = spool_dir(gateway, base)
+    answers = []
+    try:
+        if folder is None:
+            workers = [_OUTSIDE_WORKER]
+        elif not any(folder.glob("worker-*.db")):
+            raise ControlError(f"there is no spool yet in {folder}: nothing has been accepted")
+        else:
+            workers = spool_workers(url, base)
+        for worker in workers:
+            async with await open_spool(url, base, worker) as spool:
+                desk = Desk(spool, time.time, expire_after_s=gateway.expire_after, shared=folder is None)
+                answers.append(await COMMANDS[command](desk, given))
+    except (SpoolError, SpoolUnusable) as e:
+        raise ControlError(f"the gateway does not run, and its spool cannot be opened: {e}") from None
+    return answers
