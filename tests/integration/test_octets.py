@@ -1,0 +1,79 @@
+"""Every message of the corpus that SMTP can carry comes out with the octets that went in.
+
+A file's line ends become CRLF, as every client makes them; what then still holds a CR of its own cannot be carried
+and must be refused. All files are sent, messages or not: a content is octets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.gateway import Gateway
+from tests.peers.raw import RawClient
+from tests.peers.sink import Sink
+
+LONGEST_HEADER_LINE = 998
+
+
+def corpus() -> Path:
+    """Return the corpus' folder. In continuous integration its absence is a failure, elsewhere it is said."""
+    named = os.environ.get("GATEPOST_CORPUS")
+    if named and Path(named).is_dir():
+        return Path(named)
+    if os.environ.get("CI"):
+        pytest.fail("GATEPOST_CORPUS names no folder")
+    pytest.skip("GATEPOST_CORPUS is not set: the corpus of third-party test mail is not at hand")
+
+
+def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each file's path and its octets with CRLF line ends."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
+        octets = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        yield str(path.relative_to(folder)), octets if octets.endswith(b"\r\n") or not octets else octets + b"\r\n"
+
+
+def parts(octets: bytes) -> tuple[bytes, bytes]:
+    """Return header and body; the body is all of it where there is no empty line."""
+    if octets.startswith(b"\r\n"):
+        return b"", octets[2:]
+    head, found, body = octets.partition(b"\r\n\r\n")
+    return (head + b"\r\n", body) if found else (b"", octets)
+
+
+@pytest.mark.timeout(600)
+def test_every_message_of_the_corpus(gateway: Gateway, sink: Sink) -> None:
+    sent: dict[str, tuple[str, bytes]] = {}
+    refused: list[str] = []
+    client = RawClient(gateway.port)
+    for n, (name, octets) in enumerate(contents(corpus())):
+        recipient = f"n{n}@target.example"
+        reply = client.message("ann@source.example", [recipient], octets, options="BODY=8BITMIME")
+        if b"\r" in octets.replace(b"\r\n", b""):
+            assert 500 <= reply.code < 600, f"{name}: a CR of its own, and still {reply}"
+            refused.append(name)
+            client.close()
+            client = RawClient(gateway.port)
+            continue
+        assert reply.code == 250, f"{name}: {reply}"
+        sent[recipient] = name, octets
+    client.close()
+    sink.wait_for(len(sent), 120)
+    came = {taken.recipients[0]: taken.octets for taken in sink.taken()}
+    assert came.keys() == sent.keys()
+    changed_heads = []
+    for recipient, (name, octets) in sent.items():
+        got = came[recipient]
+        assert got is not None
+        head, body = parts(octets)
+        assert got.endswith(body), f"{name}: the body changed"
+        if not got.endswith(octets):
+            # Only a header that no SMTP server must take as it is may be mended.
+            longest = max(map(len, head.split(b"\r\n")), default=0)
+            assert longest > LONGEST_HEADER_LINE, f"{name}: the header changed"
+            changed_heads.append(name)
+    print(f"{len(sent)} carried, {len(refused)} refused for a bare CR, {len(changed_heads)} with a long header line")
+    assert len(sent) > 1500
