@@ -8,8 +8,10 @@ Sources: RFC 5321 §4.5.4 (retries), RFC 3461 §5 (which reports are due).
 Known limit: a connector that blocks the event loop itself stops everything; the loop can't be defended from inside.
 """
 
-from gateway.dispatch.dispatcher import Adapt, Dispatcher, Hooks
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.lanebook import Hooks
 from gateway.dispatch.ledger import MakeReport
+from gateway.dispatch.runners import Adapt
 from gateway.dispatch.settings import Settings
 
 __all__ = ["Adapt", "Dispatcher", "Hooks", "MakeReport", "Settings"]

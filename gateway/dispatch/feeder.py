@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.dispatch.live import LiveLane
 from gateway.dispatch.tasks import Tasks
-from gateway.spool.api import LaneKey, LeaseLost, Spool, SpoolError
+from gateway.spool.api import LeaseLost, Spool, SpoolError
 
 if TYPE_CHECKING:
     from gateway.dispatch.dispatcher import Dispatcher
@@ -36,7 +36,6 @@ class Feeder:
         self._work = asyncio.Event()
         self._soon = asyncio.Event()
         self._tasks = Tasks(log)
-        self._down_seen: dict[LaneKey, float] = {}
         self._next_down_poll = 0.0
         self._claiming = 0
         self._idle = asyncio.Event()
@@ -75,10 +74,6 @@ class Feeder:
     def look(self) -> None:
         """Ask the spool for due lanes now."""
         self._soon.set()
-
-    def down_until(self, key: LaneKey) -> float:
-        """Return until when any node found this lane down, 0 where none did."""
-        return self._down_seen.get(key, 0.0)
 
     def forget(self) -> None:
         """Drop all wishes."""
@@ -135,14 +130,7 @@ class Feeder:
         if loop_time < self._next_down_poll:
             return
         self._next_down_poll = loop_time + self._settings.down_poll_s
-        now = self._clock()
-        down = await self._spool.lanes_down()
-        for key, until in down.items():
-            if until > now and self._down_seen.get(key) != until:
-                self._dispatcher.told_down(key, until)
-        for key in self._down_seen.keys() - down.keys():
-            self._dispatcher.told_up(key)
-        self._down_seen = dict(down)
+        self._dispatcher.lanes_told(await self._spool.lanes_down())
 
     async def _feed(self) -> None:
         while True:

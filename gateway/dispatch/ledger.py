@@ -85,6 +85,8 @@ class Ledger:
             lines.append((verdict[0], message, delivery, part))
             self._octets += _octets(message)
         self._uncommitted += 1
+        if self._uncommitted == self._settings.max_uncommitted:
+            self._log.error("dispatch_paused", reason="outcomes can't be committed", count=self._uncommitted)
         n = len(lines)
         if n == 1:
             self._empty.clear()

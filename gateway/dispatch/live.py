@@ -15,7 +15,7 @@ from gateway.outcome import Outcome
 from gateway.spool.api import Delivery, DeliveryId, LaneKey
 
 if TYPE_CHECKING:
-    from gateway.dispatch.dispatcher import Dispatcher
+    from gateway.dispatch.runners import Runners
 
 
 @unique
@@ -31,14 +31,27 @@ class LiveLane:
     """One lane in memory. `lane` is its state value; everything else is bookkeeping."""
 
     __slots__ = (
-        "active", "backlog", "capabilities", "crowded", "feeding", "idle_since", "key", "lane", "outlet", "pace_s",
-        "parked", "queue", "raised", "solo", "waiting",
+        "active",
+        "backlog",
+        "capabilities",
+        "crowded",
+        "destination",
+        "feeding",
+        "idle_since",
+        "key",
+        "lane",
+        "pace_s",
+        "parked",
+        "queue",
+        "raised",
+        "solo",
+        "waiting",
     )  # fmt: skip
 
-    def __init__(self, key: LaneKey, lane: Lane, outlet: Destination | None, queue: LaneQueue, now: float) -> None:
+    def __init__(self, key: LaneKey, lane: Lane, queue: LaneQueue, now: float) -> None:
         self.key = key
         self.lane = lane
-        self.outlet = outlet
+        self.destination: Destination | None = None
         self.capabilities = Capabilities()
         self.queue = queue
         self.active = 0
@@ -73,13 +86,13 @@ Open = tuple[Entry, Delivery, Fidelity]
 class Work:
     """One call of `deliver`: the Batch that a destination sees."""
 
-    __slots__ = ("_dispatcher", "kind", "live", "next_hop", "open", "parcels", "progress", "seen", "since", "state",
+    __slots__ = ("_runners", "kind", "live", "next_hop", "open", "parcels", "progress", "seen", "since", "state",
                  "task", "told_fault")  # fmt: skip
 
     def __init__(
-        self, dispatcher: Dispatcher, live: LiveLane, kind: Kind, since: float, task: asyncio.Task[Any] | None
+        self, runners: Runners, live: LiveLane, kind: Kind, since: float, task: asyncio.Task[Any] | None
     ) -> None:
-        self._dispatcher = dispatcher
+        self._runners = runners
         self.kind = kind
         """Of the place it runs in."""
         self.live = live
@@ -101,11 +114,11 @@ class Work:
         """See `contract.Batch.settle`."""
         slot = self.open.pop(id, None)
         if slot is None:
-            self._dispatcher.settled_twice(self, id, outcome)
+            self._runners.settled_twice(self, id, outcome)
             return
         self.progress += 1
-        self._dispatcher.settled(self, slot, outcome)
+        self._runners.settled(self, slot, outcome)
 
     def more(self) -> Sequence[Parcel]:
         """See `contract.Batch.more`."""
-        return self._dispatcher.more(self)
+        return self._runners.more(self)

@@ -45,6 +45,8 @@ class Settings:
     """Of these, for lanes that were down and are tried again."""
     deliver_timeout_s: float = 900.0
     """A call of `deliver` that settles nothing for so long is cancelled (RFC 5321 §4.5.3.2.6 allows 10 minutes)."""
+    probe_claim_s: float = 60.0
+    """Among several nodes: so long one of them has a probe to itself."""
     cancel_grace_s: float = 5.0
     """A call that does not end so long after its cancellation is left behind, and counted."""
     crowded_after_s: float = 0.02
