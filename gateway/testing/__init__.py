@@ -13,7 +13,7 @@ Known limit: the kill at every step needs `os.fork`, so the kit runs on Unix alo
 
 from gateway.testing.bench import Bench, Broken, DestinationDriver, Got, SourceDriver, fixture_of, promise
 from gateway.testing.feed import cuts, feed
-from gateway.testing.needs import beyond
+from gateway.testing.needs import beyond, over_limits
 from gateway.testing.peers import Journal, KitLog, ListBatch, RecordingIntake, parcel
 from gateway.testing.plugin import pytest_configure, pytest_runtest_makereport
 from gateway.testing.samples import names, numbered, sample
@@ -38,6 +38,7 @@ __all__ = [
     "fixture_of",
     "names",
     "numbered",
+    "over_limits",
     "parcel",
     "promise",
     "pytest_configure",

@@ -124,10 +124,10 @@ class Bench:
         self.tmp = tmp
         self.port, self.peer_port = _free_ports(2)
         self.log = KitLog()
-        self.config = kind.Config.model_validate(self._filled(config))
         self.counted: dict[str, int] = {}
         (tmp / "state").mkdir(exist_ok=True)
-        self.driver: Any = driver(self)
+        self.driver: Any = driver(self)  # before the configuration: it may have chosen `peer_port` itself
+        self.config = kind.Config.model_validate(self._filled(config))
 
     def make(self) -> Any:
         """Return a new instance over the same folders, ports and peer."""

@@ -10,7 +10,7 @@ from gateway.contract import Capabilities, Content
 
 
 def beyond(octets: bytes, capabilities: Capabilities) -> list[str]:
-    """Return, in words, what these octets need and the destination declares that it cannot carry."""
+    """Return, in words, which forms of these octets the destination declares that its network does not have."""
     traits = Content(octets).traits
     found = []
     if traits.eight_bit and not capabilities.eight_bit:
@@ -19,7 +19,16 @@ def beyond(octets: bytes, capabilities: Capabilities) -> list[str]:
         found.append("NUL octets (nul=False)")
     if not traits.crlf_only and not capabilities.bare_newlines:
         found.append("bare CR or LF (bare_newlines=False)")
-    longest = max(len(line) for line in octets.split(b"\n"))
+    return found
+
+
+def over_limits(octets: bytes, capabilities: Capabilities) -> list[str]:
+    """Return, in words, which limits that the destination declares these octets are over.
+
+    A limit is where others' promises end: beyond it a destination may still carry a content, or may not.
+    """
+    found = []
+    longest = max(len(line) for line in octets.split(b"\r\n"))
     if capabilities.max_line_octets is not None and longest > capabilities.max_line_octets:
         found.append(f"a line of {longest} octets (max_line_octets={capabilities.max_line_octets})")
     if capabilities.max_size_bytes is not None and len(octets) > capabilities.max_size_bytes:
