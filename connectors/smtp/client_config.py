@@ -39,6 +39,9 @@ class ClientConfig(ConnectorConfig):
         None, repr=False, description="Password for AUTH; best as '${VARIABLE}' or 'file:path'."
     )
     auth_without_tls: bool = Field(False, description="Allow AUTH over a connection without TLS.")
+    ignore_offers: tuple[Literal["PIPELINING", "8BITMIME", "SIZE", "SMTPUTF8", "DSN", "STARTTLS"], ...] = Field(
+        (), description="Extensions not to use though a peer offers them, for one that offers what it cannot do."
+    )
     ehlo_name: str | None = Field(None, description="Name given in EHLO. Absent: the gateway's own name.")
 
     prefer: Literal["ipv4", "ipv6"] = Field(

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from typing import Final, NamedTuple
 
@@ -89,13 +90,14 @@ class Extensions:
     auth: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, reply: Reply) -> Extensions:
-        """Read the lines after the first; what is unknown or ill-formed counts as not offered."""
+    def parse(cls, reply: Reply, ignore: Collection[str] = ()) -> Extensions:
+        """Read the lines after the first; what is unknown, ill-formed or to `ignore` counts as not offered."""
         offered: dict[str, str] = {}
         for line in reply.lines[1:]:
             # `AUTH=PLAIN` is how servers wrote it before RFC 2554.
             keyword, _, value = line.decode("ascii", "replace").strip().upper().replace("AUTH=", "AUTH ").partition(" ")
-            offered[keyword] = f"{offered[keyword]} {value}" if keyword in offered else value
+            if keyword not in ignore:
+                offered[keyword] = f"{offered[keyword]} {value}" if keyword in offered else value
         size = offered.get("SIZE", "").strip()
         return cls(
             pipelining="PIPELINING" in offered,
@@ -197,8 +199,9 @@ class ClientWire:
     Assumes: the caller sends what `take_output` returns, in order, and hands everything received to `receive`.
     """
 
-    def __init__(self, *, lmtp: bool = False) -> None:
+    def __init__(self, *, lmtp: bool = False, ignore: Collection[str] = ()) -> None:
         self.lmtp = lmtp
+        self._ignore = ignore
         self.extensions = Extensions()
         self.closing = False
         """The peer said 421 (or refused RSET): no further command makes sense."""
@@ -368,7 +371,9 @@ class ClientWire:
         stage, tx, index = self._awaited.popleft()
         if tx is None:
             if stage is Stage.HELLO and code == 250:
-                self.extensions = Extensions.parse(reply)
+                offered = Extensions.parse(reply, self._ignore)
+                # An LMTP server's answer is the delivery itself, and the report about it is made by who asked.
+                self.extensions = replace(offered, dsn=False) if self.lmtp else offered
             elif stage is Stage.RSET:
                 self.closing = self.closing or code != 250
             if stage is not Stage.RSET:

@@ -88,11 +88,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, target: Target, config: ClientConfig, on_end: Callable[[Connection], None]) -> None:
         self.target = target
-        self.wire = ClientWire(lmtp=config.protocol_out == "lmtp")
+        self.wire = ClientWire(lmtp=config.protocol_out == "lmtp", ignore=config.ignore_offers)
         self.ended: Ended | None = None
         self.is_reused = False
-        self.progress = 0
-        """Transactions of the present work that the peer has answered."""
         self.tls = ""
         self._config = config
         self._on_end = on_end
@@ -133,18 +131,21 @@ class Connection(asyncio.Protocol):
 
         Cancellation aborts the connection: what was under way is handed to `work.ended`.
         """
+        if self.ended is not None:
+            work.ended(Ended(self.ended.why, self.ended.status))
+            return
         self._work = work
-        self.progress = 0
         try:
             self._proceed()
             while not self._is_done():
-                self._wake = self._loop.create_future()
-                await self._wake
                 if self._streaming is not None:
                     await self._stream(self._streaming)
                 elif work.must_read:
                     await work.read()
                     self._proceed()
+                else:
+                    self._wake = self._loop.create_future()
+                    await self._wake
         finally:
             if not self._is_done():
                 self.abort("given up while under way")
@@ -275,8 +276,6 @@ class Connection(asyncio.Protocol):
                     work.mended()
             else:
                 self._streaming = tx
-        elif event.reply.code != 421:
-            self.progress += 1
 
     def _proceed(self) -> None:
         """Take the next transaction where one can begin, send what there is, and see whether `run` must wake."""

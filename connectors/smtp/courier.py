@@ -49,6 +49,8 @@ class Courier:
         self._must_read: Parcel | None = None
         self._was_read: Parcel | None = None
         self._connection: Connection | None = None
+        self._progress = False
+        """Whether the present connection has brought anyone's outcome; one that never does is not tried again."""
         self.fault: Outcome | None = None
         """What holds for all that is left: no further connection is worth trying."""
 
@@ -61,6 +63,7 @@ class Courier:
     def use(self, connection: Connection) -> None:
         """Work over this connection from now on."""
         self._connection = connection
+        self._progress = False
 
     def finish(self) -> None:
         """Settle what was never sent, for the fault that kept it from being sent."""
@@ -130,7 +133,7 @@ class Courier:
         if reply.code == 354 or (reply.code == 421 and stage is not Stage.DOT):
             return  # a 421 ends the connection, and `ended` decides about what was not sent
         if reply.code < 300:
-            relayed = not self._connection.wire.extensions.dsn
+            relayed = not (self._lmtp or self._connection.wire.extensions.dsn)
             outcome: Outcome = faults.taken(reply, remote, relayed=relayed)
         elif stage is Stage.RCPT and tx.accepted and faults.too_many(reply):
             flight.open.discard(event.ordinal)
@@ -153,7 +156,7 @@ class Courier:
         assert connection is not None
         # Silence and garbage tell of the host; a close may be about this one message, unless it is all it ever does.
         is_useless = ended.why in (Ending.SILENT, Ending.GARBAGE)
-        is_hop = is_useless or (ended.why is not Ending.OURS and not connection.progress and not connection.is_reused)
+        is_hop = is_useless or (ended.why is not Ending.OURS and not self._progress and not connection.is_reused)
         outcome = Deferred(ended.status, Scope.HOP if is_useless else Scope.MESSAGE)
         if ended.unanswered:
             doubtful = sum(1 if index >= 0 else len(tx.accepted) for tx, index in ended.unanswered)
@@ -175,6 +178,7 @@ class Courier:
         for ordinal in ordinals:
             if ordinal in flight.open:
                 flight.open.discard(ordinal)
+                self._progress = True
                 self._batch.settle(flight.items[ordinal].id, outcome)
 
     def _needs_look(self, parcel: Parcel, peer: Extensions) -> bool:

@@ -45,7 +45,8 @@ class SmtpDestination:
             bare_newlines=False,
             nul=True,
             max_line_octets=998,
-            delivery_reports=False,
+            # With DSN the peer reports; without it the outcome says `relayed`. An LMTP server delivers for good.
+            delivery_reports=self._config.protocol_out == "smtp",
         )
 
     def next_hop(self, address: Address) -> str:
@@ -55,7 +56,7 @@ class SmtpDestination:
         return address.value.rpartition("@")[2].lower()
 
     async def start(self) -> None:
-        """Read the authorities and the DNS settings. Raises: ValueError that names what is wrong."""
+        """Read the authorities. Raises: ValueError that names what is wrong."""
         config, context = self._config, self._context
         ca_file = context.base_dir / config.ca_file if config.ca_file else None
         self._tls = tls = build(config.tls, ca_file)

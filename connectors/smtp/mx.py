@@ -241,12 +241,22 @@ class DnsResolver:
     """Asks DNS, by the given servers or the system's, through a bounded cache that heeds TTLs."""
 
     def __init__(self, nameservers: Sequence[str] = (), port: int = 53, *, timeout_s: float = 20.0) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
-        if nameservers:
-            self._resolver.nameservers = list(nameservers)
-            self._resolver.port = port
-        self._resolver.lifetime = timeout_s
-        self._resolver.cache = dns.resolver.LRUCache(20_000)
+        self._nameservers = list(nameservers)
+        self._port = port
+        self._timeout_s = timeout_s
+        self._made: dns.asyncresolver.Resolver | None = None
+
+    @property
+    def _resolver(self) -> dns.asyncresolver.Resolver:
+        # At the first question: a gateway that sends by no MX must start on a machine without DNS.
+        if self._made is None:
+            self._made = made = dns.asyncresolver.Resolver(configure=not self._nameservers)
+            if self._nameservers:
+                made.nameservers = list(self._nameservers)
+                made.port = self._port
+            made.lifetime = self._timeout_s
+            made.cache = dns.resolver.LRUCache(20_000)
+        return self._made
 
     async def mx(self, domain: str) -> Sequence[tuple[int, str]]:
         records = await self._ask(domain, "MX")
@@ -290,13 +300,7 @@ class SystemResolver:
 
 
 def resolver_for(config: ClientConfig) -> Resolver:
-    """Return the resolver that a configuration asks for.
-
-    Raises: ValueError where the system has no usable DNS settings.
-    """
+    """Return the resolver that a configuration asks for."""
     if config.smart_host is not None and not config.nameservers:
         return SystemResolver()
-    try:
-        return DnsResolver(config.nameservers, config.nameserver_port)
-    except dns.resolver.NoResolverConfiguration as fault:
-        raise ValueError(f"no DNS servers: {fault}; set `nameservers`") from fault
+    return DnsResolver(config.nameservers, config.nameserver_port)

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from connectors.smtp.connection import Connection
 from connectors.smtp.faults import HopFault
 from connectors.smtp.mx import Finder, Target
-from gateway.contract import Failed
+from gateway.contract import Deferred, Failed, Scope, Status
 
 Open = Callable[[Target, Callable[[Connection], None]], Awaitable[Connection]]
 """Open a connection to a target; the callback is to be called when it ends. Raises HopFault."""
+
+
+_STOPPED: Final = Status("4.3.2", "the gateway is being stopped")
 
 
 class _Hop:
@@ -66,6 +70,9 @@ class Pool:
         """
         hop = self._hops.setdefault(next_hop, _Hop())
         while True:
+            if self._is_closed:
+                self._forget(next_hop, hop)
+                raise HopFault(Deferred(_STOPPED, Scope.MESSAGE))
             while hop.idle:
                 _, connection = hop.idle.pop()
                 if connection.is_fit:
@@ -122,6 +129,9 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for hop in self._hops.values():
+            while hop.waiters:
+                self._wake(hop)
         idle = {connection for hop in self._hops.values() for _, connection in hop.idle}
         for connection in list(self._hop_of):
             if connection in idle:

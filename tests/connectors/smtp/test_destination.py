@@ -255,6 +255,25 @@ async def test_421_between_messages_goes_on_over_a_fresh_connection() -> None:
     assert batch.codes() == ["delivered 2.0.0"] * 7
 
 
+@pytest.mark.parametrize("offers", [OFFERS, NO_PIPELINING], ids=["pipelining", "one by one"])
+async def test_a_peer_that_takes_part_and_closes_each_time_is_left_alone(offers: Sequence[str]) -> None:
+    """No outcome ever comes of it, so that going on would go on for ever."""
+    batch = RecordingBatch([parcel(1, THREE), parcel(2)])
+    replies = {"RCPT a@y.example": "250 ok", "RCPT b@y.example": "452 4.5.3 too many", "DATA": CLOSE}
+    async with BadSmtp(replies, offers=offers) as peer:
+        await deliver(batch, config(peer.port))
+        assert len(peer.sessions) == 1
+    assert batch.codes() == ["deferred 4.4.2 hop"] * 4
+
+
+async def test_a_peer_that_closes_after_its_greeting_each_time_is_left_alone() -> None:
+    batch = RecordingBatch([parcel(1)])
+    async with BadSmtp({"EHLO": "250 bad.test CLOSE"}) as peer:
+        await deliver(batch, config(peer.port))
+        assert len(peer.sessions) == 1
+    assert batch.codes() == ["deferred 4.4.2 hop"]
+
+
 async def test_a_connection_closed_while_idle_is_replaced_and_nobody_notices() -> None:
     async with BadSmtp() as peer:
         destination = SmtpDestination("out", config(peer.port), context())
@@ -344,7 +363,7 @@ async def test_cancellation_ends_the_connection_and_settles_nothing_twice(stage:
 
 
 async def test_stop_returns_within_its_bound_with_deliveries_under_way() -> None:
-    batch = RecordingBatch([parcel(1)])
+    batch = RecordingBatch([parcel(1), parcel(2)])
     async with BadSmtp({".": HANG, "QUIT": HANG}) as peer:
         destination = SmtpDestination("out", config(peer.port), context())
         await destination.start()
@@ -354,7 +373,8 @@ async def test_stop_returns_within_its_bound_with_deliveries_under_way() -> None
             await destination.stop()
             await destination.stop()
             await task
-    assert batch.codes() == ["deferred 4.4.2 message"]
+        assert len(peer.sessions) == 1
+    assert batch.codes() == ["deferred 4.4.2 message", "deferred 4.3.2 message"]
 
 
 async def test_all_that_more_hands_over_goes_over_the_same_connection() -> None:
@@ -406,6 +426,20 @@ async def test_lmtp_gives_each_recipient_its_own_answer() -> None:
         await deliver(batch, config(peer.port, protocol_out="lmtp"))
         assert peer.sessions[0].commands[0] == "LHLO gw.test"
     assert batch.codes() == ["deferred 4.2.2 recipient", "delivered 2.0.0", "failed 5.2.1", "delivered 2.0.0"]
+
+
+async def test_lmtp_delivers_for_good_and_its_reports_are_ours_to_make() -> None:
+    wish = item("b@y.example", notify=Notify.SUCCESS)
+    base = parcel(1)
+    batch = RecordingBatch([Parcel(1, base.envelope, base.content, (wish,), 0.0)])
+    async with BadSmtp(lmtp=True) as peer:
+        settings = config(peer.port, protocol_out="lmtp")
+        await deliver(batch, settings)
+        assert peer.messages[0].rcpts == ["TO:<b@y.example>"]
+    outcome = batch.outcomes[1, 0]
+    assert isinstance(outcome, Delivered)
+    assert not outcome.relayed
+    assert not SmtpDestination("out", settings, context()).capabilities.delivery_reports
 
 
 async def test_lmtp_closed_between_two_answers_leaves_only_the_rest_open() -> None:
@@ -484,6 +518,27 @@ async def test_bare_newlines_never_leave() -> None:
     assert message.content.replace(b"\r\n", b"") == smuggled.replace(b"\r", b"").replace(b"\n", b"")
     assert counts.values == {"newlines_mended": 1}
     assert batch.codes() == ["delivered 2.0.0"]
+
+
+async def test_what_a_peer_offers_and_cannot_do_is_left_alone_where_so_configured() -> None:
+    """It answers one command at a time and drops what else had arrived with it, though it offers PIPELINING."""
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 x\r\n")
+        replies = {b"EHLO": b"250-x\r\n250-DSN\r\n250 PIPELINING", b"DATA": b"354 go", b"QUIT": b"221 bye"}
+        while octets := await reader.read(1 << 16):
+            writer.write(replies.get(octets[:4], b"250 ok") + b"\r\n")
+
+    server = await asyncio.start_server(drop, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        first, second = RecordingBatch([parcel(1, ret="full")]), RecordingBatch([parcel(1)])
+        await deliver(first, config(port, ignore_offers=("PIPELINING", "DSN")))
+        await deliver(second, config(port, command_timeout_s=0.3))
+    finally:
+        server.close()
+    assert first.codes() == ["delivered 2.0.0"]
+    assert second.codes() == ["deferred 4.4.1 hop"]
 
 
 # --- DSN
@@ -615,6 +670,36 @@ async def test_lmtp_over_a_unix_socket(tmp_path: Any) -> None:
 
 
 # --- contents that are not in memory
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        (b"Subject: t\r\n\r\ngr\xfcn\r\n", {}, "delivered 2.0.0"),
+        (b"Subject: t\r\n\r\ngr\xfcn\r\n", {"assume_8bit": False}, "failed 5.6.3"),
+        (b"Subject: t\r\n\r\ngreen\r\n", {"assume_8bit": False}, "delivered 2.0.0"),
+        (b"Subject: gr\xc3\xbcn\r\n\r\nx\r\n", {"smtputf8": True}, "failed 5.6.9"),
+        (b"Subject: green\r\n\r\ngr\xfcn\r\n", {"smtputf8": True}, "delivered 2.0.0"),
+    ],
+)
+async def test_what_must_be_known_of_a_content_file_is_read_in_a_thread(
+    content: bytes, options: dict[str, Any], expected: str
+) -> None:
+    class Stored:
+        size = len(content)
+
+        def read(self, offset: int, length: int) -> bytes:
+            with pytest.raises(RuntimeError):
+                asyncio.get_running_loop()
+            return content[offset : offset + length]
+
+    settings = {"assume_8bit": options.get("assume_8bit", True)}
+    smtputf8 = options.get("smtputf8", False)
+    stored = [parcel(n, content=Content(Stored()), smtputf8=smtputf8) for n in (1, 2)]
+    batch = RecordingBatch([stored[0], parcel(3), stored[1]])
+    async with BadSmtp(offers=("PIPELINING",)) as peer:
+        await deliver(batch, config(peer.port, **settings))
+    assert batch.codes() == [expected, expected, "delivered 2.0.0"]
 
 
 class Octets:
