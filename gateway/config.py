@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets as random
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -57,6 +58,21 @@ def _spool(text: str) -> str:
     raise _expect('"sqlite:///folder", "sqlite:////absolute/folder" or "postgresql://user@host/database"')
 
 
+def _mailbox(text: str) -> str:
+    from mappings.network import AddressError, registry
+
+    try:
+        return registry().parse_in("smtp", text.removeprefix("smtp:")).value if text else ""
+    except AddressError as e:
+        raise _expect(f'an internet address, such as "postmaster@merged.example" ({e.message})') from None
+
+
+def _key_id(text: str) -> str:
+    if len(text) != 1 or text not in "abcdefghijklmnopqrstuvwxyz234567":
+        raise _expect("one character of a-z or 2-7")
+    return text
+
+
 def _listen(text: str) -> str:
     try:
         split_listen(text)
@@ -80,6 +96,7 @@ def split_listen(text: str) -> tuple[str, int]:
 
 
 Host = Annotated[str, AfterValidator(_host)]
+KeyId = Annotated[str, AfterValidator(_key_id)]
 
 
 class Section(BaseModel):
@@ -94,7 +111,8 @@ class GatewaySection(Section):
     name: Host = Field(description="The gateway's own host name: in EHLO, Received fields and Message-IDs.")
     spool: Annotated[str, AfterValidator(_spool)] = Field(
         "sqlite:///spool",
-        repr=False,
+        repr=False,  # it may hold a password, which is kept apart as a secret
+        json_schema_extra={"secret": False},
         description="Where messages are kept until they are delivered. `sqlite:///folder` names a folder "
         "(three slashes: relative to this file, four: absolute); `postgresql://user@host/database` a database that "
         "nodes share.",
@@ -105,7 +123,7 @@ class GatewaySection(Section):
         "folder, or beside this file where the spool is remote.",
     )
     workers: int = Field(1, ge=1, le=64, description="Worker processes, each with a spool file of its own on SQLite.")
-    postmaster: str = Field(
+    postmaster: Annotated[str, AfterValidator(_mailbox)] = Field(
         "", description="Mailbox of the person in charge: mail to `postmaster` of our domains. Absent: postmaster@name."
     )
     admin_listen: Annotated[str, AfterValidator(_listen)] | None = Field(
@@ -170,7 +188,7 @@ class RuleSection(Section):
 class RetiredKey(Section):
     """[[mapping.encapsulation.retired]]: a key that still verifies addresses and signs none."""
 
-    id: str = Field(pattern=r"^[a-z2-7]$", description="The key's id, one character of a-z or 2-7.")
+    id: KeyId = Field(description="The key's id, one character of a-z or 2-7.")
     key: SecretStr = Field(description="The key, as `file:` or `${VARIABLE}`.")
 
 
@@ -186,7 +204,7 @@ class EncapsulationSection(Section):
         description="Secret that signs encapsulated addresses, as `file:` or `${VARIABLE}`; the same on all nodes. "
         "Absent: made at the first start and kept in the state folder.",
     )
-    key_id: str = Field("a", pattern=r"^[a-z2-7]$", description="The key's id, one character of a-z or 2-7.")
+    key_id: KeyId = Field("a", description="The key's id, one character of a-z or 2-7.")
     retired: tuple[RetiredKey, ...] = Field((), description="Keys that still verify and no longer sign.")
     percent: bool = Field(False, description="Read `%HH` in encapsulated addresses as `+HH`, as some senders write.")
 
@@ -343,8 +361,9 @@ def ensure_key(folder: Path) -> None:
     if target.exists():
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = folder / f".{KEY_FILE}.{os.getpid()}"
-    with open(made, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+    descriptor, name = tempfile.mkstemp(prefix=f".{KEY_FILE}.", dir=folder)  # mode 0600
+    made = Path(name)
+    with open(descriptor, "w", encoding="ascii") as file:
         file.write(random.token_urlsafe(32) + "\n")
         file.flush()
         os.fsync(file.fileno())

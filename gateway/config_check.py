@@ -93,7 +93,7 @@ class _Loader:
             warnings=tuple(doc.warnings),
         )
 
-    def _gateway(self, gateway: GatewaySection) -> Address | None:
+    def _gateway(self, gateway: GatewaySection) -> Address:
         doc = self.doc
         # The URL is no secret as a whole; the password in it is.
         doc.secrets.discard(gateway.spool)
@@ -107,12 +107,7 @@ class _Loader:
             doc.warnings.append(
                 f"admin_listen = {gateway.admin_listen}: /healthz and /metrics are open to whoever reaches this address"
             )
-        text = gateway.postmaster or f"postmaster@{gateway.name}"
-        try:
-            return registry().parse_in("smtp", text.removeprefix("smtp:"))
-        except AddressError as e:
-            doc.mistake(("gateway", "postmaster"), show_value(text), f"an internet address ({e.message})")
-            return None
+        return registry().parse_in("smtp", gateway.postmaster or f"postmaster@{gateway.name}")
 
     def _connectors(self, gateway: GatewaySection | None) -> None:
         installed = connectors()
@@ -225,7 +220,7 @@ class _Loader:
             found, problems = read_csv(octets)
             identities += found
             for p in problems:
-                doc.mistake_in(str(file), p.line, p.column, p.message)
+                doc.mistake_in(str(doc.path.parent / name), p.line, p.column, p.message)
         return tuple(identities)
 
     def _table(

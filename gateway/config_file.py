@@ -7,6 +7,7 @@ never what an expansion gave, and nothing of a secret.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -25,6 +26,8 @@ MAX_SECRET_OCTETS: Final = 64 * 1024
 
 _VARIABLE: Final = re.compile(r"(\$?)\$\{([^}]*)\}")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_PASSWORD_IN_URL: Final = re.compile(r"(//[^/:@\s]*:)[^@\s]+@")
 _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 M = TypeVar("M", bound=BaseModel)
@@ -279,17 +282,17 @@ class Document:
                 mode = os.fstat(file.fileno()).st_mode
         except (OSError, ValueError) as e:
             reason = e.strerror if isinstance(e, OSError) else str(e)
-            self.mistake(path, f"file:{name} ({reason})", "a file that can be read")
+            self.mistake(path, f"{text} ({reason})", "a file that can be read")
             return ""
         if mode & 0o004:
             self.warnings.append(f"{name} can be read by every user of this machine; chmod 600 keeps it secret")
         if len(octets) > MAX_SECRET_OCTETS:
-            self.mistake(path, f"file:{name}", f"a file of at most {MAX_SECRET_OCTETS} octets")
+            self.mistake(path, text, f"a file of at most {MAX_SECRET_OCTETS} octets")
             return ""
         try:
             return octets.decode().rstrip("\r\n")
         except UnicodeDecodeError:
-            self.mistake(path, f"file:{name}", "a file of text in UTF-8")
+            self.mistake(path, text, "a file of text in UTF-8")
             return ""
 
 
@@ -304,7 +307,11 @@ def show_path(path: Path) -> str:
     """Return a path as it reads in the file: `connector.internet.listen[0]`."""
     shown = ""
     for part in path:
-        shown += f"[{part}]" if isinstance(part, int) else f".{part}" if shown else str(part)
+        if isinstance(part, int):
+            shown += f"[{part}]"
+            continue
+        key = part if _BARE_KEY.fullmatch(part) else json.dumps(part, ensure_ascii=False)
+        shown += f".{key}" if shown else key
     return shown
 
 
@@ -316,7 +323,8 @@ def show_value(value: Any) -> str:
         case bool():
             return str(value).lower()
         case str():
-            return '"' + (value if len(value) <= 80 else value[:79] + "…") + '"'
+            shown = _PASSWORD_IN_URL.sub(r"\1…@", value)
+            return '"' + (shown if len(shown) <= 80 else shown[:79] + "…") + '"'
         case dict():
             return "a table"
         case list():

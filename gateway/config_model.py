@@ -16,7 +16,12 @@ _SECRET_NAME: Final = re.compile(r"(^|_)(password|passphrase|secret|token)$")
 
 
 def is_secret(name: str, field: FieldInfo) -> bool:
-    """Tell whether an option holds a secret: by its type, by `repr=False`, or by its name."""
+    """Tell whether an option holds a secret: by its type, by `repr=False`, or by its name.
+
+    An option may say for itself that it is none, by `json_schema_extra={"secret": False}`.
+    """
+    if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("secret") is False:
+        return False
     return (
         field.repr is False
         or bool(_SECRET_NAME.search(name))

@@ -73,7 +73,7 @@ def show_size(octets: float) -> str:
         if size < 1024:
             break
         size, unit = size / 1024, larger
-    return f"{size:.0f}{unit}" if size == round(size) else f"{size:.1f}{unit}"
+    return f"{size:.0f} {unit}" if size == round(size) else f"{size:.1f} {unit}"
 
 
 def _expected(parse: Callable[[object], Any]) -> BeforeValidator:

@@ -96,7 +96,8 @@ def _recipient(one: Mapping[str, Any], now: float) -> Iterator[str]:
     last = one.get("last")
     if last is not None:
         answer = answered(last)
-        yield f"  last try:  {moment(last['at'], now)}{': ' + answer if answer else ''}"
+        label = "ended:    " if last["kind"] in ("delivered", "relayed", "failed", "dropped") else "last try: "
+        yield f"  {label} {moment(last['at'], now)}{': ' + answer if answer else ''}"
     elif one["state"] in ("queued", "held", "parked"):
         yield f"  last try:  none yet{'; ' + one['reason'] if one.get('reason') else ''}"
     yield from _next(one, now)
@@ -133,7 +134,8 @@ def _next(one: Mapping[str, Any], now: float) -> Iterator[str]:
         yield "  next try:  as soon as its turn comes"
     else:
         yield f"  next try:  {moment(one['next_attempt_at'], now)}"
-    yield f"  given up:  {moment(one['expires_at'], now)}, after {one['attempts']} attempts so far"
+    n = one["attempts"]
+    yield f"  given up:  {moment(one['expires_at'], now)}; {n} attempt{'' if n == 1 else 's'} so far"
 
 
 def answered(detail: Mapping[str, Any]) -> str:
