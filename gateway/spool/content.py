@@ -321,25 +321,30 @@ class ContentFolder:
                 refs, self._deferred = self._deferred, None
             self.remove(refs)
 
-    def walk(self, tags: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield (ref, size) of every file there is of these tags, temporary ones too."""
-        for tag in tags:
-            top = f"{self.root}/{tag}"
-            for folder, _, names in os.walk(top):
-                for name in names:
-                    path = f"{folder}/{name}"
-                    with contextlib.suppress(FileNotFoundError):
-                        yield path[len(str(self.root)) + 1 :], os.stat(path).st_size
+    def adopt(self, path: str) -> str:
+        """Give a dead worker's file a second name of ours, durably; returns its ref."""
+        ref = self.new_ref()
+        self.make_folder(ref)
+        os.link(path, self.path(ref))
+        self._sync.sync(self.path(ref).rpartition("/")[0])
+        return ref
 
-    def tidy(self, tags: Iterable[str]) -> None:
+    def walk(self) -> Iterator[tuple[str, int]]:
+        """Yield (ref, size) of every file of ours, temporary ones too."""
+        for folder, _, names in os.walk(f"{self.root}/{self.tag}"):
+            for name in names:
+                path = f"{folder}/{name}"
+                with contextlib.suppress(FileNotFoundError):
+                    yield path[len(str(self.root)) + 1 :], os.stat(path).st_size
+
+    def tidy(self) -> None:
         """Remove empty folders in which nothing new will be written."""
         horizon = time.time() - _SWEEP_LEAF_S
-        for tag in tags:
-            for folder, folders, names in os.walk(f"{self.root}/{tag}", topdown=False):
-                if not folders and not names and os.stat(folder).st_mtime < horizon:
-                    with contextlib.suppress(OSError):
-                        os.rmdir(folder)
-                    self._known.discard(folder)
+        for folder, folders, names in os.walk(f"{self.root}/{self.tag}", topdown=False):
+            if not folders and not names and os.stat(folder).st_mtime < horizon:
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+                self._known.discard(folder)
 
 
 class _FileSink:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gateway.contract import ContentWriter, Unavailable
 from gateway.message import Content
-from gateway.spool import fsck, leases, operate
+from gateway.spool import adopt, backup, fsck, leases, operate
 from gateway.spool.api import (
     Again,
     Claim,
@@ -38,6 +39,7 @@ from gateway.spool.content import PieceWriter, StoredBlob
 from gateway.spool.jobs import Accept, Packed, Settle, Work
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import Row, accepted_event, delivery_row, dump, lane_text, message_row, trace_event, trace_row
+from gateway.spool.sqlite import SqliteStore
 from gateway.spool.store import Store
 from gateway.spool.writer import Writer
 from gateway.status import SPOOL_FULL
@@ -331,6 +333,30 @@ class DurableSpool:
     async def fsck(self, *, repair: bool = False) -> list[fsck.Finding]:
         """Check rows against each other and against the contents; `repair` mends what can be mended."""
         return await fsck.check(self._work, repair)
+
+    async def backup(self, dest: Path) -> None:
+        """Write a consistent copy of this worker's spool, contents and all, into a folder, while it runs.
+
+        Several workers of one machine may share the folder. Durable when this returns: all of it. Raises:
+        SpoolError, OSError (FileExistsError where it holds a backup of this worker already).
+        """
+        await backup.backup(self._outside, self._shared_writer is not self._writer, dest)
+
+    async def adopt_orphans(self, live: Collection[int]) -> int:
+        """Take over the files of workers that are gone: of every number not in `live` whose lock is free.
+
+        What they held is in this spool afterwards, free to be claimed. Returns how many messages came; always 0
+        where the nodes share a database. Raises: SpoolError, SpoolUnusable (a file of another schema, damaged).
+        """
+        store = self._store
+        if not isinstance(store, SqliteStore):
+            return 0
+        return await adopt.adopt_all(store, self._work, {*live, store.worker})
+
+    async def _outside(self, run: Callable[[Store], None], shared: bool) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        (self._shared_writer if shared else self._writer).put(Work(future, run, outside=True))
+        await future
 
 
 def _at(bite: Callable[[Store, DeliveryId], T], after: DeliveryId) -> Callable[[Store], T]:

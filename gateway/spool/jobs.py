@@ -53,12 +53,13 @@ class Settle:
 @dataclass(slots=True)
 class Work(Generic[T]):
     """Anything else that is done in a transaction. `durable` where a crash must not undo it; `patient` where it
-    may wait for company as outcomes do."""
+    may wait for company as outcomes do. `outside` runs alone and in no transaction, which it may begin itself."""
 
     future: asyncio.Future[T]
     run: Callable[[Store], T]
     durable: bool = True
     patient: bool = False
+    outside: bool = False
 
 
 Job = Accept | Settle | Work[Any]

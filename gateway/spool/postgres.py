@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -27,8 +28,9 @@ from gateway.message import Blob
 from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable, TraceEvent
 from gateway.spool.chunks import ChunkBlob, ChunkDatabase
 from gateway.spool.content import Sink
+from gateway.spool.dump import dump_database
 from gateway.spool.jobs import Accept, Job, Packed
-from gateway.spool.migrations import check_or_create
+from gateway.spool.migrations import check_or_create, upgrade_and_say
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres_statements import NOW, node_statements
 from gateway.spool.rows import Row
@@ -359,6 +361,12 @@ class PostgresStore(Store):
     def remove_orphan(self, ref: str) -> None:
         self.forget_blobs([ref])
 
+    def backup(self, dest: Path) -> None:
+        dump_database(self._conninfo(), dest, self.between)
+
+    def _conninfo(self) -> str:
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)  # type: ignore[no-any-return]  # SQLAlchemy's URL
+
     def integrity(self) -> list[str]:
         return []  # the server checks its own pages where it was set up with checksums
 
@@ -400,6 +408,20 @@ class PostgresStore(Store):
 
     def sizes(self) -> dict[str, float]:
         return {"database_bytes": self.query(self._node.database_size)[0][0]}
+
+
+def upgrade_database(url: str) -> list[str]:
+    """Bring a database's schema to this release's. Nodes of this and the previous release may run meanwhile."""
+    target = engine_url(url)
+    engine = create_engine(target, poolclass=NullPool, connect_args={"connect_timeout": _CONNECT_S})
+    name = f"the spool {target.render_as_string(hide_password=True)}"
+    try:
+        with engine.connect() as connection:
+            return upgrade_and_say(connection, name)
+    except DBAPIError as error:
+        raise SpoolUnusable(f"{name} cannot be upgraded: {error.orig}") from error
+    finally:
+        engine.dispose()
 
 
 def _is_denied(error: DBAPIError) -> bool:

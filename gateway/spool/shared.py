@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from gateway.spool.api import SpoolError, SpoolUnusable
+from gateway.spool.copying import copy_database
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.sqlite import SqliteStore, make_folder, open_engine
@@ -87,3 +88,10 @@ class SharedStore(SqliteStore):
 
     def tick(self) -> None:
         return
+
+    def backup(self, dest: Path) -> None:
+        if self._engine is None:
+            self._open()
+        raw = self.connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        copy_database(raw, dest / self.path.name, self.between)

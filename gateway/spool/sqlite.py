@@ -32,6 +32,7 @@ from sqlalchemy.pool import StaticPool
 
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
 from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
+from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
@@ -56,6 +57,19 @@ _INSERTS: Final = {
 }
 
 _IOERR_WRITES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE})
+
+
+def sqlite_folder(url: str, base_dir: Path) -> Path | None:
+    """Return the folder that a `sqlite:` URL names, relative ones from `base_dir`; None for another kind.
+
+    Raises: SpoolUnusable where it is no URL of a spool.
+    """
+    kind, separator, rest = url.partition(":///")
+    if separator and kind == "sqlite" and rest:
+        return base_dir / rest  # an absolute one, of four slashes, stays as it is
+    if url.startswith(("postgresql://", "postgres://")):
+        return None
+    raise SpoolUnusable(f"{url!r} is not a spool: write sqlite:///folder or postgresql://user@host/database")
 
 
 def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_page_bytes: int | None = None) -> Engine:
@@ -116,6 +130,33 @@ def lock_file(path: Path) -> int:
     return fd
 
 
+@contextmanager
+def worker_lock(folder: Path, worker: int, timeout_s: float) -> Iterator[int]:
+    """Be worker N while the block runs. Raises: SpoolUnusable where another process is."""
+    fd = take_worker_lock(folder, worker, timeout_s)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def take_worker_lock(folder: Path, worker: int, timeout_s: float) -> int:
+    """Return the descriptor that holds a worker's lock. Raises: SpoolUnusable."""
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            return lock_file(folder / f"worker-{worker}.lock")
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise SpoolUnusable(
+                    f"the spool {folder}/worker-{worker}.db is in use by another process; a running gateway is "
+                    "asked, not opened: stop it, or use its commands while it runs"
+                ) from None
+            time.sleep(0.05)
+        except OSError as error:
+            raise SpoolUnusable(f"the spool {folder} cannot be locked: {error.strerror}") from error
+
+
 def make_folder(folder: Path) -> None:
     """Make the spool's folder, private. Raises: SpoolUnusable."""
     try:
@@ -138,7 +179,6 @@ class SqliteStore(Store):
         self.worker = worker
         self.path = folder / f"worker-{worker}.db"
         self.content = ContentFolder(folder / "content", "", options.min_free_bytes)
-        self.tags: list[str] = []
         self._engine: Engine | None = None
         self._raw: sqlite3.Connection | None = None
         self._lock = -1
@@ -162,29 +202,13 @@ class SqliteStore(Store):
             need = ".".join(map(str, _OLDEST_SQLITE))
             raise SpoolUnusable(f"SQLite {sqlite3.sqlite_version} is too old for the spool: it needs {need} or newer")
         make_folder(self.folder)
-        self._lock = self._take_lock()
+        self._lock = take_worker_lock(self.folder, self.worker, self.options.open_timeout_s)
         self._check_room()
         self._open()
         with self.transaction(True, ()):
             self.execute(self.statements.free_all)
-            self.tags = self._own_tags()
-        self.content.tag = self.tags[0]
+            self.content.tag = self._own_tag()
         self._sweep()
-
-    def _take_lock(self) -> int:
-        until = time.monotonic() + self.options.open_timeout_s
-        while True:
-            try:
-                return lock_file(self.folder / f"worker-{self.worker}.lock")
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise SpoolUnusable(
-                        f"the spool {self.path} is in use by another process; a running gateway is asked, "
-                        "not opened: stop it, or use its commands while it runs"
-                    ) from None
-                time.sleep(0.05)
-            except OSError as error:
-                raise SpoolUnusable(f"the spool {self.path} cannot be locked: {error.strerror}") from error
 
     def _open(self) -> None:
         engine = open_engine(
@@ -220,24 +244,20 @@ class SqliteStore(Store):
             return SpoolError(SPOOL_FULL.but(cause=str(error)))
         return SpoolUnusable(f"the spool {self.path} cannot be opened: {error}")
 
-    def _own_tags(self) -> list[str]:
+    def _own_tag(self) -> str:
+        """Return the name of this file's folder of contents: no other file's, so it may sweep there."""
         run = self.connection.exec_driver_sql
-        row = run("SELECT value FROM meta WHERE key = 'tags'").fetchone()
+        row = run("SELECT value FROM meta WHERE key = 'tag'").fetchone()
         if row is not None:
-            return list(json.loads(row[0]))
-        tags = [f"w{self.worker}-{secrets.token_hex(4)}"]
-        run("INSERT INTO meta (key, value) VALUES ('tags', ?)", (json.dumps(tags),))
-        return tags
-
-    def add_tags(self, tags: Sequence[str]) -> None:
-        """Answer for the content files of an adopted spool from now on."""
-        self.tags = list(dict.fromkeys([*self.tags, *tags]))
-        self.connection.exec_driver_sql("UPDATE meta SET value = ? WHERE key = 'tags'", (json.dumps(self.tags),))
+            return str(row[0])
+        tag = f"w{self.worker}-{secrets.token_hex(4)}"
+        run("INSERT INTO meta (key, value) VALUES ('tag', ?)", (tag,))
+        return tag
 
     def _sweep(self) -> None:
         """Remove content files without a row: we hold the lock, so nobody is writing any."""
         with self.transaction(False, ()):
-            self.aftermath.unlink += [ref for ref, _ in self.content.walk(self.tags) if not self._named(ref)]
+            self.aftermath.unlink += [ref for ref, _ in self.content.walk() if not self._named(ref)]
 
     def _named(self, ref: str) -> bool:
         run = self.connection.exec_driver_sql
@@ -344,7 +364,7 @@ class SqliteStore(Store):
     def orphans(self, older_than_s: float) -> list[tuple[str, int]]:
         horizon = time.time() - older_than_s
         found = []
-        for ref, size in self.content.walk(self.tags):
+        for ref, size in self.content.walk():
             with suppress(FileNotFoundError):
                 if os.stat(self.content.path(ref)).st_mtime < horizon and not self._named(ref):
                     found.append((ref, size))
@@ -356,6 +376,16 @@ class SqliteStore(Store):
     def integrity(self) -> list[str]:
         lines = [row[0] for row in self.connection.exec_driver_sql("PRAGMA quick_check(100)").fetchall()]
         return [] if lines == ["ok"] else lines
+
+    def backup(self, dest: Path) -> None:
+        if self._raw is None:
+            self._open()
+        assert self._raw is not None
+        with self.content.undisturbed():
+            refs = copy_database(self._raw, dest / self.path.name, self.between)
+            for ref in refs:
+                copy_durably(Path(self.content.path(ref)), dest / "content" / ref)
+                self.between()
 
     def forget_blobs(self, refs: Sequence[str]) -> None:
         self.aftermath.unlink.extend(refs)
@@ -374,7 +404,7 @@ class SqliteStore(Store):
                 more = self.prune(_PRUNE_BITE)
             self._next_prune = now if more else now + _PRUNE_EVERY_S
         if now >= self._next_tidy:
-            self.content.tidy(self.tags)
+            self.content.tidy()
             self._next_tidy = now + _TIDY_EVERY_S
 
     def sizes(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.engine import Connection
@@ -156,6 +157,8 @@ class Store(ABC):
 
     fenced: Callable[[], None] = staticmethod(lambda: None)
     """Tells the node that it is fenced; set by the writer."""
+    between: Callable[[], None] = staticmethod(lambda: None)
+    """Lets a long piece of work outside of transactions have what waits committed; set by the writer."""
     low = False
     """There is too little free space for new mail; read by other threads."""
 
@@ -174,6 +177,10 @@ class Store(ABC):
     def content_status(self, error: BaseException) -> Status:
         """Return what a sink's fault means for a peer."""
         return status_of(error)
+
+    @abstractmethod
+    def backup(self, dest: Path) -> None:
+        """Copy the database and its contents into a folder, durably. Runs outside of transactions."""
 
     @abstractmethod
     def integrity(self) -> list[str]:

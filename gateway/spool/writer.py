@@ -38,6 +38,7 @@ class Writer:
         self.store = store
         self._loop = loop
         store.fenced = lambda: self._call(on_fenced)
+        store.between = self._between
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._pending: deque[Job] = deque()
         self._stopping = False
@@ -109,9 +110,27 @@ class Writer:
                 next_tick = time.monotonic() + _TICK_S
             group = self._gather(next_tick)
             if group:
-                self._send(self._commit(group))
+                self._send(self._outside(group) if _is_outside(group[0]) else self._commit(group))
             elif self._stopping and not self._pending and self._queue.empty():
                 return
+
+    def _between(self) -> None:
+        """Commit what waits by now, between two steps of a long piece of work outside of transactions."""
+        if self._pending and _is_outside(self._pending[0]):
+            return
+        group = self._gather(0.0)
+        if group and _is_outside(group[0]):
+            self._pending.appendleft(group[0])
+        elif group:
+            self._send(self._commit(group))
+
+    def _outside(self, group: list[Job]) -> list[Result]:
+        (job,) = group
+        assert isinstance(job, Work)
+        try:
+            return [(job, job.run(self.store), None)]
+        except Exception as error:  # noqa: BLE001  # told to whom it concerns
+            return [(job, None, self._verdict(error) or error)]
 
     def _gather(self, until: float) -> list[Job]:
         """Return the next group; empty where nothing came until then."""
@@ -140,6 +159,11 @@ class Writer:
                 if group:
                     continue
                 return group
+            if _is_outside(job):
+                if group:
+                    pending.append(job)
+                    return group
+                return [job]
             if not group:
                 deadline = time.monotonic() + self.store.options.settle_delay_s
             group.append(job)
@@ -241,6 +265,10 @@ class Writer:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+
+
+def _is_outside(job: Job) -> bool:
+    return isinstance(job, Work) and job.outside
 
 
 def _done(future: asyncio.Future[None]) -> None:

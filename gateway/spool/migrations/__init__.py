@@ -67,3 +67,17 @@ def upgrade(connection: Connection, to: str = "head") -> None:
             # Of nodes that start together one makes the tables, and the others then find them.
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         command.upgrade(config, to)
+
+
+def upgrade_and_say(connection: Connection, where: str) -> list[str]:
+    """Bring a schema to the newest version; returns one line where there was something to do.
+
+    Raises: SpoolUnusable where it is newer than this release.
+    """
+    version = current(connection)
+    if version == HEAD:
+        return []
+    if version is not None and version not in VERSIONS:
+        check_or_create(connection, where)
+    upgrade(connection)
+    return [f"{where}: {version or 'empty'} -> {HEAD}"]
