@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.smtp.client_wire import ClientWire, DotStuffer, Event, Extensions, PeerError, Reply, Stage, Transaction
+from connectors.smtp.client_wire import ClientWire, Event, Extensions, PeerError, Reply, Stage, Transaction
+from connectors.smtp.dot_stuffer import DotStuffer
 from gateway.testing.feed import feed
 
 ALL = b"250-mx.example greets\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
