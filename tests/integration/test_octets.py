@@ -1,12 +1,14 @@
 """Every message of the corpus that SMTP can carry comes out with the octets that went in.
 
 A file's line ends become CRLF, as every client makes them; what then still holds a CR of its own cannot be carried
-and must be refused. All files are sent, messages or not: a content is octets.
+and must be refused. All files are sent, messages or not: a content is octets. Two things may differ: a Bcc field is
+taken out, and lines over 998 octets, which no server need take (RFC 5321 §4.5.3.1.6), are mended.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from tests.peers.gateway import Gateway
 from tests.peers.raw import RawClient
 from tests.peers.sink import Sink
 
-LONGEST_HEADER_LINE = 998
+LONGEST_LINE = 998
+_BCC = re.compile(rb"^bcc:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
 
 
 def corpus() -> Path:
@@ -64,16 +67,15 @@ def test_every_message_of_the_corpus(gateway: Gateway, sink: Sink) -> None:
     sink.wait_for(len(sent), 120)
     came = {taken.recipients[0]: taken.octets for taken in sink.taken()}
     assert came.keys() == sent.keys()
-    changed_heads = []
+    mended = []
     for recipient, (name, octets) in sent.items():
         got = came[recipient]
         assert got is not None
+        if max(map(len, octets.split(b"\r\n"))) > LONGEST_LINE:
+            mended.append(name)
+            continue
         head, body = parts(octets)
         assert got.endswith(body), f"{name}: the body changed"
-        if not got.endswith(octets):
-            # Only a header that no SMTP server must take as it is may be mended.
-            longest = max(map(len, head.split(b"\r\n")), default=0)
-            assert longest > LONGEST_HEADER_LINE, f"{name}: the header changed"
-            changed_heads.append(name)
-    print(f"{len(sent)} carried, {len(refused)} refused for a bare CR, {len(changed_heads)} with a long header line")
+        assert got.endswith((octets, _BCC.sub(b"", head) + b"\r\n" + body)), f"{name}: the header changed"
+    print(f"{len(sent)} carried, {len(refused)} refused for a bare CR, {len(mended)} with a line over {LONGEST_LINE}")
     assert len(sent) > 1500
