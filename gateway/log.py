@@ -31,7 +31,7 @@ _MIN_SECRET: Final = 3
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_PLAIN: Final = re.compile(r"[^\s\"'=\\]+")
+_PLAIN: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\"'=\\]+")
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 Event = MutableMapping[str, Any]
@@ -74,7 +74,9 @@ class LogSink:
         texts = set(self._secrets)
         for secret in secrets:
             if len(secret) >= _MIN_SECRET:
-                texts.update({secret, _encode(secret)[1:-1], repr(secret)[1:-1]})
+                shown = {secret, repr(secret)[1:-1]}
+                shown |= {_encode(text)[1:-1] for text in shown}
+                texts |= shown | {_encode(text)[1:-1] for text in shown}
         # The longest first, or a secret that holds another one would be told in part.
         self._secrets = tuple(sorted(texts, key=len, reverse=True))
 
