@@ -28,8 +28,9 @@ from gateway.adapt.fidelity import Fitted
 from gateway.config import Config, ConfigErrors, ConnectorSection
 from gateway.contract import Capabilities, Connector, Context, Destination
 from gateway.dispatch.backoff import Backoff
-from gateway.dispatch.dispatcher import Dispatcher, Hooks
+from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.lane import Limits
+from gateway.dispatch.lanebook import Hooks
 from gateway.dispatch.settings import Settings
 from gateway.faces import faces
 from gateway.ids import IdSource

@@ -155,7 +155,7 @@ class RecordingIntake:
         self.writers.append(writer)
         return writer
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         self.calls += 1
         self.in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)

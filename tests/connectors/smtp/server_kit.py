@@ -84,7 +84,7 @@ class MemoryIntake:
         self.writers.append(MemoryWriter(self))
         return self.writers[-1]
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         await self.before("accept")
         self.messages.append(message)
         return Receipt(len(self.messages))
