@@ -14,9 +14,6 @@ from typing import Final, Literal
 
 from gateway.contract import Notify
 
-LINE_LIMIT: Final = 4096
-"""Octets of a command line: RFC 5321 §4.5.3.1.4 has 512, and each extension adds to it (ORCPT alone 500)."""
-
 _HEAD: Final = re.compile(
     rb"(MAIL FROM|RCPT TO): ?"
     rb"<(?:@[^:<>\"\x00-\x20]*:)?"  # RFC 5321 §3.6.1, appendix F.2: a source route is taken and ignored

@@ -16,82 +16,36 @@ Source: RFC 5321; RFC 2033 (LMTP); RFC 2920; RFC 3030 (CHUNKING); RFC 3207; RFC 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Final, Literal
+from typing import Final
 
+from connectors.smtp import answers
 from connectors.smtp.commands import (
-    LINE_LIMIT,
     Extensions,
     Mail,
-    Rcpt,
     Refusal,
     parse_bdat,
     parse_hello,
     parse_mail,
     parse_rcpt,
 )
-from connectors.smtp.data_reader import INLINE_LIMIT, ChunkReader, DotReader, Gatherer, Problem
+from connectors.smtp.data_reader import ChunkReader, DotReader, Gatherer, Problem
+from connectors.smtp.line_buffer import LineBuffer, LineFault
 from connectors.smtp.replies import reply
-from gateway.contract import Traits
+from connectors.smtp.server_events import (
+    CLOSED,
+    NEED_DATA,
+    WAIT,
+    Dropped,
+    End,
+    Event,
+    Piece,
+    StartTls,
+    WireSettings,
+)
 
 IDLE_COMMANDS: Final = 100
 """NOOP, RSET, HELP, VRFY and empty chunks between two messages; each further one counts as an error."""
-
-
-@unique
-class Idle(Enum):
-    """Why there is no event."""
-
-    NEED_DATA = "more octets are needed"
-    WAIT = "the owner has not answered the last event"
-    CLOSED = "the dialogue is over: send what is left and close"
-
-
-NEED_DATA: Final = Idle.NEED_DATA
-WAIT: Final = Idle.WAIT
-CLOSED: Final = Idle.CLOSED
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Octets of a content that is over the inline limit, in order."""
-
-    octets: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The content is complete: `octets` is all of it, or where Pieces came before, the rest (perhaps none)."""
-
-    octets: bytes
-    traits: Traits
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The content of which Pieces came before is not wanted: refused, or given up by the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartTls:
-    """The client may begin TLS once the output has been sent; what it sent after the command is forgotten."""
-
-
-Event = Mail | Rcpt | Piece | End | Dropped | StartTls | Idle
-
-
-@dataclass(frozen=True, slots=True)
-class WireSettings:
-    """What all dialogues of one listener share. `starttls` is None where no certificate is at hand."""
-
-    hostname: str
-    lmtp: bool = False
-    max_message_bytes: int = 100 * 1024 * 1024
-    max_recipients: int = 1000
-    max_errors: int = 20
-    inline_limit: int = INLINE_LIMIT
-    starttls: Literal["offer", "require"] | None = None
 
 
 @unique
@@ -106,38 +60,6 @@ class _State(Enum):
 
 
 _NOTHING_OFFERED: Final = Extensions(esmtp=False)
-
-_OK: Final = b"250 2.0.0 ok\r\n"
-_MAIL_OK: Final = b"250 2.1.0 ok\r\n"
-_RCPT_OK: Final = b"250 2.1.5 ok\r\n"
-_GO_AHEAD: Final = b"354 end data with <CR><LF>.<CR><LF>\r\n"
-_READY_FOR_TLS: Final = b"220 2.0.0 ready to start TLS\r\n"
-_BYE: Final = b"221 2.0.0 bye\r\n"
-_VRFY: Final = b"252 2.1.5 send some mail, and see whether the recipient is taken\r\n"
-_NO_EXPN: Final = b"502 5.5.1 no lists are shown here\r\n"
-_HELP: Final = reply(
-    214, "2.0.0", "EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT\nsee RFC 5321 and its extensions"
-)
-_UNKNOWN: Final = b"500 5.5.1 this command is not known here\r\n"
-_NO_ARGUMENT: Final = b"501 5.5.4 this command takes no argument\r\n"
-_TOO_LONG: Final = b"500 5.5.2 the line is too long\r\n"
-_BARE_LINE: Final = b"521 5.5.2 a line ends with CR LF, not with LF alone (RFC 5321 section 2.3.8)\r\n"
-_BARE_CR: Final = b"500 5.5.2 a CR stands only before LF (RFC 5321 section 2.3.8)\r\n"
-_HELLO_FIRST: Final = b"503 5.5.1 say EHLO first\r\n"
-_MAIL_FIRST: Final = b"503 5.5.1 say MAIL first\r\n"
-_RCPT_FIRST: Final = b"503 5.5.1 say RCPT first\r\n"
-_NO_RCPT: Final = b"554 5.5.1 no recipient was taken\r\n"
-_NESTED: Final = b"503 5.5.1 a transaction is under way; end it or say RSET\r\n"
-_CHUNKED: Final = b"503 5.5.1 the transaction is chunked: go on with BDAT\r\n"
-_TLS_FIRST: Final = b"530 5.7.0 say STARTTLS first\r\n"
-_TLS_NO: Final = b"502 5.5.1 TLS is not offered here\r\n"
-_TLS_TWICE: Final = b"503 5.5.1 TLS is active already\r\n"
-_TOO_MANY_RCPT: Final = b"452 4.5.3 too many recipients, send the rest in another transaction\r\n"
-_TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors, closing\r\n"
-_NOT_SMTP: Final = b"421 4.7.0 this is not that protocol, closing\r\n"
-_BARE: Final = reply(
-    550, "5.6.0", "a CR or LF stands outside of a CR LF pair in the message (RFC 5321 section 2.3.8); nothing was taken"
-)
 
 # What a browser sends when it is led to a mail port: a page must not be able to speak SMTP through it.
 _OTHER_PROTOCOLS: Final = frozenset((b"GET", b"POST", b"PUT", b"CONNECT", b"OPTIONS", b"HOST:", b"USER-AGENT:"))
@@ -157,11 +79,9 @@ class ServerWire:
         "_mail",
         "_offered",
         "_out",
-        "_pos",
         "_reader",
         "_refused",
         "_settings",
-        "_skips_line",
         "_state",
         "errors",
         "has_quit",
@@ -178,9 +98,7 @@ class ServerWire:
         self.trusted = trusted
         self.tls = tls
         self._fix = fix_newlines
-        self._buffer = b""
-        self._pos = 0
-        self._skips_line = False
+        self._buffer = LineBuffer(allows_bare_lf=fix_newlines)
         self._out: list[bytes] = []
         self._state = _State.COMMAND
         self.errors = 0
@@ -200,15 +118,13 @@ class ServerWire:
 
     def receive(self, data: bytes) -> None:
         """Take octets from the peer."""
-        if self._state is _State.CLOSED:
-            return
-        self._buffer = data if self._pos == len(self._buffer) else self._buffer[self._pos :] + data
-        self._pos = 0
+        if self._state is not _State.CLOSED:
+            self._buffer.append(data)
 
     @property
     def waiting(self) -> int:
         """How many octets were received and not yet looked at."""
-        return len(self._buffer) - self._pos
+        return len(self._buffer)
 
     @property
     def in_content(self) -> bool:
@@ -243,9 +159,9 @@ class ServerWire:
         """Say yes to the Mail or Rcpt."""
         if self._state is _State.RCPT:
             self.recipients += 1
-            self._out.append(_RCPT_OK)
+            self._out.append(answers.RCPT_OK)
         else:
-            self._out.append(_MAIL_OK)
+            self._out.append(answers.MAIL_OK)
         self._state = _State.COMMAND
 
     def refuse(self, answer: bytes, *, is_error: bool = True) -> None:
@@ -283,8 +199,7 @@ class ServerWire:
         if answer:
             self._out.append(answer)
         self._state = _State.CLOSED
-        self._buffer = b""
-        self._pos = 0
+        self._buffer.clear()
         self._gatherer = self._reader = None
 
     def next_event(self) -> Event:
@@ -292,14 +207,9 @@ class ServerWire:
         while True:
             state = self._state
             if state is _State.COMMAND:
-                line = self._line()
-                if line is None:
-                    if self._state is _State.COMMAND:
-                        return NEED_DATA
-                    continue
-                event = self._command(line)
+                event = self._line()
             elif state is _State.CONTENT:
-                if self._pos == len(self._buffer) and not self._chunk_is_empty():
+                if not self._buffer and not self._chunk_is_empty():
                     return NEED_DATA
                 event = self._content()
             else:
@@ -309,33 +219,18 @@ class ServerWire:
 
     # Command lines
 
-    def _line(self) -> bytes | None:
-        """Return the next command line without its line end; None where there is none yet, or none any more."""
-        while self._state is _State.COMMAND:
-            buffer, start = self._buffer, self._pos
-            feed = buffer.find(b"\n", start)
-            if feed < 0:
-                if len(buffer) - start > LINE_LIMIT or self._skips_line:
-                    # The rest of the line is thrown away as it comes, the reply waits for its end.
-                    self._skips_line = True
-                    self._buffer = b""
-                    self._pos = 0
-                return None
-            self._pos = feed + 1
-            line = buffer[start:feed]
-            if self._skips_line or len(line) > LINE_LIMIT:
-                self._skips_line = False
-                self._error(_TOO_LONG)
-                continue
-            if line.endswith(b"\r"):
-                line = line[:-1]
-            elif not self._fix:
-                # Whoever sends this may see other line ends, so other commands, than we do: there is no going on.
-                self.close(_BARE_LINE)
-                return None
-            if b"\r" not in line:
-                return line
-            self._error(_BARE_CR)
+    def _line(self) -> Event | None:
+        """Work off the next command line: an event, or None to go on."""
+        line = self._buffer.line()
+        if line is None:
+            return NEED_DATA
+        if isinstance(line, bytes):
+            return self._command(line)
+        if line is LineFault.BARE_LF:
+            # Whoever sends this may see other line ends, so other commands, than we do: there is no going on.
+            self.close(answers.BARE_LINE)
+        else:
+            self._error(answers.TOO_LONG if line is LineFault.TOO_LONG else answers.BARE_CR)
         return None
 
     def _command(self, line: bytes) -> Event | None:
@@ -344,16 +239,16 @@ class ServerWire:
         if handler is not None:
             return handler(self, line, argument)
         if verb.upper() in _OTHER_PROTOCOLS:
-            self.close(_NOT_SMTP)
+            self.close(answers.NOT_SMTP)
         else:
-            self._error(_UNKNOWN)
+            self._error(answers.UNKNOWN)
         return None
 
     def _error(self, answer: bytes) -> None:
         self._out.append(answer)
         self.errors += 1
         if self.errors >= self._settings.max_errors:
-            self.close(_TOO_MANY_ERRORS)
+            self.close(answers.TOO_MANY_ERRORS)
 
     def _refusal(self, refusal: Refusal) -> None:
         self._error(reply(refusal.code, refusal.enhanced, refusal.text))
@@ -376,7 +271,7 @@ class ServerWire:
     def _hello(self, line: bytes, argument: bytes) -> Event | None:
         verb = line[:4].upper()
         if (verb == b"LHLO") is not self._settings.lmtp:  # RFC 2033 §4.1
-            self._error(_UNKNOWN)
+            self._error(answers.UNKNOWN)
             return None
         name = parse_hello(argument)
         if isinstance(name, Refusal):
@@ -410,11 +305,11 @@ class ServerWire:
 
     def _mail_from(self, line: bytes, _: bytes) -> Event | None:
         if self.helo is None:
-            self._error(_HELLO_FIRST)
+            self._error(answers.HELLO_FIRST)
         elif self._mail is not None:
-            self._error(_NESTED)
+            self._error(answers.NESTED)
         elif self._settings.starttls == "require" and not self.tls:
-            self._error(_TLS_FIRST)
+            self._error(answers.TLS_FIRST)
         else:
             mail = parse_mail(line, self._offered)
             if isinstance(mail, Refusal):
@@ -430,11 +325,11 @@ class ServerWire:
     def _rcpt_to(self, line: bytes, _: bytes) -> Event | None:
         mail = self._mail
         if mail is None:
-            self._error(_MAIL_FIRST)
+            self._error(answers.MAIL_FIRST)
         elif self._chunked:
-            self._error(_CHUNKED)
+            self._error(answers.CHUNKED)
         elif self.recipients >= self._settings.max_recipients:
-            self._out.append(_TOO_MANY_RCPT)  # RFC 5321 §4.5.3.1.10: those before it are delivered
+            self._out.append(answers.TOO_MANY_RCPT)  # RFC 5321 §4.5.3.1.10: those before it are delivered
         else:
             rcpt = parse_rcpt(line, self._offered, smtputf8=mail.smtputf8)
             if isinstance(rcpt, Refusal):
@@ -448,22 +343,22 @@ class ServerWire:
     def _not_ready(self) -> bytes | None:
         """Return why no content can come now; None where it can."""
         if self._mail is None:
-            return _MAIL_FIRST
+            return answers.MAIL_FIRST
         if not self.recipients:
-            return _NO_RCPT if self._refused else _RCPT_FIRST
+            return answers.NO_RCPT if self._refused else answers.RCPT_FIRST
         return None
 
     def _data(self, _: bytes, argument: bytes) -> Event | None:
         why = self._not_ready()
         if argument.strip():
-            self._error(_NO_ARGUMENT)
+            self._error(answers.NO_ARGUMENT)
         elif why is not None:
             # Where all recipients were refused the client is not at fault: it had to pipeline (RFC 2920 §3.1).
-            self._out.append(why) if why is _NO_RCPT else self._error(why)
+            self._out.append(why) if why is answers.NO_RCPT else self._error(why)
         elif self._chunked:
-            self._error(_CHUNKED)
+            self._error(answers.CHUNKED)
         else:
-            self._out.append(_GO_AHEAD)
+            self._out.append(answers.GO_AHEAD)
             self._reader = DotReader()
             self._gatherer = self._new_gatherer(strict=True)
             self._state = _State.CONTENT
@@ -475,7 +370,7 @@ class ServerWire:
             # How many octets follow is not known, so that nothing after it can be told from a command.
             self._out.append(reply(chunk.code, chunk.enhanced, chunk.text))
             dropped = self._end_transaction()
-            self.close(_TOO_MANY_ERRORS)
+            self.close(answers.TOO_MANY_ERRORS)
             return dropped
         size, last = chunk
         # The octets of a chunk that is not welcome come all the same (RFC 3030 §2) and are read to its end.
@@ -489,48 +384,47 @@ class ServerWire:
 
     def _rset(self, _: bytes, argument: bytes) -> Event | None:
         if argument.strip():
-            self._error(_NO_ARGUMENT)
+            self._error(answers.NO_ARGUMENT)
             return None
-        self._idle_command(_OK)
+        self._idle_command(answers.OK)
         return self._end_transaction()
 
     def _noop(self, _: bytes, __: bytes) -> Event | None:
-        self._idle_command(_OK)
+        self._idle_command(answers.OK)
         return None
 
     def _vrfy(self, _: bytes, __: bytes) -> Event | None:
-        self._idle_command(_VRFY)
+        self._idle_command(answers.VRFY)
         return None
 
     def _expn(self, _: bytes, __: bytes) -> Event | None:
-        self._idle_command(_NO_EXPN)
+        self._idle_command(answers.NO_EXPN)
         return None
 
     def _help(self, _: bytes, __: bytes) -> Event | None:
-        self._idle_command(_HELP)
+        self._idle_command(answers.HELP)
         return None
 
     def _quit(self, _: bytes, __: bytes) -> Event | None:
         dropped = self._end_transaction()
         self.has_quit = True
-        self.close(_BYE)
+        self.close(answers.BYE)
         return dropped
 
     def _starttls(self, _: bytes, argument: bytes) -> Event | None:
         if self.tls:
-            self._error(_TLS_TWICE)
+            self._error(answers.TLS_TWICE)
         elif self._settings.starttls is None:
-            self._error(_TLS_NO)
+            self._error(answers.TLS_NO)
         elif argument.strip():
-            self._error(_NO_ARGUMENT)
+            self._error(answers.NO_ARGUMENT)
         elif self.helo is None:
-            self._error(_HELLO_FIRST)
+            self._error(answers.HELLO_FIRST)
         else:
-            self._out.append(_READY_FOR_TLS)
+            self._out.append(answers.READY_FOR_TLS)
             # What came in clear behind the command is not part of the protected dialogue (RFC 3207 §4.2): an
             # attacker in the middle could have put it there (CVE-2011-0411).
-            self._buffer = b""
-            self._pos = 0
+            self._buffer.clear()
             self._state = _State.TLS
             return StartTls()
         return None
@@ -548,13 +442,14 @@ class ServerWire:
         """Read content from the buffer: an event, or None to go on."""
         reader, gatherer = self._reader, self._gatherer
         assert reader is not None
-        buffer = self._buffer
-        octets, left = reader.read(buffer[self._pos :] if self._pos else buffer)
-        self._pos = len(buffer) - max(left, 0)
+        data = self._buffer.take()
+        octets, left = reader.read(data)
+        if left > 0:
+            self._buffer.append(data[-left:])
         if gatherer is None:  # a chunk that had no transaction
             if left >= 0:
                 self._state = _State.COMMAND
-                self._error(self._not_ready() or _CHUNKED)
+                self._error(self._not_ready() or answers.CHUNKED)
             return None
         onward = gatherer.add(octets)
         if left < 0:
@@ -562,7 +457,7 @@ class ServerWire:
         if self._chunked and not self._chunk_ends:
             # A problem is told with the last chunk: those in between are under way already.
             self._state = _State.COMMAND
-            self._out.append(_OK)
+            self._out.append(answers.OK)
             return Piece(onward) if onward else None
         return self._end(gatherer, onward)
 
@@ -572,7 +467,7 @@ class ServerWire:
             return End(onward or gatherer.rest(), gatherer.traits)
         self._state = _State.COMMAND
         dropped = Dropped() if gatherer.spilled else None
-        self._answer_content(_BARE if gatherer.problem is Problem.BARE else self._too_big())
+        self._answer_content(answers.BARE if gatherer.problem is Problem.BARE else self._too_big())
         return dropped
 
     def _answer_content(self, answer: bytes) -> None:

@@ -12,42 +12,16 @@ import math
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, cast
 
 from connectors.smtp.clients import Clients
 from connectors.smtp.commands import Mail, Rcpt
-from connectors.smtp.data_reader import INLINE_LIMIT
+from connectors.smtp.reception import Reception
 from connectors.smtp.replies import refusal, reply
-from connectors.smtp.server_wire import (
-    CLOSED,
-    NEED_DATA,
-    WAIT,
-    Dropped,
-    End,
-    Event,
-    Piece,
-    ServerWire,
-    StartTls,
-    WireSettings,
-)
-from gateway.contract import (
-    Address,
-    AddressError,
-    Content,
-    ContentWriter,
-    Context,
-    Envelope,
-    Intake,
-    Message,
-    Origin,
-    Recipient,
-    Rejected,
-    Traits,
-    Unavailable,
-    id_text,
-)
-from mappings.network import network
+from connectors.smtp.server_events import CLOSED, NEED_DATA, WAIT, Dropped, End, Event, Piece, StartTls, WireSettings
+from connectors.smtp.server_tls import TlsLayer
+from connectors.smtp.server_wire import ServerWire
+from gateway.contract import AddressError, Context, Intake, Origin
 
 READ_AHEAD: Final = 64 * 1024
 """Octets that a client may send ahead of our answers before reading stops."""
@@ -61,7 +35,6 @@ TLS_HANDSHAKE_S: Final = 30.0
 _STOPPING: Final = b"421 4.3.2 this system is going down for a moment, try again later\r\n"
 _TIMEOUT: Final = b"421 4.4.2 nothing came for too long, closing\r\n"
 _RATE: Final = b"450 4.7.1 too many messages from your address, try again later\r\n"
-_FAULT: Final = b"451 4.3.0 a fault of this system, try again later\r\n"
 _TOO_EARLY: Final = b"554 5.5.1 a client waits for the greeting (RFC 5321 section 3.1)\r\n"
 
 
@@ -83,34 +56,27 @@ class Sharing:
     new_wire: Callable[[str], ServerWire]
 
 
-@lru_cache(maxsize=8192)
-def _address(path: str) -> Address:
-    return network("smtp").parse(path)
-
-
 class Session(asyncio.Protocol):
     """One connection. `implicit_tls` begins it with a handshake."""
 
     __slots__ = (
         "_congested",
         "_counted",
-        "_envelope",
-        "_fault",
         "_implicit_tls",
+        "_layer",
         "_lingers",
         "_loop",
         "_message_ends",
         "_origin",
         "_peer",
         "_reading",
-        "_recipients",
+        "_reception",
         "_shared",
         "_stops",
         "_task",
         "_tls",
         "_transport",
         "_wire",
-        "_writer",
         "deadline",
     )
 
@@ -123,12 +89,9 @@ class Session(asyncio.Protocol):
         self._peer = ""
         self._counted = False
         self._task: asyncio.Task[None] | None = None
-        self._writer: ContentWriter | None = None
-        self._fault = b""
-        """The answer to come at the end of a content that could not be stored."""
-        self._envelope: Envelope | None = None
-        self._recipients: list[Recipient] = []
+        self._reception: Reception | None = None
         self._origin: Origin | None = None
+        self._layer: TlsLayer | None = None
         self._tls = ""
         self._reading = True
         self._congested = False
@@ -165,6 +128,10 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         wire = self._wire
+        if self._layer is not None:
+            data = self._uncover(self._layer, data)
+            if not data:
+                return
         wire.receive(data)
         if self._task is not None or self._congested:
             if wire.waiting > READ_AHEAD:
@@ -206,7 +173,8 @@ class Session(asyncio.Protocol):
 
     def expire(self) -> None:
         """End a connection whose deadline is over: with a reply at first, then without."""
-        if self._lingers or self._wire.is_closed or self._task is not None:
+        handshakes = self._layer is not None and not self._layer.is_ready
+        if self._lingers or self._wire.is_closed or self._task is not None or handshakes:
             self.kill()
             return
         self._shared.context.count("smtp_timeouts")
@@ -269,7 +237,7 @@ class Session(asyncio.Protocol):
             case Dropped():
                 self._abandon()
             case StartTls():
-                self._flush()
+                self._flush()  # the last reply in clear
                 self._begin_tls()
 
     def _flush(self, *, lingers: bool = True) -> None:
@@ -279,7 +247,11 @@ class Session(asyncio.Protocol):
             return
         out = wire.take_output()
         if out:
-            transport.write(out)
+            if self._layer is None:
+                transport.write(out)
+            elif self._layer.is_ready:
+                self._layer.send(out)
+                self._send_protected(self._layer)
         if wire.is_closed:
             self._close(transport, lingers and not wire.has_quit)
             return
@@ -302,6 +274,9 @@ class Session(asyncio.Protocol):
     def _close(self, transport: asyncio.Transport, lingers: bool) -> None:
         self._lingers = True
         self.deadline = self._loop.time() + LINGER_S
+        if self._layer is not None:
+            self._layer.close()
+            self._send_protected(self._layer)
         if lingers and transport.can_write_eof():
             transport.write_eof()
             self._resume()
@@ -332,182 +307,106 @@ class Session(asyncio.Protocol):
             wire.refuse(_RATE, is_error=False)
             return
         try:
-            reverse_path = _address(mail.path) if mail.path else None
+            self._reception = Reception(shared.intake, shared.context.log, mail, self._origin_for(mail))
         except AddressError as fault:
             wire.refuse(reply(553, "5.1.7", fault.message))
-            return
-        self._envelope = Envelope(
-            reverse_path,
-            (),
-            self._origin_for(mail),
-            priority=mail.priority,
-            ret=mail.ret,
-            envid=mail.envid,
-            smtputf8=mail.smtputf8,
-        )
-        self._recipients = []
-        self._fault = b""
-        wire.take()
+        else:
+            wire.take()
 
     def _origin_for(self, mail: Mail) -> Origin:
-        wire = self._wire
-        origin = self._origin
+        wire, origin = self._wire, self._origin
         protocol = wire.protocol
         if mail.smtputf8:
             protocol = "UTF8" + protocol.removeprefix("E")  # RFC 6531 §4.3
         helo = wire.helo or ""
         if origin is None or origin.helo != helo or origin.protocol != protocol:
             self._origin = origin = Origin(
-                self._shared.name,
-                peer=self._peer,
-                helo=helo,
-                protocol=protocol,
-                tls=self._tls,
-                trusted=wire.trusted,
+                self._shared.name, peer=self._peer, helo=helo, protocol=protocol, tls=self._tls, trusted=wire.trusted
             )
         return origin
 
     def _rcpt(self, rcpt: Rcpt) -> None:
-        wire, envelope = self._wire, self._envelope
-        assert envelope is not None
+        wire, reception = self._wire, self._reception
+        assert reception is not None
         try:
-            address = _address(rcpt.path)
+            status = reception.add(rcpt)
         except AddressError as fault:
             wire.refuse(reply(553, "5.1.3", fault.message), is_error=not wire.trusted)
             return
-        recipient = Recipient(address, rcpt.notify, rcpt.orcpt)
-        status = self._shared.intake.check(envelope, recipient)
         if status is None:
-            self._recipients.append(recipient)
             wire.take()
         else:
             # A stranger who tries names is stopped at some time; a trusted client may have a long, old list.
             wire.refuse(refusal(status), is_error=status.is_permanent and not wire.trusted)
 
     def _piece(self, piece: Piece) -> None:
-        if self._fault:
-            return
-        if self._writer is None:
-            self._writer = self._shared.intake.content()
-        if not self._writer.write(piece.octets):
+        reception = self._reception
+        assert reception is not None
+        if not reception.write(piece.octets):
             self._pause()
-            self._task = self._shared.spawn(self._drain(self._writer))
+            self._task = self._shared.spawn(self._drain(reception))
 
     def _end(self, end: End) -> None:
-        envelope, self._envelope = self._envelope, None
-        assert envelope is not None
-        if self._fault:
-            self._wire.finish(self._fault, accepted=False)
-            return
-        envelope = Envelope(
-            envelope.reverse_path,
-            tuple(self._recipients),
-            envelope.origin,
-            priority=envelope.priority,
-            ret=envelope.ret,
-            envid=envelope.envid,
-            smtputf8=envelope.smtputf8,
-        )
-        writer, self._writer = self._writer, None
-        if writer is None and len(end.octets) <= INLINE_LIMIT:
-            work = self._accept(Message(envelope, Content(end.octets, traits=end.traits)))
-        else:
-            work = self._finish(writer or self._shared.intake.content(), envelope, end.octets, end.traits)
-        self._task = self._shared.spawn(work)
+        assert self._reception is not None
+        self._task = self._shared.spawn(self._complete(self._reception, end))
 
-    async def _drain(self, writer: ContentWriter) -> None:
-        try:
-            await writer.drain()
-        except Unavailable as no:
-            self._fault = refusal(no.status, at_end=True)
-        except Exception:
-            self._shared.context.log.exception("content could not be written", peer=self._peer)
-            self._fault = _FAULT
+    async def _drain(self, reception: Reception) -> None:
+        await reception.drain()
         self._task = None
-        if self._fault or self._transport is None:
-            self._abandon()
         if self._transport is not None:
             self._go_on()
-
-    async def _finish(self, writer: ContentWriter, envelope: Envelope, rest: bytes, traits: Traits) -> None:
-        """Make a content that came in pieces durable, and have the message accepted."""
-        try:
-            if rest:
-                writer.write(rest)
-            content = await writer.finish(traits)
-        except asyncio.CancelledError:
-            self._writer = writer  # nothing was accepted: whoever ends the session removes it
-            raise
-        except Unavailable as no:
-            await writer.abandon()
-            self._answer(refusal(no.status, at_end=True))
-        except Exception:
-            self._shared.context.log.exception("content could not be written", peer=self._peer)
-            await writer.abandon()
-            self._answer(_FAULT)
         else:
-            await self._accept(Message(envelope, content), writer)
+            self._abandon()
 
-    async def _accept(self, message: Message, writer: ContentWriter | None = None) -> None:
-        """Hand the message over and say what became of it. Nothing stands between the commit and the reply."""
-        try:
-            receipt = await self._shared.intake.accept(message)
-        except (Rejected, Unavailable) as no:
-            answer = refusal(no.status, at_end=True)
-        except Exception:
-            self._shared.context.log.exception("the message could not be accepted", peer=self._peer)
-            answer = _FAULT
-        else:
-            self._answer(b"250 2.0.0 queued as %s\r\n" % id_text(receipt.message_id).encode("ascii"), accepted=True)
-            return
-        if writer is not None:
-            await writer.abandon()
-        self._answer(answer)
-
-    def _answer(self, answer: bytes, *, accepted: bool = False) -> None:
-        self._task = None
+    async def _complete(self, reception: Reception, end: End) -> None:
+        answer, accepted = await reception.complete(end)
+        # Nothing stands between the commit and the reply.
+        self._task = self._reception = None
         self._wire.finish(answer, accepted=accepted)
         if self._transport is not None:
             self._go_on()
 
     def _abandon(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            self._shared.spawn(writer.abandon())
+        if self._reception is not None:
+            removal = self._reception.abandon()
+            self._reception = None
+            if removal is not None:
+                self._shared.spawn(removal)
 
     # TLS
 
     def _begin_tls(self) -> None:
-        self._task = self._shared.spawn(self._start_tls())
+        assert self._shared.tls is not None
+        self._layer = TlsLayer(self._shared.tls)
+        self.deadline = self._loop.time() + min(TLS_HANDSHAKE_S, self._shared.client_timeout_s)
 
-    async def _start_tls(self) -> None:
-        transport, context = self._transport, self._shared.tls
-        assert context is not None
+    def _uncover(self, layer: TlsLayer, data: bytes) -> bytes:
+        """Return what protected octets stand for; where they are none, the connection ends."""
+        was_ready = layer.is_ready
         try:
-            if transport is None:
-                raise ConnectionResetError
-            upgraded = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_S
-            )
-        except OSError as fault:  # TLS faults and time-outs are among them
+            data = layer.receive(data)
+        except ssl.SSLError as fault:
             self._shared.context.count("smtp_tls_faults")
-            self._shared.context.log.debug("TLS handshake failed", peer=self._peer, fault=str(fault))
-            self._task = None
-            self.kill()
-            return
-        self._task = None
-        if upgraded is None:  # the client went as the handshake ended
-            self.kill()
-            return
-        self._transport = upgraded
-        cipher = upgraded.get_extra_info("cipher")
-        self._tls = f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
-        self._origin = None
-        self._reading = True
-        self._wire.tls_started()
-        if self._implicit_tls:
-            self._wire.greet()
-        self._go_on()
+            self._shared.context.log.debug("TLS failed", peer=self._peer, fault=str(fault))
+            self._send_protected(layer)
+            if self._transport is not None:
+                self._transport.close()
+            self._wire.close()
+            return b""
+        self._send_protected(layer)
+        if layer.is_ready and not was_ready:
+            self._tls = layer.description
+            self._origin = None
+            self._wire.tls_started()
+            if self._implicit_tls:
+                self._wire.greet()
+            self._go_on()
+        return data
+
+    def _send_protected(self, layer: TlsLayer) -> None:
+        out = layer.output()
+        if out and self._transport is not None:
+            self._transport.write(out)
 
 
 def _closed_wire() -> ServerWire:

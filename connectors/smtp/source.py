@@ -19,8 +19,9 @@ from typing import Any, Final, Literal
 
 from connectors.smtp.clients import Clients, Limits
 from connectors.smtp.server_config import ServerConfig, listen_at, networks
+from connectors.smtp.server_events import WireSettings
 from connectors.smtp.server_tls import server_context
-from connectors.smtp.server_wire import ServerWire, WireSettings
+from connectors.smtp.server_wire import ServerWire
 from connectors.smtp.session import Session, Sharing
 from gateway.contract import Context, Health, Intake
 

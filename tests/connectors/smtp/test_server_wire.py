@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.data_reader import INLINE_LIMIT
-from connectors.smtp.server_wire import (
-    CLOSED,
-    NEED_DATA,
-    WAIT,
-    Dropped,
-    End,
-    Piece,
-    ServerWire,
-    StartTls,
-    WireSettings,
-)
+from connectors.smtp.server_events import CLOSED, NEED_DATA, WAIT, Dropped, End, Piece, StartTls, WireSettings
+from connectors.smtp.server_wire import ServerWire
 from gateway.testing.feed import feed
 
 HELLO = b"EHLO client.example\r\n"

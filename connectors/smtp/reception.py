@@ -1,0 +1,151 @@
+"""Reception: one transaction on its way to the intake.
+
+Promises: nothing is said to be accepted before `intake.accept` has returned; what was stored of a content that is
+not accepted is removed, except where the intake itself was cut off, since it may have committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import lru_cache
+from typing import Any, Final
+
+from connectors.smtp.commands import Mail, Rcpt
+from connectors.smtp.data_reader import INLINE_LIMIT
+from connectors.smtp.replies import refusal
+from connectors.smtp.server_events import End
+from gateway.contract import (
+    Address,
+    Content,
+    ContentWriter,
+    Envelope,
+    Intake,
+    Message,
+    Origin,
+    Recipient,
+    Rejected,
+    Status,
+    Unavailable,
+    id_text,
+)
+from mappings.network import network
+
+_FAULT: Final = b"451 4.3.0 a fault of this system, try again later\r\n"
+
+
+@lru_cache(maxsize=8192)
+def address(path: str) -> Address:
+    """Read a mailbox; most of them come again and again. Raises: AddressError."""
+    return network("smtp").parse(path)
+
+
+class Reception:
+    """One transaction: begun by MAIL, ended by `complete` or `abandon`.
+
+    Raises, at the start and from `add`: AddressError.
+    """
+
+    __slots__ = ("_envelope", "_fault", "_intake", "_recipients", "_writer", "log")
+
+    def __init__(self, intake: Intake, log: Any, mail: Mail, origin: Origin) -> None:
+        self._intake = intake
+        self.log = log
+        self._envelope = Envelope(
+            address(mail.path) if mail.path else None,
+            (),
+            origin,
+            priority=mail.priority,
+            ret=mail.ret,
+            envid=mail.envid,
+            smtputf8=mail.smtputf8,
+        )
+        self._recipients: list[Recipient] = []
+        self._writer: ContentWriter | None = None
+        self._fault = b""
+        """The answer to come at the end of a content that could not be stored."""
+
+    def add(self, rcpt: Rcpt) -> Status | None:
+        """Take a recipient, or return the status with which it is refused."""
+        recipient = Recipient(address(rcpt.path), rcpt.notify, rcpt.orcpt)
+        status = self._intake.check(self._envelope, recipient)
+        if status is None:
+            self._recipients.append(recipient)
+        return status
+
+    def write(self, octets: bytes) -> bool:
+        """Take a piece of a large content. False asks for `drain` before more is read."""
+        if self._fault:
+            return True
+        if self._writer is None:
+            self._writer = self._intake.content()
+        return self._writer.write(octets)
+
+    async def drain(self) -> None:
+        """Wait until there is room again; where there will be none, the rest of the content is thrown away."""
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            await writer.drain()
+        except Unavailable as no:
+            self._fault = refusal(no.status, at_end=True)
+        except Exception:
+            self.log.exception("content could not be written", peer=self._envelope.origin.peer)
+            self._fault = _FAULT
+        if self._fault:
+            self._writer = None
+            await writer.abandon()
+
+    async def complete(self, end: End) -> tuple[bytes, bool]:
+        """Have the message accepted; return the reply, and whether it says yes."""
+        if self._fault:
+            return self._fault, False
+        try:
+            if self._writer is None and len(end.octets) <= INLINE_LIMIT:
+                content = Content(end.octets, traits=end.traits)
+            else:
+                content = await self._finish(end)
+            message = Message(self._whole_envelope(), content)
+            writer, self._writer = self._writer, None  # from here on what is stored may be the intake's
+            try:
+                receipt = await self._intake.accept(message)
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                self._writer = writer
+                raise
+        except (Rejected, Unavailable) as no:
+            answer = refusal(no.status, at_end=True)
+        except Exception:
+            self.log.exception("the message could not be accepted", peer=self._envelope.origin.peer)
+            answer = _FAULT
+        else:
+            return b"250 2.0.0 queued as %s\r\n" % id_text(receipt.message_id).encode("ascii"), True
+        if (removal := self.abandon()) is not None:
+            await removal
+        return answer, False
+
+    async def _finish(self, end: End) -> Content:
+        if self._writer is None:
+            self._writer = self._intake.content()
+        if end.octets:
+            self._writer.write(end.octets)
+        return await self._writer.finish(end.traits)
+
+    def _whole_envelope(self) -> Envelope:
+        begun = self._envelope
+        return Envelope(
+            begun.reverse_path,
+            tuple(self._recipients),
+            begun.origin,
+            priority=begun.priority,
+            ret=begun.ret,
+            envid=begun.envid,
+            smtputf8=begun.smtputf8,
+        )
+
+    def abandon(self) -> Coroutine[Any, Any, None] | None:
+        """Return what removes the stored part of a content, to be awaited; None where there is nothing."""
+        writer, self._writer = self._writer, None
+        return None if writer is None else writer.abandon()
