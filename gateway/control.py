@@ -200,20 +200,36 @@ async def ask(path: Path, command: str, arguments: Mapping[str, Any], timeout_s:
     return answer["result"]
 
 
-async def ask_all(state_dir: Path, command: str, arguments: Mapping[str, Any], timeout_s: float = 60.0) -> list[Any]:
+async def ask_all(
+    state_dir: Path,
+    command: str,
+    arguments: Mapping[str, Any],
+    timeout_s: float = 60.0,
+    *,
+    in_turn: bool = False,
+    only_first: bool = False,
+) -> list[Any]:
     """Ask every worker that runs and return their results, in the order of workers.
 
-    Sockets whose worker is gone are passed over. Raises: NotRunning where none answers; ControlError.
+    At once, or one after the other where `in_turn`; `only_first` is content with one answer. Sockets whose worker is
+    gone are passed over. Raises: NotRunning where none answers; ControlError.
     """
-    asked = (ask(path, command, arguments, timeout_s) for path in running_workers(state_dir).values())
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    paths = list(running_workers(state_dir).values())
     results = []
-    for answer in answers:
-        if isinstance(answer, NotRunning):
-            continue
-        if isinstance(answer, BaseException):
-            raise answer
-        results.append(answer)
+    if in_turn or only_first:
+        for path in paths:
+            with suppress(NotRunning):
+                results.append(await ask(path, command, arguments, timeout_s))
+                if only_first:
+                    break
+    else:
+        asked = (ask(path, command, arguments, timeout_s) for path in paths)
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, NotRunning):
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            results.append(answer)
     if not results:
         raise NotRunning(f"no gateway is running with the state folder {state_dir}")
     return results

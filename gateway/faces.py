@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway import metrics, operate
+from gateway import metrics, operate, upkeep
 from gateway.admin import AdminServer
 from gateway.config import split_listen
 from gateway.control import Command, ControlError, ControlServer, ask_all, socket_path
@@ -63,6 +63,7 @@ def desk(node: Node) -> operate.Desk:
         destinations=node.destinations,
         expire_after_s=node.config.gateway.expire_after,
         shared=node.config.spool_dir is None,
+        state_dir=node.config.state_dir,
     )
 
 
@@ -83,7 +84,9 @@ def _commands(node: Node) -> Mapping[str, Command]:
         await node.reload()
         return {"reloads": node.reloads}
 
-    commands: dict[str, Command] = {name: partial(operated, f) for name, f in operate.COMMANDS.items()}
+    commands: dict[str, Command] = {
+        name: partial(operated, f) for name, f in (*operate.COMMANDS.items(), *upkeep.COMMANDS.items())
+    }
     return {**commands, "status": status, "metrics": figures, "reload": reload}
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway import ids
 from gateway.contract import Connector, Destination
 from gateway.control import ControlError
-from gateway.spool.api import DeliveryId, LaneKey, QueueFilter, QueueRow, Spool, State, Stored, TraceEvent
+from gateway.spool.api import DeliveryId, LaneKey, QueueFilter, QueueRow, State, Stored, TraceEvent
+
+if TYPE_CHECKING:
+    from gateway.spool.durable import DurableSpool
 
 MAX_ROWS: Final = 100_000
 AGES_S: Final = (300.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
@@ -46,13 +50,14 @@ class Live(Protocol):
 class Desk:
     """What an operator works with: the spool, and where the gateway runs, its dispatcher and destinations."""
 
-    spool: Spool
+    spool: DurableSpool
     clock: Callable[[], float]
     live: Live | None = None
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     expire_after_s: float = 5 * 86_400.0
     shared: bool = False
     """All workers have the same spool, so that each of them tells of all of it."""
+    state_dir: Path | None = None
 
 
 Arguments = Mapping[str, Any]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import message, queue
+from gateway.cli import db, message, queue
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command()(message.trace)
 app.command()(message.why)
 app.add_typer(queue.app, name="queue")
+app.add_typer(db.app, name="db")
 
 
 @app.callback()

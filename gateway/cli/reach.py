@@ -19,18 +19,27 @@ if TYPE_CHECKING:
 
 _OUTSIDE_WORKER: Final = 999
 """The worker's number of a command on a shared database, which no worker of a node has."""
+_SHORT_S: Final = 60.0
+_LONG_S: Final = 6 * 3600.0
 
 
 def perform(
-    ctx: typer.Context, config: Path | None, command: str, given: Mapping[str, Any], *, as_json: bool
+    ctx: typer.Context,
+    config: Path | None,
+    command: str,
+    given: Mapping[str, Any],
+    *,
+    as_json: bool,
+    in_turn: bool = False,
 ) -> tuple[Any, bool]:
-    """Do a command of `gateway.operate`; returns (its answer, whether a running gateway gave it).
+    """Do an operator's command; returns (its answer, whether a running gateway gave it).
 
-    Exits with the reason where it cannot be done.
+    `in_turn` asks worker after worker and waits long, and one alone where they share the spool. Exits with the reason
+    where it cannot be done.
     """
     gateway, base = load_gateway(ctx, config, as_json=as_json)
     try:
-        return asyncio.run(_perform(gateway, base, command, given))
+        return asyncio.run(_perform(gateway, base, command, given, in_turn))
     except ControlError as e:
         fail(str(e), as_json=as_json)
 
@@ -46,13 +55,17 @@ def ask_running(ctx: typer.Context, config: Path | None, command: str, *, as_jso
         fail(str(e), as_json=as_json)
 
 
-async def _perform(gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any]) -> tuple[Any, bool]:
+async def _perform(
+    gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any], in_turn: bool
+) -> tuple[Any, bool]:
     from gateway.answers import merge
     from gateway.operate import CHANGES
 
     folder = state_dir(gateway, base)
+    is_shared = spool_dir(gateway, base) is None
+    timeout_s = _LONG_S if in_turn else _SHORT_S
     try:
-        answers = await ask_all(folder, command, given)
+        answers = await ask_all(folder, command, given, timeout_s, in_turn=in_turn, only_first=in_turn and is_shared)
     except NotRunning:
         return merge(command, await _outside(gateway, base, command, given)), False
     answer = merge(command, answers)
@@ -65,7 +78,7 @@ async def _perform(gateway: GatewaySection, base: Path, command: str, given: Map
 
 async def _outside(gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any]) -> list[Any]:
     """Open the spool of a gateway that does not run, worker by worker, and do the command there."""
-    from gateway.operate import COMMANDS, Desk
+    from gateway import operate, upkeep
     from gateway.spool.api import SpoolError, SpoolUnusable
     from gateway.spool.open import open_spool, spool_workers
 
@@ -81,8 +94,14 @@ async def _outside(gateway: GatewaySection, base: Path, command: str, given: Map
             workers = spool_workers(url, base)
         for worker in workers:
             async with await open_spool(url, base, worker) as spool:
-                desk = Desk(spool, time.time, expire_after_s=gateway.expire_after, shared=folder is None)
-                answers.append(await COMMANDS[command](desk, given))
+                desk = operate.Desk(
+                    spool,
+                    time.time,
+                    expire_after_s=gateway.expire_after,
+                    shared=folder is None,
+                    state_dir=state_dir(gateway, base),
+                )
+                answers.append(await {**operate.COMMANDS, **upkeep.COMMANDS}[command](desk, given))
     except (SpoolError, SpoolUnusable) as e:
         raise ControlError(f"the gateway does not run, and its spool cannot be opened: {e}") from None
     return answers

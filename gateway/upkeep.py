@@ -1,0 +1,119 @@
+"""Upkeep of what a gateway keeps: backup, restore, check and upgrade of the spool, with the encapsulation key.
+
+Promises: a backup is consistent with the content files, and holds the key without which the addresses that were
+shown cannot be answered; a restored spool starts held, so that nothing is sent twice unasked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.config import KEY_FILE
+from gateway.control import ControlError
+from gateway.operate import Arguments, Desk, Function
+from gateway.spool.api import SpoolUnusable
+from gateway.spool.backup import restore_spool
+from gateway.spool.copying import copy_durably
+from gateway.spool.open import upgrade_spool
+from gateway.spool.shared import SHARED_PRAGMAS
+from gateway.spool.sqlite import open_engine, sqlite_folder
+
+_LOCK_TIMEOUT_S: Final = 5.0
+
+
+async def backup(desk: Desk, given: Arguments) -> dict[str, Any]:
+    """Write a backup into the folder `to` (absolute). Durable when this returns: all of it."""
+    folder = Path(str(given.get("to", "")))
+    if not folder.is_absolute():
+        raise ControlError("the backup's folder is named by an absolute path")
+    try:
+        await desk.spool.backup(folder)
+        await asyncio.to_thread(_copy_key, desk.state_dir, folder)
+    except FileExistsError:
+        raise ControlError(f"{folder} holds a backup already; name another folder") from None
+    except OSError as e:
+        raise ControlError(f"the backup cannot be written to {folder}: {e.strerror or e}") from None
+    return {"to": str(folder)}
+
+
+async def fsck(desk: Desk, given: Arguments) -> dict[str, Any]:
+    """Check rows against each other and against contents; `repair` mends what can be mended without losing mail."""
+    found = await desk.spool.fsck(repair=bool(given.get("repair")))
+    return {"findings": [{"kind": f.kind, "what": f.subject, "text": f.text, "repaired": f.repaired} for f in found]}
+
+
+async def restore(url: str, base: Path, state_dir: Path, source: Path) -> dict[str, Any]:
+    """Make a spool of a backup; the gateway does not run meanwhile. Its deliveries are held.
+
+    Raises: ControlError.
+    """
+    try:
+        await restore_spool(url, base, source)
+        has_key = await asyncio.to_thread(_restore_key, source, state_dir)
+    except SpoolUnusable as e:
+        raise ControlError(str(e)) from None
+    except OSError as e:
+        raise ControlError(f"{source} cannot be restored: {e.strerror or e}") from None
+    return {"from": str(source), "key": has_key}
+
+
+async def upgrade(url: str, base: Path) -> dict[str, Any]:
+    """Bring the tables of spool and mapping to this release; the gateway does not run meanwhile.
+
+    Raises: ControlError.
+    """
+    try:
+        done = await upgrade_spool(url, base)
+        done += await asyncio.to_thread(_upgrade_mapping, url, base)
+    except SpoolUnusable as e:
+        raise ControlError(str(e)) from None
+    return {"upgraded": done}
+
+
+def _copy_key(state_dir: Path | None, to: Path) -> None:
+    if state_dir is not None and (state_dir / KEY_FILE).exists() and not (to / KEY_FILE).exists():
+        copy_durably(state_dir / KEY_FILE, to / KEY_FILE)
+        (to / KEY_FILE).chmod(0o600)
+
+
+def _restore_key(source: Path, state_dir: Path) -> bool:
+    """Put the key back; returns whether the state folder has one then. One that is there already stays."""
+    target = state_dir / KEY_FILE
+    if not target.exists() and (source / KEY_FILE).exists():
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy_durably(source / KEY_FILE, target)
+        target.chmod(0o600)
+    return target.exists()
+
+
+def _upgrade_mapping(url: str, base: Path) -> list[str]:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+
+    from mappings.migrations import NewerSchema
+    from mappings.migrations import upgrade as upgrade_tables
+
+    folder = sqlite_folder(url, base)
+    if folder is None:
+        from gateway.spool.postgres import engine_url
+
+        engine, where = create_engine(engine_url(url)), "mapping"
+    elif (folder / "shared.db").exists():
+        engine, where = open_engine(folder / "shared.db", _LOCK_TIMEOUT_S, SHARED_PRAGMAS), "mapping in shared.db"
+    else:
+        return []
+    try:
+        with engine.connect() as connection, connection.begin():
+            return [f"{where}: {revision}" for revision in upgrade_tables(connection)]
+    except NewerSchema as e:
+        raise ControlError(str(e)) from None
+    except DBAPIError as e:
+        raise ControlError(f"the mapping's tables cannot be upgraded: {e.orig}") from None
+    finally:
+        engine.dispose()
+
+
+COMMANDS: Final[Mapping[str, Function]] = {"db.backup": backup, "db.fsck": fsck}
