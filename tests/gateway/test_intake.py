@@ -1,0 +1,265 @@
+"""Intake: what it refuses and why, how recipients are split, and that the receipt comes after the commit alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.contract import Batch, ContentWriter, Rejected, Unavailable
+from gateway.ids import IdSource
+from gateway.intake import REFUSALS, REPORTS, GatewayIntake, Planner, PlannerSettings, claims_of
+from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
+from gateway.route import Route, Routes
+from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored
+from gateway.status import SPOOL_DOWN
+from mappings.encapsulation import Encapsulation, Key
+from mappings.interchange import read_csv
+from mappings.network import Address, parse
+from mappings.rule import Rule
+from mappings.table import compile_table
+
+NOW = 1_764_000_000.0
+PEOPLE = """name,home,kind,smtp,mhs
+Ann Lee,oldmhs,person,ann.lee@merged.example;alee@acme.example,ann@sales
+Bob Ray,,person,bob@merged.example,
+"""
+
+
+class Box:
+    """A destination whose next hop is an address's domain."""
+
+    def next_hop(self, address: Address) -> str:
+        return address.value.rpartition("@")[2]
+
+    async def deliver(self, batch: Batch) -> None:
+        raise AssertionError("nothing is sent here")
+
+
+def planner(**settings: int) -> Planner:
+    identities, problems = read_csv(PEOPLE)
+    assert not problems
+    table = compile_table(
+        identities,
+        [Rule("smtp:{local}@{wg}.mhs.acme.example", "mhs:{local}@{wg}")],
+        domains=["merged.example", "acme.example"],
+        homes={"oldmhs": "mhs", "internet": "smtp"},
+        encapsulation=Encapsulation(["gw.example"], [Key("a", b"secret")]),
+        version=1,
+        postmaster=parse("smtp:bob@merged.example"),
+    )
+    return Planner(
+        PlannerSettings("gw.example", **settings),
+        table,
+        Routes([Route("mhs:*", "oldmhs"), Route("smtp:*", "internet")]),
+        {"oldmhs": Box(), "internet": Box()},
+        {"oldmhs": ("mhs",), "internet": ("smtp",)},
+        IdSource(1, lambda: NOW),
+        lambda: NOW,
+    )
+
+
+def mail(*to: str, sender: str | None = "smtp:carl@peer.example", trusted: bool = True, head: bytes = b"") -> Message:
+    envelope = Envelope(
+        parse(sender) if sender else None,
+        tuple(Recipient(parse(t)) for t in to),
+        Origin("internet", peer="192.0.2.1", helo="peer.example", protocol="ESMTP", trusted=trusted),
+    )
+    return Message(envelope, Content(head + b"Subject: hi\r\n\r\ntext\r\n"))
+
+
+class Spool:
+    """Commits when told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Stored, asyncio.Future[DuplicateHandOver | None]]] = []
+        self.down = False
+
+    def submit(self, message: Stored) -> asyncio.Future[DuplicateHandOver | None]:
+        if self.down:
+            raise SpoolError(SPOOL_DOWN)
+        future: asyncio.Future[DuplicateHandOver | None] = asyncio.get_running_loop().create_future()
+        self.waiting.append((message, future))
+        return future
+
+    def content(self) -> ContentWriter:
+        raise AssertionError("not asked for here")
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.spool = Spool()
+        self.handed: list[Claim] = []
+        self.intake = GatewayIntake(self.spool, planner(), self._take)
+
+    def _take(self, claims: Sequence[Claim]) -> None:
+        self.handed.extend(claims)
+
+
+@pytest.mark.parametrize(
+    ("to", "trusted", "code"),
+    [
+        ("smtp:ann.lee@merged.example", False, None),
+        ("smtp:alee@acme.example", False, None),
+        ("smtp:joe@plant.mhs.acme.example", False, None),
+        ("smtp:postmaster@merged.example", False, None),
+        ("smtp:nobody@merged.example", True, "5.1.1"),
+        ("smtp:x@elsewhere.example", False, "5.7.1"),
+        ("smtp:x@elsewhere.example", True, None),
+        ("smtp:GPaaaaaaaaaaaaa-MHS-joe+40plant@gw.example", True, "5.7.1"),
+        ("smtp:x%elsewhere.example@merged.example", False, "5.1.1"),
+    ],
+)
+def test_answers_at_rcpt_time(to: str, trusted: bool, code: str | None) -> None:
+    message = mail("smtp:bob@merged.example", trusted=trusted)
+    status = planner().check(message.envelope, Recipient(parse(to)))
+    assert (status.code if status else None) == code
+
+
+def test_splits_recipients_by_lane_and_keeps_what_was_written() -> None:
+    stored = planner().plan(mail("smtp:alee@acme.example", "smtp:x@a.example", "smtp:y@a.example", "smtp:z@b.example"))
+    assert [str(d.address) for d in stored.deliveries] == [
+        "mhs:ann@sales",
+        "smtp:x@a.example",
+        "smtp:y@a.example",
+        "smtp:z@b.example",
+    ]
+    assert str(stored.deliveries[0].original) == "smtp:alee@acme.example"
+    assert [c.deliveries[0].lane for c in claims_of(stored)] == [
+        ("oldmhs", "sales"),
+        ("internet", "a.example"),
+        ("internet", "b.example"),
+    ]
+    assert all(stored.why)
+
+
+def test_the_trace_field_names_no_recipient() -> None:
+    stored = planner().plan(mail("smtp:ann.lee@merged.example"))
+    text = stored.prefix.decode()
+    assert text.startswith("Received: from peer.example ([192.0.2.1])\r\n\tby gw.example with ESMTP id ")
+    assert text.endswith("\r\n")
+    assert "ann" not in text
+
+
+def test_a_peers_words_cannot_leave_the_trace_field() -> None:
+    message = mail("smtp:bob@merged.example")
+    origin = Origin("internet", peer="1.2.3.4", helo="evil\r\nBcc: x (comment", protocol="ESMTP", trusted=True)
+    envelope = Envelope(message.envelope.reverse_path, message.envelope.recipients, origin)
+    prefix = planner().plan(Message(envelope, message.content)).prefix
+    assert prefix.count(b"\r\n") == 3
+    assert b"(comment" not in prefix
+
+
+@pytest.mark.parametrize(
+    ("head", "loops"),
+    [
+        (b"Received: by other\r\n" * 50, False),
+        (b"Received: by other\r\n" * 51, True),
+        (b"Received: from a\r\n\tby gw.example with ESMTP; x\r\n" * 3, False),
+        (b"Received: from a\r\n\tby GW.example with ESMTP; x\r\n" * 4, True),
+        (b"Received: from gw.example by other\r\n" * 9, False),
+    ],
+)
+def test_loops_are_cut(head: bytes, loops: bool) -> None:
+    if not loops:
+        planner().plan(mail("smtp:bob@merged.example", head=head))
+        return
+    with pytest.raises(Rejected) as refusal:
+        planner().plan(mail("smtp:bob@merged.example", head=head))
+    assert refusal.value.status.code == "5.4.6"
+
+
+def test_a_content_over_the_limit_is_refused() -> None:
+    with pytest.raises(Rejected) as refusal:
+        planner(max_message_bytes=10).plan(mail("smtp:bob@merged.example"))
+    assert refusal.value.status.code == "5.3.4"
+
+
+def test_with_report_a_refused_recipient_fails_like_a_delivery() -> None:
+    stored = planner().plan(mail("smtp:nobody@merged.example", "smtp:bob@merged.example"), report=True)
+    assert stored.deliveries[0].lane[0] == REFUSALS
+    assert stored.deliveries[0].lane[1].startswith("5.1.1 ")
+    assert stored.deliveries[1].lane == ("internet", "merged.example")
+
+
+def test_with_report_and_nobody_to_tell_it_is_refused() -> None:
+    with pytest.raises(Rejected) as refusal:
+        planner().plan(mail("smtp:nobody@merged.example", sender=None), report=True)
+    assert refusal.value.status.code == "5.1.1"
+
+
+def test_without_report_one_bad_recipient_refuses_for_now() -> None:
+    with pytest.raises(Rejected) as refusal:
+        planner().plan(mail("smtp:nobody@merged.example", "smtp:bob@merged.example"))
+    assert refusal.value.status.code[0] == "4"
+
+
+def test_a_report_has_a_null_reverse_path_and_asks_for_none() -> None:
+    stored = planner().plan_report(parse("smtp:carl@peer.example"), Content(b"x"))
+    assert stored.envelope.reverse_path is None
+    assert stored.is_report
+    assert stored.deliveries[0].notify is Notify.NEVER
+    assert stored.deliveries[0].state is State.QUEUED
+
+
+def test_a_report_without_a_way_is_parked_not_lost() -> None:
+    stored = planner().plan_report(parse("smtp:gone@merged.example"), Content(b"x"))
+    assert stored.deliveries[0].state is State.PARKED
+    assert stored.deliveries[0].lane[0] == REPORTS
+    assert claims_of(stored) == []
+
+
+async def test_the_receipt_and_the_hand_over_wait_for_the_commit() -> None:
+    desk = Desk()
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
+    await asyncio.sleep(0)
+    stored, commit = desk.spool.waiting[0]
+    assert not accepting.done()
+    assert not desk.handed
+    commit.set_result(None)
+    assert (await accepting).message_id == stored.id
+    assert [c.message for c in desk.handed] == [stored]
+
+
+async def test_a_cancelled_source_strands_no_delivery() -> None:
+    desk = Desk()
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
+    await asyncio.sleep(0)
+    accepting.cancel()
+    await asyncio.gather(accepting, return_exceptions=True)
+    desk.spool.waiting[0][1].set_result(None)
+    await asyncio.sleep(0)
+    assert len(desk.handed) == 1
+
+
+async def test_a_known_hand_over_is_not_sent_again() -> None:
+    desk = Desk()
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
+    await asyncio.sleep(0)
+    desk.spool.waiting[0][1].set_result(DuplicateHandOver(7))
+    receipt = await accepting
+    assert receipt.duplicate
+    assert receipt.message_id == 7
+    assert not desk.handed
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_spool_that_cannot_take_it_is_unavailable(at_once: bool) -> None:
+    desk = Desk()
+    desk.spool.down = at_once
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
+    await asyncio.sleep(0)
+    if not at_once:
+        desk.spool.waiting[0][1].set_exception(SpoolError(SPOOL_DOWN))
+    with pytest.raises(Unavailable):
+        await accepting
+    assert not desk.handed
+
+
+async def test_a_reload_changes_the_answer_for_the_next_message() -> None:
+    desk = Desk()
+    message = mail("smtp:bob@merged.example")
+    assert desk.intake.check(message.envelope, Recipient(parse("smtp:new@merged.example"))) is not None
+    desk.intake.planner = planner()
+    assert desk.intake.check(message.envelope, Recipient(parse("smtp:bob@merged.example"))) is None
