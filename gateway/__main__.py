@@ -1,4 +1,4 @@
-"""`python -m gateway`: the same as the command `gatepost`."""
+"""`python -m gateway` is the command `gatepost`."""
 
 from gateway.cli import main
 

@@ -29,6 +29,9 @@ app = typer.Typer(
 )
 
 
+UNUSABLE = 78
+"""EX_CONFIG of sysexits.h: starting again does not help before an operator has acted."""
+
 app.command()(message.trace)
 app.command()(message.why)
 app.add_typer(queue.app, name="queue")
@@ -41,16 +44,35 @@ def _before(ctx: typer.Context, config: ConfigFile = None) -> None:
 
 
 @app.command()
-def run(ctx: typer.Context, config: ConfigFile = None) -> None:
+def run(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
+) -> None:
     """Run the gateway until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reads the configuration anew."""
     from gateway.config import ConfigErrors
+    from gateway.control import ControlError
     from gateway.node import main as run_node
+    from gateway.spool.api import SpoolError, SpoolUnusable
 
     try:
-        run_node(config_path(ctx, config))
+        run_node(config_path(ctx, config), worker=worker)
     except ConfigErrors as e:
         tell_mistakes(e, as_json=False)
-        raise typer.Exit(1) from None
+        raise typer.Exit(UNUSABLE) from None
+    except (SpoolUnusable, ControlError) as e:
+        fail(f"the gateway cannot start: {e}", code=UNUSABLE)
+    except (SpoolError, OSError, ValueError, RuntimeError) as e:
+        fail(f"the gateway cannot start: {e}")
+    except ExceptionGroup as group:
+        known, bugs = group.split((SpoolUnusable, ControlError, SpoolError, OSError, ValueError, RuntimeError))
+        if bugs is not None or known is None:
+            raise
+        fail(f"the gateway cannot start: {_leaf(known)}")
+
+
+def _leaf(fault: BaseException) -> BaseException:
+    return _leaf(fault.exceptions[0]) if isinstance(fault, BaseExceptionGroup) else fault
 
 
 @app.command()

@@ -108,10 +108,10 @@ def _print_rich(heads: list[str], lines: list[list[str]]) -> None:
     Console().print(table)
 
 
-def fail(reason: str, *, as_json: bool = False) -> NoReturn:
-    """Say why a command could not be done, and exit with 1."""
+def fail(reason: str, *, as_json: bool = False, code: int = 1) -> NoReturn:
+    """Say why a command could not be done, and exit."""
     if as_json:
         print_json({"ok": False, "error": reason})
     else:
         typer.echo(reason, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
