@@ -1,0 +1,233 @@
+"""What holds for SQLite alone: one connection per file, the lock, adoption, the shared file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.message import Traits
+from gateway.spool.api import QueueFilter, SpoolUnusable, State
+from gateway.spool.durable import DurableSpool
+from gateway.spool.open import open_spool, spool_workers
+from gateway.spool.options import SpoolOptions
+from gateway.spool.sqlite import SqliteStore
+from tests.gateway.spool.builders import LANE, Clock, Maker
+
+ALL = QueueFilter()
+
+
+async def opened(folder: Path, clock: Clock, worker: int = 0, **options: object) -> DurableSpool:
+    options.setdefault("open_timeout_s", 0.2)
+    return await open_spool(f"sqlite:///{folder}", Path("/"), worker, clock, SpoolOptions(**options))  # type: ignore[arg-type]  # by name
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+async def test_the_folder_is_private(folder: Path, clock: Clock) -> None:
+    os.mkdir(folder, 0o755)
+    async with await opened(folder, clock):
+        for path in (folder, folder / "content"):
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+
+
+async def test_a_relative_url_starts_at_the_base(tmp_path: Path, clock: Clock) -> None:
+    async with await open_spool("sqlite:///here", tmp_path, 3, clock):
+        assert (tmp_path / "here" / "worker-3.db").exists()
+    assert spool_workers("sqlite:///here", tmp_path) == [3]
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:", "sqlite:///", "mysql://x", "/var/spool"])
+async def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SpoolUnusable, match="is not a spool"):
+        await open_spool(url, tmp_path)
+
+
+async def test_exactly_one_connection_per_file(folder: Path, clock: Clock, maker: Maker) -> None:
+    async with await opened(folder, clock) as spool:
+        writer = spool.content()
+        writer.write(b"x" * 600_000)
+        await spool.accept(maker.message(content=await writer.finish(Traits(True, False))))
+        await asyncio.gather(*(spool.accept(maker.message()) for _ in range(50)))
+        await asyncio.gather(spool.due(clock()), spool.stats(), spool.trace(text="a"), spool.rows(ALL, 10))
+        await spool.backup(folder / "copy")
+        held = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_link(fd)]
+        assert held.count(str(folder / "worker-0.db")) == 1
+        assert held.count(str(folder / "worker-0.db-wal")) == 1
+        # No shared-memory file: nobody could join even by mistake.
+        assert not (folder / "worker-0.db-shm").exists()
+
+        def modes(store: object) -> list[object]:
+            assert isinstance(store, SqliteStore)
+            run = store.connection.exec_driver_sql
+            return [run(f"PRAGMA {p}").scalar() for p in ("locking_mode", "journal_mode", "synchronous")]
+
+        assert await spool._work(modes) == ["exclusive", "wal", 2]
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite3.connect(folder / "worker-0.db", timeout=0).execute("SELECT * FROM messages")
+
+
+def _is_link(fd: str) -> bool:
+    try:
+        os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return False
+    return True
+
+
+async def test_the_shared_file_has_no_write_ahead_log(folder: Path, clock: Clock) -> None:
+    async with await opened(folder, clock) as one, await opened(folder, clock, 1) as two:
+        await one.lane_down(LANE, clock() + 60, None)
+        assert await two.lanes_down() == {LANE: clock() + 60}
+        mode = await one._shared(lambda store: store.connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+        assert mode == "truncate"
+        assert not (folder / "shared.db-wal").exists()
+
+
+async def test_a_file_in_use_is_refused_in_words(folder: Path, clock: Clock) -> None:
+    async with await opened(folder, clock):
+        with pytest.raises(SpoolUnusable, match=r"worker-0\.db is in use by another process"):
+            await opened(folder, clock)
+
+
+async def test_a_file_that_somebody_opened_by_hand_is_refused_in_words(folder: Path, clock: Clock) -> None:
+    await (await opened(folder, clock)).close()
+    stranger = sqlite3.connect(folder / "worker-0.db", isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolUnusable, match="held by another process"):
+        await opened(folder, clock)
+    stranger.close()
+    await (await opened(folder, clock)).close()
+
+
+async def test_a_damaged_file_is_refused_in_words(folder: Path, clock: Clock) -> None:
+    os.mkdir(folder, 0o700)
+    (folder / "worker-0.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(SpoolUnusable, match="damaged"):
+        await opened(folder, clock)
+
+
+async def test_a_failed_open_lets_go(folder: Path, clock: Clock) -> None:
+    os.mkdir(folder, 0o700)
+    (folder / "shared.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(SpoolUnusable):
+        await opened(folder, clock)
+    (folder / "shared.db").unlink()
+    await (await opened(folder, clock)).close()
+
+
+async def test_the_log_is_bounded(folder: Path, clock: Clock, maker: Maker) -> None:
+    async with await opened(folder, clock, wal_pages=500) as spool:
+        for _ in range(20):
+            messages = [maker.message(body=b"x" * 20_000) for _ in range(50)]
+            await asyncio.gather(*(spool.accept(m) for m in messages))
+            await spool.settle([maker.done(m.deliveries[0].id) for m in messages])
+        # One group may go beyond the limit; the next one begins the log anew.
+        assert (folder / "worker-0.db-wal").stat().st_size < 8 * 500 * 4096
+        assert (folder / "worker-0.db").stat().st_size < 8 * 1024 * 1024
+
+
+async def test_a_dead_workers_file_is_adopted_whole(folder: Path, clock: Clock) -> None:
+    dead, maker = await opened(folder, clock, 1, keep_delivered_s=1e9), Maker(clock, 1)
+    messages = [maker.message(2, dedupe_key=f"k{i}") for i in range(120)]
+    await asyncio.gather(*(dead.accept(m) for m in messages))
+    writer = dead.content()
+    writer.write(b"y" * 700_000)
+    large = maker.message(content=await writer.finish(Traits(True, False)))
+    await dead.accept(large)
+    kept = maker.message()
+    await dead.accept(kept)
+    await dead.settle([maker.done(kept.deliveries[0].id)])
+    await dead.close()
+
+    async with await opened(folder, clock, 0, keep_delivered_s=1e9) as spool:
+        assert await spool.adopt_orphans({1}) == 0
+        assert await spool.adopt_orphans(()) == 121
+        assert not (folder / "worker-1.db").exists()
+        assert [(d.lane, d.due) for d in await spool.due(clock())] == [(LANE, 241)]
+        assert await spool.adopt_orphans(()) == 0
+        stored = await spool.load(large.id)
+        assert stored is not None
+        assert b"".join(stored.content.chunks()) == b"y" * 700_000
+        assert await spool.load_kept(kept.id) is not None
+        assert [e.kind for e in await spool.trace(message_id=kept.id)] == ["accepted", "delivered"]
+        assert await spool.accept(Maker(clock, 5).message(dedupe_key="k7")) is not None
+        assert await spool.fsck() == []
+        # The dead worker comes back, sweeps what is its own, and harms nobody.
+        async with await opened(folder, clock, 1) as again:
+            assert await again.rows(ALL, 1) == []
+        assert await spool.fsck() == []
+    async with await opened(folder, clock, 0) as spool:
+        stored = await spool.load(large.id)
+        assert stored is not None
+        assert b"".join(stored.content.chunks()) == b"y" * 700_000
+
+
+async def test_a_live_workers_file_is_not_adopted(folder: Path, clock: Clock) -> None:
+    async with await opened(folder, clock, 1) as live, await opened(folder, clock, 0) as spool:
+        await live.accept(Maker(clock, 1).message())
+        assert await spool.adopt_orphans(()) == 0
+        assert len(await live.rows(ALL, 10)) == 1
+
+
+_KILLED_WORKER = """
+import asyncio, os, signal, sys, time
+from pathlib import Path
+from gateway.spool.open import open_spool
+from tests.gateway.spool.builders import Clock, Maker
+async def main():
+    clock = Clock()
+    spool = await open_spool(sys.argv[1], Path("/"), 1, clock)
+    maker = Maker(clock, 1)
+    await asyncio.gather(*(spool.accept(maker.message()) for _ in range(30)))
+    assert await spool.hold_singleton("inbox")
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_workers_file_and_leases(folder: Path, clock: Clock) -> None:
+    async with await opened(folder, clock, 0) as spool:
+        done = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", _KILLED_WORKER, f"sqlite:///{folder}"], check=False
+        )
+        assert done.returncode == -9
+        assert await spool.adopt_orphans({0}) == 30
+        assert not await spool.hold_singleton("inbox")
+        clock.now += 21
+        assert await spool.hold_singleton("inbox")
+        # And the same worker, restarted, need not wait for its own lease.
+        assert not (await spool.rows(QueueFilter(state=State.HELD), 1))
+
+
+async def test_orphaned_contents_are_swept_at_the_start(folder: Path, clock: Clock, maker: Maker) -> None:
+    spool = await opened(folder, clock)
+    writer = spool.content()
+    writer.write(b"z" * 700_000)
+    message = maker.message(content=await writer.finish(Traits(True, False)))
+    await spool.accept(message)
+    left = [spool.content() for _ in range(2)]
+    for one in left:
+        one.write(b"z" * 700_000)
+    await left[0].finish()
+    await left[1].drain()
+    await spool.close()
+
+    def files() -> list[Path]:
+        return [p for p in (folder / "content").rglob("*") if p.is_file()]
+
+    assert len(files()) == 3
+    async with await opened(folder, clock) as spool:
+        assert len(files()) == 1
+        stored = await spool.load(message.id)
+        assert stored is not None
+        assert b"".join(stored.content.chunks()) == b"z" * 700_000
