@@ -167,7 +167,9 @@ class Session(asyncio.Protocol):
     def stop(self) -> None:
         """Take no new transaction: finish the content under way, and tell the rest to come back."""
         self._stops = True
-        if self._task is None and not self._wire.in_content:
+        if self._lingers:
+            self.kill()
+        elif self._task is None and not self._wire.in_content:
             self._wire.close(_STOPPING)
             self._flush(lingers=False)
 

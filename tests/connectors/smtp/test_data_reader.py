@@ -28,6 +28,8 @@ ENDED = [
     (b"a\r\n.\r\n", b"a\r\n", b""),
     (b"a\r\n\r\n.\r\n", b"a\r\n\r\n", b""),
     # what follows is not content
+    (b"a\r\n.\r\nb\r\n.\r\nc\r\n.\r\n", b"a\r\n", b"b\r\n.\r\nc\r\n.\r\n"),
+    (b"\r\n.\r\n.\r\n.\r\n", b"\r\n", b".\r\n.\r\n"),
     (b".\r\nQUIT\r\n", b"", b"QUIT\r\n"),
     (b"a\r\n.\r\n.\r\n", b"a\r\n", b".\r\n"),
     (b"a\r\n.\r\nMAIL FROM:<>\r\n", b"a\r\n", b"MAIL FROM:<>\r\n"),
@@ -109,6 +111,7 @@ def test_traits_are_those_of_the_whole(octets: bytes) -> None:
         made = TraitScan()
         for piece in pieces:
             made.add(piece)
+        made.end()
         return made.crlf_only, made.eight_bit, made.nul
 
     whole = Content(octets).traits

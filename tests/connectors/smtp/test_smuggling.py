@@ -96,7 +96,7 @@ def test_the_published_sequences() -> None:
     if not sequences:
         if os.environ.get("CI"):
             pytest.fail("GATEPOST_CORPUS is not set")
-        pytest.xfail("GATEPOST_CORPUS names no folder: the published sequences are not tried, only our own table")
+        pytest.skip("GATEPOST_CORPUS is not set: the published sequences are not at hand, our own table is")
     for sequence in sequences:
         for fix in (False, True):
             told = talk([OPENED + b"DATA\r\n" + smuggling(sequence.encode("latin-1"))], fix=fix)
