@@ -65,9 +65,7 @@ class FileDrop(Connector):
     @property
     def capabilities(self) -> Capabilities:
         config: FileDropConfig = self.config
-        return Capabilities(
-            header_networks=(config.network,), bare_newlines=True, max_size_bytes=config.max_file_bytes
-        )
+        return Capabilities(header_networks=(config.network,), bare_newlines=True, max_size_bytes=config.max_file_bytes)
 
     async def start(self) -> None:
         """Check the folders. One that is missing is told by `health`, for a share may be mounted later.

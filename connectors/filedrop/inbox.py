@@ -89,7 +89,7 @@ class Inbox:
 
         Raises: OSError where the inbox is not there.
         """
-        self._claims.mkdir(parents=True, exist_ok=True)
+        self._make_claims()
         found = []
         for folder in (self.folder / CLAIMS).iterdir():
             if folder.is_dir():
@@ -102,7 +102,7 @@ class Inbox:
         One listing is carried on over many calls, so that a folder of any size costs the same a file; an empty
         answer means that a listing has come to its end.
         """
-        self._claims.mkdir(parents=True, exist_ok=True)
+        self._make_claims()
         if self._sweep is None:
             self._sweep = self._entries()
         found: list[Claimed] = []
@@ -115,6 +115,11 @@ class Inbox:
             if one is not None:
                 found.append(one)
         return found
+
+    def _make_claims(self) -> None:
+        # Never the inbox itself: where its share is not mounted, a folder of ours would hide it.
+        for folder in (self._claims.parent, self._claims):
+            folder.mkdir(exist_ok=True)
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
         with os.scandir(self.folder) as found:

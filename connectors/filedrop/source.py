@@ -230,7 +230,7 @@ class InboxSource:
             dedupe_key=f"{self._name}:{file.claimed.token}:{number}",
         )
         try:
-            receipt = await intake.accept(Message(envelope, content))
+            receipt = await intake.accept(Message(envelope, content), report=True)
         except (Rejected, Unavailable):
             if writer is not None:
                 await writer.abandon()

@@ -77,6 +77,8 @@ def read_list(text: str) -> list[Spec]:
                 found.append(_spec(current))
             in_group = in_group and sign != ";"
             current = []
+    if in_angle:
+        raise ListError(current[0][2], "an angle bracket that is not closed")
     return found
 
 

@@ -131,18 +131,24 @@ def _decode(head: bytes, content: Content, size: int, stamp: Stamp, options: Opt
     kept = [line for line in body_of_header if line.start not in dropped]
     if len(kept) == len(lines) and not added:
         return Part(envelope.reverse_path, _unique(envelope), b"", 0, size, envelope.ret, envelope.envid)
-    rest = b"".join(head[line.start : line.end] for line in kept)
-    if rest and not rest.endswith(b"\n"):
-        rest += _newline(head)
+    # A line that is no field would end the header if it came to stand first.
+    first = next((i for i, line in enumerate(kept) if line.name), len(kept))
+    pieces = [head[line.start : line.end] for line in (*kept[first : first + 1], *kept[:first], *kept[first + 1 :])]
+    pieces.insert(0 if first == len(kept) else len(pieces), added)
+    made = b"".join(piece if piece.endswith(b"\n") or not piece else piece + _newline(head) for piece in pieces)
     # The empty line stays in the file; one is made where the file ends without.
     body = len(head)
-    made = rest + added + (b"" if body < size else _newline(head))
+    if body == size:
+        made += _newline(head)
     return Part(envelope.reverse_path, _unique(envelope), made, body, size, envelope.ret, envelope.envid)
 
 
 def _unique(envelope: _Envelope) -> tuple[Recipient, ...]:
     """Return each recipient once: an address in To and in Cc gets one copy."""
-    return tuple({r.address: r for r in reversed(envelope.recipients)}.values())[::-1]
+    found: dict[Address, Recipient] = {}
+    for recipient in envelope.recipients:
+        found.setdefault(recipient.address, recipient)
+    return tuple(found.values())
 
 
 def _newline(head: bytes) -> bytes:

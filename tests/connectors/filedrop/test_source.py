@@ -1,0 +1,351 @@
+"""The inbox as a source: what is taken, what is set aside, what a crash leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.filedrop import FileDrop
+from connectors.filedrop.config import FileDropConfig
+from gateway.contract import Context, Status
+from gateway.testing import Journal, KitLog, RecordingIntake, numbered, sample
+from mappings.network import parse
+
+GOOD = b"From: ann@sales\r\nTo: bob@acme.example\r\nMessage-ID: <1@a>\r\nDate: x\r\n\r\ntext\r\n"
+
+
+def connector(tmp: Path, **options: Any) -> FileDrop:
+    config = FileDropConfig.model_validate(
+        {"network": "mhs", "inbox": "in", "create_folders": True, "poll_s": 0.2, **options}
+    )
+    context = Context("gw.example", tmp, tmp, KitLog(), time.time, stop_s=3.0)
+    return FileDrop("oldmhs", config, context)
+
+
+@asynccontextmanager
+async def running(made: FileDrop, intake: RecordingIntake) -> AsyncIterator[None]:
+    await made.start()
+    task = asyncio.create_task(made.run(intake))
+    try:
+        yield
+    finally:
+        intake.gate.set()
+        task.cancel()
+        await asyncio.wait((task,))
+        await made.stop()
+        if not task.cancelled():
+            task.result()
+
+
+async def until(done: Any, seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not done():  # noqa: ASYNC110 - what it waits for is a folder, which sets no event
+            await asyncio.sleep(0.01)
+
+
+def put(tmp: Path, name: str, octets: bytes = GOOD) -> Path:
+    path = tmp / "in" / name
+    path.parent.mkdir(exist_ok=True)
+    path.with_name(f".{name}").write_bytes(octets)
+    path.with_name(f".{name}").rename(path)
+    return path
+
+
+def left(tmp: Path) -> list[str]:
+    """Return what is in the inbox, claimed files by their own names too."""
+    names = [path.name for path in (tmp / "in").iterdir() if path.name != ".claimed"]
+    return sorted(names + [path.name.split(".", 1)[1] for path in (tmp / "in" / ".claimed").glob("*/*")])
+
+
+async def test_a_file_becomes_a_message_and_goes(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml")
+    async with running(connector(tmp_path), intake):
+        await until(lambda: left(tmp_path) == [])
+    [one] = intake.accepted
+    envelope = one.message.envelope
+    assert envelope.reverse_path == parse("mhs:ann@sales")
+    assert [str(r.address) for r in envelope.recipients] == ["smtp:bob@acme.example"]
+    assert (envelope.origin.connector, envelope.origin.peer, envelope.origin.trusted) == ("oldmhs", "a.eml", True)
+    assert one.octets == GOOD
+
+
+async def test_an_archive_keeps_what_was_accepted(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "a.eml").write_bytes(b"an older one of the same name")
+    put(tmp_path, "a.eml")
+    async with running(connector(tmp_path, archive="archive"), RecordingIntake()):
+        await until(lambda: left(tmp_path) == [])
+    assert (tmp_path / "archive" / "a-2.eml").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize(
+    ("ready", "name", "taken"),
+    [
+        ("suffix", "a.eml", True),
+        ("suffix", "A.EML", True),
+        ("suffix", "a.msg", False),
+        ("suffix", ".a.eml", False),
+        ("suffix", "a.eml.tmp", False),
+        ("rename", "a", True),
+        ("rename", "a.part", False),
+        ("rename", "a~", False),
+        ("rename", ".a", False),
+        ("rename", "a.bad", False),
+        ("rename", "a.bad.txt", False),
+    ],
+)
+async def test_which_files_are_ready(tmp_path: Path, ready: str, name: str, taken: bool) -> None:
+    intake = RecordingIntake()
+    put(tmp_path, name)
+    put(tmp_path, "sign.eml")
+    async with running(connector(tmp_path, ready=ready), intake):
+        await until(lambda: "sign.eml" in [one.message.envelope.origin.peer for one in intake.accepted])
+        await asyncio.sleep(0.1)
+    assert (name in [one.message.envelope.origin.peer for one in intake.accepted]) is taken
+    assert (name in left(tmp_path)) is not taken
+
+
+async def test_a_bad_file_is_kept_with_the_reason(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    octets = b"Subject: s\r\nFrom: ann@sales\r\nTo: Bob Lee\r\n\r\ntext"
+    put(tmp_path, "a.eml", octets)
+    put(tmp_path, "b.eml")
+    async with running(connector(tmp_path), intake):
+        await until(lambda: left(tmp_path) == ["a.eml.bad", "a.eml.bad.txt"])
+        put(tmp_path, "a.eml", octets + b" more")
+        await until(lambda: "a-2.eml.bad.txt" in left(tmp_path))
+    assert (tmp_path / "in" / "a.eml.bad").read_bytes() == octets
+    text = (tmp_path / "in" / "a.eml.bad.txt").read_text()
+    for part in ("a.eml", "pickup.bad-address-list", "line 3, octet 29", "Bob Lee", "user@domain"):
+        assert part in text
+    assert len(intake.accepted) == 1
+
+
+async def test_a_mended_file_is_taken(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    bad = put(tmp_path, "a.eml", b"no header")
+    async with running(connector(tmp_path), intake):
+        await until(lambda: "a.eml.bad" in left(tmp_path))
+        kept = bad.with_name("a.eml.bad")
+        kept.write_bytes(GOOD)
+        kept.rename(bad)
+        await until(lambda: left(tmp_path) == ["a.eml.bad.txt"])
+    assert len(intake.accepted) == 1
+
+
+async def test_bad_files_may_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    put(tmp_path, "a.eml", b"no header")
+    async with running(connector(tmp_path, errors="bad"), RecordingIntake()):
+        await until(lambda: (tmp_path / "bad" / "a.eml.bad").exists())
+    assert (tmp_path / "bad" / "a.eml.bad.txt").exists()
+    assert left(tmp_path) == []
+
+
+async def test_a_refused_message_is_kept_with_the_reason(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    intake.rejects = Status("5.1.1", "nobody of that name at acme.example")
+    put(tmp_path, "a.eml")
+    async with running(connector(tmp_path), intake):
+        await until(lambda: left(tmp_path) == ["a.eml.bad", "a.eml.bad.txt"])
+    assert "refused.5.1.1" in (tmp_path / "in" / "a.eml.bad.txt").read_text()
+    assert "nobody of that name" in (tmp_path / "in" / "a.eml.bad.txt").read_text()
+
+
+async def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    secret = tmp_path / "secret"
+    secret.write_bytes(GOOD)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.eml").symlink_to(secret)
+    (tmp_path / "in" / "folder.eml").mkdir()
+    async with running(connector(tmp_path), intake):
+        await until(lambda: "link.eml.bad" in left(tmp_path))
+    assert left(tmp_path) == ["folder.eml", "link.eml.bad", "link.eml.bad.txt"]
+    assert "filedrop.not-regular" in (tmp_path / "in" / "link.eml.bad.txt").read_text()
+    assert intake.accepted == []
+    assert secret.read_bytes() == GOOD
+
+
+async def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.eml", GOOD + b"x" * 5000)
+    async with running(connector(tmp_path, max_file_bytes=5000), RecordingIntake()):
+        await until(lambda: "a.eml.bad.txt" in left(tmp_path))
+    assert "filedrop.too-big" in (tmp_path / "in" / "a.eml.bad.txt").read_text()
+
+
+async def test_a_large_file_goes_through_a_writer(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml", sample("body-3mib").replace(b"To:", b"Bcc: secret@ops\r\nTo:", 1))
+    async with running(connector(tmp_path), intake):
+        await until(lambda: left(tmp_path) == [])
+    assert [writer.finished for writer in intake.writers] == [True]
+    assert not intake.writers[0].abandoned
+    assert intake.accepted[0].octets == sample("body-3mib")
+
+
+async def test_a_large_file_that_is_not_accepted_leaves_no_content(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    intake.unavailable = 1
+    put(tmp_path, "a.eml", sample("body-3mib"))
+    async with running(connector(tmp_path), intake):
+        await until(lambda: left(tmp_path) == [])
+    assert [writer.abandoned for writer in intake.writers] == [True, False]
+
+
+async def test_a_large_file_waits_while_there_is_no_room(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    intake.no_room = Status("4.3.1", "not enough spool space, try again later")
+    put(tmp_path, "a.eml", sample("body-3mib"))
+    async with running(connector(tmp_path), intake):
+        await until(lambda: intake.writers)
+        await asyncio.sleep(0.1)
+        assert intake.accepted == []
+        assert left(tmp_path) == ["a.eml"]
+        intake.no_room = None
+        await until(lambda: left(tmp_path) == [])
+    assert len(intake.accepted) == 1
+
+
+async def test_what_a_crash_left_claimed_is_taken_up_under_the_same_key(tmp_path: Path) -> None:
+    claims = tmp_path / "in" / ".claimed"
+    (claims / "w7").mkdir(parents=True)  # of a worker that is gone
+    (claims / "w7" / "0123456789abcdef.a.eml").write_bytes(GOOD)
+    (claims / "w7" / "by-chance").write_bytes(GOOD)
+    intake = RecordingIntake()
+    async with running(connector(tmp_path), intake):
+        await until(lambda: intake.accepted)
+        await until(lambda: [path.name for path in claims.glob("*/*")] == ["by-chance"])
+    [one] = intake.accepted
+    assert one.message.envelope.dedupe_key == "oldmhs:0123456789abcdef:0"
+
+
+async def test_two_files_of_the_same_name_and_octets_are_two_messages(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    async with running(connector(tmp_path), intake):
+        for count in (1, 2):
+            put(tmp_path, "a.eml")
+            await until(lambda count=count: len(intake.accepted) == count)
+            await until(lambda: left(tmp_path) == [])
+    assert not any(one.receipt.duplicate for one in intake.accepted)
+
+
+def test_killed_between_commit_and_unlink_a_file_is_not_doubled(tmp_path: Path) -> None:
+    """kill -9 right after the commit: the next start finds the file, hands it over again, and it is known."""
+    journal = Journal(tmp_path / "journal")
+    put(tmp_path, "a.eml", numbered(1))
+
+    class Killing(RecordingIntake):
+        async def accept(self, message: Any, *, report: bool = False) -> Any:
+            await super().accept(message)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if pid == 0:
+
+        async def body() -> None:
+            made = connector(tmp_path)
+            await made.start()
+            await made.run(Killing(journal))
+
+        try:
+            asyncio.run(body())
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert left(tmp_path) == ["a.eml"]
+    assert len(journal.lines()) == 1
+
+    async def restarted() -> RecordingIntake:
+        intake = RecordingIntake(journal)
+        async with running(connector(tmp_path), intake):
+            await until(lambda: left(tmp_path) == [])
+        return intake
+
+    intake = asyncio.run(restarted())
+    assert [one.receipt.duplicate for one in intake.accepted] == [True]
+    assert intake.marks == []
+
+
+async def test_a_file_still_being_written_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = RecordingIntake()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "empty.eml").touch()
+    put(tmp_path, "a.eml")
+    async with running(connector(tmp_path), intake):
+        await until(lambda: intake.accepted)
+        await asyncio.sleep(0.3)
+        assert left(tmp_path) == ["empty.eml"]
+        (tmp_path / "in" / "empty.eml").write_bytes(GOOD)
+        await until(lambda: left(tmp_path) == [])
+        # one that never gets any octets is bad in the end
+        monkeypatch.setattr("connectors.filedrop.inbox.EMPTY_GRACE_S", 0.2)
+        (tmp_path / "in" / "empty.eml").touch()
+        await until(lambda: "empty.eml.bad.txt" in left(tmp_path))
+
+
+async def test_an_inbox_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    made = connector(tmp_path, create_folders=False)
+    async with running(made, intake):
+        await asyncio.sleep(0.1)
+        assert not made.health().ok
+        assert "inbox" in made.health().text
+        assert not (tmp_path / "in").exists(), "a share that is not mounted must not be hidden by a folder of ours"
+        put(tmp_path, "a.eml")
+        await until(lambda: intake.accepted)
+        assert made.health().ok
+
+
+async def test_files_are_taken_in_the_order_of_their_names(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    for number in (3, 1, 2):
+        put(tmp_path, f"{number}.eml", numbered(number))
+    async with running(connector(tmp_path, order="name"), intake):
+        await until(lambda: len(intake.accepted) == 3)
+    assert intake.marks == [1, 2, 3]
+
+
+async def test_a_codec_s_fault_stops_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from connectors.filedrop.formats import FORMATS
+
+    pickup = FORMATS["pickup"]
+
+    class Faulty:
+        EXTENSION = ".eml"
+        encode = staticmethod(pickup.encode)
+
+        def decode(self, file: Any, stamp: Any, options: Any) -> Any:
+            if file.read(0, 4) == b"boom":
+                raise ZeroDivisionError
+            return pickup.decode(file, stamp, options)
+
+    monkeypatch.setattr("connectors.filedrop.inbox.FORMATS", {"pickup": Faulty()})
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml", b"boom")
+    put(tmp_path, "b.eml")
+    async with running(connector(tmp_path), intake):
+        await until(lambda: intake.accepted)
+    assert left(tmp_path) == ["a.eml"]
+
+
+async def test_thousands_of_files_are_taken_quickly_and_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(5000):
+        (tmp_path / "in" / f"{number}.eml").write_bytes(numbered(number))
+    intake = RecordingIntake()
+    began = time.monotonic()
+    async with running(connector(tmp_path), intake):
+        await until(lambda: len(intake.accepted) == 5000, 60)
+        await until(lambda: left(tmp_path) == [])
+    assert sorted(intake.marks) == list(range(5000))
+    assert intake.in_flight_peak <= 200
+    print(f"{5000 / (time.monotonic() - began):.0f} files/s")
