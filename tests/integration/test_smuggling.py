@@ -19,7 +19,7 @@ from tests.peers.sink import Sink
 
 SEQUENCES = [
     b"\n.\n", b"\n.\r", b"\r.\n", b"\r.\r", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r",
-    b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\r\r\n.\r\n", b"\n\n.\r\n", b"\n\r.\n\r",
+    b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\n\n.\r\n", b"\n\r.\n\r",
 ]  # fmt: skip
 SMUGGLED = (
     b"MAIL FROM:<evil@source.example>\r\nRCPT TO:<victim@target.example>\r\nDATA\r\n"

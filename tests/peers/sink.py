@@ -95,7 +95,7 @@ class Session(asyncio.Protocol):
         self.buffer = b""
         self.in_data = False
         self.stuck = False
-        self.sender = ""
+        self.sender: str | None = None
         self.recipients: list[str] = []
         self.kept: list[bytes] = []
 
@@ -149,6 +149,9 @@ class Session(asyncio.Protocol):
         records = self.records
         records.commands[verb] += 1
         recipient = _path(line) if verb == "RCPT" else ""
+        if verb == "RCPT" and self.sender is None:
+            replies.append(b"503 5.5.1 no sender\r\n")
+            return True
         if self._errs(records.conduct.action(verb, recipient), replies):
             return True
         if verb == "MAIL":
@@ -174,6 +177,8 @@ class Session(asyncio.Protocol):
             self.transport.close()
             self.stuck = True
         else:
+            if verb == "RSET":
+                self.sender, self.recipients = None, []
             replies.append(b"250 2.0.0 ok\r\n")
         return True
 
@@ -227,6 +232,7 @@ class Session(asyncio.Protocol):
         self.in_data = False
         conduct = self.records.conduct
         if self._errs(conduct.action("EOD"), replies):
+            self.sender, self.recipients = None, []
             return True
         if conduct.eod_delay_s:
             self.stuck = True
@@ -253,12 +259,13 @@ class Session(asyncio.Protocol):
                 id=found.group(1).decode("latin-1") if found else "",
                 size=self.size,
                 body=self.hash.hexdigest(),
-                sender=self.sender,
+                sender=self.sender or "",
                 recipients=self.recipients,
                 port=self.port,
                 octets=b"".join(self.kept) if self.records.keep else None,
             )
         )
+        self.sender, self.recipients = None, []
 
 
 def _path(line: bytes) -> str:
