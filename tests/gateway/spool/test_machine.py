@@ -291,14 +291,8 @@ class SpoolMachine(RuleBasedStateMachine):
             return
         rows = self.run(self.spool.rows(ALL, 100_000))
         found = {
-            r.delivery.id: (
-                r.delivery.lane,
-                r.delivery.next_attempt_at,
-                r.delivery.state,
-                r.delivery.attempts,
-                r.leased,
-            )
-            for r in rows
+            d.id: (d.lane, d.next_attempt_at, d.state, d.attempts, leased)
+            for d, leased in ((r.delivery, r.leased) for r in rows)
         }
         assert found == {
             i: (e.lane, e.next_attempt_at, e.state, e.attempts, e.leased) for i, e in self.model.entries.items()
@@ -340,7 +334,7 @@ def test_machine(database: str, request: pytest.FixtureRequest) -> None:
         server = request.getfixturevalue("postgres")
         server.new_database("machine")
         Machine.server = server
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it untyped
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
