@@ -337,15 +337,15 @@ async def test_a_codec_s_fault_stops_no_other_file(tmp_path: Path, monkeypatch: 
     assert left(tmp_path) == ["a.eml"]
 
 
-async def test_thousands_of_files_are_taken_quickly_and_once(tmp_path: Path) -> None:
+async def test_a_thousand_files_are_taken_quickly_and_once(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for number in range(5000):
+    for number in range(1000):
         (tmp_path / "in" / f"{number}.eml").write_bytes(numbered(number))
     intake = RecordingIntake()
     began = time.monotonic()
     async with running(connector(tmp_path), intake):
-        await until(lambda: len(intake.accepted) == 5000, 60)
+        await until(lambda: len(intake.accepted) == 1000, 60)
         await until(lambda: left(tmp_path) == [])
-    assert sorted(intake.marks) == list(range(5000))
+    assert sorted(intake.marks) == list(range(1000))
     assert intake.in_flight_peak <= 200
-    print(f"{5000 / (time.monotonic() - began):.0f} files/s")
+    print(f"{1000 / (time.monotonic() - began):.0f} files/s")
