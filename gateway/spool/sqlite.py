@@ -394,7 +394,17 @@ class SqliteStore(Store):
 
     def _check_room(self) -> None:
         room = os.statvfs(self.folder)
-        self.low = room.f_bavail * room.f_frsize < self.options.min_free_bytes
+        free = room.f_bavail * room.f_frsize
+        if free < self.options.min_free_bytes and self._raw is not None:
+            # The file never shrinks: pages that messages have left are room too, or one flood would shut the door
+            # for good.
+            free += self._pragma("freelist_count") * self._pragma("page_size")
+        self.low = free < self.options.min_free_bytes
+
+    def _pragma(self, name: str) -> int:
+        assert self._raw is not None
+        value: int = self._raw.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
 
     def tick(self) -> None:
         self._check_room()
