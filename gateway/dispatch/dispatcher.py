@@ -63,6 +63,7 @@ class Dispatcher:
         self._generation = 0
         self._stopping = False
         self._stopped = asyncio.Event()
+        self._to_put_off = asyncio.Event()
         self._memory = memory = Memory(settings)
         self._ledger = ledger = Ledger(
             spool, make_report, settings, log,
@@ -123,8 +124,7 @@ class Dispatcher:
                 continue
             for out in self._memory.push(live, entry, fresh=True):
                 self._returns.add(out.ids)
-            if live.lane.state is LaneState.READY:
-                self._runners.wake(live)
+            self._go(live)
 
     def hand_over_message(self, message: Stored) -> None:
         """Do `hand_over` with the queued deliveries of one message, lane by lane."""
@@ -144,8 +144,7 @@ class Dispatcher:
             self.counts.claimed += len(claim.deliveries)
             for out in self._memory.push(live, Entry(claim.message, claim.deliveries), fresh=False):
                 self._returns.add(out.ids)
-        if live.lane.is_ready:
-            self._runners.wake(live)
+        self._go(live)
 
     def lane_for(self, key: LaneKey) -> LiveLane | None:
         """Return the lane, made where it is not in memory; None where there are as many as may be."""
@@ -187,9 +186,13 @@ class Dispatcher:
             self.hand_over_message(message)
 
     def _go(self, live: LiveLane) -> None:
+        """Do what a lane's state asks for, after something came in or the state changed."""
         if self._stopping:
             return
-        if live.queue.count:
+        if live.lane.state is not LaneState.READY:
+            if live.queue.count:
+                self._to_put_off.set()
+        elif live.queue.count:
             self._runners.wake(live)
         elif live.backlog:
             self._feeder.want(live)
@@ -198,16 +201,19 @@ class Dispatcher:
         """Write off to the spool, little by little, what waits in memory for lanes that are closed for long."""
         settings = self.settings
         while True:
+            await self._to_put_off.wait()
             await asyncio.sleep(settings.put_off_every_s)
-            if not self._lanes.closed or self._ledger.is_full:
+            if self._ledger.is_full:
                 continue
             now = self._clock()
             left = settings.put_off_step
+            waiting = False
             for live in list(self._lanes.closed.values()):
-                if live.queue.count and live.lane.until - now > settings.put_off_beyond_s:
+                if live.queue.count and left > 0 and live.lane.until - now > settings.put_off_beyond_s:
                     left -= self._outcomes.put_off(live, left, now)
-                    if left <= 0:
-                        break
+                waiting = waiting or live.queue.count > 0
+            if not waiting:
+                self._to_put_off.clear()
 
     # -- housekeeping
 

@@ -35,6 +35,7 @@ class Feeder:
         self._closed: deque[LiveLane] = deque()
         self._work = asyncio.Event()
         self._soon = asyncio.Event()
+        self._sweeping = asyncio.Event()
         self._tasks = Tasks(log)
         self._next_down_poll = 0.0
         self._claiming = 0
@@ -70,6 +71,7 @@ class Feeder:
             self._work.set()
         else:
             self._closed.append(live)
+            self._sweeping.set()
 
     def look(self) -> None:
         """Ask the spool for due lanes now."""
@@ -145,9 +147,11 @@ class Feeder:
     async def _sweep(self) -> None:
         """Bring in a little of the lanes that are closed for long, to be put off with a reason, or expired."""
         while True:
+            while not self._closed:
+                self._sweeping.clear()
+                await self._sweeping.wait()
+            await self._claim(self._closed.popleft())
             await asyncio.sleep(self._settings.put_off_every_s)
-            if self._closed:
-                await self._claim(self._closed.popleft())
 
     async def _claim(self, live: LiveLane) -> None:
         live.feeding = False

@@ -128,6 +128,7 @@ class LaneBook:
                 "lane_closed", connector=live.key[0], hop=live.key[1], state=after.state.value, until=after.until,
                 reason=str(why or ""), cause=why.cause if why else "",
             )  # fmt: skip
+            self._go(live)
             self._hooks.on_lane(live.key, after)
 
     def wake(self, now: float) -> None:
@@ -200,4 +201,5 @@ class LaneBook:
         live.lane = after
         self.closed[live.key] = live
         if was_ready:
+            self._go(live)
             self._hooks.on_lane(live.key, after)

@@ -52,6 +52,10 @@ class Places:
                 return live
         return None
 
+    def is_tight(self, kind: Kind) -> bool:
+        """Say whether over half the places of a kind are taken, so that no lane should have several."""
+        return 2 * self._taken[kind] > self._limits[kind]
+
     def wanted(self, kind: Kind) -> bool:
         """Say whether a lane waits for such a place as a runner of this kind holds."""
         lines = self._lines

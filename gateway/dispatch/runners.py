@@ -126,6 +126,8 @@ class Runners:
     def start(self, live: LiveLane) -> bool:
         """Give a lane one more runner: one that waits, or a new one. Without a free place it joins the line."""
         kind = live.kind
+        if live.active and kind is not Kind.PROVEN and self._places.is_tight(kind):
+            return False
         if not self._places.take(kind):
             self._places.join(live)
             return False
@@ -243,6 +245,7 @@ class Runners:
         if (
             not self.may_go_on(live)
             or lane.setbacks
+            or not lane.proven
             or live.solo
             or work.state != "running"
             or self._places.wanted(work.kind)
@@ -262,8 +265,8 @@ class Runners:
         lane = live.lane
         queue = live.queue
         most = settings.batch_deliveries
-        if lane.setbacks:
-            most = 1  # a probe is one message
+        if lane.setbacks or not lane.proven:
+            most = 1  # a hop that has not answered yet is tried with one message
         elif live.solo:
             live.solo -= 1
             most = 1

@@ -52,7 +52,7 @@ class Settings:
     crowded_after_s: float = 0.02
     """A lane whose queue was never empty for so long gets a further runner."""
     runner_idle_s: float = 5.0
-    housekeeping_s: float = 0.25
+    housekeeping_s: float = 0.5
     lane_idle_s: float = 300.0
     settle_delay_s: float = 0.005
     """How long outcomes are gathered here; the spool's own wait for company comes on top."""

@@ -1,0 +1,1 @@
+"""Dispatch: pure parts by tables and properties, the whole under a simulated clock."""
