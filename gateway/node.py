@@ -24,7 +24,7 @@ import uvloop
 
 from gateway import config as configuration
 from gateway import dsn
-from gateway.adapt import adapt
+from gateway.adapt.adapter import Adapter
 from gateway.adapt.fidelity import Fitted
 from gateway.config import Config, ConfigErrors, ConnectorSection
 from gateway.contract import Capabilities, Connector, Context, Destination
@@ -177,10 +177,11 @@ class Node:
         )
         networks = {n: c.capabilities.header_networks for n, c in self.connectors.items()}
         self.destinations[REFUSALS] = Refusals()
+        self.adapter = Adapter(networks)
         return Planner(settings, config.table, config.routes, self.destinations, networks, self.ids, self.clock)
 
     def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:
-        return adapt(message, deliveries, capabilities, self.planner.table)
+        return self.adapter.adapt(message, deliveries, capabilities, self.planner.table)
 
     def _make_report(self, report: Report, about: Stored) -> Stored | None:
         content = dsn.build(report, about, hostname=self.config.gateway.name, now=self.clock())
