@@ -1,0 +1,80 @@
+"""Memory stays bounded: big messages, and thousands of idle clients beside one that works."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.crash.soak_big import LIMIT_BYTES, cross
+from tests.integration.conftest import StartGateway
+from tests.peers.gateway import Gateway
+from tests.peers.process import vm_rss_bytes
+from tests.peers.raw import RawClient
+from tests.peers.sink import Sink
+
+MIB = 1 << 20
+IDLE = 5000
+SPARE = 20
+CONTENT = b"From: <ann@source.example>\r\nSubject: live\r\n\r\n" + b"x" * 70 + b"\r\n"
+
+
+@pytest.mark.timeout(300)
+def test_big_messages_never_sit_in_memory(tmp_path: Path) -> None:
+    """Twenty messages of 50 MB at once; `make soak` sends two hundred."""
+    most, _ = cross(tmp_path, 20, 20, 50_000_000)
+    assert most < LIMIT_BYTES, f"VmHWM {most / MIB:.0f} MiB"
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process, and the gateway it starts, hold thousands of sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 16_384)
+    if wanted < IDLE + 1000:
+        pytest.fail(f"the hard limit of open files is {hard}; {IDLE + 1000} are needed (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def live_rate(gateway: Gateway, messages: int = 300) -> float:
+    """Return how many messages a second one client gets answered."""
+    with RawClient(gateway.port) as client:
+        client.message("ann@source.example", ["bob@target.example"], CONTENT)
+        started = time.monotonic()
+        for _ in range(messages):
+            assert client.message("ann@source.example", ["bob@target.example"], CONTENT).code == 250
+        return messages / (time.monotonic() - started)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("many_files")
+def test_thousands_of_idle_clients(sink: Sink, start_gateway: StartGateway) -> None:
+    sink.keep(False)
+    limit = IDLE + SPARE
+    gateway = start_gateway(sink.port, connector=f"max_connections = {limit}")
+    alone = live_rate(gateway)
+    with ExitStack() as stack:
+        for _ in range(IDLE):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=30))
+            assert client.recv(512).startswith(b"220")
+        # The best of a few: the machine may be busy with other tests.
+        beside = max(live_rate(gateway) for _ in range(3))
+        held = vm_rss_bytes(gateway.pid)
+        assert held < 250 * MIB, f"{held / MIB:.0f} MiB with {IDLE} idle clients"
+        greetings = []
+        for _ in range(SPARE + 10):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=30))
+            greetings.append(client.recv(512)[:3])
+        assert greetings[:SPARE] == [b"220"] * SPARE
+        assert greetings[SPARE:] == [b"421"] * 10
+    print(f"{held / MIB:.0f} MiB, {alone:.0f} msg/s alone, {beside:.0f} beside {IDLE} idle clients")
+    assert beside > 0.6 * alone
+    with RawClient(gateway.port) as client:
+        assert client.greeting.code == 220, "there is room again"
