@@ -200,3 +200,12 @@ def _default(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     if isinstance(value, float) and value == int(value):
         return str(int(value))
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def option_table(model: type[BaseModel]) -> str:
+    """Return the options as a Markdown table, for the documentation."""
+    lines = ["| option | kind | default | what it does |", "|---|---|---|---|"]
+    for row in option_rows(model):
+        default = row.default if row.default in ("", "needed") else f"`{row.default}`"
+        lines.append(f"| `{row.key}` | {row.kind} | {default} | {row.text.replace('|', '&#124;')} |")
+    return "\n".join(lines)

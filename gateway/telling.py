@@ -189,7 +189,7 @@ def _event(event: Mapping[str, Any]) -> str:
 
 
 def _fidelity(notes: Sequence[Mapping[str, str]]) -> str:
-    return ", ".join(f"{n['what']} {n['fate']}{' since ' + n['why'] if n.get('why') else ''}" for n in notes)
+    return ", ".join(f"{n['what']} {n['fate']}{' (' + n['why'] + ')' if n.get('why') else ''}" for n in notes)
 
 
 # -- the queue

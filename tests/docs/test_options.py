@@ -1,0 +1,45 @@
+"""The option tables of the pages are those of the models. `UPDATE_DOCS=1` writes them anew."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+from pydantic import BaseModel
+
+from gateway import config
+from gateway.config_model import option_table
+from gateway.registry import connectors
+from tests.docs.sandbox import ROOT
+
+MODELS: dict[str, type[BaseModel]] = {
+    "gateway": config.GatewaySection,
+    "mapping": config.MappingSection,
+    "mapping.rule": config.RuleSection,
+    "mapping.encapsulation": config.EncapsulationSection,
+    "mapping.encapsulation.retired": config.RetiredKey,
+    "route": config.RouteSection,
+    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop")},
+}
+_TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
+PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_are_those_of_the_models(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    fresh = _TABLE.sub(lambda m: f"{m[1]}\n{option_table(MODELS[m[2]])}\n\n{m[4]}", text)
+    if os.environ.get("UPDATE_DOCS"):
+        (ROOT / page).write_text(fresh, encoding="utf-8")
+    assert text == fresh or os.environ.get("UPDATE_DOCS"), "run the test with UPDATE_DOCS=1 and look at the change"
+
+
+def test_every_model_has_its_table() -> None:
+    shown = {m[2] for page in PAGES for m in _TABLE.finditer((ROOT / page).read_text(encoding="utf-8"))}
+    assert shown == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_option_is_explained(name: str) -> None:
+    assert [k for k, f in MODELS[name].model_fields.items() if not f.description] == []
