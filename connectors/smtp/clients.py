@@ -7,10 +7,21 @@ messages by MAX_COUNTED, beyond which newcomers share one count.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Network
 from typing import Final
 
 MAX_COUNTED: Final = 65_536
 WINDOW_S: Final = 60.0
+
+
+def client_of(peer: str) -> str:
+    """Return by what a peer is counted: an IPv4 address itself; of IPv6 the /64, all of which one host may have."""
+    if ":" not in peer:
+        return peer
+    try:
+        return str(IPv6Network((peer.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return peer
 
 
 @dataclass(frozen=True, slots=True)

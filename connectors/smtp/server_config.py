@@ -46,9 +46,9 @@ class ServerConfig(ConnectorConfig):
         1000, ge=100, description="Recipients of one transaction; at least 100 (RFC 5321 §4.5.3.1.8)."
     )
     max_connections: int = Field(10_000, ge=1, description="Connections at once; further ones get 421.")
-    max_connections_per_client: int = Field(100, ge=1, description="Connections at once from one address.")
+    max_connections_per_client: int = Field(100, ge=1, description="Connections at once from one address (IPv6: /64).")
     max_messages_per_minute: int = Field(
-        1000, ge=1, description="Transactions that one address may begin in a minute; further ones get 450."
+        1000, ge=1, description="Transactions that one address (IPv6: /64) may begin in a minute; then 450."
     )
     max_errors: int = Field(
         20, ge=1, description="Errors of one connection since its last accepted message, after which it is closed."

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from connectors.smtp.clients import Clients
+from connectors.smtp.clients import Clients, client_of
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.reception import Reception
 from connectors.smtp.replies import refusal, reply
@@ -60,6 +60,8 @@ class Session(asyncio.Protocol):
     """One connection. `implicit_tls` begins it with a handshake."""
 
     __slots__ = (
+        "_at_eof",
+        "_client",
         "_congested",
         "_counted",
         "_implicit_tls",
@@ -87,6 +89,8 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._wire: ServerWire = _NO_WIRE
         self._peer = ""
+        self._client = ""
+        """The peer as the limits see it."""
         self._counted = False
         self._task: asyncio.Task[None] | None = None
         self._reception: Reception | None = None
@@ -95,6 +99,7 @@ class Session(asyncio.Protocol):
         self._tls = ""
         self._reading = True
         self._congested = False
+        self._at_eof = False
         self._lingers = False
         self._stops = False
         self._message_ends = math.inf
@@ -108,9 +113,10 @@ class Session(asyncio.Protocol):
         self._peer = peer = peername[0] if peername else ""
         shared = self._shared
         trusted = shared.is_trusted(peer)
-        why = shared.clients.enter(peer, trusted=trusted)
+        self._client = client_of(peer)
+        why = shared.clients.enter(self._client, trusted=trusted)
         if why is not None:
-            shared.context.count("smtp_connections_refused")
+            shared.context.count("connections_refused")
             if not self._implicit_tls:
                 self._transport.write(reply(421, "4.7.0", why))
             self._transport.close()
@@ -141,10 +147,8 @@ class Session(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A client that has shut its side may still read the answer to what it sent.
-        if self._task is not None and not self._lingers and not self._wire.is_closed:
-            self._stops = True
-            return True
-        return False
+        self._at_eof = self._task is not None and not self._lingers and not self._wire.is_closed
+        return self._at_eof
 
     def pause_writing(self) -> None:
         self._congested = True
@@ -179,7 +183,7 @@ class Session(asyncio.Protocol):
         if self._lingers or self._wire.is_closed or self._task is not None or handshakes:
             self.kill()
             return
-        self._shared.context.count("smtp_timeouts")
+        self._shared.context.count("client_timeouts")
         self._wire.close(_TIMEOUT)
         self._flush()
 
@@ -204,7 +208,7 @@ class Session(asyncio.Protocol):
         await asyncio.sleep(self._shared.greet_delay_s)
         self._task = None
         if self._wire.waiting:
-            self._shared.context.count("smtp_early_talkers")
+            self._shared.context.count("early_talkers")
             self._wire.close(_TOO_EARLY)
             self._flush()
         elif self._stops:
@@ -218,7 +222,9 @@ class Session(asyncio.Protocol):
         while self._task is None and not self._congested:
             event = wire.next_event()
             if event is NEED_DATA:
-                if self._stops and not wire.in_content:
+                if self._at_eof:
+                    wire.close()
+                elif self._stops and not wire.in_content:
                     wire.close(_STOPPING)
                 break
             if event is CLOSED or event is WAIT:
@@ -298,14 +304,14 @@ class Session(asyncio.Protocol):
     def _leave(self) -> None:
         if self._counted:
             self._counted = False
-            self._shared.clients.leave(self._peer)
+            self._shared.clients.leave(self._client)
             self._shared.sessions.discard(self)
 
     # What the wire asks
 
     def _mail(self, mail: Mail) -> None:
         wire, shared = self._wire, self._shared
-        if not wire.trusted and not shared.clients.may_send(self._peer, self._loop.time()):
+        if not wire.trusted and not shared.clients.may_send(self._client, self._loop.time()):
             wire.refuse(_RATE, is_error=False)
             return
         try:
@@ -388,7 +394,7 @@ class Session(asyncio.Protocol):
         try:
             data = layer.receive(data)
         except ssl.SSLError as fault:
-            self._shared.context.count("smtp_tls_faults")
+            self._shared.context.count("client_tls_faults")
             self._shared.context.log.debug("TLS failed", peer=self._peer, fault=str(fault))
             self._send_protected(layer)
             if self._transport is not None:

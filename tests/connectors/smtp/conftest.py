@@ -10,7 +10,7 @@ import uvloop
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
 
-_BOTH = {"test_destination", "test_client_tls"}
+_BOTH = {"test_destination", "test_client_tls", "test_source", "test_server_tls"}
 """Modules whose subject is a transport, which the two loops' transports treat differently."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.smtp.clients import MAX_COUNTED, WINDOW_S, Clients, Limits
+from connectors.smtp.clients import MAX_COUNTED, WINDOW_S, Clients, Limits, client_of
 
 
 def test_connections_in_all_and_of_one() -> None:
@@ -42,3 +42,12 @@ def test_newcomers_share_one_count_where_the_table_is_full() -> None:
     assert [clients.may_send(f"new {n}", 0.0) for n in range(3)] == [True, True, False]
     assert len(clients._messages) == MAX_COUNTED + 1
     assert clients.may_send("7", 0.0)
+
+
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network() -> None:
+    assert client_of("192.0.2.1") == "192.0.2.1"
+    assert client_of("2001:db8::1") == client_of("2001:db8::ffff:2") == "2001:db8::/64"
+    assert client_of("2001:db8:0:1::1") != client_of("2001:db8::1")
+    assert client_of("fe80::1%eth0") == "fe80::/64"
+    assert client_of("") == ""
+    assert client_of("what:ever") == "what:ever"

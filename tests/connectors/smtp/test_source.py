@@ -319,12 +319,12 @@ async def test_a_client_that_reads_no_replies_stops_being_read() -> None:
         sent = 0
         with contextlib.suppress(TimeoutError):
             for _ in range(500):
-                await asyncio.wait_for(c.send(one), 0.3)
+                await asyncio.wait_for(c.send(one), 0.5)
                 sent += 1
         assert sent < 500
         # what was held back goes on once the client reads
         before = len(served.intake.messages)
-        for _ in range(20_000):
+        for _ in range(4_000):
             assert await c.code() in (250, 354)
         assert len(served.intake.messages) > before
 
@@ -339,7 +339,7 @@ async def test_a_silent_client_is_told_and_closed() -> None:
         assert await c.reply() == ["421 4.4.2 nothing came for too long, closing"]
         assert await c.is_closed()
         assert 0.2 < time.monotonic() - began < 2
-        assert served.counts["smtp_timeouts"] == 1
+        assert served.counts["client_timeouts"] == 1
 
 
 async def test_an_octet_now_and_then_does_not_put_the_end_off() -> None:
@@ -406,7 +406,7 @@ async def test_a_stop_finishes_what_is_under_way() -> None:
         for told in (idle, opened):
             assert await told.code() == 421
             assert await told.is_closed()
-        with pytest.raises(OSError, match=r"refused|reset"):
+        with pytest.raises(ConnectionError):
             await (await served.dial()).greeted()
         gate.set()
         await in_data.send(b" and half\r\n.\r\nMAIL FROM:<>\r\n")
