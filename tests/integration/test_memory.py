@@ -62,16 +62,16 @@ def test_thousands_of_idle_clients(sink: Sink, start_gateway: StartGateway) -> N
     alone = live_rate(gateway)
     with ExitStack() as stack:
         for _ in range(IDLE):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=30))
-            assert client.recv(512).startswith(b"220")
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=30))
+            assert idle.recv(512).startswith(b"220")
         # The best of a few: the machine may be busy with other tests.
         beside = max(live_rate(gateway) for _ in range(3))
         held = vm_rss_bytes(gateway.pid)
         assert held < 250 * MIB, f"{held / MIB:.0f} MiB with {IDLE} idle clients"
         greetings = []
         for _ in range(SPARE + 10):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=30))
-            greetings.append(client.recv(512)[:3])
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=30))
+            greetings.append(idle.recv(512)[:3])
         assert greetings[:SPARE] == [b"220"] * SPARE
         assert greetings[SPARE:] == [b"421"] * 10
     print(f"{held / MIB:.0f} MiB, {alone:.0f} msg/s alone, {beside:.0f} beside {IDLE} idle clients")
