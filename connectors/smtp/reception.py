@@ -34,7 +34,7 @@ from mappings.network import network
 _FAULT: Final = b"451 4.3.0 a fault of this system, try again later\r\n"
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)  # with the longest addresses there are, some 10 MiB
 def address(path: str) -> Address:
     """Read a mailbox; most of them come again and again. Raises: AddressError."""
     return network("smtp").parse(path)
