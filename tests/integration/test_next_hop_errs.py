@@ -10,7 +10,7 @@ import pytest
 from tests.integration.conftest import StartGateway
 from tests.peers.gateway import Gateway
 from tests.peers.process import wait_until
-from tests.peers.raw import send
+from tests.peers.raw import RawClient, send, stuffed
 from tests.peers.sink import Sink
 
 CONTENT = b"From: <ann@source.example>\r\nTo: <bob@target.example>\r\nMessage-Id: <%s@test>\r\n\r\nbody\r\n"
@@ -104,3 +104,31 @@ def test_a_next_hop_that_is_away_and_comes_back(gateway: Gateway, sink: Sink) ->
         assert send(gateway.port, "ann@source.example", ["bob@target.example"], CONTENT % b"%d" % n).code == 250
     sink.start()
     sink.wait_for(20, 30)
+
+
+def test_an_automatic_message_gets_its_failure_report(gateway: Gateway, sink: Sink) -> None:
+    """Marks against auto-replies limit responders; a failure report is none (RFC 3834 §2)."""
+    sink.behave(recipients={"bad@target.example": "550 5.1.1 no such user"})
+    marks = b"Auto-Submitted: auto-generated\r\nPrecedence: bulk\r\nX-Auto-Response-Suppress: All\r\n"
+    assert send(gateway.port, "robot@source.example", ["bad@target.example"], marks + CONTENT % b"a").code == 250
+    sink.wait_for(1)
+    assert (sink.taken()[0].sender, sink.taken()[0].recipients) == ("", ["robot@source.example"])
+
+
+def test_the_original_recipient_is_kept_to_the_next_hop(gateway: Gateway, sink: Sink) -> None:
+    """ORCPT and ENVID cross to a next hop with DSN, and come back in a report (RFC 3461 §4.2, §5.2.1)."""
+    with RawClient(gateway.port) as client:
+        assert client.say(b"MAIL FROM:<ann@source.example> RET=HDRS ENVID=abc").code == 250
+        rcpt = b"RCPT TO:<%s@target.example> NOTIFY=FAILURE ORCPT=rfc822;first+2Bchoice@old.example"
+        sink.behave(recipients={"bad@target.example": "550 5.1.1 no such user"})
+        assert client.say(rcpt % b"bad").code == 250
+        assert client.say(b"DATA").code == 354
+        client.send(stuffed(CONTENT % b"a"))
+        assert client.reply().code == 250
+    sink.wait_for(1)
+    report = sink.taken()[0].octets
+    assert report is not None
+    assert b"Original-Recipient: rfc822;first+choice@old.example" in report.replace(b"; ", b";").replace(
+        b"Original-Recipient: rfc822;first+2Bchoice", b"Original-Recipient: rfc822;first+choice"
+    )
+    assert b"Original-Envelope-Id: abc" in report

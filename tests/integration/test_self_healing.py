@@ -1,0 +1,62 @@
+"""What a gateway gets out of by itself: a loop to itself, a worker that died, a report nobody takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import StartGateway
+from tests.peers.gateway import Gateway
+from tests.peers.process import descendants, wait_until
+from tests.peers.raw import send
+from tests.peers.sink import Sink
+
+CONTENT = b"From: <ann@source.example>\r\nTo: <bob@target.example>\r\nMessage-Id: <%d@test>\r\n\r\nbody\r\n"
+TO = ["bob@target.example"]
+QUICK = 'retry_min = "1s"\nretry_max = "2s"'
+
+
+def test_a_gateway_whose_smart_host_is_itself_stops_the_loop(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, 1, gateway=QUICK)
+    text = gateway.config.read_text()
+    gateway.config.write_text(text.replace('smart_host = "127.0.0.1:1"', f'smart_host = "127.0.0.1:{gateway.port}"'))
+    with gateway:
+        assert send(gateway.port, "ann@source.example", TO, CONTENT % 1).code == 250
+        time.sleep(5)
+        passed = gateway.metrics()["gatepost_accepted_total"]
+        time.sleep(3)
+        assert gateway.metrics()["gatepost_accepted_total"] == passed, "nothing goes round any more"
+        assert passed <= 5
+
+
+@pytest.mark.timeout(180)
+def test_a_dead_workers_mail_goes_out_without_help(sink: Sink, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(sink.port, workers=2, gateway=QUICK)
+    sink.behave({"MAIL": "hang"})
+    for n in range(40):
+        assert send(gateway.port, "ann@source.example", TO, CONTENT % n).code == 250
+    workers = list(descendants(gateway.pid))[1:]
+    assert len(workers) >= 2
+    os.kill(workers[-1], signal.SIGKILL)
+    sink.behave()
+    # What hangs on the old connections of the worker that lives is given up with them.
+    sink.stop()
+    sink.start()
+    wanted = {f"{n}@test" for n in range(40)}
+    wait_until(lambda: wanted <= {t.id for t in sink.taken()}, 120, "all of it came out", 0.2)
+    wait_until(lambda: len(list(descendants(gateway.pid))) > 2, 30, "the worker was started again")
+
+
+def test_a_report_that_nobody_takes_is_parked_and_shown(gateway: Gateway, sink: Sink) -> None:
+    sink.behave(recipients={"*": "550 5.1.1 no such user"})
+    assert send(gateway.port, "ann@source.example", TO, CONTENT % 1).code == 250
+    wait_until(lambda: [r for r in gateway.cli("queue", "list")["rows"] if r["state"] == "parked"], 30, "it is parked")
+    rows = gateway.cli("queue", "list")["rows"]
+    assert [(r["state"], r["to"]) for r in rows] == [("parked", "smtp:ann@source.example")]
+    seen = sink.commands["RCPT"]
+    time.sleep(3)
+    assert sink.commands["RCPT"] == seen, "it is not tried again by itself"
