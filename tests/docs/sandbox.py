@@ -1,8 +1,9 @@
 """Runs the `console` blocks of a page in a folder of its own, with the files that the page shows.
 
-A page's blocks with `title="NAME"` are files; those marked `console` are commands (`$ …`) with what they print, where
-`...` stands for any text. A command that ends in ` &` runs until the page ends. Loopback ports are moved to free ones,
-so that pages run beside each other.
+A page's blocks after a line "`NAME`:" are files; those marked `console` are commands (`$ …`) with what they print,
+where `...` stands for any text. A comment `<!-- $ command -->` is run too, for what a reader has done already. A
+command that ends in ` &` runs until the page ends. Loopback ports are moved to free ones, so that pages run beside each
+other. The folder has the quick start's configuration and the environment, as the project's own folder has.
 """
 
 from __future__ import annotations
@@ -21,10 +22,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TITLE = re.compile(r'title="([^"]+)"')
+_BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$|^<!-- (\$ [^\n]*) -->$", re.MULTILINE | re.DOTALL)
+_QUICKSTART = ("examples/quickstart/gatepost.toml", "examples/quickstart/people.csv")
 _PORT = re.compile(r"127\.0\.0\.1:(\d{4,5})\b")
-_REPEATABLE = ("gatepost queue", "gatepost trace", "gatepost why", "gatepost connectors", "ls", "cat", "head", "curl")
+_REPEATABLE = (
+    "gatepost queue",
+    "gatepost trace",
+    "gatepost why",
+    "gatepost connectors",
+    ".venv/bin/gatepost",
+    "ls",
+    "grep",
+    "head",
+    "curl",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +46,8 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    for language, rest, text in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        title = _TITLE.search(rest)
-        yield Block(language, title[1] if title else None, text)
+    for title, language, text, hidden in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        yield Block(language or "console", title or None, text or hidden)
 
 
 def steps(text: str) -> Iterator[tuple[str, str]]:
@@ -91,6 +101,9 @@ class Sandbox:
             "COLUMNS": "200",
             "TZ": "UTC",
         }
+        for name in _QUICKSTART:
+            self.write(name, (ROOT / name).read_text(encoding="utf-8"))
+        (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
 
     def moved(self, text: str) -> str:
         return _PORT.sub(lambda m: f"127.0.0.1:{self._port(m[1])}", text)
