@@ -26,21 +26,25 @@ from gateway.config import (
     split_listen,
     state_dir,
 )
-from gateway.config_file import Document, nearest, show_value
+from gateway.config_file import ConfigErrors, Document, nearest, show_value
 from gateway.contract import Context, Destination
 from gateway.registry import ConnectorUnavailable, Entry, connectors
 from gateway.route import Route, RouteError, Routes
 from mappings.encapsulation import Encapsulation, Key, new_key
 from mappings.identity import Identity
 from mappings.interchange import read_csv
-from mappings.network import Address, AddressError, registry
+from mappings.network import Address, AddressError, NetworkError, registry
 from mappings.rule import Rule, RuleError, Way, compile_rule
 from mappings.table import MappingError, Table, compile_table
 
 
 def check(document: Document, *, mapping: bool, version: int, dry: bool) -> Config:
     """Check a document and return its Config; see `gateway.config.load`. Raises: ConfigErrors."""
-    return _Loader(document, mapping, version, dry).load()
+    try:
+        return _Loader(document, mapping, version, dry).load()
+    except NetworkError as e:  # an installed network cannot be used, whatever the file says
+        document.broken_rule((), str(e))
+        raise ConfigErrors(document.mistakes) from None
 
 
 class _Loader:

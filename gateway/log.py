@@ -236,7 +236,7 @@ class _FromLibraries(logging.Handler):
 
     def __init__(self, sink: LogSink, render: Callable[[Event], str]) -> None:
         super().__init__()
-        self._sink = sink
+        self.sink = sink
         self._render = render
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -244,7 +244,7 @@ class _FromLibraries(logging.Handler):
             event: Event = {"level": record.levelname.lower(), "event": record.getMessage(), "part": record.name}
             if record.exc_info:
                 event["exc_info"] = record.exc_info
-            self._sink.put(self._render(_with_exception(None, "", event)), urgent=True)
+            self.sink.put(self._render(_with_exception(None, "", event)), urgent=True)
         except Exception:  # noqa: BLE001  a library's broken log call must not break what it logged about
             self.handleError(record)
 
@@ -280,6 +280,13 @@ def configure(
     root.addHandler(_FromLibraries(sink, render))
     root.setLevel(logging.WARNING)
     return sink
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Keep further texts out of this process's log from now on, as after a reload of the configuration."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _FromLibraries):
+            handler.sink.hide(secrets)
 
 
 def get_log(part: str, **fields: Any) -> Any:

@@ -36,7 +36,7 @@ from gateway.dispatch.settings import Settings
 from gateway.faces import faces
 from gateway.ids import IdSource
 from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Refusals
-from gateway.log import configure, get_log
+from gateway.log import configure, get_log, hide
 from gateway.report import Report
 from gateway.sources import Sources
 from gateway.spool.api import Delivery, SpoolError, Stored
@@ -223,6 +223,7 @@ class Node:
             except (ConfigErrors, OSError) as fault:
                 self.log.error("reload_refused", error=str(fault))
                 return
+            hide(new.secrets)
             await self._replace_connectors(new)
             self.reloads += 1
             self.log.info("reloaded", version=self.planner.table.version)

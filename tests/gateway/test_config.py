@@ -14,7 +14,7 @@ import pytest
 
 from gateway.config import KEY_FILE, Config, ConfigErrors, default_file, ensure_key, load, load_gateway, split_listen
 from gateway.config_file import nearest, show_value
-from mappings.network import parse
+from mappings.network import NetworkError, parse
 from mappings.table import Direction
 
 BAD = Path(__file__).parents[1] / "data" / "bad_config"
@@ -302,3 +302,12 @@ def test_the_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert default_file({}) == Path("gatepost.toml")
     assert default_file({"GATEPOST_CONFIG": "/x/y.toml"}) == Path("/x/y.toml")
     assert os.environ.get("GATEPOST_CONFIG") is None
+
+
+def test_a_network_that_cannot_be_used_is_a_mistake_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise NetworkError("network 'mhs' is claimed by both a 1 and b 2; uninstall one of them")
+
+    monkeypatch.setattr("gateway.config_check.registry", broken)
+    with pytest.raises(ConfigErrors, match="claimed by both"):
+        read(folder, dry=True)

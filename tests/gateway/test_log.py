@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from gateway import ids
-from gateway.log import LogSink, configure, get_log
+from gateway.log import LogSink, configure, get_log, hide
 
 SECRETS = ['correct "horse"', "hunter2", "päss\\wörd"]
 Open = Callable[..., LogSink]
@@ -104,7 +104,7 @@ def test_a_secret_never_leaves(start: Open, file: Path, format: Literal["json", 
 
 def test_secrets_of_a_reload_come_on_top(start: Open, file: Path) -> None:
     sink = start(secrets=["first secret"])
-    sink.hide(["second secret"])
+    hide(["second secret"])
     get_log("x").info("first secret, second secret")
     assert json.loads(lines(sink, file)[0])["event"] == "***, ***"
 
