@@ -14,8 +14,11 @@ def merge(command: str, answers: Sequence[Any]) -> Any:
     if len(answers) == 1:
         return answers[0]
     if command == "queue.list":
-        rows = {r["delivery"]: r for a in answers for r in a["rows"]}
-        return {"rows": sorted(rows.values(), key=lambda r: r["arrived_at"]), "more": any(a["more"] for a in answers)}
+        by_id = {r["delivery"]: r for a in answers for r in a["rows"]}
+        rows = sorted(by_id.values(), key=lambda r: r["arrived_at"])
+        limit = answers[0]["limit"]
+        more = len(rows) > limit or any(a["more"] for a in answers)
+        return {"rows": rows[:limit], "more": more, "limit": limit}
     if command == "queue.lanes":
         return _merge_lanes(answers)
     if command == "trace":

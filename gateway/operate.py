@@ -108,7 +108,7 @@ async def queue_list(desk: Desk, given: Arguments) -> dict[str, Any]:
     """Return deliveries, oldest first: `{"rows": [...], "more": whether there are more than `limit`}`."""
     limit = max(1, min(int(given.get("limit", 100)), MAX_ROWS))
     found = await desk.spool.rows(filter_from(given.get("where", {}), desk.clock()), limit + 1)
-    return {"rows": [_row(r) for r in found[:limit]], "more": len(found) > limit}
+    return {"rows": [_row(r) for r in found[:limit]], "more": len(found) > limit, "limit": limit}
 
 
 def _row(row: QueueRow) -> dict[str, Any]:

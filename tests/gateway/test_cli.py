@@ -23,6 +23,7 @@ from gateway import ids
 from gateway.cli.app import app
 from gateway.spool.open import open_spool
 from tests.gateway.spool.builders import Maker
+from tests.peers.postgres import PostgresServer
 
 GATEPOST = [sys.executable, "-m", "gateway"]
 
@@ -78,11 +79,11 @@ def told(*words: str) -> Any:
     return json.loads(said(*words, "--json"))
 
 
-def stored(folder: Path, recipients: int = 1) -> str:
+def stored(folder: Path, recipients: int = 1, url: str | None = None) -> str:
     """Put a message into the spool of a gateway that does not run; returns its shown id."""
 
     async def put() -> str:
-        async with await open_spool(f"sqlite:///{folder}/spool", folder) as spool:
+        async with await open_spool(url or f"sqlite:///{folder}/spool", folder) as spool:
             message = Maker(time.time).message(recipients)  # type: ignore[arg-type]  # any clock does
             await spool.accept(message)
             return ids.text(message.id)
@@ -198,6 +199,23 @@ def test_backup_restore_fsck_upgrade(config: Path, tmp_path: Path) -> None:
     assert "everything in it is held" in said("db", "restore", "saved")
     assert [(r["delivery"], r["state"]) for r in told("queue", "list")["rows"]] == [(f"{shown}/0", "held")]
     assert (tmp_path / "spool" / "state" / "encapsulation.key").read_text() == "the key\n"
+
+
+def test_a_shared_spool(config: Path) -> None:
+    server = PostgresServer()
+    try:
+        server.start()
+        url = server.new_database("cli")
+        config.write_text(config.read_text().replace("admin_listen", f'spool = "{url}"\nadmin_listen'))
+        shown = stored(config.parent, url=url)
+        assert [r["delivery"] for r in told("queue", "list")["rows"]] == [f"{shown}/0"]
+        assert told("queue", "hold", shown)["changed"] == [f"{shown}/0"]
+        assert [lane["held"] for lane in told("queue")["lanes"]] == [1]
+        assert told("db", "fsck")["ok"]
+        assert told("db", "upgrade")["ok"]
+        assert told("db", "backup", "saved")["ok"]
+    finally:
+        server.remove()
 
 
 def test_help_of_every_command() -> None:

@@ -305,8 +305,10 @@ async def test_trace_by_id_message_id_and_address(desk: Desk, spool: DurableSpoo
 def test_answers_about_one_delivery_are_told_once() -> None:
     row = {"delivery": "a/0", "arrived_at": 1.0}
     later = {"delivery": "b/0", "arrived_at": 2.0}
-    answers = [{"rows": [later, row], "more": False}, {"rows": [row], "more": True}]
-    assert merge("queue.list", answers) == {"rows": [row, later], "more": True}
+    answers = [{"rows": [later, row], "more": False, "limit": 9}, {"rows": [row], "more": False, "limit": 9}]
+    assert merge("queue.list", answers) == {"rows": [row, later], "more": False, "limit": 9}
+    bounded = [{**a, "limit": 1} for a in answers]
+    assert merge("queue.list", bounded) == {"rows": [row], "more": True, "limit": 1}
     changed = [{"changed": ["b/0", "a/0"], "in_flight": []}, {"changed": ["a/0"], "in_flight": ["a/0"]}]
     assert merge("queue.hold", changed) == {"changed": ["a/0", "b/0"], "in_flight": ["a/0"]}
     event = {"at": 1.0, "kind": "accepted", "n": None, "detail": {}}
