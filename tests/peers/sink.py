@@ -46,6 +46,8 @@ class Taken:
     recipients: list[str]
     port: int
     octets: bytes | None = None
+    wire: bytes | None = None
+    """The octets before the dots were taken away."""
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Session(asyncio.Protocol):
         self.sender: str | None = None
         self.recipients: list[str] = []
         self.kept: list[bytes] = []
+        self.wire: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -165,7 +168,7 @@ class Session(asyncio.Protocol):
                 replies.append(b"554 5.5.1 no valid recipients\r\n")
                 return True
             self.in_data = True
-            self.hash, self.size, self.head, self.kept = hashlib.sha256(), 0, b"", []
+            self.hash, self.size, self.head, self.kept, self.wire = hashlib.sha256(), 0, b"", [], []
             self.in_head, self.start = True, True
             replies.append(b"354 go ahead\r\n")
         elif verb == "EHLO":
@@ -210,8 +213,11 @@ class Session(asyncio.Protocol):
         return False
 
     def _feed(self, piece: bytes) -> None:
-        if b"\r\n.." in piece:
-            piece = piece.replace(b"\r\n..", b"\r\n.")
+        if self.records.keep:
+            self.wire.append(piece)
+        # RFC 5321 §4.5.2: of any line that begins with a dot, the dot is removed.
+        if b"\r\n." in piece:
+            piece = piece.replace(b"\r\n.", b"\r\n")
         self.size += len(piece)
         if self.records.keep:
             self.kept.append(piece)
@@ -263,6 +269,7 @@ class Session(asyncio.Protocol):
                 recipients=self.recipients,
                 port=self.port,
                 octets=b"".join(self.kept) if self.records.keep else None,
+                wire=b"".join(self.wire) if self.records.keep else None,
             )
         )
         self.sender, self.recipients = None, []
@@ -315,7 +322,7 @@ class Control(asyncio.Protocol):
                 return None
             case "taken":
                 return [
-                    [t.at, t.id, t.size, t.body, t.sender, t.recipients, t.port, _text(t.octets)]
+                    [t.at, t.id, t.size, t.body, t.sender, t.recipients, t.port, _text(t.octets), _text(t.wire)]
                     for t in records.taken[ask["start"] :]
                 ]
         raise ValueError(ask["do"])
@@ -323,6 +330,10 @@ class Control(asyncio.Protocol):
 
 def _text(octets: bytes | None) -> str | None:
     return None if octets is None else base64.b64encode(octets).decode()
+
+
+def _octets(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
 
 
 async def serve(port: int, control: int, extensions: tuple[str, ...], keep: bool) -> None:
@@ -385,8 +396,8 @@ class Sink:
     def taken(self, start: int = 0) -> list[Taken]:
         """Return what it has taken, in order, from the `start`-th on."""
         return [
-            Taken(at, id, size, body, sender, to, port, None if octets is None else base64.b64decode(octets))
-            for at, id, size, body, sender, to, port, octets in self._ask("taken", start=start)
+            Taken(at, id, size, body, sender, to, port, _octets(octets), _octets(wire))
+            for at, id, size, body, sender, to, port, octets, wire in self._ask("taken", start=start)
         ]
 
     def reset(self) -> None:

@@ -286,6 +286,12 @@ STUFFED: list[tuple[bytes, bytes]] = [
     (b"a\n\r.\n\r", b"a\r\n\r\n..\r\n\r\n.\r\n"),
     (b"a\r", b"a\r\n.\r\n"),
     (b"\0\r\n\xff.\r\n", b"\0\r\n\xff.\r\n.\r\n"),
+    # A receiver that drops NUL would see a dot alone; the dot in front is taken away by every receiver.
+    (b"a\r\n\0.\r\n", b"a\r\n.\0.\r\n.\r\n"),
+    (b"\0\0.\r\n", b".\0\0.\r\n.\r\n"),
+    (b"a\0.\r\n", b"a\0.\r\n.\r\n"),
+    (b"\r\n\0\r\n", b"\r\n\0\r\n.\r\n"),
+    (b"\0", b"\0\r\n.\r\n"),
 ]
 
 
