@@ -104,6 +104,12 @@ class DurableSpool:
         """A number that differs between nodes that run at one time, for their message ids."""
         return self._store.number
 
+    @property
+    def fault(self) -> str | None:
+        """Say why the spool has stopped for good, None while it works: only opening it anew mends that."""
+        fault = self._writer.fault or self._shared_writer.fault
+        return None if fault is None else f"{type(fault).__name__}: {fault}"
+
     def on_fenced(self, callback: Callable[[], None]) -> None:
         self._fenced.append(callback)
 

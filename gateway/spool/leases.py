@@ -23,7 +23,6 @@ WINDOW: Final = 512
 INLINE_BYTES: Final = 8 * 1024 * 1024
 """A claim stops taking messages when their inline contents come to this."""
 
-_LOWEST: Final = -(2**31)
 _REMEMBERED_LANES: Final = 4096
 
 
@@ -91,18 +90,19 @@ def _candidates(store: Store, lane: str, limit: int, now: float, after: str) -> 
     found: list[Candidate] = []
     priority = 2**31 - 1
     while len(found) < limit:
-        priority = store.query(st.next_priority, lane=lane, priority=priority)[0][0]
-        if priority is None or priority <= _LOWEST:
+        below = store.query(st.next_priority, lane=lane, priority=priority)
+        if not below:
             break
-        depth = limit * 4
+        priority = below[0][0]
+        need = limit - len(found)
+        depth = need * 2
         senders = store.query(st.senders, lane=lane, priority=priority, after=after, depth=depth)
-        if len(senders) < depth and after:  # round to the beginning of the circle
-            seen = {s for s, _ in senders}
+        due = [sender for sender, earliest in senders if earliest <= now][:need]
+        if len(due) < need and after:  # round to the beginning of the circle
             first = store.query(st.senders, lane=lane, priority=priority, after="", depth=depth)
-            senders = [*senders, *(row for row in first if row[0] not in seen)]
-        due = [sender for sender, earliest in senders if earliest <= now][:limit]
+            due += [sender for sender, earliest in first if earliest <= now and sender not in due][: need - len(due)]
         if due:
-            each = -(-(limit - len(found)) // len(due))
+            each = -(-need // len(due))
             found.extend(
                 Candidate((row[0], row[1]), *row[2:])
                 for row in store.query(
@@ -146,16 +146,15 @@ def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit:
         if kept and total > INLINE_BYTES:
             break
         kept.append(message_id)
-    siblings: dict[int, list[DeliveryId]] = {}
+    siblings: dict[int, set[DeliveryId]] = {}
     most = limit * 4
     for row in store.query(store.statements.siblings, **store.ids(kept), lane=lane, now=now, most=most):
-        siblings.setdefault(row[0], []).append((row[0], row[1]))
-    own: dict[int, list[DeliveryId]] = {}
+        siblings.setdefault(row[0], set()).add((row[0], row[1]))
     for c in chosen:
-        own.setdefault(c.id[0], []).append(c.id)
+        siblings.setdefault(c.id[0], set()).add(c.id)
     ids: list[DeliveryId] = []
     for message_id in kept:
-        ids.extend(siblings.get(message_id) or own[message_id])
+        ids.extend(sorted(siblings[message_id]))
         if len(ids) >= limit:
             break
     return ids[:limit]

@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
-from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
+from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink, sync_folder
 from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
@@ -160,10 +160,14 @@ def take_worker_lock(folder: Path, worker: int, timeout_s: float) -> int:
 def make_folder(folder: Path) -> None:
     """Make the spool's folder, private. Raises: SpoolUnusable."""
     try:
+        made_in = {path.parent for path in (folder, *folder.parents) if not path.exists()}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
         (folder / "content").mkdir(mode=0o700, exist_ok=True)
+        # What is committed in a folder is lost with the folder's own name.
+        for path in (*made_in, folder):
+            sync_folder(str(path))
     except OSError as error:
         raise SpoolUnusable(f"the spool's folder {folder} cannot be used: {error.strerror}") from error
 

@@ -1,9 +1,11 @@
 """Every SQL statement of the spool's daily work, named and explained, compiled once per dialect.
 
-Written with `:name` parameters and, in braces, the four things that the dialects say differently:
+Written with `:name` parameters and, in braces, what the dialects say differently:
     {pairs}  the delivery ids of one parameter as rows (message_id, n)
     {ids}    the message ids of one parameter as rows
     {claimable} a delivery that nobody has leased and that waits to be sent; the partial indexes' own words
+    {free}   the same, said so that no partial index offers itself: where the ids are known they lead to the rows,
+             and a planner that takes a table for empty, as it was a minute ago, must not walk a lane instead
     {skip}   "leave what another node has locked"; empty where there is one connection only
 The operator's queries (rows, change, drop), which are put together from a filter, are Core expressions in
 `operate.py`.
@@ -28,11 +30,14 @@ _DIALECTS: Final[Mapping[str, Dialect]] = {
     "postgresql": PGDialect_psycopg(paramstyle="format"),  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 }
 
+_FREE: Final = "coalesce(lease, 0) = 0 AND state = 'queued'"
+
 _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {
         "pairs": "SELECT value ->> 0, value ->> 1 FROM json_each(:pairs)",
         "ids": "SELECT value FROM json_each(:ids)",
         "claimable": UNLEASED,
+        "free": _FREE,
         "skip": "",
         "again": "json_each(:again) AS j",
         "j": "j.value ->> '$.{}'",
@@ -47,6 +52,7 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "pairs": "SELECT * FROM unnest(CAST(:pairs AS bigint[]), CAST(:pairs_n AS integer[]))",
         "ids": "SELECT unnest(CAST(:ids AS bigint[]))",
         "claimable": UNLEASED,
+        "free": _FREE,
         "skip": "FOR UPDATE SKIP LOCKED",
         "again": (
             "jsonb_to_recordset(CAST(:again AS jsonb)) AS j"
@@ -57,8 +63,10 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
             "unnest(CAST(:senders AS text[])) AS s(value) CROSS JOIN LATERAL ("
             "SELECT e.message_id, e.n, e.priority, e.sender, e.next_attempt_at FROM deliveries AS e"
             " WHERE e.lease IS NULL AND e.state = 'queued'"
-            " AND e.lane = :lane AND e.priority = :priority AND e.sender = s.value"
-            " AND e.next_attempt_at <= :now ORDER BY e.next_attempt_at LIMIT :each) AS d"
+            " AND e.lane = :lane AND e.priority = :priority"
+            " AND (e.sender, e.next_attempt_at) >= (s.value, -1e300)"
+            " AND (e.sender, e.next_attempt_at) <= (s.value, :now)"
+            " ORDER BY e.sender, e.next_attempt_at LIMIT :each) AS d"
         ),
     },
 }
@@ -121,24 +129,28 @@ ORDER BY next_attempt_at LIMIT :window
 
 # The highest priority below a given one.
 NEXT_PRIORITY: Final = """
-SELECT max(priority) FROM deliveries WHERE {claimable} AND lane = :lane AND priority < :priority
+SELECT priority FROM deliveries WHERE {claimable} AND lane = :lane AND priority < :priority
+ORDER BY priority DESC LIMIT 1
 """
 
 # The senders of one priority, each found by one seek in the index (a loose scan): a sender's 50,000 cost no
-# more than another's one. Each with its earliest, so that senders with nothing due are left out.
+# more than another's one. Each with its earliest, so that senders with nothing due are left out; it is sought by
+# the pair, since asked for one sender's earliest a planner may walk the lane by time until it meets the sender.
 SENDERS: Final = """
 WITH RECURSIVE s(sender, depth) AS (
-  SELECT (SELECT min(sender) FROM deliveries
-          WHERE {claimable} AND lane = :lane AND priority = :priority AND sender > :after), 1
+  SELECT (SELECT sender FROM deliveries
+          WHERE {claimable} AND lane = :lane AND priority = :priority AND sender > :after
+          ORDER BY sender LIMIT 1), 1
   UNION ALL
-  SELECT (SELECT min(d.sender) FROM deliveries AS d
+  SELECT (SELECT d.sender FROM deliveries AS d
           WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane = :lane AND d.priority = :priority
-            AND d.sender > s.sender), s.depth + 1
+            AND d.sender > s.sender ORDER BY d.sender LIMIT 1), s.depth + 1
   FROM s WHERE s.sender IS NOT NULL AND s.depth < :depth
 )
-SELECT s.sender, (SELECT min(d.next_attempt_at) FROM deliveries AS d
+SELECT s.sender, (SELECT d.next_attempt_at FROM deliveries AS d
                   WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane = :lane AND d.priority = :priority
-                    AND d.sender = s.sender)
+                    AND (d.sender, d.next_attempt_at) >= (s.sender, -1e300)
+                  ORDER BY d.sender, d.next_attempt_at LIMIT 1)
 FROM s WHERE s.sender IS NOT NULL
 """
 
@@ -148,10 +160,11 @@ SELECT d.message_id, d.n, d.priority, d.sender, d.next_attempt_at FROM {per_send
 """
 
 # The other deliveries of the chosen messages in the lane: they cross in one transaction with the next hop.
+# Not ordered: that alone would lead a planner through the whole table by its key.
 SIBLINGS: Final = """
 SELECT message_id, n FROM deliveries
-WHERE message_id IN ({ids}) AND {claimable} AND lane = :lane AND next_attempt_at <= :now
-ORDER BY message_id, n LIMIT :most
+WHERE message_id IN ({ids}) AND {free} AND lane = :lane AND next_attempt_at <= :now
+LIMIT :most
 """
 
 # What the chosen messages weigh in memory.
@@ -164,7 +177,7 @@ LEASE: Final = (
     """
 UPDATE deliveries SET lease = :me
 WHERE (message_id, n) IN (
-  SELECT message_id, n FROM deliveries WHERE (message_id, n) IN ({pairs}) AND {claimable} {skip}
+  SELECT message_id, n FROM deliveries WHERE (message_id, n) IN ({pairs}) AND {free} {skip}
 )
 RETURNING """
     + _DELIVERY
@@ -179,15 +192,15 @@ DELIVERIES: Final = "SELECT " + _DELIVERY + " FROM deliveries WHERE message_id =
 # Lanes with something to claim: a seek per lane, its earliest by one more, and a count that stops early.
 DUE: Final = """
 WITH RECURSIVE l(lane) AS (
-  SELECT (SELECT min(lane) FROM deliveries WHERE {claimable})
+  SELECT (SELECT lane FROM deliveries WHERE {claimable} ORDER BY lane LIMIT 1)
   UNION ALL
-  SELECT (SELECT min(d.lane) FROM deliveries AS d
-          WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane > l.lane)
+  SELECT (SELECT d.lane FROM deliveries AS d
+          WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane > l.lane ORDER BY d.lane LIMIT 1)
   FROM l WHERE l.lane IS NOT NULL
 )
 SELECT l.lane,
-  (SELECT min(d.next_attempt_at) FROM deliveries AS d
-   WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane = l.lane),
+  (SELECT d.next_attempt_at FROM deliveries AS d
+   WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane = l.lane ORDER BY d.next_attempt_at LIMIT 1),
   (SELECT count(*) FROM (SELECT 1 FROM deliveries AS d
    WHERE d.lease IS NULL AND d.state = 'queued' AND d.lane = l.lane AND d.next_attempt_at <= :now LIMIT :most) AS c)
 FROM l WHERE l.lane IS NOT NULL

@@ -62,6 +62,11 @@ class Writer:
         await asyncio.shield(self._ended)
 
     @property
+    def fault(self) -> BaseException | None:
+        """Return the fault of our own that ended the thread, None while all is well."""
+        return self._dead
+
+    @property
     def waiting(self) -> tuple[int, int]:
         """Return the accepts that wait, and their octets."""
         return self._waiting, self._waiting_bytes

@@ -94,8 +94,13 @@ def upgrade() -> None:
         postgresql_with={**SHORT_LIVED, "fillfactor": "80"},
     )
     unleased = "lease IS NULL AND state = 'queued'"
-    _partial_index("deliveries_due", "deliveries", ["lane", "next_attempt_at"], unleased)
-    _partial_index("deliveries_fair", "deliveries", ["lane", "priority", "sender", "next_attempt_at"], unleased)
+    _partial_index("deliveries_due", "deliveries", ["lane", "next_attempt_at", "state", "lease"], unleased)
+    _partial_index(
+        "deliveries_fair",
+        "deliveries",
+        ["lane", "priority", "sender", "next_attempt_at", "state", "lease"],
+        unleased,
+    )
     op.create_table(
         "trace",
         sa.Column("message_id", sa.BigInteger, primary_key=True, autoincrement=False),
