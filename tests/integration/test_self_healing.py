@@ -30,7 +30,7 @@ def test_a_gateway_whose_smart_host_is_itself_stops_the_loop(tmp_path: Path) -> 
         passed = gateway.metrics()["gatepost_accepted_total"]
         time.sleep(3)
         assert gateway.metrics()["gatepost_accepted_total"] == passed, "nothing goes round any more"
-        assert passed <= 5
+        assert passed <= 10, "the message and the report about it, a few times each"
 
 
 @pytest.mark.timeout(180)
