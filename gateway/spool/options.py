@@ -29,7 +29,7 @@ class SpoolOptions:
     dedupe_days: float = 14.0
     lease_s: float = 20.0
     """A node that has not been heard of for this long is taken for dead."""
-    wal_pages: int = 8000
+    wal_pages: int = 2000
     """SQLite: the log grows to this many pages before it is written back."""
     open_timeout_s: float = 5.0
     """How long another process may keep the spool's file, or the database may not answer, at the start."""
