@@ -1,0 +1,205 @@
+"""Throw mutated octets at every parser of foreign octets: `make fuzz FUZZ_S=60`.
+
+Seeds are the corpus of third-party mail where it is at hand, the SMTP dialogs and data of the tests, and every input
+that ever broke a parser (`tests/corpus`). An input that raises what is not declared, or breaks an invariant, is kept
+in `tests/corpus` and ends the run with status 1; from then on each run of the tests replays it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from connectors.filedrop.files import InMemory
+from connectors.filedrop.formats import Part
+from connectors.filedrop.formats.pickup import decode
+from connectors.smtp.client_wire import PeerError
+from connectors.smtp.commands import Mail, Rcpt, Refusal, parse_bdat, parse_hello, parse_mail, parse_rcpt
+from connectors.smtp.server_events import WireSettings
+from gateway.message import Content
+from mappings.address import AddressError
+from mappings.interchange import read_csv
+from mappings.network import parse
+from mappings.rewrite import rewrite_head
+from tests.connectors.filedrop import test_pickup as pickup
+from tests.connectors.smtp import test_client_wire as client
+from tests.connectors.smtp import test_commands as commands
+from tests.connectors.smtp import test_server_wire as server
+
+KEPT: Final = Path(__file__).parent / "corpus"
+MAX_SEED: Final = 20_000
+MAX_INPUT: Final = 40_000
+TOKENS: Final = (
+    b"\r\n", b"\n", b"\r", b"\0", b".", b"\r\n.\r\n", b"\n.\n", b"<", b">", b"@", b'"', b"\\", b"(", b")", b",", b";",
+    b":", b" ", b"\t", b"=?utf-8?q?x?=", b"=?", b"?=", b"\xff", b"\xc3\xa9", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>",
+    b"DATA\r\n", b"BDAT 5 LAST\r\n", b"EHLO x\r\n", b"RSET\r\n", b"From: a@b\r\n", b"To: ", b"Bcc: x@y\r\n",
+    b"\r\n\r\n", b"X-Sender: ", b"X-Receiver: ", b"250 ok\r\n", b"250-x\r\n", b"354 go\r\n", b"421 bye\r\n", b"gp.a.", b"IMCEA",
+)  # fmt: skip
+
+
+def _pieces(octets: bytes) -> list[bytes]:
+    """Cut octets where they say so themselves, so that an input alone tells how it was fed."""
+    chance = random.Random(octets[:64])
+    pieces, at = [], 0
+    while at < len(octets):
+        size = chance.choice((1, 7, 100, 4000))
+        pieces.append(octets[at : at + size])
+        at += size
+    return pieces
+
+
+def fuzz_server(octets: bytes) -> None:
+    made = WireSettings("gw.example", inline_limit=64, max_message_bytes=1000)
+    cut, whole = server.talk(_pieces(octets), made), server.talk([octets], made)
+    assert cut.replies == whole.replies
+    assert cut.messages == whole.messages
+
+
+def fuzz_client(octets: bytes) -> None:
+    wire = client.ready()
+    wire.begin(client.transaction(2))
+    with contextlib.suppress(PeerError):
+        for piece in _pieces(octets):
+            wire.receive(piece)
+
+
+def fuzz_commands(octets: bytes) -> None:
+    for line in octets.split(b"\r\n")[:50]:
+        assert isinstance(parse_mail(line, commands.ALL), Mail | Refusal)
+        assert isinstance(parse_rcpt(line, commands.ALL, smtputf8=True), Rcpt | Refusal)
+        assert isinstance(parse_bdat(line), tuple | Refusal)
+        assert isinstance(parse_hello(line), str | Refusal)
+
+
+def fuzz_pickup(octets: bytes) -> None:
+    for found in decode(InMemory(octets), pickup.STAMP, pickup.OPTIONS):
+        if isinstance(found, Part):
+            content = Content(found.head + octets[found.start : found.end])
+            assert content.get(b"bcc") is None
+            assert b"".join(content.body_chunks()) == b"".join(Content(octets).body_chunks())
+
+
+def fuzz_content(octets: bytes) -> None:
+    content = Content(octets)
+    head, body = content.head, b"".join(content.body_chunks())
+    assert octets.startswith(head)
+    assert octets.endswith(body)
+    for each in content.fields:
+        content.get(each.name)
+    prefixed = content.with_prefix(b"Received: x\r\n")
+    assert prefixed.octets().endswith(body)
+    assert b"".join(content.with_head(head).body_chunks()) == body
+
+
+def fuzz_rewrite(octets: bytes) -> None:
+    head = Content(octets).head
+    told = rewrite_head(head, lambda address: None, read=lambda local, domain: None, write=str)
+    if not any(each.name == b"bcc" for each in Content(octets).fields):
+        assert told.head == head
+
+
+def fuzz_addresses(octets: bytes) -> None:
+    for line in octets.decode("utf-8", "replace").splitlines()[:50]:
+        for prefix in ("smtp:", "mhs:", ""):
+            with contextlib.suppress(AddressError):
+                found = parse(prefix + line)
+                assert parse(str(found)) == found
+
+
+def fuzz_csv(octets: bytes) -> None:
+    read_csv(octets)
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    name.removeprefix("fuzz_"): each for name, each in sorted(globals().items()) if name.startswith("fuzz_")
+}
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield inputs to begin with."""
+    folders = [KEPT, Path(__file__).parent / "dialogs", Path(__file__).parent / "data"]
+    named = os.environ.get("GATEPOST_CORPUS")
+    if named:
+        folders.append(Path(named))
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.stat().st_size <= MAX_SEED:
+                yield path.read_bytes()
+    yield b""
+
+
+def mutated(octets: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Return a few changes of one input, with parts of another."""
+    made = bytearray(octets)
+    for _ in range(chance.randint(1, 8)):
+        at = chance.randint(0, len(made))
+        match chance.randint(0, 5):
+            case 0:
+                made[at:at] = chance.choice(TOKENS)
+            case 1:
+                del made[at : at + chance.choice((1, 2, 10, 200))]
+            case 2:
+                made[at : at + 1] = bytes([chance.randrange(256)])
+            case 3:
+                start = chance.randint(0, len(other))
+                made[at:at] = other[start : start + chance.choice((5, 50, 500))]
+            case 4:
+                end = at + chance.choice((1, 4, 60))
+                made[at:at] = made[at:end] * chance.choice((1, 3, 50))
+            case 5:
+                token = chance.choice(TOKENS)
+                made[at : at + len(token)] = token
+    return bytes(made[:MAX_INPUT])
+
+
+def keep(octets: bytes, target: str) -> Path:
+    """Keep an input that broke a target."""
+    KEPT.mkdir(exist_ok=True)
+    path = KEPT / f"{target}-{hashlib.sha256(octets).hexdigest()[:12]}"
+    path.write_bytes(octets)
+    return path
+
+
+def fuzz(seconds: float, seed: int) -> int:
+    """Run for so long; return 1 where an input broke something."""
+    chance = random.Random(seed)
+    pool = list(seeds())
+    until = time.monotonic() + seconds
+    runs = 0
+    print(f"seed {seed}, {len(pool)} seeds, targets {' '.join(TARGETS)}", flush=True)
+    while time.monotonic() < until:
+        octets = mutated(chance.choice(pool), chance.choice(pool), chance)
+        for name, target in TARGETS.items():
+            started = time.monotonic()
+            try:
+                target(octets)
+                took = time.monotonic() - started
+                assert took < 5, f"{took:.1f} s for {len(octets)} octets"
+            except Exception:  # noqa: BLE001  # any fault at all is what is looked for
+                traceback.print_exc()
+                print(f"{name} is broken by {keep(octets, name)} (seed {seed}, run {runs})")
+                return 1
+            runs += 1
+    print(f"fuzz: {runs} runs, nothing broken")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    asked = parser.parse_args()
+    return fuzz(asked.seconds, asked.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
