@@ -42,7 +42,8 @@ TOKENS: Final = (
     b"\r\n", b"\n", b"\r", b"\0", b".", b"\r\n.\r\n", b"\n.\n", b"<", b">", b"@", b'"', b"\\", b"(", b")", b",", b";",
     b":", b" ", b"\t", b"=?utf-8?q?x?=", b"=?", b"?=", b"\xff", b"\xc3\xa9", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>",
     b"DATA\r\n", b"BDAT 5 LAST\r\n", b"EHLO x\r\n", b"RSET\r\n", b"From: a@b\r\n", b"To: ", b"Bcc: x@y\r\n",
-    b"\r\n\r\n", b"X-Sender: ", b"X-Receiver: ", b"250 ok\r\n", b"250-x\r\n", b"354 go\r\n", b"421 bye\r\n", b"gp.a.", b"IMCEA",
+    b"\r\n\r\n", b"X-Sender: ", b"X-Receiver: ", b"250 ok\r\n", b"250-x\r\n", b"354 go\r\n", b"421 bye\r\n",
+    b"gp.a.", b"IMCEA",
 )  # fmt: skip
 
 
