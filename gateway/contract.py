@@ -228,6 +228,7 @@ class Connector(ABC):
         """Take a changed Config while running; False asks for a stop and a new start.
 
         Promises, where True: what is under way goes on under the old options, what begins gets the new.
+        Raises: OSError or ValueError where the new ones can't be used; the old ones stay in force then.
         """
         return False
 

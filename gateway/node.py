@@ -230,19 +230,19 @@ class Node:
 
     async def _replace_connectors(self, new: Config) -> None:
         old = self.config
-        gone = [n for n, s in old.connectors.items() if n not in new.connectors or not _same(s, new.connectors[n])]
-        fresh = [n for n, s in new.connectors.items() if n not in old.connectors or n in gone]
-        replaced = [n for n in gone if n in fresh]
-        taken_as_is = [n for n in replaced if self._reconfigure(n, new.connectors[n])]
-        gone = [n for n in gone if n not in taken_as_is]
+        kept = {
+            name
+            for name, section in new.connectors.items()
+            if name in old.connectors and (_same(old.connectors[name], section) or self._reconfigure(name, section))
+        }
+        gone = [name for name in old.connectors if name not in kept]
+        fresh = [name for name in new.connectors if name not in kept]
         await self.sources.stop(gone, within_s=old.gateway.stop_after + 1.0)
         for name in gone:
             await self._stop_connector(name, self.connectors.pop(name))
             self.destinations.pop(name, None)
         self.config = new
         for name in fresh:
-            if name in taken_as_is:
-                continue
             self._add(new.connectors[name])
             try:
                 await self._start_connector(name, self.connectors[name])
@@ -251,11 +251,17 @@ class Node:
         self.planner = self._plan(new)
         self.intake.planner = self.planner
         for name in fresh:
-            if name not in taken_as_is:
-                self.sources.start(name, self.connectors[name])
+            self.sources.start(name, self.connectors[name])
 
     def _reconfigure(self, name: str, section: ConnectorSection) -> bool:
-        return type(self.connectors[name]) is section.cls and self.connectors[name].reconfigure(section.config)
+        connector = self.connectors[name]
+        if type(connector) is not section.cls:
+            return False
+        try:
+            return connector.reconfigure(section.config)
+        except (OSError, ValueError) as fault:
+            self.log.error("reload_refused", connector=name, error=str(fault), text="its former options stay in force")
+            return True
 
     # -- watching
 

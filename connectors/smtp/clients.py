@@ -37,7 +37,7 @@ class Clients:
     """Counts by address; the caller says which are trusted, so exempt from the limits of one client."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._connections: dict[str, int] = {}
         self._messages: dict[str, int] = {}
         self._window_ends = 0.0
@@ -45,10 +45,10 @@ class Clients:
 
     def enter(self, address: str, *, trusted: bool) -> str | None:
         """Count a connection; where it is one too many, return why, and count nothing."""
-        if self.total >= self._limits.connections:
+        if self.total >= self.limits.connections:
             return "too many connections, try again later"
         here = self._connections.get(address, 0)
-        if not trusted and here >= self._limits.connections_per_client:
+        if not trusted and here >= self.limits.connections_per_client:
             return "too many connections from your address, try again later"
         self._connections[address] = here + 1
         self.total += 1
@@ -71,4 +71,4 @@ class Clients:
         key = address if address in self._messages or len(self._messages) < MAX_COUNTED else ""
         sent = self._messages.get(key, 0) + 1
         self._messages[key] = sent
-        return sent <= self._limits.messages_per_minute
+        return sent <= self.limits.messages_per_minute

@@ -30,6 +30,12 @@ class Smtp(Connector):
         await self.source.stop()
         await self.destination.stop()
 
+    def reconfigure(self, config: SmtpConfig) -> bool:
+        if not self.source.reconfigure(config):
+            return False
+        self.destination.reconfigure(config)
+        return True
+
     def health(self) -> Health:
         receiving, sending = self.source.health(), self.destination.health()
         if receiving.ok and sending.ok:

@@ -13,7 +13,7 @@ from connectors.smtp.faults import HopFault
 from connectors.smtp.mx import Finder, Resolver, resolver_for
 from connectors.smtp.opening import open_connection
 from connectors.smtp.pool import Pool
-from connectors.smtp.tls import TlsOptions, build
+from connectors.smtp.tls import build
 from gateway.contract import Address, Batch, Capabilities, Context, Deferred, Health, Scope, Status
 
 _FAULT = Status("4.3.5", "a fault in the connector; the message stays queued")
@@ -30,8 +30,9 @@ class SmtpDestination:
         self._config = config
         self._context = context
         self._resolver = resolver
-        self._tls: TlsOptions | None = None
         self._pool: Pool | None = None
+        self._former: list[Pool] = []
+        """Pools under options of before, until what they lent is back."""
         self._trouble: dict[str, str] = {}
         """Next hop -> what an operator must mend; only of a smart host, so one entry at most."""
 
@@ -56,23 +57,38 @@ class SmtpDestination:
         return address.value.rpartition("@")[2].lower()
 
     async def start(self) -> None:
-        """Read the authorities. Raises: ValueError that names what is wrong."""
-        config, context = self._config, self._context
-        ca_file = context.base_dir / config.ca_file if config.ca_file else None
-        self._tls = tls = build(config.tls, ca_file)
+        """Read the authorities. Raises: OSError or ValueError that names what is wrong."""
+        self._pool = self._make_pool(self._config)
+
+    def _make_pool(self, config: ClientConfig) -> Pool:
+        context = self._context
+        tls = build(config.tls, context.base_dir / config.ca_file if config.ca_file else None)
         name = config.ehlo_name or context.hostname
         finder = Finder(config, self._resolver or resolver_for(config), own_name=context.hostname, clock=context.clock)
-        self._pool = Pool(
+        return Pool(
             finder,
             lambda target, on_end: open_connection(target, config, tls, name, on_end),
             max_per_hop=config.max_connections_per_hop,
             idle_timeout_s=config.idle_timeout_s,
         )
 
+    def reconfigure(self, config: ClientConfig) -> None:
+        """Send by these options from the next batch on; what is under way goes on by the old ones.
+
+        Raises: OSError or ValueError as `start` does; the old options stay in force then.
+        """
+        pool = self._make_pool(config)
+        self._former = [former for former in self._former if former.size]
+        if self._pool is not None:
+            self._former.append(self._pool)
+        self._pool, self._config = pool, config
+        self._trouble.clear()
+
     async def stop(self) -> None:
         """End all connections, within 2 s or the node's bound."""
-        if self._pool is not None:
-            await self._pool.close(min(2.0, self._context.stop_s / 2))
+        for pool in (*self._former, self._pool):
+            if pool is not None:
+                await pool.close(min(2.0, self._context.stop_s / 2))
 
     def health(self) -> Health:
         """Say what only an operator can mend: a smart host that wants other credentials or TLS."""
@@ -94,11 +110,12 @@ class SmtpDestination:
         courier.finish()
 
     async def _send(self, next_hop: str, courier: Courier) -> None:
-        if self._pool is None:
+        pool = self._pool  # a reload may put another one in its place meanwhile
+        if pool is None:
             raise RuntimeError("deliver before start")
         while courier.has_work:
             try:
-                connection = await self._pool.acquire(next_hop)
+                connection = await pool.acquire(next_hop)
             except HopFault as fault:
                 courier.fault = fault.outcome
                 self._note(next_hop, fault)
@@ -108,7 +125,7 @@ class SmtpDestination:
             try:
                 await connection.run(courier)
             finally:
-                self._pool.release(connection)
+                pool.release(connection)
 
     def _note(self, next_hop: str, fault: HopFault) -> None:
         status = fault.outcome.status

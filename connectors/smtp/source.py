@@ -38,11 +38,9 @@ class SmtpSource:
         self._name = name
         self._config = config
         self._context = context
-        self._relay = networks(config.relay_networks)
-        self._fix = networks(config.fix_bare_newlines_from)
-        # A client's address is looked at once for each connection; the answers are few and repeat.
-        self._is_trusted = lru_cache(maxsize=4096)(partial(_is_in, self._relay))
-        self._is_fixed = lru_cache(maxsize=4096)(partial(_is_in, self._fix))
+        self._clients = Clients(_limits(config))
+        self._sharing: Sharing | None = None
+        """What new sessions get; those under way keep what they began with."""
         self._sockets: list[tuple[socket.socket, bool]] = []
         self._tls: ssl.SSLContext | None = None
         self._sessions: set[Session] = set()
@@ -67,9 +65,7 @@ class SmtpSource:
     async def start(self) -> None:
         """Read the certificate and bind. Raises: OSError or ValueError that names the option and its mend."""
         config = self._config
-        if config.tls_cert is not None:
-            base = self._context.base_dir
-            self._tls = server_context(base / config.tls_cert, base / config.tls_key if config.tls_key else None)
+        self._tls = self._read_certificate(config)
         if self.is_wanted:
             _raise_file_limit(config.max_connections + SPARE_FILES)
         try:
@@ -80,6 +76,26 @@ class SmtpSource:
         except OSError:
             await self.stop()
             raise
+
+    def reconfigure(self, config: ServerConfig) -> bool:
+        """Give new sessions these options; False where the places to listen at differ.
+
+        Raises: OSError or ValueError as `start` does; the old options stay in force then.
+        """
+        if (config.listen, config.tls_listen) != (self._config.listen, self._config.tls_listen):
+            return False
+        self._tls = self._read_certificate(config)
+        self._config = config
+        self._clients.limits = _limits(config)
+        if self._sharing is not None:
+            self._sharing = self._share(self._sharing.intake)
+        return True
+
+    def _read_certificate(self, config: ServerConfig) -> ssl.SSLContext | None:
+        if config.tls_cert is None:
+            return None
+        base = self._context.base_dir
+        return server_context(base / config.tls_cert, base / config.tls_key if config.tls_key else None)
 
     def _bind(self, option: str, place: str) -> list[socket.socket]:
         host, port = listen_at(place)
@@ -107,11 +123,11 @@ class SmtpSource:
     async def run(self, intake: Intake) -> None:
         """Serve until cancelled; see the contract's Source."""
         loop = asyncio.get_running_loop()
-        sharing = self._sharing(intake)
+        self._sharing = self._share(intake)
         servers: list[asyncio.Server] = []
         try:
             for listener, implicit_tls in self._sockets:
-                factory = partial(Session, sharing, loop, implicit_tls=implicit_tls)
+                factory = partial(self._session, loop, implicit_tls)
                 servers.append(await loop.create_server(factory, sock=listener, backlog=BACKLOG))
             self._serves = True
             while True:
@@ -123,6 +139,10 @@ class SmtpSource:
                 server.close()
             self._sockets.clear()
             await self._drain(loop)
+
+    def _session(self, loop: asyncio.AbstractEventLoop, implicit_tls: bool) -> Session:
+        assert self._sharing is not None
+        return Session(self._sharing, loop, implicit_tls=implicit_tls)
 
     async def stop(self) -> None:
         """Close what `start` opened; `run` ends by cancellation."""
@@ -160,8 +180,11 @@ class SmtpSource:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _sharing(self, intake: Intake) -> Sharing:
+    def _share(self, intake: Intake) -> Sharing:
         config = self._config
+        # A client's address is looked at once for each connection; the answers are few and repeat.
+        is_trusted = lru_cache(maxsize=4096)(partial(_is_in, networks(config.relay_networks)))
+        is_fixed = lru_cache(maxsize=4096)(partial(_is_in, networks(config.fix_bare_newlines_from)))
         starttls: Literal["offer", "require"] | None = None
         if self._tls is not None and config.starttls != "off":
             starttls = config.starttls
@@ -175,23 +198,26 @@ class SmtpSource:
         )
 
         def new_wire(peer: str) -> ServerWire:
-            return ServerWire(settings, trusted=self._is_trusted(peer), fix_newlines=self._is_fixed(peer))
+            return ServerWire(settings, trusted=is_trusted(peer), fix_newlines=is_fixed(peer))
 
-        limits = Limits(config.max_connections, config.max_connections_per_client, config.max_messages_per_minute)
         return Sharing(
             name=self._name,
             intake=intake,
             context=self._context,
-            clients=Clients(limits),
+            clients=self._clients,
             sessions=self._sessions,
             spawn=self._spawn,
             tls=self._tls,
             client_timeout_s=config.client_timeout_s,
             receive_timeout_s=config.receive_timeout_s,
             greet_delay_s=config.greet_delay_s,
-            is_trusted=self._is_trusted,
+            is_trusted=is_trusted,
             new_wire=new_wire,
         )
+
+
+def _limits(config: ServerConfig) -> Limits:
+    return Limits(config.max_connections, config.max_connections_per_client, config.max_messages_per_minute)
 
 
 def _is_in(among: tuple[Any, ...], peer: str) -> bool:
