@@ -64,6 +64,8 @@ class Dispatcher:
         self._stopping = False
         self._stopped = asyncio.Event()
         self._to_put_off = asyncio.Event()
+        self.put_off_every_s = settings.put_off_every_s
+        """The present pace of what is done for closed lanes."""
         self._memory = memory = Memory(settings)
         self._ledger = ledger = Ledger(
             spool, make_report, settings, log,
@@ -164,6 +166,9 @@ class Dispatcher:
             return settings.put_off_step if queue.count < settings.put_off_step else 0
         if live.lane.is_probing:
             return 0 if queue.count or live.active else 1
+        if not live.lane.proven:
+            # A hop that may be dead gets no more into memory than it is tried with.
+            return max(0, live.lane.window - queue.count - live.active)
         free = min(queue.max_count - queue.count, settings.claim_deliveries)
         if self._memory.is_full:
             free = min(free, settings.small_lane - queue.count)
@@ -202,7 +207,7 @@ class Dispatcher:
         settings = self.settings
         while True:
             await self._to_put_off.wait()
-            await asyncio.sleep(settings.put_off_every_s)
+            await asyncio.sleep(self.put_off_every_s)
             if self._ledger.is_full:
                 continue
             now = self._clock()
@@ -219,10 +224,15 @@ class Dispatcher:
 
     async def _housekeep(self) -> None:
         settings = self.settings
-        last_slow = self._loop.time()
+        last_slow = last = self._loop.time()
+        before = 0
         while True:
             await asyncio.sleep(settings.housekeeping_s)
             try:
+                done, now = self.counts.delivered + self.counts.handed_over, self._loop.time()
+                busy = done - before > 2 * settings.busy_per_s * (now - last)  # each delivery is counted twice
+                self.put_off_every_s = settings.put_off_busy_s if busy else settings.put_off_every_s
+                before, last = done, now
                 self._lanes.wake(self._clock())
                 loop_now = self._loop.time()
                 self._runners.watch(loop_now)

@@ -139,7 +139,12 @@ class Feeder:
             while not self._open:
                 self._work.clear()
                 await self._work.wait()
-            await self._claim(self._open.popleft())
+            live = self._open.popleft()
+            if live.lane.is_ready:
+                await self._claim(live)
+            else:
+                live.feeding = False  # closed meanwhile: what is due of it is not in a hurry
+                self._dispatcher.feed(live)
             if self._pause:  # the spool refused; the next look asks again for every lane that is due
                 await asyncio.sleep(self._settings.poll_s)
                 self._pause = False
@@ -151,7 +156,7 @@ class Feeder:
                 self._sweeping.clear()
                 await self._sweeping.wait()
             await self._claim(self._closed.popleft())
-            await asyncio.sleep(self._settings.put_off_every_s)
+            await asyncio.sleep(self._dispatcher.put_off_every_s)
 
     async def _claim(self, live: LiveLane) -> None:
         live.feeding = False

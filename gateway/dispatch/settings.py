@@ -67,6 +67,9 @@ class Settings:
     """How often the lanes that other nodes found down are looked up."""
     put_off_step: int = 64
     put_off_every_s: float = 0.1
+    put_off_busy_s: float = 0.5
+    """The same while over `busy_per_s` deliveries a second go through."""
+    busy_per_s: float = 300.0
     """Deliveries of lanes that are down are put off in the background, at this pace, so that they cost live lanes
     next to nothing."""
     put_off_beyond_s: float = 30.0
