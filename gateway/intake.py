@@ -29,6 +29,7 @@ from gateway.contract import (
 )
 from gateway.ids import IdSource
 from gateway.ids import text as shown_id
+from gateway.log import get_log
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.route import Routes
 from gateway.spool.api import Claim, Delivery, DuplicateHandOver, LaneKey, SpoolError, State, Stored
@@ -274,6 +275,7 @@ class GatewayIntake:
         self._spool = spool
         self.planner = planner
         self._hand_over = hand_over
+        self._log = get_log("intake")
         self.accepted = 0
         self.refused = 0
 
@@ -306,6 +308,7 @@ class GatewayIntake:
                 if duplicate is None:
                     self.accepted += 1
                     self._hand_over(claims_of(stored))
+                    self._tell(stored)
             if receipt.done():
                 return
             if fault is None:
@@ -320,6 +323,18 @@ class GatewayIntake:
         except SpoolError as fault:
             receipt.set_exception(Unavailable(fault.status))
         return receipt
+
+    def _tell(self, stored: Stored) -> None:
+        envelope = stored.envelope
+        self._log.info(
+            "accepted",
+            message_id=stored.id,
+            connector=envelope.origin.connector,
+            peer=envelope.origin.peer,
+            sender="<>" if envelope.reverse_path is None else str(envelope.reverse_path),
+            recipients=len(stored.deliveries),
+            size=stored.content.size,
+        )
 
 
 def claims_of(stored: Stored) -> list[Claim]:

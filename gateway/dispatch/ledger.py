@@ -140,6 +140,7 @@ class Ledger:
             if await self._settle(settlements, new, generation):
                 self.commits += 1
                 self.reports += len(new)
+                self._tell(settlements)
                 if new:
                     self._on_reports(new)
         finally:
@@ -154,6 +155,23 @@ class Ledger:
                     self._on_room()
             if self._lines and self._timer is None:
                 self._flush()
+
+    def _tell(self, settlements: list[Settlement]) -> None:
+        """Log each outcome once it is committed."""
+        info = self._log.info
+        for settlement in settlements:
+            event = settlement.event
+            if event is not None:
+                told = event.detail
+                info(
+                    event.kind,
+                    message_id=event.message_id,
+                    to=told.get("to"),
+                    connector=told.get("connector"),
+                    hop=told.get("hop"),
+                    status=told.get("status"),
+                    reply=told.get("reply") or told.get("text"),
+                )
 
     async def _settle(self, settlements: list[Settlement], new: list[Stored], generation: int) -> bool:
         attempt = 0
