@@ -118,15 +118,13 @@ class Adapter:
                     if more:
                         content = content.with_head(head)
                 case Step.OCTETS:
-                    content, more = mend_octets(content, content.traits, capabilities)
+                    content, more = mend_octets(content, capabilities)
                 case Step.HEAD:
                     head, more = fit_head(content.head, seven_bit=not capabilities.eight_bit)
                     if more:
                         content = content.with_head(head)
                 case Step.BODY:
-                    content, more = fit_body(
-                        content, content.traits, seven_bit=not capabilities.eight_bit, max_line=most
-                    )
+                    content, more = fit_body(content, content.traits, capabilities)
                 case _:
                     more = []
             notes += more

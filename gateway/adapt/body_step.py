@@ -16,6 +16,7 @@ from gateway.adapt.blobs import Filtered, Slice, Spliced, rewrap_base64, to_base
 from gateway.adapt.fidelity import Fate, Note
 from gateway.adapt.head_step import fit_head, with_field
 from gateway.adapt.plan import has_longer_line
+from gateway.contract import Capabilities
 from gateway.message import Blob, Content, Traits
 from gateway.mime import MAX_HEAD, InMemory, Octets, Part, parse
 from gateway.octets import MAX_LINE, encode_base64, encode_quoted_printable
@@ -28,8 +29,12 @@ _UNFIT: Final = bytes(ord("?") if i > 127 else i for i in range(256))
 Edit = tuple[int, int, bytes | Blob]
 
 
-def fit_body(content: Content, traits: Traits, *, seven_bit: bool, max_line: int | None) -> tuple[Content, list[Note]]:
-    """Return the content with its parts fitted, and notes. Blocks on a Blob."""
+def fit_body(content: Content, traits: Traits, capabilities: Capabilities) -> tuple[Content, list[Note]]:
+    """Return the content with its parts fitted, and notes. Blocks on a Blob.
+
+    A part is encoded for its 8-bit octets, its long lines, its NULs, or, where it is declared binary, its bare line
+    ends; bare line ends of text are left to `mend_octets`, since they are line ends.
+    """
     source: Octets
     whole = content.source
     if isinstance(whole, bytes):
@@ -38,20 +43,24 @@ def fit_body(content: Content, traits: Traits, *, seven_bit: bool, max_line: int
         source = Spliced([content.front, Slice(whole, content.offset, whole.size)])
     else:
         source = whole
-    step = _Step(source, seven_bit and traits.eight_bit, max_line)
+    seven_bit = traits.eight_bit and not capabilities.eight_bit
+    step = _Step(
+        source,
+        seven_bit,
+        capabilities.max_line_octets,
+        no_nul=traits.nul and not capabilities.nul,
+        no_bare=not (traits.crlf_only or capabilities.bare_newlines),
+    )
     root = parse(source)
     step.entity(root, top=True)
     if not step.edits:
         return content, step.notes
     pieces = list(_spliced(source, step.edits))
-    fitted = Traits(
-        crlf_only=traits.crlf_only, eight_bit=traits.eight_bit and not (seven_bit and not step.left), nul=traits.nul
-    )
     if isinstance(whole, bytes):
         made: bytes | Blob = b"".join(p for p in pieces if isinstance(p, bytes))
     else:
         made = Spliced(pieces)
-    return Content(made, traits=fitted, attributes=content.attributes), step.notes
+    return Content(made, attributes=content.attributes), step.notes
 
 
 def _spliced(source: Octets, edits: list[Edit]) -> Iterator[bytes | Blob]:
@@ -74,14 +83,14 @@ def _piece(source: Octets, start: int, end: int) -> bytes | Blob:
 class _Step:
     """One walk through a message; gathers edits and notes."""
 
-    def __init__(self, source: Octets, seven_bit: bool, max_line: int | None) -> None:
+    def __init__(self, source: Octets, seven_bit: bool, max_line: int | None, *, no_nul: bool, no_bare: bool) -> None:
         self.source = source
         self.seven_bit = seven_bit
         self.max_line = max_line
+        self.no_nul = no_nul
+        self.no_bare = no_bare
         self.edits: list[Edit] = []
         self.notes: list[Note] = []
-        self.left = False
-        """Something could not be helped."""
 
     def entity(self, part: Part, *, top: bool = False) -> bool:
         """Fit one part and all inside it; return whether anything changed."""
@@ -109,12 +118,17 @@ class _Step:
 
     def _leaf(self, part: Part, head: bytes) -> bytes:
         """Encode a part's body where it needs it; return its header, which says how."""
-        eight, long = self._look(part.body, part.end)
-        eight = eight and self.seven_bit
-        if not (eight or long):
+        eight, long, nul, bare = self._look(part.body, part.end)
+        bare = bare and part.encoding == "binary"
+        if not (eight or long or nul or bare):
             return head
-        what = f"body part {part.type}" if part.type else "body"
-        why = "the destination takes 7-bit content" if eight else f"a line is over {self.max_line} octets"
+        what = f"body part {part.type}"
+        if eight:
+            why = "the destination takes 7-bit content"
+        elif long:
+            why = f"a line is over {self.max_line} octets"
+        else:
+            why = "the destination can't carry NUL" if nul else "the destination takes lines that end in CRLF alone"
         if part.encoding in _PLAIN:
             made, encoding = self._encoded(part)
             self.edits.append((part.body, part.end, made))
@@ -136,7 +150,6 @@ class _Step:
             self.edits.append((part.body, part.end, _soft_broken(self.source.octets[part.body : part.end])))
             self.notes.append(Note(Fate.MAPPED, f"{what}: soft line breaks", why))
         else:
-            self.left = True
             self.notes.append(Note(Fate.KEPT, f"{what} in {part.encoding}", f"{why}, but it can't be encoded anew"))
         return head
 
@@ -166,14 +179,17 @@ class _Step:
                 return b"text/plain; charset=unknown-8bit"  # RFC 1428 §3
         return b"text/plain; charset=utf-8"
 
-    def _look(self, start: int, end: int) -> tuple[bool, bool]:
-        """Say whether a range holds 8-bit octets, and whether it holds a line that is too long."""
+    def _look(self, start: int, end: int) -> tuple[bool, bool, bool, bool]:
+        """Say whether a range holds what must not be: 8-bit octets, a line too long, NUL, bare line ends."""
         most = self.max_line
-        eight = long = False
+        eight = long = nul = bare = False
         held = b""
         for at in range(start, end, _CHUNK):
             octets = self.source.read(at, min(_CHUNK, end - at))
-            eight = eight or not octets.isascii()
+            eight = eight or (self.seven_bit and not octets.isascii())
+            nul = nul or (self.no_nul and b"\0" in octets)
+            # A CRLF cut in two by the chunks looks bare; a binary part is then encoded without need, no harm done.
+            bare = bare or (self.no_bare and not octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r"))
             if most is None or long:
                 continue
             octets = held + octets
@@ -182,7 +198,7 @@ class _Step:
             long = len(held) > most + 1 or has_longer_line(octets[:cut], most)
         if most is not None and not long:
             long = has_longer_line(held, most)
-        return eight, long
+        return eight, long, nul, bare
 
     def _gaps(self, part: Part) -> None:
         """Mend what stands between the parts: preamble and epilogue, which nobody is shown."""
@@ -190,14 +206,13 @@ class _Step:
             return
         at = part.body
         for start, end in [*((c.start, c.end) for c in part.children), (part.end, part.end)]:
-            eight, long = self._look(at, start)
-            if (eight and self.seven_bit) or long:
+            eight, long, _, _ = self._look(at, start)
+            if eight or long:
                 if start - at > _GAP:
-                    self.left = True
                     self.notes.append(Note(Fate.KEPT, "text around the parts", "it is too large to be mended"))
                 else:
                     octets = self.source.read(at, start - at)
-                    if eight and self.seven_bit:
+                    if eight:
                         octets = octets.translate(_UNFIT)
                     self.edits.append((at, start, _hard_broken(octets, self.max_line or MAX_LINE)))
                     self.notes.append(

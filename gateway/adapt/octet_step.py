@@ -12,11 +12,14 @@ from gateway.contract import Capabilities
 from gateway.message import Content, Traits
 
 
-def mend_octets(content: Content, traits: Traits, capabilities: Capabilities) -> tuple[Content, list[Note]]:
+def mend_octets(content: Content, capabilities: Capabilities) -> tuple[Content, list[Note]]:
     """Return the content with what `capabilities` can't carry mended, and notes of it. Blocks on a Blob."""
+    traits = content.traits
     newlines = not (traits.crlf_only or capabilities.bare_newlines)
     nul = traits.nul and not capabilities.nul
-    notes = []
+    notes: list[Note] = []
+    if not (nul or newlines):
+        return content, notes  # the parts that needed it have been encoded
     if nul:
         notes.append(Note(Fate.DROPPED, "NUL octets", "the destination can't carry them"))
     if newlines:

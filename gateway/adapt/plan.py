@@ -18,9 +18,10 @@ class Step(Enum):
     ADDRESSES = "header addresses rewritten"
     """Always looked at: what it comes to depends on the mapping."""
     PLAIN_ADDRESSES = "header addresses brought to ASCII"
-    OCTETS = "NUL and bare line ends mended"
     HEAD = "header encoded and folded"
     BODY = "body parts encoded"
+    """Before OCTETS: a part that is encoded keeps its NULs and its line ends."""
+    OCTETS = "NUL and bare line ends mended"
 
 
 def plan(
@@ -33,13 +34,15 @@ def plan(
     steps: list[Step] = []
     if head_eight_bit and not capabilities.utf8_addresses:
         steps.append(Step.PLAIN_ADDRESSES)
-    if (traits.nul and not capabilities.nul) or not (traits.crlf_only or capabilities.bare_newlines):
-        steps.append(Step.OCTETS)
+    nul = traits.nul and not capabilities.nul
+    newlines = not (traits.crlf_only or capabilities.bare_newlines)
     seven_bit = traits.eight_bit and not capabilities.eight_bit
     if long_head or (seven_bit and head_eight_bit):
         steps.append(Step.HEAD)
-    if seven_bit or long_lines:
+    if seven_bit or long_lines or nul or newlines:
         steps.append(Step.BODY)
+    if nul or newlines:
+        steps.append(Step.OCTETS)
     return tuple(steps)
 
 

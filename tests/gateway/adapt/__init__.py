@@ -1,0 +1,1 @@
+"""Adaptation: golden files, tables of single steps, and properties."""
