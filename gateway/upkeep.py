@@ -17,9 +17,10 @@ from gateway.operate import Arguments, Desk, Function
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.backup import restore_spool
 from gateway.spool.copying import copy_durably
+from gateway.spool.folder import sqlite_folder
 from gateway.spool.open import upgrade_spool
 from gateway.spool.shared import SHARED_PRAGMAS
-from gateway.spool.sqlite import open_engine, sqlite_folder
+from gateway.spool.sqlite import open_engine
 
 _LOCK_TIMEOUT_S: Final = 5.0
 

@@ -20,9 +20,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from gateway.spool.api import SpoolUnusable
+from gateway.spool.folder import lock_file
 from gateway.spool.migrations import check_or_create
 from gateway.spool.schema import metadata
-from gateway.spool.sqlite import SqliteStore, lock_file, open_engine, worker_pragmas
+from gateway.spool.sqlite import SqliteStore, open_engine, worker_pragmas
 from gateway.spool.store import Store
 
 _FILE: Final = re.compile(r"worker-(\d+)\.db")

@@ -18,8 +18,8 @@ import psycopg
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.copying import copy_durably, sync_file
 from gateway.spool.dump import MANIFEST, load_database
+from gateway.spool.folder import make_folder, sqlite_folder
 from gateway.spool.migrations import VERSIONS
-from gateway.spool.sqlite import make_folder, sqlite_folder
 from gateway.spool.store import Store
 
 _WORKER_FILE: Final = re.compile(r"worker-\d+\.db")

@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.durable import DurableSpool
+from gateway.spool.folder import sqlite_folder, worker_lock
 from gateway.spool.migrations import upgrade_and_say
 from gateway.spool.options import SpoolOptions
 from gateway.spool.shared import SHARED_PRAGMAS, SharedStore
-from gateway.spool.sqlite import SqliteStore, open_engine, sqlite_folder, worker_lock, worker_pragmas
+from gateway.spool.sqlite import SqliteStore, open_engine, worker_pragmas
 
 _WORKER_FILE: Final = re.compile(r"worker-(\d+)\.db")
 

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from gateway.message import Blob
-from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable, TraceEvent
+from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable
 from gateway.spool.chunks import ChunkBlob, ChunkDatabase
 from gateway.spool.content import Sink
 from gateway.spool.dump import dump_database
@@ -97,7 +97,7 @@ class PostgresStore(Store):
         self._retry_at = 0.0
         self._beat_at = 0.0
         self._checked = False
-        self._doubtful: list[int] = []
+        self._doubt_until = 0.0
         self._next_beat = self._next_reap = self._next_prune = 0.0
         self.chunks = ChunkDatabase(
             self._url.render_as_string(hide_password=False), connect_arguments("gatepost content")
@@ -145,7 +145,7 @@ class PostgresStore(Store):
         self._raw = raw
         if self.me == 0 or self._is_stale():
             self.rejoin()
-        self._undo_doubtful()
+        self.undo_doubtful(forget=False)
 
     def _check_database(self, connection: Connection) -> None:
         check_or_create(connection, self._name)
@@ -203,7 +203,7 @@ class PostgresStore(Store):
     # -- transactions
 
     @contextmanager
-    def transaction(self, durable: bool, ids: Sequence[int]) -> Iterator[None]:
+    def transaction(self, durable: bool, ids: Sequence[int] = (), reports: Sequence[int] = ()) -> Iterator[None]:
         if self._raw is None:
             self._open()
         if self._is_stale():
@@ -222,34 +222,25 @@ class PostgresStore(Store):
             transaction.commit()
         except DBAPIError as error:
             self.recount()
-            if ids and (self._raw is None or self._raw.closed) and self._was_committed(ids):
+            if (ids or reports) and (self._raw is None or self._raw.closed) and self._was_committed(ids, reports):
                 return
             raise error
 
-    def _was_committed(self, ids: Sequence[int]) -> bool:
-        """Look up a commit whose answer was lost. Where even that is impossible the messages are in doubt:
-        their peers are told to try again, so they are removed once the database is back."""
+    def _was_committed(self, ids: Sequence[int], reports: Sequence[int]) -> bool:
+        """Look up a commit whose answer was lost. What is not found is in doubt, since the server may still be at
+        it: its peers are told to try again, so it is removed when the database is back, and once more later."""
         self._disconnect()
         self._retry_at = 0.0
         try:
             self._open()
             with self.connection.begin():
-                return bool(self.query(self._node.known, ids=list(ids)))
+                if self.query(self._node.known, ids=[*ids, *reports]):
+                    return True
         except (DBAPIError, SpoolError, SpoolUnusable):
-            self._doubtful.extend(ids)
-            return False
-
-    def _undo_doubtful(self) -> None:
-        if not self._doubtful:
-            return
-        ids, now = self._doubtful, self.clock()
-        with self.connection.begin():
-            found = {row[0] for row in self.query(self.statements.messages, ids=ids)}
-            self.execute(self._node.undo_deliveries, ids=ids)
-            self.leave(ids, keep=False)
-            why = "the answer to its commit was lost, and its peer was told to try again"
-            self.record([TraceEvent(id, now, "dropped", None, {"why": why}) for id in ids if id in found])
-        self._doubtful = []
+            pass
+        self.doubtful.extend(ids)
+        self._doubt_until = time.monotonic() + 2 * _STATEMENT_MS / 1000
+        return False
 
     def fault(self, error: Exception) -> Exception | None:
         if isinstance(error, SpoolError | LeaseLost):
@@ -394,8 +385,10 @@ class PostgresStore(Store):
             with self.connection.begin():
                 if self.query(self._node.silent, lease=self.options.lease_s):
                     self._free_dead()
+        if self.doubtful and now >= self._doubt_until:
+            self.undo_doubtful(forget=True)
         if now >= self._next_prune:
-            with self.transaction(False, ()):
+            with self.transaction(False):
                 more = self.prune(_PRUNE_BITE)
             self._next_prune = now if more else now + _PRUNE_EVERY_S
 

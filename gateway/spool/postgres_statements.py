@@ -45,7 +45,6 @@ FORGET_BLOBS: Final = "DELETE FROM blobs WHERE id IN ({ids})"
 CHUNKS_SIZE: Final = "SELECT sum(length(data)) FROM chunks WHERE blob_id = :id"
 DATABASE_SIZE: Final = "SELECT pg_database_size(current_database())"
 KNOWN: Final = "SELECT 1 FROM messages WHERE id IN ({ids}) LIMIT 1"
-UNDO_DELIVERIES: Final = "DELETE FROM deliveries WHERE message_id IN ({ids})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,6 @@ class NodeStatements:
     chunks_size: Prepared
     database_size: Prepared
     known: Prepared
-    undo_deliveries: Prepared
 
 
 def node_statements() -> NodeStatements:

@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.spool.api import SpoolError, SpoolUnusable
 from gateway.spool.copying import copy_database
+from gateway.spool.folder import make_folder
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
-from gateway.spool.sqlite import SqliteStore, make_folder, open_engine
+from gateway.spool.sqlite import SqliteStore, open_engine
 from gateway.status import SPOOL_DOWN
 
 SHARED_PRAGMAS = (
@@ -77,7 +78,7 @@ class SharedStore(SqliteStore):
         self.connection = self._engine.connect()
 
     @contextmanager
-    def transaction(self, durable: bool, ids: Sequence[int]) -> Iterator[None]:
+    def transaction(self, durable: bool, ids: Sequence[int] = (), reports: Sequence[int] = ()) -> Iterator[None]:
         if self._engine is None:
             try:
                 self._open()

@@ -13,7 +13,6 @@ keeps everybody else out, and there is no shared-memory file at all.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -31,8 +30,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
-from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink, sync_folder
+from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
 from gateway.spool.copying import copy_database, copy_durably
+from gateway.spool.folder import make_folder, take_worker_lock
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
@@ -58,19 +58,6 @@ _INSERTS: Final = {
 }
 
 _IOERR_WRITES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE})
-
-
-def sqlite_folder(url: str, base_dir: Path) -> Path | None:
-    """Return the folder that a `sqlite:` URL names, relative ones from `base_dir`; None for another kind.
-
-    Raises: SpoolUnusable where it is no URL of a spool.
-    """
-    kind, separator, rest = url.partition(":///")
-    if separator and kind == "sqlite" and rest:
-        return base_dir / rest  # an absolute one, of four slashes, stays as it is
-    if url.startswith(("postgresql://", "postgres://")):
-        return None
-    raise SpoolUnusable(f"{url!r} is not a spool: write sqlite:///folder or postgresql://user@host/database")
 
 
 def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_page_bytes: int | None = None) -> Engine:
@@ -117,62 +104,6 @@ def worker_pragmas(options: SpoolOptions) -> list[str]:
     ]
 
 
-def lock_file(path: Path) -> int:
-    """Lock a worker's lock file for this process; returns the descriptor that holds it.
-
-    Raises: BlockingIOError where another process has it.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-@contextmanager
-def worker_lock(folder: Path, worker: int, timeout_s: float) -> Iterator[int]:
-    """Be worker N while the block runs. Raises: SpoolUnusable where another process is."""
-    fd = take_worker_lock(folder, worker, timeout_s)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def take_worker_lock(folder: Path, worker: int, timeout_s: float) -> int:
-    """Return the descriptor that holds a worker's lock. Raises: SpoolUnusable."""
-    until = time.monotonic() + timeout_s
-    while True:
-        try:
-            return lock_file(folder / f"worker-{worker}.lock")
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise SpoolUnusable(
-                    f"the spool {folder}/worker-{worker}.db is in use by another process; a running gateway is "
-                    "asked, not opened: stop it, or use its commands while it runs"
-                ) from None
-            time.sleep(0.05)
-        except OSError as error:
-            raise SpoolUnusable(f"the spool {folder} cannot be locked: {error.strerror}") from error
-
-
-def make_folder(folder: Path) -> None:
-    """Make the spool's folder, private. Raises: SpoolUnusable."""
-    try:
-        made_in = {path.parent for path in (folder, *folder.parents) if not path.exists()}
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
-            folder.chmod(0o700)
-        (folder / "content").mkdir(mode=0o700, exist_ok=True)
-        # What is committed in a folder is lost with the folder's own name.
-        for path in (*made_in, folder):
-            sync_folder(str(path))
-    except OSError as error:
-        raise SpoolUnusable(f"the spool's folder {folder} cannot be used: {error.strerror}") from error
-
-
 class SqliteStore(Store):
     """One worker's file."""
 
@@ -188,6 +119,7 @@ class SqliteStore(Store):
         self._raw: sqlite3.Connection | None = None
         self._lock = -1
         self._durable = True
+        self._failed: list[int] = []
         self._next_prune = 0.0
         self._next_tidy = 0.0
 
@@ -210,7 +142,7 @@ class SqliteStore(Store):
         self._lock = take_worker_lock(self.folder, self.worker, self.options.open_timeout_s)
         self._check_room()
         self._open()
-        with self.transaction(True, ()):
+        with self.transaction(True):
             self.execute(self.statements.free_all)
             self.content.tag = self._own_tag()
         self._sweep()
@@ -234,6 +166,7 @@ class SqliteStore(Store):
             raise SpoolUnusable(f"the spool {self.path} cannot use a write-ahead log (journal mode {mode})")
         try:
             check_or_create(connection, f"the spool {self.path}")
+            self.undo_doubtful(forget=True)
         except DBAPIError as error:
             raise self._unusable(error.orig) from error
 
@@ -261,7 +194,7 @@ class SqliteStore(Store):
 
     def _sweep(self) -> None:
         """Remove content files without a row: we hold the lock, so nobody is writing any."""
-        with self.transaction(False, ()):
+        with self.transaction(False):
             self.aftermath.unlink += [ref for ref, _ in self.content.walk() if not self._named(ref)]
 
     def _named(self, ref: str) -> bool:
@@ -286,7 +219,7 @@ class SqliteStore(Store):
     # -- transactions
 
     @contextmanager
-    def transaction(self, durable: bool, ids: Sequence[int]) -> Iterator[None]:
+    def transaction(self, durable: bool, ids: Sequence[int] = (), reports: Sequence[int] = ()) -> Iterator[None]:
         if self._raw is None:
             self._open()
         raw = self._raw
@@ -302,6 +235,7 @@ class SqliteStore(Store):
                 yield
         except BaseException:
             self.recount()
+            self._failed = list(ids)
             raise
         self.content.remove(self.aftermath.unlink)
         for then in self.aftermath.then:
@@ -328,6 +262,7 @@ class SqliteStore(Store):
         ):  # fmt: skip
             # After a failed fsync nobody knows what is on the disk: open anew, and let the log tell.
             self._close_database()
+            self.doubtful += self._failed
             return SpoolError(SPOOL_DOWN.but(cause=str(cause)))
         return None
 
@@ -415,7 +350,7 @@ class SqliteStore(Store):
         self._check_room()
         now = time.monotonic()
         if now >= self._next_prune:
-            with self.transaction(False, ()):
+            with self.transaction(False):
                 more = self.prune(_PRUNE_BITE)
             self._next_prune = now if more else now + _PRUNE_EVERY_S
         if now >= self._next_tidy:

@@ -183,6 +183,9 @@ RETURNING """
     + _DELIVERY
 )
 
+# Take back what was stored without its peer being told so.
+UNDO: Final = "DELETE FROM deliveries WHERE message_id IN ({ids})"
+
 MESSAGES: Final = "SELECT {message} FROM messages WHERE id IN ({ids})"
 
 KEPT: Final = "SELECT {message} FROM kept WHERE id = :id"
@@ -294,6 +297,7 @@ class Statements:
     siblings: Prepared
     weigh: Prepared
     lease: Prepared
+    undo: Prepared
     messages: Prepared
     kept: Prepared
     deliveries: Prepared

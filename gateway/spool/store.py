@@ -90,6 +90,7 @@ class Store(ABC):
         self.figures = Figures()
         self.numbers = Sequence63()
         self.aftermath = Aftermath()
+        self.doubtful: list[int] = []
         self._kept_count = self._kept_bytes = -1
 
     # -- what a dialect says for itself
@@ -104,10 +105,12 @@ class Store(ABC):
 
     @abstractmethod
     @contextmanager
-    def transaction(self, durable: bool, ids: Sequence[int]) -> Iterator[None]:
+    def transaction(self, durable: bool, ids: Sequence[int] = (), reports: Sequence[int] = ()) -> Iterator[None]:
         """Run the block in one transaction. Not `durable`: what it did may be forgotten by a crash.
 
-        `ids` are the messages that the block stores, so that a commit whose answer was lost can be looked up.
+        `ids` are the messages that the block accepts, `reports` those that it stores with outcomes: by them a
+        commit whose answer was lost is looked up. Where it cannot be, the accepted ones are taken back later. The
+        reports are not: their outcomes will be settled again, without effect if they were in that commit.
         """
         yield
 
@@ -418,6 +421,22 @@ class Store(ABC):
         if self._kept_count >= 0:
             self._kept_count += count
             self._kept_bytes += size
+
+    def undo_doubtful(self, *, forget: bool) -> None:
+        """Remove messages whose commit has failed in a way that may have left them in: their peers were told to
+        try again, and their contents may be gone. `forget` where no such commit can still be under way. Begins its
+        own transaction."""
+        if not self.doubtful:
+            return
+        found, now = self.doubtful, self.clock()
+        with self.connection.begin():
+            self.execute(self.statements.undo, **self.ids(found))
+            there = [row[0] for row in self.query(self.statements.messages, **self.ids(found))]
+            self.leave(there, keep=False)
+            why = "its commit was in doubt, and its peer was told to try again"
+            self.record([TraceEvent(id, now, "dropped", None, {"why": why}) for id in there])
+        if forget:
+            self.doubtful = []
 
     def recount(self) -> None:
         """Forget running counts, after a transaction that was rolled back."""

@@ -41,6 +41,7 @@ class Writer:
         store.between = self._between
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._pending: deque[Job] = deque()
+        self._next_tick = 0.0
         self._stopping = False
         self._dead: BaseException | None = None
         self._waiting = 0
@@ -108,12 +109,9 @@ class Writer:
                 self._call(_done, self._ended)
 
     def _serve(self) -> None:
-        next_tick = 0.0
         while True:
-            if time.monotonic() >= next_tick:
-                self._tick()
-                next_tick = time.monotonic() + _TICK_S
-            group = self._gather(next_tick)
+            self._tick()
+            group = self._gather(self._next_tick)
             if group:
                 self._send(self._outside(group) if _is_outside(group[0]) else self._commit(group))
             elif self._stopping and not self._pending and self._queue.empty():
@@ -121,6 +119,7 @@ class Writer:
 
     def _between(self) -> None:
         """Commit what waits by now, between two steps of a long piece of work outside of transactions."""
+        self._tick()
         if self._pending and _is_outside(self._pending[0]):
             return
         group = self._gather(0.0)
@@ -202,19 +201,23 @@ class Writer:
         store = self.store
         durable = False
         ids: list[int] = []
+        reports: list[int] = []
         for job in group:
             if isinstance(job, Work):
                 durable = durable or job.durable
             else:
                 durable = True
-                ids.extend(p.id for p in ((job.packed,) if isinstance(job, Accept) else job.new))
+                if isinstance(job, Accept):
+                    ids.append(job.packed.id)
+                else:
+                    reports.extend(p.id for p in job.new)
         try:
-            with store.transaction(durable, ids):
+            with store.transaction(durable, ids, reports):
                 values = store.apply(group)
         except Fenced:
             store.fenced()
             store.rejoin()
-            with store.transaction(durable, ids):
+            with store.transaction(durable, ids, reports):
                 values = store.apply(group)
         figures = store.figures
         figures.accepted += store.aftermath.accepted
@@ -227,10 +230,13 @@ class Writer:
         return self.store.fault(error)
 
     def _tick(self) -> None:
+        if time.monotonic() < self._next_tick:
+            return
         try:
             self.store.tick()
         except Exception as error:  # noqa: BLE001  # the next tick tries again; those who wait are told by their own jobs
             self._verdict(error)
+        self._next_tick = time.monotonic() + _TICK_S
 
     def _send(self, results: list[Result]) -> None:
         self._call(self._resolve, results)

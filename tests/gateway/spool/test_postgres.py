@@ -19,6 +19,8 @@ from gateway.spool.api import LeaseLost, QueueFilter, SpoolError, SpoolUnusable
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
+from gateway.spool.postgres import PostgresStore
+from gateway.status import SPOOL_DOWN
 from tests.gateway.spool.builders import LANE, Clock, Maker
 from tests.peers.postgres import PostgresServer
 
@@ -253,3 +255,55 @@ async def test_a_database_that_is_not_there(postgres: PostgresServer, clock: Clo
 async def test_nodes_that_start_together_make_one_schema(node: Open, clock: Clock) -> None:
     spools = await asyncio.gather(*(node(i, open_timeout_s=5.0) for i in range(4)))
     assert len({spool.node_number for spool in spools}) == 4
+
+
+async def test_a_commit_in_doubt_is_taken_back(node: Open, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a commit is lost, and so is the look-up: the peer is told to try again, once."""
+    spool = await node(0, lease_s=60.0)
+    store = spool._store
+    assert isinstance(store, PostgresStore)
+    commit = store.connection.dialect.do_commit
+
+    def commit_and_lose(connection: object) -> None:
+        commit(connection)  # type: ignore[arg-type]  # the driver's own connection
+        if not store.aftermath.accepted:
+            return  # the writer's regular work
+        raw = store._raw
+        assert raw is not None
+        raw.close()
+        monkeypatch.setattr(store, "_open", gone)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    open_again = store._open
+
+    def gone() -> None:
+        monkeypatch.setattr(store, "_open", open_again)
+        raise SpoolError(SPOOL_DOWN)
+
+    monkeypatch.setattr(store.connection.dialect, "do_commit", commit_and_lose)
+    doubtful = maker.message()
+    with pytest.raises(SpoolError):
+        await spool.accept(doubtful)
+    assert await spool.load(doubtful.id) is None
+    assert [e.kind for e in await spool.trace(message_id=doubtful.id)] == ["accepted", "dropped"]
+
+
+async def test_an_answer_that_is_lost_is_looked_up(node: Open, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = await node(0, lease_s=60.0)
+    store = spool._store
+    assert isinstance(store, PostgresStore)
+    commit = store.connection.dialect.do_commit
+
+    def commit_and_lose(connection: object) -> None:
+        commit(connection)  # type: ignore[arg-type]  # the driver's own connection
+        if not store.aftermath.accepted:
+            return  # the writer's regular work
+        assert store._raw is not None
+        store._raw.close()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(store.connection.dialect, "do_commit", commit_and_lose)
+    message = maker.message()
+    assert await spool.accept(message) is None
+    assert (await spool.rows(ALL, 5))[0].leased
+    await spool.settle([maker.done(message.deliveries[0].id)])

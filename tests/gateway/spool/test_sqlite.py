@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.message import Traits
-from gateway.spool.api import QueueFilter, SpoolUnusable, State
+from gateway.spool.api import QueueFilter, SpoolError, SpoolUnusable, State
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool, spool_workers
 from gateway.spool.options import SpoolOptions
@@ -231,3 +231,33 @@ async def test_orphaned_contents_are_swept_at_the_start(folder: Path, clock: Clo
         stored = await spool.load(message.id)
         assert stored is not None
         assert b"".join(stored.content.chunks()) == b"z" * 700_000
+
+
+async def test_a_failed_sync_leaves_no_refused_message_behind(
+    folder: Path, clock: Clock, maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed fsync the log may hold the commit all the same: the file is opened anew and the message,
+    whose peer was told to try again, taken back."""
+    async with await opened(folder, clock) as spool:
+        good = maker.message()
+        await spool.accept(good)
+        store = spool._store
+        assert isinstance(store, SqliteStore)
+        commit = store.connection.dialect.do_commit
+
+        def commit_and_fail(connection: object) -> None:
+            commit(connection)  # type: ignore[arg-type]  # the driver's own connection
+            if store.aftermath.accepted:
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+                raise error
+
+        monkeypatch.setattr(store.connection.dialect, "do_commit", commit_and_fail)
+        refused = maker.message()
+        with pytest.raises(SpoolError) as error:
+            await spool.accept(refused)
+        assert error.value.status.code == "4.3.0"
+        assert await spool.load(refused.id) is None
+        assert [e.kind for e in await spool.trace(message_id=refused.id)] == ["accepted", "dropped"]
+        await spool.accept(maker.message())
+        await spool.settle([maker.done(good.deliveries[0].id)])
