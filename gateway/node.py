@@ -39,7 +39,7 @@ from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Re
 from gateway.log import configure, get_log, hide
 from gateway.report import Report
 from gateway.sources import Sources
-from gateway.spool.api import Delivery, SpoolError, Stored
+from gateway.spool.api import Delivery, SpoolError, SpoolUnusable, Stored
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
@@ -48,7 +48,7 @@ from gateway.supervisor import Supervisor
 _SWITCH_INTERVAL_S: Final = 0.0005
 """The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
 wait for the loop that long."""
-_LOOK_S: Final = 30.0
+_LOOK_S: Final = 5.0
 
 
 class Node:
@@ -97,6 +97,9 @@ class Node:
             dispatching = tasks.create_task(self.dispatcher.run(), name="dispatch")
             stack.push_async_callback(self.dispatcher.stop, self.config.gateway.stop_after)
             looking = tasks.create_task(self._look(), name="look")
+            if self.worker == 0:
+                adopting = tasks.create_task(self._adopt(), name="adopt")
+                stack.callback(adopting.cancel)
             for name, connector in self.connectors.items():
                 self.sources.start(name, connector)
             self.log.info("started", name=self.config.gateway.name, connectors=sorted(self.connectors))
@@ -265,9 +268,24 @@ class Node:
 
     # -- watching
 
+    async def _adopt(self) -> None:
+        """Take over the spool files of workers that this configuration has no more."""
+        try:
+            adopted = await self.spool.adopt_orphans(range(self.config.gateway.workers))
+        except (SpoolError, SpoolUnusable) as fault:
+            self.log.error("adoption_failed", error=str(fault))
+        else:
+            if adopted:
+                self.log.info("adopted", messages=adopted)
+
     async def _look(self) -> None:
-        """Look at the queue's age now and then, and say so where it is too old."""
+        """Look now and then whether the spool still works, and whether the queue's age is worth a warning.
+
+        Raises: RuntimeError where the spool has stopped for good; whoever started the process starts it anew.
+        """
         while True:
+            if (broken := self.spool.fault) is not None:
+                raise RuntimeError(f"the spool has stopped: {broken}")
             try:
                 stats = await self.spool.stats()
                 oldest = stats.get("oldest_arrived_at", 0.0)

@@ -51,6 +51,22 @@ def test_a_dead_workers_mail_goes_out_without_help(sink: Sink, start_gateway: St
     wait_until(lambda: len(list(descendants(gateway.pid))) > 2, 30, "the worker was started again")
 
 
+@pytest.mark.timeout(180)
+def test_with_fewer_workers_nobodys_mail_is_left_behind(sink: Sink, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(sink.port, workers=2, gateway=QUICK)
+    sink.behave({"MAIL": "451 4.3.0 not yet"})
+    for n in range(40):
+        assert send(gateway.port, "ann@source.example", TO, CONTENT % n).code == 250
+    gateway.stop()
+    assert (gateway.spool / "worker-1.db").exists()
+    gateway.config.write_text(gateway.config.read_text().replace("workers = 2", "workers = 1"))
+    sink.behave()
+    gateway.start()
+    wanted = {f"{n}@test" for n in range(40)}
+    wait_until(lambda: wanted <= {t.id for t in sink.taken()}, 60, "all of it came out", 0.2)
+    assert not (gateway.spool / "worker-1.db").exists()
+
+
 def test_a_report_that_nobody_takes_is_parked_and_shown(gateway: Gateway, sink: Sink) -> None:
     sink.behave(recipients={"*": "550 5.1.1 no such user"})
     assert send(gateway.port, "ann@source.example", TO, CONTENT % 1).code == 250
