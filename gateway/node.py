@@ -49,6 +49,7 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 """The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
 wait for the loop that long."""
 _LOOK_S: Final = 5.0
+_WARN_EVERY_S: Final = 300.0
 
 
 class Node:
@@ -283,6 +284,7 @@ class Node:
 
         Raises: RuntimeError where the spool has stopped for good; whoever started the process starts it anew.
         """
+        warn_at = 0.0
         while True:
             if (broken := self.spool.fault) is not None:
                 raise RuntimeError(f"the spool has stopped: {broken}")
@@ -290,7 +292,8 @@ class Node:
                 stats = await self.spool.stats()
                 oldest = stats.get("oldest_arrived_at", 0.0)
                 self.oldest_age_s = max(0.0, self.clock() - oldest) if oldest else 0.0
-                if self.oldest_age_s > self.config.gateway.age_alarm:
+                if self.oldest_age_s > self.config.gateway.age_alarm and self.clock() >= warn_at:
+                    warn_at = self.clock() + _WARN_EVERY_S
                     self.log.warning(
                         "queue_old", oldest_age_s=round(self.oldest_age_s), alarm_s=self.config.gateway.age_alarm
                     )
