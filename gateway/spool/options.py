@@ -9,7 +9,9 @@ from dataclasses import dataclass
 class SpoolOptions:
     """Settings of a spool, with the defaults that the configuration shows."""
 
-    settle_delay_s: float = 0.05
+    accept_delay_s: float = 0.002
+    """How long an accept waits for others to share its commit, where others are under way."""
+    settle_delay_s: float = 0.04
     """How long outcomes wait for others to share their commit; an accept takes them along at once."""
     settle_group: int = 256
     """How many outcomes do not wait any longer."""

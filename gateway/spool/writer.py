@@ -2,7 +2,9 @@
 
 It takes everything that waits, does it in one transaction with one fsync, and then resolves all futures by one
 call into the event loop. While a commit waits for the disk, the next group gathers. Outcomes alone wait up to
-`settle_delay_s` for company, since nobody's peer waits for them.
+`settle_delay_s` for company, since nobody's peer waits for them; accepts wait `accept_delay_s`, and only where
+others came at the same time. They wait in the loop: a thread that is woken for each of them takes turns on the
+interpreter with the loop so often that both lose a third of their time.
 
 An item that the database refuses fails alone: its group is rolled back and done again one by one.
 """
@@ -40,6 +42,11 @@ class Writer:
         store.fenced = lambda: self._call(on_fenced)
         store.between = self._between
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._inbox: list[Job] = []
+        """What waits in the loop for company."""
+        self._inbox_accepts = self._inbox_outcomes = self._inbox_bytes = 0
+        self._last_accepts = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._pending: deque[Job] = deque()
         self._next_tick = 0.0
         self._stopping = False
@@ -58,6 +65,7 @@ class Writer:
     async def stop(self) -> None:
         """Commit what waits, close the database, end the thread."""
         if not self._stopping:
+            self._post()  # before the thread may see that it is to end
             self._stopping = True
             self._queue.put(None)
         await asyncio.shield(self._ended)
@@ -83,7 +91,47 @@ class Writer:
                 raise SpoolError(SPOOL_DOWN.but(cause="too many messages wait for the spool's writer"))
             self._waiting += 1
             self._waiting_bytes += job.size_bytes
-        self._queue.put(job)
+        self._inbox.append(job)
+        self._gather_company(job)
+
+    def _gather_company(self, job: Job) -> None:
+        """Let a job wait for others, or post all that wait."""
+        options = self.store.options
+        if isinstance(job, Accept):
+            self._inbox_accepts += 1
+            self._inbox_bytes += job.size_bytes
+            alone = self._waiting == 1 and self._last_accepts < 2
+            delay = 0.0 if alone else options.accept_delay_s
+        elif isinstance(job, Settle):
+            self._inbox_outcomes += len(job.done) + len(job.again)
+            delay = options.settle_delay_s
+        else:
+            delay = options.settle_delay_s if job.patient else 0.0
+        if (
+            delay <= 0
+            or len(self._inbox) >= _GROUP_JOBS
+            or self._inbox_bytes >= _GROUP_BYTES
+            or self._inbox_outcomes >= options.settle_group
+        ):
+            self._post()
+            return
+        due = self._loop.time() + delay
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._post)
+        elif due < self._timer.when():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._post)
+
+    def _post(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._inbox_accepts:
+            self._last_accepts = self._inbox_accepts
+        inbox, self._inbox = self._inbox, []
+        self._inbox_accepts = self._inbox_outcomes = self._inbox_bytes = 0
+        for job in inbox:
+            self._queue.put(job)
 
     # -- the thread
 
@@ -137,26 +185,20 @@ class Writer:
             return [(job, None, self._verdict(error) or error)]
 
     def _gather(self, until: float) -> list[Job]:
-        """Return the next group; empty where nothing came until then."""
+        """Return the next group, all that waits; empty where nothing came until then."""
         pending = self._pending
-        deadline = until
-        outcomes = 0
-        patient = True
-        settle_group = self.store.options.settle_group
         group: list[Job] = []
         size = 0
-        while True:
+        while len(group) < _GROUP_JOBS and size < _GROUP_BYTES:
             job: Job | None
             if pending:
                 job = pending.popleft()
             else:
                 try:
-                    if not group:
-                        job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
-                    elif not patient or outcomes >= settle_group or self._stopping:
+                    if group or self._stopping:
                         job = self._queue.get_nowait()
                     else:
-                        job = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                        job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
                 except Empty:
                     return group
             if job is None:  # stop() has called
@@ -168,18 +210,10 @@ class Writer:
                     pending.append(job)
                     return group
                 return [job]
-            if not group:
-                deadline = time.monotonic() + self.store.options.settle_delay_s
             group.append(job)
-            if isinstance(job, Settle):
-                outcomes += len(job.done) + len(job.again)
-            elif isinstance(job, Accept):
-                patient = False
+            if isinstance(job, Accept):
                 size += job.size_bytes
-            else:
-                patient = patient and job.patient
-            if len(group) >= _GROUP_JOBS or size >= _GROUP_BYTES:
-                return group
+        return group
 
     def _commit(self, group: list[Job]) -> list[Result]:
         try:
@@ -259,8 +293,13 @@ class Writer:
                 rest.append(job)
         cause = SpoolError(SPOOL_DOWN.but(cause=f"the spool is closed: {error or 'stopped'}"))
         self._send([(job, None, cause) for job in rest])
+        self._call(self._fail_inbox, cause)
 
     # -- back in the loop
+
+    def _fail_inbox(self, cause: SpoolError) -> None:
+        inbox, self._inbox = self._inbox, []
+        self._resolve([(job, None, cause) for job in inbox])
 
     def _resolve(self, results: list[Result]) -> None:
         for job, value, error in results:
