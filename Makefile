@@ -4,6 +4,9 @@
 .PHONY: install run test check bench bench-relay soak soak-crash soak-power fuzz docs
 
 PY      := .venv/bin/python
+# Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
+PYTHON  ?= $(firstword $(foreach p,/usr/bin/python3 python3,$(shell $(p) -c '$(USABLE)' 2>&- && echo $(p))) python3)
+USABLE  := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 KILLS   ?= 50
 POINTS  ?= 200
 WORKERS ?= 1 2 4
@@ -13,8 +16,8 @@ FUZZ_S  ?= 60
 install: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
-	@python3 -c 'import sys; sys.exit("gatepost needs Python 3.11 or later; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	python3 -m venv .venv || { echo 'gatepost needs the venv module of Python: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("gatepost needs Python 3.11 or later; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv || { echo 'gatepost needs the venv module of Python: apt-get install python3-venv' >&2; exit 1; }
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
