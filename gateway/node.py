@@ -254,6 +254,7 @@ class Node:
                 self.log.error("connector_start_fault", connector=name, error=str(fault))
         self.planner = self._plan(new)
         self.intake.planner = self.planner
+        self.dispatcher.reconnect()
         for name in fresh:
             self.sources.start(name, self.connectors[name])
 
