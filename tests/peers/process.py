@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 TICKS = os.sysconf("SC_CLK_TCK")
 AS_ROOT: tuple[str, ...] = () if os.geteuid() == 0 else ("sudo", "-n")
 """In front of a command that needs root; empty for root itself."""
 
 
+_LOCKS = Path(tempfile.gettempdir()) / f"gatepost-test-ports-{os.getuid()}"
+_held: list[IO[str]] = []
+
+
 def free_port() -> int:
     """Return a loopback TCP port that nothing listens on now.
 
-    Below the kernel's range for outgoing connections, so that no client takes it before its server has.
+    Below the kernel's range for outgoing connections, so that no client takes it before its server has; and kept
+    for this process by a lock, so that no other run of the tests does.
     """
+    _LOCKS.mkdir(mode=0o777, exist_ok=True)
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = 12000 + int.from_bytes(os.urandom(2), "big") % max(1000, low - 12000)
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
+                lock = (_LOCKS / str(port)).open("w")
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
+            _held.append(lock)
             return port
 
 
