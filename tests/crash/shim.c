@@ -42,7 +42,9 @@ struct header {
 static char root[PATHS];
 static size_t root_len;
 static int log_fd = -1, nosync;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive: a change of names holds it from before the call to after its record, or a name in a new folder could be
+ * recorded before the folder. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static uint64_t inode_of[FDS]; /* 0: not ours */
 
 #define REAL(type, name, ...)                                   \
@@ -134,7 +136,10 @@ static void opened(int fd, int flags, uint64_t before, const char *path)
         char full[PATHS];                                                                     \
         mode_t mode = 0;                                                                      \
         int fd, mine = ours(at_given, path, full);                                            \
-        uint64_t before = mine ? inode_at(full) : 0;                                          \
+        uint64_t before;                                                                      \
+        int naming = mine && (flags & O_CREAT);                                               \
+        if (naming) pthread_mutex_lock(&lock);                                                \
+        before = mine ? inode_at(full) : 0;                                                   \
         if (flags & (O_CREAT | __O_TMPFILE)) {                                                \
             va_list ap;                                                                       \
             va_start(ap, flags);                                                              \
@@ -143,6 +148,7 @@ static void opened(int fd, int flags, uint64_t before, const char *path)
         }                                                                                     \
         fd = (int)syscall(SYS_openat, at_given, path, flags | O_LARGEFILE, mode);             \
         if (mine) opened(fd, flags, before, full);                                            \
+        if (naming) pthread_mutex_unlock(&lock);                                              \
         return fd;                                                                            \
     }
 
@@ -281,13 +287,16 @@ static int renamed(int from_at, const char *from, int to_at, const char *to, uns
 {
     char old[PATHS], new[PATHS], both[2 * PATHS + 1];
     int mine = ours(from_at, from, old), done;
-    uint64_t inode = mine ? inode_at(old) : 0;
+    uint64_t inode;
     mine = ours(to_at, to, new) && mine;
+    pthread_mutex_lock(&lock);
+    inode = mine ? inode_at(old) : 0;
     done = (int)syscall(SYS_renameat2, from_at, from, to_at, to, flags);
     if (!done && mine) {
         int length = snprintf(both, sizeof both, "%s%c%s", old, 0, new);
         put('R', inode, 0, both, (size_t)length, NULL, 0, 0);
     }
+    pthread_mutex_unlock(&lock);
     return done;
 }
 int rename(const char *from, const char *to) { return renamed(AT_FDCWD, from, AT_FDCWD, to, 0); }
@@ -297,8 +306,11 @@ int renameat2(int a, const char *from, int b, const char *to, unsigned flags) { 
 static int linked(int from_at, const char *from, int to_at, const char *to, int flags)
 {
     char new[PATHS];
-    int mine = ours(to_at, to, new), done = (int)syscall(SYS_linkat, from_at, from, to_at, to, flags);
+    int mine = ours(to_at, to, new), done;
+    pthread_mutex_lock(&lock);
+    done = (int)syscall(SYS_linkat, from_at, from, to_at, to, flags);
     if (!done && mine) put('C', inode_at(new), 1, new, strlen(new), NULL, 0, 0);
+    pthread_mutex_unlock(&lock);
     return done;
 }
 int link(const char *from, const char *to) { return linked(AT_FDCWD, from, AT_FDCWD, to, 0); }
@@ -307,10 +319,13 @@ int linkat(int a, const char *from, int b, const char *to, int flags) { return l
 static int unlinked(int at, const char *path, int flags)
 {
     char full[PATHS];
-    int mine = ours(at, path, full);
-    uint64_t inode = mine ? inode_at(full) : 0;
-    int done = (int)syscall(SYS_unlinkat, at, path, flags);
+    int mine = ours(at, path, full), done;
+    uint64_t inode;
+    pthread_mutex_lock(&lock);
+    inode = mine ? inode_at(full) : 0;
+    done = (int)syscall(SYS_unlinkat, at, path, flags);
     if (!done && mine) put('U', inode, 0, full, strlen(full), NULL, 0, 0);
+    pthread_mutex_unlock(&lock);
     return done;
 }
 int unlink(const char *path) { return unlinked(AT_FDCWD, path, 0); }
@@ -320,8 +335,11 @@ int rmdir(const char *path) { return unlinked(AT_FDCWD, path, AT_REMOVEDIR); }
 static int made(int at, const char *path, mode_t mode)
 {
     char full[PATHS];
-    int mine = ours(at, path, full), done = (int)syscall(SYS_mkdirat, at, path, mode);
+    int mine = ours(at, path, full), done;
+    pthread_mutex_lock(&lock);
+    done = (int)syscall(SYS_mkdirat, at, path, mode);
     if (!done && mine) put('M', inode_at(full), 0, full, strlen(full), NULL, 0, 0);
+    pthread_mutex_unlock(&lock);
     return done;
 }
 int mkdir(const char *path, mode_t mode) { return made(AT_FDCWD, path, mode); }

@@ -75,8 +75,12 @@ class KilledGateway(Gateway):
                 for each in self.spool.glob(f"{database.name}*"):
                     shutil.copy(each, folder)
                 with closing(sqlite3.connect(Path(folder) / database.name)) as copy:
-                    rows = copy.execute("SELECT content FROM messages WHERE id IN (SELECT message_id FROM deliveries)")
-                    for (content,) in rows:
+                    rows = copy.execute(
+                        "SELECT content, content_ref FROM messages WHERE id IN (SELECT message_id FROM deliveries)"
+                    )
+                    for content, ref in rows:
+                        for beside in self.spool.rglob(ref) if ref else ():
+                            content = beside.read_bytes()
                         found |= ids_in(content[:4096])
         return found
 

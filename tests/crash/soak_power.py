@@ -15,6 +15,7 @@ import argparse
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash.disk import Disk, Record, read
+from tests.crash.soak_crash import KilledGateway
 from tests.peers.gateway import Gateway
 from tests.peers.load import Load
 from tests.peers.process import wait_until
@@ -88,50 +90,77 @@ def _places(answers: bytes) -> dict[str, int]:
     return found
 
 
-def lost_at(point: int, disk: Disk, run: Recorded, folder: Path, chance: random.Random) -> set[str]:
-    """Rebuild the disk, start a gateway on it, and return the promised messages that are nowhere."""
+@dataclass
+class Tally:
+    """What the points of one record came to."""
+
+    points: int = 0
+    bad: int = 0
+    lost: int = 0
+    doubled: int = 0
+    in_flight: int = 0
+
+    def __str__(self) -> str:
+        flight = f"in flight at kill at most {self.in_flight}"
+        return f"lost {self.lost}, doubled {self.doubled} ({flight})"
+
+
+def try_point(point: int, disk: Disk, run: Recorded, folder: Path, chance: random.Random, tally: Tally) -> None:
+    """Rebuild the disk, start a gateway on it, and add to `tally` what was promised and is nowhere."""
+    tally.points += 1
     home = Path(tempfile.mkdtemp(prefix=f"point-{point}-", dir=folder))
     now = run.records[point].at
     promised = {id for id, place in run.answered.items() if place <= point}
     wanted = {id for id in promised if run.passed_on.get(id, now) >= now}
+    passed_on = {id for id, at in run.passed_on.items() if at < now}
+    lost: set[str] = set()
     try:
         (home / "spool").mkdir(mode=0o700)
         disk.lose_power(home / "spool", chance)
-        with Sink(home) as sink, Gateway(home, sink.port) as gateway:
-            if wanted:
+        with Sink(home) as sink:
+            gateway = KilledGateway(home, sink.port)
+            tally.in_flight += len(_left(gateway) & passed_on)
+            with gateway:
                 try:
-                    wait_until(lambda: sink.count >= len(wanted) and _has(sink, wanted), 10, "all of it comes out", 0.1)
+                    wait_until(lambda: not wanted or _has(sink, wanted), 10, "all of it comes out", 0.1)
                 except TimeoutError:
-                    return wanted - {each.id for each in sink.taken()}
-            gateway.stop()
-        return set()
+                    lost = wanted - {each.id for each in sink.taken()}
+                gateway.stop()
+            tally.doubled += len({each.id for each in sink.taken()} & passed_on)
     except RuntimeError as fault:
         # A spool that no gateway starts on has lost everything that was in it.
         print(f"point {point}: {str(fault)[-600:]}", flush=True)
-        return wanted or {"(the start itself)"}
+        lost = wanted or {"(the start itself)"}
     finally:
         shutil.rmtree(home, ignore_errors=True)
+    tally.lost += len(lost)
+    tally.bad += bool(lost)
+
+
+def _left(gateway: KilledGateway) -> set[str]:
+    """Return what a rebuilt spool holds; nothing where the file is not yet one."""
+    try:
+        return gateway.left()
+    except sqlite3.Error:
+        return set()
 
 
 def _has(sink: Sink, wanted: set[str]) -> bool:
     return wanted <= {each.id for each in sink.taken()}
 
 
-def check(run: Recorded, points: int, folder: Path, seed: int) -> tuple[int, int]:
-    """Try random points of one record; return how many lost something, and how many messages at most."""
+def check(run: Recorded, points: int, folder: Path, seed: int) -> Tally:
+    """Try random points of one record."""
     chance = random.Random(seed)
     disk = Disk(run.root, run.inode)
     chosen = sorted(chance.sample(range(len(run.records)), min(points, len(run.records))))
-    bad = worst = 0
+    tally = Tally()
     for place, each in enumerate(run.records):
         disk.take(each)
         while chosen and chosen[0] == place:
             chosen.pop(0)
-            lost = lost_at(place, disk, run, folder, chance)
-            if lost:
-                bad += 1
-                worst = max(worst, len(lost))
-    return bad, worst
+            try_point(place, disk, run, folder, chance, tally)
+    return tally
 
 
 def main() -> int:
@@ -155,18 +184,17 @@ def soak(folder: Path, points: int, control_points: int, messages: int, seed: in
     run = record(folder, shim, messages, nosync=False)
     syncs = sum(each.kind == "E" for each in run.records)
     print(f"recorded {len(run.records)} steps, {syncs} of them fsyncs, {len(run.answered)} answers of 250", flush=True)
-    bad, worst = check(run, points, folder, seed)
-    control = record(folder, shim, messages, nosync=True)
-    control_bad, control_worst = check(control, control_points, folder, seed)
-    print(
-        f"control, fsync a no-op: {control_bad} of {control_points} points lost messages, at most {control_worst} "
-        f"({'as it must' if control_bad else 'the check proves nothing'})"
-    )
+    tally = check(run, points, folder, seed)
+    control = check(record(folder, shim, messages, nosync=True), control_points, folder, seed)
     floor = min(FLOOR, messages)
     print(
-        f"points {points}, accepted {len(run.answered)}, lost at {bad} points, at most {worst} (floor {floor} accepted)"
+        f"control, fsync a no-op: {control.bad} of {control.points} points lost messages, {control.lost} in all "
+        f"({'as it must' if control.bad else 'the check proves nothing'})"
     )
-    return 0 if bad == 0 and control_bad and len(run.answered) >= floor else 1
+    print(f"floor of accepted {floor}; a kill is a point at which the power goes and the disk is rebuilt")
+    print(f"kills {tally.points}, accepted {len(run.answered)}, {tally}")
+    good = tally.bad == 0 and tally.doubled <= tally.in_flight and control.bad and len(run.answered) >= floor
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
