@@ -76,6 +76,7 @@ _VARYING = (
     (re.compile(r"\b0[0-9a-hjkmnp-tv-z]{12}\b"), "ID"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "TIME"),
     (re.compile(r"(?<![<>])\b\d+ (?:s|min|h|d)\b(?: \d+ (?:min|h)\b)?"), "SPAN"),
+    (re.compile(r"\(now\)"), "(SPAN ago)"),
     (re.compile(r"\b\d+ B\b"), "SIZE"),
     (re.compile(r"<[\da-f.]+@[^<>@\s]+>"), "MESSAGE-ID"),
     (re.compile(r"\bgatepost \d+\.\d+\.\d+\b"), "gatepost VERSION"),
