@@ -32,7 +32,7 @@ from gateway.ids import text as shown_id
 from gateway.log import get_log
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.route import Routes
-from gateway.spool.api import Claim, Delivery, DuplicateHandOver, LaneKey, SpoolError, State, Stored
+from gateway.spool.api import Claim, Delivery, DuplicateHandOver, LaneKey, SpoolError, State, Stored, claims_of
 from gateway.status import LOOP, NO_RELAY, NO_ROUTE, TOO_BIG, TOO_MANY_RECIPIENTS, UNKNOWN_MAILBOX, Status
 from mappings.address import Address
 from mappings.table import Direction, Table, Verdict
@@ -335,18 +335,6 @@ class GatewayIntake:
             recipients=len(stored.deliveries),
             size=stored.content.size,
         )
-
-
-def claims_of(stored: Stored) -> list[Claim]:
-    """Group the queued deliveries of a freshly stored message by lane."""
-    deliveries = stored.deliveries
-    if len(deliveries) == 1:
-        return [Claim(stored, deliveries)] if deliveries[0].state is State.QUEUED else []
-    lanes: dict[LaneKey, list[Delivery]] = {}
-    for delivery in deliveries:
-        if delivery.state is State.QUEUED:
-            lanes.setdefault(delivery.lane, []).append(delivery)
-    return [Claim(stored, tuple(group)) for group in lanes.values()]
 
 
 class Refusals:

@@ -26,7 +26,7 @@ from gateway.dispatch.returns import Returns
 from gateway.dispatch.runners import Adapt, Runners
 from gateway.dispatch.settings import Settings
 from gateway.dispatch.tasks import Tasks
-from gateway.spool.api import Claim, Delivery, DeliveryId, LaneKey, Spool, State, Stored
+from gateway.spool.api import Claim, DeliveryId, LaneKey, Spool, Stored, claims_of
 from gateway.status import Status
 
 _HELD: Final = Status("4.3.2", "the lane is held by an operator")
@@ -130,11 +130,7 @@ class Dispatcher:
 
     def hand_over_message(self, message: Stored) -> None:
         """Do `hand_over` with the queued deliveries of one message, lane by lane."""
-        by_lane: dict[LaneKey, list[Delivery]] = {}
-        for delivery in message.deliveries:
-            if delivery.state is State.QUEUED:
-                by_lane.setdefault(delivery.lane, []).append(delivery)
-        self.hand_over([Claim(message, tuple(group)) for group in by_lane.values()])
+        self.hand_over(claims_of(message))
 
     def claimed(self, live: LiveLane, claims: Sequence[Claim]) -> None:
         """Take what the feeder claimed for a lane."""

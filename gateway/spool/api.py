@@ -92,6 +92,18 @@ class Claim:
     deliveries: tuple[Delivery, ...]
 
 
+def claims_of(stored: Stored) -> list[Claim]:
+    """Group the queued deliveries of a freshly stored message by lane."""
+    deliveries = stored.deliveries
+    if len(deliveries) == 1:
+        return [Claim(stored, deliveries)] if deliveries[0].state is State.QUEUED else []
+    lanes: dict[LaneKey, list[Delivery]] = {}
+    for delivery in deliveries:
+        if delivery.state is State.QUEUED:
+            lanes.setdefault(delivery.lane, []).append(delivery)
+    return [Claim(stored, tuple(group)) for group in lanes.values()]
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The delivery is over (delivered, failed, dropped); it leaves the spool."""

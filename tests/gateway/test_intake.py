@@ -9,10 +9,10 @@ import pytest
 
 from gateway.contract import Batch, ContentWriter, Rejected, Unavailable
 from gateway.ids import IdSource
-from gateway.intake import REFUSALS, REPORTS, GatewayIntake, Planner, PlannerSettings, claims_of
+from gateway.intake import REFUSALS, REPORTS, GatewayIntake, Planner, PlannerSettings
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.route import Route, Routes
-from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored
+from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored, claims_of
 from gateway.status import SPOOL_DOWN
 from mappings.encapsulation import Encapsulation, Key
 from mappings.interchange import read_csv
