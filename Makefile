@@ -17,7 +17,7 @@ install: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("gatepost needs Python 3.11 or later; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv || { echo 'gatepost needs the venv module of Python: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv || { echo 'gatepost needs the venv module of Python: apt-get install python3-venv' >&2; exit 1; }
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
