@@ -79,6 +79,21 @@ class Network(ABC):
         """Return the addr-spec form for RFC 5322 headers inside this network, None where it has none."""
         return None
 
+    def at_gateway(self, address: Address, domain: str) -> str | None:
+        """Return the smtp addr-spec by which people of this network know `address` behind a gateway's `domain`.
+
+        None where there is no such custom; then only the encapsulated form is written. It carries no signature.
+        """
+        return None
+
+    def from_gateway(self, local: str, below: str) -> Address | None:
+        """Return what an addr-spec at a gateway's domain names by custom: the inverse of `at_gateway`.
+
+        `local` is as written, a quoted-string with its quotes; `below` are the labels in front of the gateway's
+        domain, "" where there are none. None where it is no such form.
+        """
+        return None
+
     def through(self, gate: Address, inner: Address) -> Address | None:
         """Return the address by which this network reaches `inner` behind the gateway known here as `gate`."""
         return None
