@@ -236,7 +236,7 @@ class PostgresStore(Store):
             with self.connection.begin():
                 if self.query(self._node.known, ids=[*ids, *reports]):
                     return True
-        except (DBAPIError, SpoolError, SpoolUnusable):
+        except (DBAPIError, psycopg.Error, SpoolError, SpoolUnusable):
             pass
         self.doubtful.extend(ids)
         self._doubt_until = time.monotonic() + 2 * _STATEMENT_MS / 1000
@@ -271,6 +271,11 @@ class PostgresStore(Store):
             self._checked = True
 
     # -- the hot path
+
+    def run(self, sql: str, arguments: Sequence[Any]) -> Any:
+        if self._raw is None:
+            raise SpoolError(SPOOL_DOWN.but(cause="the database does not answer"))
+        return self._raw.execute(sql, arguments)
 
     def apply(self, group: Sequence[Job]) -> list[object]:
         if not all(isinstance(job, Accept) and job.dedupe_key is None for job in group):

@@ -76,6 +76,9 @@ class SharedStore(SqliteStore):
     def _open(self) -> None:
         self._engine = open_shared(self.folder, self.options.open_timeout_s)
         self.connection = self._engine.connect()
+        raw = self.connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._raw = raw
 
     @contextmanager
     def transaction(self, durable: bool, ids: Sequence[int] = (), reports: Sequence[int] = ()) -> Iterator[None]:
@@ -93,6 +96,5 @@ class SharedStore(SqliteStore):
     def backup(self, dest: Path) -> None:
         if self._engine is None:
             self._open()
-        raw = self.connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
-        copy_database(raw, dest / self.path.name, self.between)
+        assert self._raw is not None
+        copy_database(self._raw, dest / self.path.name, self.between)

@@ -169,6 +169,8 @@ class SqliteStore(Store):
             self.undo_doubtful(forget=True)
         except DBAPIError as error:
             raise self._unusable(error.orig) from error
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def _unusable(self, error: BaseException | None) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -268,8 +270,12 @@ class SqliteStore(Store):
 
     # -- how things travel
 
+    def run(self, sql: str, arguments: Sequence[Any]) -> Any:
+        assert self._raw is not None
+        return self._raw.execute(sql, arguments)
+
     def insert(self, table: str, rows: Sequence[Row]) -> None:
-        run = self.connection.exec_driver_sql
+        run = self.run
         inserts = _INSERTS[table]
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
