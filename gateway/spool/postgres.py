@@ -29,12 +29,13 @@ from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable
 from gateway.spool.chunks import ChunkBlob, ChunkDatabase
 from gateway.spool.content import Sink
 from gateway.spool.dump import dump_database
-from gateway.spool.jobs import Accept, Job, Packed
+from gateway.spool.jobs import Accept, Job, Packed, Settle
 from gateway.spool.migrations import check_or_create, upgrade_and_say
 from gateway.spool.options import SpoolOptions
-from gateway.spool.postgres_statements import NOW, node_statements
-from gateway.spool.rows import Row
-from gateway.spool.statements import insert_arrays
+from gateway.spool.postgres_statements import FENCED_STATE, NOW, WIRE, node_statements
+from gateway.spool.postgres_wire import Wire, array_writer, number
+from gateway.spool.rows import Row, trace_row
+from gateway.spool.statements import ARRAYS, insert_arrays
 from gateway.spool.store import HOST, Aftermath, Fenced, Store
 from gateway.status import SPOOL_DOWN, SPOOL_FULL, Status
 
@@ -51,6 +52,9 @@ _PRUNE_BITE: Final = 1000
 
 _INSERTS: Final = {table: insert_arrays(table) for table in ("messages", "deliveries", "trace")}
 _FLOATS: Final = {"messages": (1,), "deliveries": (5, 6), "trace": (2,)}
+
+_WRITERS: Final = {table: [array_writer(kind) for kind in kinds.values()] for table, kinds in ARRAYS.items()}
+_BIGINTS, _FLOAT8S, _INTEGERS, _TEXTS = map(array_writer, ("bigint", "float8", "integer", "text"))
 
 _FULL_STATES: Final = frozenset({"53100"})
 _ITEM_CLASSES: Final = frozenset({"22", "23"})
@@ -94,6 +98,7 @@ class PostgresStore(Store):
         self._name = f"the spool {self._url.render_as_string(hide_password=True)}"
         self._engine: Engine | None = None
         self._raw: psycopg.Connection[Any] | None = None
+        self._wire: Wire | None = None
         self._retry_at = 0.0
         self._beat_at = 0.0
         self._checked = False
@@ -139,10 +144,10 @@ class PostgresStore(Store):
             if _is_denied(error):
                 raise SpoolUnusable(f"{self._name} refuses us: {error.orig}") from error
             raise SpoolError(SPOOL_DOWN.but(cause=str(error.orig))) from error
-        self._engine, self.connection = engine, connection
         raw = connection.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
-        self._raw = raw
+        self._engine, self.connection, self._raw = engine, connection, raw
+        self._wire = Wire(raw, WIRE)
         if self.me == 0 or self._is_stale():
             self.rejoin()
         self.undo_doubtful(forget=False)
@@ -192,7 +197,7 @@ class PostgresStore(Store):
         self.chunks.close()
 
     def _disconnect(self) -> None:
-        engine, self._engine, self._raw = self._engine, None, None
+        engine, self._engine, self._raw, self._wire = self._engine, None, None, None
         if engine is not None:
             with suppress(Exception):
                 self.connection.invalidate()
@@ -277,14 +282,71 @@ class PostgresStore(Store):
             raise SpoolError(SPOOL_DOWN.but(cause="the database does not answer"))
         return self._raw.execute(sql, arguments)
 
+    def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
+        if not self._is_plain(group):
+            return super().commit(group, durable, ids, reports)
+        if self._raw is None:
+            self._open()
+        if self._is_stale():
+            raise Fenced
+        assert self._wire is not None
+        self.aftermath = aftermath = Aftermath()
+        packed = [job.packed for job in group if isinstance(job, Accept)]
+        done: list[Row] = []
+        results: list[object] = []
+        for job in group:
+            if isinstance(job, Settle) and job.me != self.me:
+                results.append(LeaseLost("the node was fenced before these outcomes were committed"))
+                continue
+            results.append(None)
+            if isinstance(job, Settle):
+                done += [trace_row(event, self.numbers.next()) for _, event in job.done]
+        try:
+            answers = self._wire.run(self._calls(packed, done))
+        except psycopg.Error as error:
+            self.recount()
+            if error.sqlstate == FENCED_STATE:
+                raise Fenced from error
+            if ids and (self._raw is None or self._raw.closed) and self._was_committed(ids, reports):
+                return results
+            raise
+        aftermath.accepted = len(packed)
+        aftermath.settled = len(answers[2]) if done else 0
+        return results
+
+    def _is_plain(self, group: Sequence[Job]) -> bool:
+        """Tell whether a group is what nearly all are: inline messages, and deliveries that are over."""
+        if self.options.keep_delivered_s > 0:
+            return False
+        for job in group:
+            if isinstance(job, Accept):
+                if job.dedupe_key is not None or job.packed.content_ref is not None:
+                    return False
+            elif not isinstance(job, Settle) or job.again or job.new:
+                return False
+        return True
+
+    def _calls(self, packed: Sequence[Packed], done: Sequence[Row]) -> list[tuple[str, list[bytes]]]:
+        me = number(self.me)
+        calls: list[tuple[str, list[bytes]]] = [("alive", [me])]
+        if done:
+            message_id, seq, at, n, kind, detail = zip(*done, strict=True)
+            ids = _BIGINTS(message_id)
+            settled = [ids, _BIGINTS(seq), _FLOAT8S(at), _INTEGERS(n), _TEXTS(kind), _TEXTS(detail)]
+            calls += [("lock_shared", [ids]), ("done", [me, *settled]), ("leave", [ids])]
+        if packed:
+            calls.append(("messages", _columns("messages", [p.message for p in packed])))
+            rows = [row for p in packed for row in p.deliveries]
+            calls.append(("deliveries", [*_columns("deliveries", rows), me]))
+            calls.append(("trace", _columns("trace", [p.event for p in packed])))
+        return calls
+
     def apply(self, group: Sequence[Job]) -> list[object]:
         if not all(isinstance(job, Accept) and job.dedupe_key is None for job in group):
             self._check_alive()
         return super().apply(group)
 
     def put(self, packed: Sequence[Packed], events: list[Row]) -> None:
-        """Insert everything in one round trip, with the check of this node's row where it was not made yet."""
-        assert self._raw is not None
         refs = [p.content_ref for p in packed if p.content_ref is not None]
         if refs:
             self.own_blobs(refs)
@@ -293,19 +355,10 @@ class PostgresStore(Store):
             "deliveries": [row for p in packed for row in p.deliveries],
             "trace": [*events, *(p.event for p in packed)],
         }
-        if not any(rows.values()):
-            return
-        check = self._raw.cursor()
-        with self._raw.pipeline():
-            if not self._checked:
-                check.execute(self._node.alive.sql, (self.me,))
-            for table, some in rows.items():
-                if some:
-                    self.insert(table, some)
-        if not self._checked:
-            if check.fetchone() is None:
-                raise Fenced
-            self._checked = True
+        self._check_alive()
+        for table, some in rows.items():
+            if some:
+                self.insert(table, some)
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         assert self._raw is not None
@@ -314,7 +367,7 @@ class PostgresStore(Store):
             columns[at] = list(map(float, columns[at]))
         if table == "deliveries":
             columns.insert(0, self.me)
-        self._raw.cursor().execute(_INSERTS[table], columns)
+        self._raw.execute(_INSERTS[table], columns)
 
     def lock_shared(self, message_ids: Sequence[int]) -> None:
         self.query(self._node.lock_shared, ids=list(message_ids))
@@ -423,6 +476,10 @@ def upgrade_database(url: str) -> list[str]:
         raise SpoolUnusable(f"{name} cannot be upgraded: {error.orig}") from error
     finally:
         engine.dispose()
+
+
+def _columns(table: str, rows: Sequence[Row]) -> list[bytes]:
+    return [write(column) for write, column in zip(_WRITERS[table], zip(*rows, strict=True), strict=True)]
 
 
 def _is_denied(error: DBAPIError) -> bool:

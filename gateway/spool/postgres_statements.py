@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from gateway.spool.statements import Prepared, prepare
+from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS
+from gateway.spool.statements import ARRAYS, Prepared, prepare
 
 # The one clock that all nodes see alike; within a transaction it goes on.
 NOW: Final = "extract(epoch FROM clock_timestamp())"
@@ -45,6 +46,76 @@ FORGET_BLOBS: Final = "DELETE FROM blobs WHERE id IN ({ids})"
 CHUNKS_SIZE: Final = "SELECT sum(length(data)) FROM chunks WHERE blob_id = :id"
 DATABASE_SIZE: Final = "SELECT pg_database_size(current_database())"
 KNOWN: Final = "SELECT 1 FROM messages WHERE id IN ({ids}) LIMIT 1"
+
+
+# A group of accepts and outcomes, in one transaction and one round trip (see `postgres_wire`), so that no statement
+# may need what another has answered. Division by zero is the one fault that plain SQL can be made to have: it undoes
+# the group of a node whose row is gone.
+WIRE_ALIVE: Final = "SELECT 1 / count(*) FROM (SELECT 1 FROM nodes WHERE id = $1 FOR SHARE) AS n"
+FENCED_STATE: Final = "22012"
+
+WIRE_LOCK_SHARED: Final = """
+SELECT id FROM messages WHERE id IN (SELECT unnest($1::bigint[])) AND recipients > 1 ORDER BY id FOR UPDATE
+"""
+
+# Deliveries that are over, and their trace. It happened, so the trace says so, though another node had the lease or
+# the delivery was dropped; then it is marked as late.
+WIRE_DONE: Final = """
+WITH e AS (
+  SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::float8[], $5::integer[], $6::text[], $7::text[])
+    AS r(message_id, seq, at, n, kind, detail)
+), d AS (
+  DELETE FROM deliveries
+  WHERE (message_id, n) IN (SELECT message_id, n FROM e) AND (lease = $1::bigint OR lease IS NULL)
+  RETURNING message_id
+), t AS (
+  INSERT INTO trace (message_id, seq, at, n, kind, detail)
+  SELECT message_id, seq, at, n, kind, CASE
+    WHEN EXISTS (SELECT 1 FROM deliveries AS x WHERE x.message_id = e.message_id AND x.n = e.n
+                 AND (x.lease = $1::bigint OR x.lease IS NULL)) THEN detail
+    WHEN detail = '{}' THEN '{"late":true}'
+    ELSE left(detail, -1) || ',"late":true}' END
+  FROM e
+)
+SELECT message_id FROM d
+"""
+
+# A message leaves with its last delivery, and its chunks with it.
+WIRE_LEAVE: Final = """
+WITH gone AS (
+  DELETE FROM messages
+  WHERE id IN (SELECT unnest($1::bigint[]))
+    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.message_id = messages.id)
+  RETURNING content_ref
+), refs AS (
+  SELECT CAST(content_ref AS bigint) AS id FROM gone WHERE content_ref IS NOT NULL
+), c AS (
+  DELETE FROM chunks WHERE blob_id IN (SELECT id FROM refs)
+)
+DELETE FROM blobs WHERE id IN (SELECT id FROM refs)
+"""
+
+
+def _wire_insert(table: str, columns: tuple[str, ...], chosen: str = "*") -> str:
+    arrays = ", ".join(f"${n}::{ARRAYS[table][column]}[]" for n, column in enumerate(columns, 1))
+    names = ", ".join(columns)
+    return f"INSERT INTO {table} ({names}) SELECT {chosen} FROM unnest({arrays}) AS r({names})"
+
+
+# A delivery's lease comes as 1 for "this node" and is multiplied by the node's number, the last parameter.
+WIRE: Final = {
+    "alive": WIRE_ALIVE,
+    "lock_shared": WIRE_LOCK_SHARED,
+    "done": WIRE_DONE,
+    "leave": WIRE_LEAVE,
+    "messages": _wire_insert("messages", MESSAGE_COLUMNS),
+    "deliveries": _wire_insert(
+        "deliveries",
+        DELIVERY_COLUMNS,
+        ", ".join(DELIVERY_COLUMNS).replace("lease", f"lease * ${len(DELIVERY_COLUMNS) + 1}::bigint"),
+    ),
+    "trace": _wire_insert("trace", TRACE_COLUMNS),
+}
 
 
 @dataclass(frozen=True, slots=True)

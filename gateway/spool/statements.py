@@ -346,7 +346,7 @@ def insert_rows(table: str, columns: tuple[str, ...], count: int) -> str:
 
 # PostgreSQL's inserts of any number of rows: one array a column, so the statement is prepared once and travels
 # once. `%%b` sends arrays in binary form, or every content octet would be written as two digits.
-_ARRAYS: Final[Mapping[str, Mapping[str, str]]] = {
+ARRAYS: Final[Mapping[str, Mapping[str, str]]] = {
     "messages": {
         "id": "bigint", "arrived_at": "float8", "size": "bigint", "recipients": "integer", "is_report": "smallint",
         "traits": "smallint", "edited": "smallint", "content_offset": "bigint", "content_ref": "text",
@@ -369,7 +369,7 @@ def insert_arrays(table: str) -> str:
 
     A delivery's lease comes as 1 for "this node" and is multiplied by the node's number, the last parameter.
     """
-    kinds = _ARRAYS[table]
+    kinds = ARRAYS[table]
     columns = ", ".join(kinds)
     chosen = columns.replace("lease", "lease * %b") if table == "deliveries" else columns
     arrays = ", ".join(f"%b::{kind}[]" for kind in kinds.values())
@@ -378,6 +378,6 @@ def insert_arrays(table: str) -> str:
     return f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays})"
 
 
-assert tuple(_ARRAYS["messages"]) == MESSAGE_COLUMNS
-assert tuple(_ARRAYS["deliveries"]) == DELIVERY_COLUMNS
-assert tuple(_ARRAYS["trace"]) == TRACE_COLUMNS
+assert tuple(ARRAYS["messages"]) == MESSAGE_COLUMNS
+assert tuple(ARRAYS["deliveries"]) == DELIVERY_COLUMNS
+assert tuple(ARRAYS["trace"]) == TRACE_COLUMNS

@@ -76,7 +76,8 @@ class Aftermath:
 
 
 class Store(ABC):
-    """The spool's tables over one connection. All methods but `connect` run inside `transaction`."""
+    """The spool's tables over one connection. All methods but `connect` and `commit` run inside
+    `transaction`."""
 
     dialect: str
     connection: Connection
@@ -229,6 +230,11 @@ class Store(ABC):
         return count
 
     # -- the hot path
+
+    def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
+        """Do a group's jobs in one transaction; see `transaction` and `apply`. Raises: Fenced."""
+        with self.transaction(durable, ids, reports):
+            return self.apply(group)
 
     def apply(self, group: Sequence[Job]) -> list[object]:
         """Do a group's jobs; returns their results in order, an exception where one has failed by itself.

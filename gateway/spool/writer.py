@@ -246,13 +246,11 @@ class Writer:
                 else:
                     reports.extend(p.id for p in job.new)
         try:
-            with store.transaction(durable, ids, reports):
-                values = store.apply(group)
+            values = store.commit(group, durable, ids, reports)
         except Fenced:
             store.fenced()
             store.rejoin()
-            with store.transaction(durable, ids, reports):
-                values = store.apply(group)
+            values = store.commit(group, durable, ids, reports)
         figures = store.figures
         figures.accepted += store.aftermath.accepted
         figures.settled += store.aftermath.settled

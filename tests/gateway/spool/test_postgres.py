@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +262,12 @@ async def test_a_commit_in_doubt_is_taken_back(node: Open, maker: Maker, monkeyp
     spool = await node(0, lease_s=60.0)
     store = spool._store
     assert isinstance(store, PostgresStore)
-    commit = store.connection.dialect.do_commit
+    wire = store._wire
+    assert wire is not None
+    run = wire.run
 
-    def commit_and_lose(connection: object) -> None:
-        commit(connection)  # type: ignore[arg-type]  # the driver's own connection
-        if not store.aftermath.accepted:
-            return  # the writer's regular work
+    def commit_and_lose(calls: Sequence[tuple[str, Sequence[bytes]]]) -> object:
+        run(calls)
         raw = store._raw
         assert raw is not None
         raw.close()
@@ -280,7 +280,7 @@ async def test_a_commit_in_doubt_is_taken_back(node: Open, maker: Maker, monkeyp
         monkeypatch.setattr(store, "_open", open_again)
         raise SpoolError(SPOOL_DOWN)
 
-    monkeypatch.setattr(store.connection.dialect, "do_commit", commit_and_lose)
+    monkeypatch.setattr(wire, "run", commit_and_lose)
     doubtful = maker.message()
     with pytest.raises(SpoolError):
         await spool.accept(doubtful)
@@ -292,17 +292,17 @@ async def test_an_answer_that_is_lost_is_looked_up(node: Open, maker: Maker, mon
     spool = await node(0, lease_s=60.0)
     store = spool._store
     assert isinstance(store, PostgresStore)
-    commit = store.connection.dialect.do_commit
+    wire = store._wire
+    assert wire is not None
+    run = wire.run
 
-    def commit_and_lose(connection: object) -> None:
-        commit(connection)  # type: ignore[arg-type]  # the driver's own connection
-        if not store.aftermath.accepted:
-            return  # the writer's regular work
+    def commit_and_lose(calls: Sequence[tuple[str, Sequence[bytes]]]) -> object:
+        run(calls)
         assert store._raw is not None
         store._raw.close()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(store.connection.dialect, "do_commit", commit_and_lose)
+    monkeypatch.setattr(wire, "run", commit_and_lose)
     message = maker.message()
     assert await spool.accept(message) is None
     assert (await spool.rows(ALL, 5))[0].leased
