@@ -28,6 +28,7 @@ MAX_BUFFERED_LINES: Final = 20_000
 MAX_LINE_CHARACTERS: Final = 16 * 1024
 _FLUSH_S: Final = 0.05
 _MIN_SECRET: Final = 3
+_REMEMBERED_TEXT: Final = 200
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -40,7 +41,8 @@ Event = MutableMapping[str, Any]
 class LogSink:
     """Takes lines without waiting, and writes them from a thread of its own.
 
-    `descriptor` is where the lines go. At most `max_lines` wait; what comes beyond is dropped and counted.
+    `descriptor` is where the lines go. At most `max_lines` wait; what comes beyond is dropped and counted. `render`
+    makes a line of level, event and fields; `common` fields stand on every line; lines below `level` are not made.
     """
 
     def __init__(
@@ -49,10 +51,14 @@ class LogSink:
         *,
         secrets: Iterable[str] = (),
         max_lines: int = MAX_BUFFERED_LINES,
-        render: Callable[[Event], str] | None = None,
+        render: Callable[[str, str, Event], str] | None = None,
+        level: int = 0,
+        common: Mapping[str, Any] | None = None,
     ) -> None:
         self._descriptor = descriptor
-        self._render = render or _as_json
+        self.render = render or _as_json
+        self.level = level
+        self.common = dict(common or {})
         self._max_lines = max_lines
         self._lines: deque[str] = deque()  # append and popleft are atomic
         self._writing = False
@@ -126,9 +132,7 @@ class LogSink:
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             if self.dropped != self._told:
                 dropped = self.dropped
-                lines.append(
-                    self._render({"level": "warning", "event": "log_lines_dropped", "lines": dropped - self._told})
-                )
+                lines.append(self.render("warning", "log_lines_dropped", {"lines": dropped - self._told}))
                 self._told = dropped
             if lines:
                 self._write(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
@@ -158,93 +162,108 @@ def _iso(now: float) -> str:
     return f"{_second(second)}.{int((now - second) * 1000):03d}Z"
 
 
-def _as_json(event: Event) -> str:
-    line: dict[str, Any] = {"time": _iso(time.time())}
-    line.update(event)
+def _as_json(level: str, name: str, fields: Event) -> str:
+    line = {"time": _iso(time.time()), "level": level, "event": name, **fields}
     # json escapes all control characters but these, which some readers take for line ends.
     return _encode(line).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
 
 
-def _as_text(event: Event) -> str:
-    level = event.pop("level", "")
-    name = event.pop("event", "")
-    where = event.pop("connector", None) or event.pop("part", "")
-    parts = [_iso(time.time()), f"{level:<7}", f"{where}:" if where else "", _unbroken(str(name))]
-    exception = event.pop("exception", None)
-    parts += [f"{key}={_value(value)}" for key, value in event.items()]
-    if exception:
-        parts.append(_unbroken(exception))
-    return " ".join(p for p in parts if p)
+def _as_text(level: str, name: str, fields: Event) -> str:
+    where = fields.pop("connector", None) or fields.pop("part", "")
+    exception = fields.pop("exception", None)
+    head = f"{_iso(time.time())} {level:<7} {where}: " if where else f"{_iso(time.time())} {level:<7} "
+    line = f"{head}{_unbroken(name)}"
+    if fields:
+        line = f"{line} {' '.join([f'{key}={_value(value)}' for key, value in fields.items()])}"
+    return f"{line} {_unbroken(exception)}" if exception else line
 
 
 def _value(value: Any) -> str:
-    text = value if type(value) is str else str(value)
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    text = value if kind is str else str(value)
+    return _known_text(text) if len(text) < _REMEMBERED_TEXT else _text(text)
+
+
+def _text(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else _encode(_unbroken(text))
 
 
+_known_text = lru_cache(maxsize=4096)(_text)  # peers, addresses and replies come again and again
+
+
 def _unbroken(text: str) -> str:
-    return _UNSAFE.sub(lambda c: " | " if c[0] == "\n" else f"\\x{ord(c[0]):02x}", text) if text else text
+    return _UNSAFE.sub(lambda c: " | " if c[0] == "\n" else f"\\x{ord(c[0]):02x}", text)
 
 
-def _with_level(_: Any, method: str, event: Event) -> Event:
-    event["level"] = "warning" if method == "warn" else "error" if method == "exception" else method
-    return event
-
-
-def _with_id(_: Any, __: str, event: Event) -> Event:
-    """Show a message's id in the form that commands take."""
-    message_id = event.get("message_id")
-    if type(message_id) is int:
-        event["message_id"] = ids.text(message_id)
-    return event
-
-
-def _with_exception(_: Any, __: str, event: Event) -> Event:
-    if "exc_info" not in event:
-        return event
-    info = event.pop("exc_info")
+def _with_exception(fields: Event) -> Event:
+    info = fields.pop("exc_info")
     if info is True:
         info = sys.exc_info()
     elif isinstance(info, BaseException):
         info = (type(info), info, info.__traceback__)
     if info and info[0] is not None:
-        event["exception"] = logging.Formatter().formatException(info)
-    return event
+        fields["exception"] = logging.Formatter().formatException(info)
+    return fields
 
 
-class _Output:
-    """The logger that structlog wraps: hands finished lines to the sink."""
+class _Logger(structlog.BoundLoggerBase):
+    """The logger that all parts get: its context and a line's own fields go to the sink, rendered.
 
-    __slots__ = ("_sink",)
+    Two lines are written for each message, so there is no chain of processors, which took most of a line's time.
+    """
 
-    def __init__(self, sink: LogSink) -> None:
-        self._sink = sink
+    _logger: LogSink
 
-    def msg(self, line: str) -> None:
-        self._sink.put(line)
+    def _tell(self, level: str, event: object, fields: Event) -> None:
+        sink = self._logger
+        if _LEVELS[level] < sink.level:
+            return
+        fields = {**sink.common, **self._context, **fields}
+        message_id = fields.get("message_id")
+        if type(message_id) is int:
+            fields["message_id"] = ids.text(message_id)  # the form that commands take
+        if "exc_info" in fields:
+            fields = _with_exception(fields)
+        sink.put(sink.render(level, str(event), fields), urgent=level not in ("info", "debug"))
 
-    debug = info = msg
+    def debug(self, event: object = "", **fields: Any) -> None:
+        self._tell("debug", event, fields)
 
-    def warning(self, line: str) -> None:
-        self._sink.put(line, urgent=True)
+    def info(self, event: object = "", **fields: Any) -> None:
+        self._tell("info", event, fields)
 
-    error = critical = exception = fatal = warn = failure = err = log = warning
+    def warning(self, event: object = "", **fields: Any) -> None:
+        self._tell("warning", event, fields)
+
+    warn = warning
+
+    def error(self, event: object = "", **fields: Any) -> None:
+        self._tell("error", event, fields)
+
+    def critical(self, event: object = "", **fields: Any) -> None:
+        self._tell("critical", event, fields)
+
+    fatal = critical
+
+    def exception(self, event: object = "", **fields: Any) -> None:
+        self._tell("error", event, {"exc_info": True, **fields})
 
 
 class _FromLibraries(logging.Handler):
     """Brings the lines of libraries that use `logging` into the same log."""
 
-    def __init__(self, sink: LogSink, render: Callable[[Event], str]) -> None:
+    def __init__(self, sink: LogSink) -> None:
         super().__init__()
         self.sink = sink
-        self._render = render
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            event: Event = {"level": record.levelname.lower(), "event": record.getMessage(), "part": record.name}
+            fields: Event = {**self.sink.common, "part": record.name}
             if record.exc_info:
-                event["exc_info"] = record.exc_info
-            self.sink.put(self._render(_with_exception(None, "", event)), urgent=True)
+                fields = _with_exception({**fields, "exc_info": record.exc_info})
+            self.sink.put(self.sink.render(record.levelname.lower(), record.getMessage(), fields), urgent=True)
         except Exception:  # noqa: BLE001  a library's broken log call must not break what it logged about
             self.handleError(record)
 
@@ -261,23 +280,20 @@ def configure(
 
     `fields` stand on every line, such as the worker's number. Libraries' lines come from level warning on.
     """
-    render = _as_json if format == "json" else _as_text
-    sink = LogSink(descriptor, secrets=secrets, render=render)
-    common = dict(fields or {})
-
-    def finish(_: Any, __: str, event: Event) -> str:
-        return render({**common, **event}) if common else render(event)
-
+    sink = LogSink(
+        descriptor,
+        secrets=secrets,
+        render=_as_json if format == "json" else _as_text,
+        level=_LEVELS[level],
+        common=fields or {},
+    )
     structlog.configure(
-        processors=[_with_level, _with_id, _with_exception, finish],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: _Output(sink),
-        cache_logger_on_first_use=True,
+        processors=[], wrapper_class=_Logger, logger_factory=lambda *_: sink, cache_logger_on_first_use=True
     )
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, _FromLibraries)]:
         root.removeHandler(handler)
-    root.addHandler(_FromLibraries(sink, render))
+    root.addHandler(_FromLibraries(sink))
     root.setLevel(logging.WARNING)
     return sink
 

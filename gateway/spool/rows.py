@@ -14,6 +14,8 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from gateway.message import Blob, Content, Envelope, Notify, Origin, Recipient, Traits
 from gateway.spool.api import Again, Delivery, DeliveryId, LaneKey, State, Stored, TraceEvent
 from mappings.address import Address
@@ -33,19 +35,17 @@ TRACE_COLUMNS: Final = ("message_id", "seq", "at", "n", "kind", "detail")
 
 _ORIGIN_FIELDS: Final = tuple((f.name, f.default) for f in fields(Origin))
 _MESSAGE_ID: Final = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
-_encode_plain = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_encode = orjson.dumps
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS
 
 
 def dump(value: object) -> str:
     """Return JSON text that any database takes: non-ASCII letters stay readable, lone surrogates are escaped."""
-    encoded = _encode_plain(value)
-    if not encoded.isascii():
-        try:
-            encoded.encode()
-        except UnicodeEncodeError:
-            return _encode_ascii(value)
-    return encoded
+    try:
+        return _encode(value, str, _OPTIONS).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate, a number over 64 bits
+        return _encode_ascii(value)
 
 
 def plain(words: str) -> str:
