@@ -47,6 +47,7 @@ class Writer:
         self._inbox_accepts = self._inbox_outcomes = self._inbox_bytes = 0
         self._last_accepts = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # uvloop's timer of under a millisecond does not know its time
         self._pending: deque[Job] = deque()
         self._next_tick = 0.0
         self._stopping = False
@@ -117,10 +118,10 @@ class Writer:
             return
         due = self._loop.time() + delay
         if self._timer is None:
-            self._timer = self._loop.call_at(due, self._post)
-        elif due < self._timer.when():
+            self._timer, self._due = self._loop.call_at(due, self._post), due
+        elif due < self._due:
             self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._post)
+            self._timer, self._due = self._loop.call_at(due, self._post), due
 
     def _post(self) -> None:
         if self._timer is not None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from gateway.message import Traits
 from gateway.spool.api import QueueFilter, SpoolError, SpoolUnusable, State
@@ -261,3 +262,15 @@ async def test_a_failed_sync_leaves_no_refused_message_behind(
         assert [e.kind for e in await spool.trace(message_id=refused.id)] == ["accepted", "dropped"]
         await spool.accept(maker.message())
         await spool.settle([maker.done(good.deliveries[0].id)])
+
+
+def test_a_delay_shorter_than_the_loops_timer_can_tell(folder: Path, clock: Clock) -> None:
+    """uvloop counts in whole milliseconds and makes of a shorter delay something that is no timer."""
+
+    async def accept_many() -> None:
+        async with await opened(folder, clock, accept_delay_s=0.0003, settle_delay_s=0.0003) as spool:
+            maker = Maker(clock)
+            for _ in range(3):
+                await asyncio.gather(*(spool.accept(maker.message()) for _ in range(20)))
+
+    uvloop.run(accept_many())
