@@ -191,6 +191,13 @@ class Batch(Protocol):
         """
         ...
 
+    async def refit(self, parcel: Parcel, capabilities: Capabilities) -> Parcel | None:
+        """Adapt a parcel anew, for those of its items that it holds, to a peer that takes less than was known.
+
+        None where no form of it fits: what does not fit is settled then. The items stay open otherwise.
+        """
+        ...
+
 
 class Connector(ABC):
     """The life of a connector. Subclasses add `Source`, `Destination` or both.
@@ -212,6 +219,14 @@ class Connector(ABC):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities()
+
+    def capabilities_for(self, next_hop: str) -> Capabilities:
+        """Return what this next hop carries, as far as is known. Asked before each batch: no look-ups, no waiting.
+
+        What is learnt only from a peer's own word is told by `Batch.refit` for the parcel at hand, and here from then
+        on.
+        """
+        return self.capabilities
 
     async def start(self) -> None:
         """Make ready: check folders, open listening sockets without serving them.

@@ -65,9 +65,9 @@ class ClientConfig(ConnectorConfig):
     )
     idle_timeout_s: float = Field(10.0, ge=0, description="Seconds that an unused connection is kept; 0 keeps none.")
     assume_8bit: bool = Field(
-        True,
-        description="Send 8-bit content as it is to a host that does not offer 8BITMIME, as most mail servers do; "
-        "false fails such a message with 5.6.3 (RFC 6152 §3).",
+        False,
+        description="Send 8-bit content as it is to a host that does not offer 8BITMIME, so that signatures stay "
+        "whole; false encodes it for such a host (RFC 6152 §3).",
     )
 
     # RFC 5321 §4.5.3.2 gives the least values of the time-outs below.

@@ -22,6 +22,9 @@ class Smtp(Connector):
     def capabilities(self) -> Capabilities:
         return self.destination.capabilities
 
+    def capabilities_for(self, next_hop: str) -> Capabilities:
+        return self.destination.capabilities_for(next_hop)
+
     async def start(self) -> None:
         await self.destination.start()
         await self.source.start()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from connectors.smtp import faults
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.client_wire import Event, Extensions, Stage, Transaction
 from connectors.smtp.connection import Connection, Ended, Ending
-from connectors.smtp.transaction import plan, traits_are_known
+from connectors.smtp.offers import Offers
+from connectors.smtp.transaction import may_be_fitted, plan, traits_are_known
 from gateway.contract import Batch, Content, Deferred, Item, Outcome, Parcel, Scope, Status
 
 _Entry = tuple[Parcel, Sequence[Item]]
@@ -40,14 +42,19 @@ class _Flight:
 class Courier:
     """The Work of one `deliver`."""
 
-    def __init__(self, batch: Batch, config: ClientConfig, count: Count) -> None:
+    def __init__(self, batch: Batch, config: ClientConfig, offers: Offers, count: Count) -> None:
         self._batch = batch
         self._config = config
+        self._offers = offers
         self._count = count
         self._lmtp = config.protocol_out == "lmtp"
         self._queue: deque[_Entry] = deque((parcel, parcel.items) for parcel in batch.parcels)
         self._must_read: Parcel | None = None
         self._was_read: Parcel | None = None
+        self._unfit: _Entry | None = None
+        """What the present peer can't take as it is; `read` has it adapted to this peer."""
+        self._fitted: Parcel | None = None
+        """What was adapted to the present peer last; what it can't take even so fails."""
         self._connection: Connection | None = None
         self._progress = False
         """Whether the present connection has brought anyone's outcome; one that never does is not tried again."""
@@ -64,6 +71,8 @@ class Courier:
         """Work over this connection from now on."""
         self._connection = connection
         self._progress = False
+        self._fitted = None
+        self._offers.learn(self._batch.next_hop, connection.wire.extensions)
 
     def finish(self) -> None:
         """Settle what was never sent, for the fault that kept it from being sent."""
@@ -78,9 +87,12 @@ class Courier:
 
     @property
     def must_read(self) -> bool:
-        return self._must_read is not None
+        return self._must_read is not None or self._unfit is not None
 
     async def read(self) -> None:
+        if self._unfit is not None:
+            await self._fit(self._unfit)
+            return
         parcel = self._must_read
         if parcel is None:
             return
@@ -94,9 +106,23 @@ class Courier:
         finally:
             self._must_read = None
 
+    async def _fit(self, entry: _Entry) -> None:
+        """Have a parcel adapted to the present peer, and put it back; it is not in the queue meanwhile."""
+        parcel, items = entry
+        assert self._connection is not None
+        peer = self._connection.wire.extensions
+        try:
+            self._offers.learn(self._batch.next_hop, peer)  # what was known may have been forgotten meanwhile
+            made = await self._batch.refit(replace(parcel, items=tuple(items)), self._offers.of(peer))
+        finally:
+            self._unfit = None
+        if made is not None:
+            self._fitted = made
+            self._queue.appendleft((made, made.items))
+
     def next(self, peer: Extensions) -> Transaction | None:
         queue = self._queue
-        while self.fault is None:
+        while self.fault is None and self._unfit is None:
             if not queue:
                 queue.extend((parcel, parcel.items) for parcel in self._batch.more())
                 if not queue:
@@ -107,10 +133,12 @@ class Courier:
                 return None
             queue.popleft()
             limit = self._config.max_recipients_per_message
+            tx, outcomes = plan(parcel, items[:limit], peer, assume_8bit=self._config.assume_8bit)
+            if outcomes and parcel is not self._fitted and any(may_be_fitted(outcome) for _, outcome in outcomes):
+                self._unfit = (parcel, items)
+                return None
             if len(items) > limit:
                 queue.appendleft((parcel, items[limit:]))
-                items = items[:limit]
-            tx, outcomes = plan(parcel, items, peer, assume_8bit=self._config.assume_8bit)
             for item, outcome in outcomes:
                 self._batch.settle(item.id, outcome)
             if tx is not None:

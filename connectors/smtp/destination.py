@@ -2,7 +2,8 @@
 
 Promises: every recipient of a batch gets its own outcome as soon as it is known; Delivered only on the peer's 2xx
 after the content; a connection lost between our dot and that answer is a deferral, counted as
-`duplicates_possible`; what could not be sent since nobody answers defers the whole next hop.
+`duplicates_possible`; what could not be sent since nobody answers defers the whole next hop; a message fails for what
+a peer does not offer only where no form of it fits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.courier import Courier
 from connectors.smtp.faults import HopFault
 from connectors.smtp.mx import Finder, Resolver, resolver_for
+from connectors.smtp.offers import Offers
 from connectors.smtp.opening import open_connection
 from connectors.smtp.pool import Pool
 from connectors.smtp.tls import build
@@ -30,6 +32,7 @@ class SmtpDestination:
         self._config = config
         self._context = context
         self._resolver = resolver
+        self._offers = Offers(config, context.clock)
         self._pool: Pool | None = None
         self._former: list[Pool] = []
         """Pools under options of before, until what they lent is back."""
@@ -39,16 +42,11 @@ class SmtpDestination:
     @property
     def capabilities(self) -> Capabilities:
         """What any peer of ours can carry; what one peer cannot is found out when it says so."""
-        return Capabilities(
-            header_networks=("smtp",),
-            eight_bit=True,
-            utf8_addresses=True,
-            bare_newlines=False,
-            nul=True,
-            max_line_octets=998,
-            # With DSN the peer reports; without it the outcome says `relayed`. An LMTP server delivers for good.
-            delivery_reports=self._config.protocol_out == "smtp",
-        )
+        return self._offers.most
+
+    def capabilities_for(self, next_hop: str) -> Capabilities:
+        """Return what the hosts of a next hop carry that were met of late, by their own word."""
+        return self._offers.known(next_hop)
 
     def next_hop(self, address: Address) -> str:
         """Return the smart host, or the address's domain in lower case."""
@@ -82,6 +80,7 @@ class SmtpDestination:
         if self._pool is not None:
             self._former.append(self._pool)
         self._pool, self._config = pool, config
+        self._offers = Offers(config, self._context.clock)
         self._trouble.clear()
 
     async def stop(self) -> None:
@@ -101,7 +100,9 @@ class SmtpDestination:
 
         Raises nothing but cancellation; every item sent or not is settled when it returns.
         """
-        courier = Courier(batch, self._config, lambda name, n: self._context.count(name, n, hop=batch.next_hop))
+        courier = Courier(
+            batch, self._config, self._offers, lambda name, n: self._context.count(name, n, hop=batch.next_hop)
+        )
         try:
             await self._send(batch.next_hop, courier)
         except Exception as fault:  # the contract: a fault of ours is an outcome, and is logged

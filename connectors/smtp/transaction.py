@@ -1,7 +1,7 @@
 """From a Parcel to the commands of a Transaction, under what this one peer offers. Pure.
 
-Decides per recipient what the peer cannot take (SMTPUTF8, SIZE, 8BITMIME) before anything is sent, and passes
-the DSN wishes on where the peer has DSN (RFC 3461).
+Decides per recipient what the peer cannot take as it is (SMTPUTF8, SIZE, 8BITMIME) before anything is sent, and
+passes the DSN wishes on where the peer has DSN (RFC 3461).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ BAD_RECIPIENT: Final = Status("5.1.3", "the recipient's address has no form in i
 NO_UTF8_ADDRESS: Final = Status("5.6.7", "the next hop takes no addresses with non-ASCII characters")
 NO_UTF8_HEADER: Final = Status("5.6.9", "the next hop takes no header with non-ASCII characters")
 NO_8BIT: Final = Status("5.6.3", "the next hop takes 7-bit content only")
+_TOO_BIG: Final = "5.3.4"
+_FOR_WANT_OF_OFFERS: Final = frozenset((_TOO_BIG, NO_UTF8_ADDRESS.code, NO_UTF8_HEADER.code, NO_8BIT.code))
 
 
 def traits_are_known(content: Content) -> bool:
@@ -43,7 +45,7 @@ def plan(
     envelope, content = parcel.envelope, parcel.content
     if peer.size is not None and content.size > peer.size:
         # RFC 1870 §6.1: known before a single octet of content is sent.
-        return None, _all(items, Status("5.3.4", f"the next hop takes no message over {peer.size} octets"))
+        return None, _all(items, Status(_TOO_BIG, f"the next hop takes no message over {peer.size} octets"))
     if not assume_8bit and not peer.eight_bit and content.traits.eight_bit:
         return None, _all(items, NO_8BIT)
     sender = ""
@@ -72,6 +74,14 @@ def plan(
         return None, outcomes
     mail = _mail(sender, content, envelope, peer, utf8=utf8)
     return Transaction(mail, tuple(rcpts), tuple(fit)), outcomes
+
+
+def may_be_fitted(outcome: Outcome) -> bool:
+    """Say whether `plan` refuses a recipient for what the peer does not offer, so that another form may do.
+
+    Too big may be what was encoded for a weaker host than this one.
+    """
+    return outcome.status.code in _FOR_WANT_OF_OFFERS
 
 
 def _all(items: Sequence[Item], status: Status) -> list[tuple[Item, Outcome]]:

@@ -85,7 +85,7 @@ class Adapter:
         head, notes = step.head(before, sources, capabilities, direction)
         if head is not before:
             content = content.with_head(head)
-        content, more = self._fit(content, capabilities)
+        content, more = self._fit(content, capabilities, internationalized=envelope.smtputf8)
         if more or notes:
             notes = [*notes, *more]
             body_changed = content.source is not message.content.source
@@ -97,7 +97,9 @@ class Adapter:
         fidelity = Fidelity(tuple(notes)) if notes else INTACT
         return Fitted(content, envelope, fidelity, tuple(refused), addresses)
 
-    def _fit(self, content: Content, capabilities: Capabilities) -> tuple[Content, list[Note]]:
+    def _fit(
+        self, content: Content, capabilities: Capabilities, *, internationalized: bool
+    ) -> tuple[Content, list[Note]]:
         """Run the steps that the content's octets need."""
         most = capabilities.max_line_octets
         traits = content.traits
@@ -109,6 +111,7 @@ class Adapter:
         steps = plan(
             traits, capabilities,
             long_lines=long_lines, long_head=long_head, head_eight_bit=traits.eight_bit and not head.isascii(),
+            internationalized=internationalized,
         )  # fmt: skip
         notes: list[Note] = []
         for step in steps:
@@ -120,7 +123,8 @@ class Adapter:
                 case Step.OCTETS:
                     content, more = mend_octets(content, capabilities)
                 case Step.HEAD:
-                    head, more = fit_head(content.head, seven_bit=not capabilities.eight_bit)
+                    ascii_only = not capabilities.eight_bit or (internationalized and not capabilities.utf8_addresses)
+                    head, more = fit_head(content.head, seven_bit=ascii_only)
                     if more:
                         content = content.with_head(head)
                 case Step.BODY:

@@ -25,11 +25,14 @@ class Step(Enum):
 
 
 def plan(
-    traits: Traits, capabilities: Capabilities, *, long_lines: bool, long_head: bool, head_eight_bit: bool
-) -> tuple[Step, ...]:
+    traits: Traits, capabilities: Capabilities, *, long_lines: bool, long_head: bool, head_eight_bit: bool,
+    internationalized: bool = False,
+) -> tuple[Step, ...]:  # fmt: skip
     """Return the steps after ADDRESSES, none where the octets can go as they are.
 
     `long_lines`: a line of header or body is over `max_line_octets`; `long_head`: one of the header is over 998.
+    `internationalized`: the message was declared to be one (SMTPUTF8), so that its header beyond ASCII goes only to
+    who takes such addresses (RFC 6531 §3.6); raw 8-bit octets that nobody declared are content like any.
     """
     steps: list[Step] = []
     if head_eight_bit and not capabilities.utf8_addresses:
@@ -37,7 +40,7 @@ def plan(
     nul = traits.nul and not capabilities.nul
     newlines = not (traits.crlf_only or capabilities.bare_newlines)
     seven_bit = traits.eight_bit and not capabilities.eight_bit
-    if long_head or (seven_bit and head_eight_bit):
+    if long_head or (head_eight_bit and (seven_bit or (internationalized and not capabilities.utf8_addresses))):
         steps.append(Step.HEAD)
     if seven_bit or long_lines or nul or newlines:
         steps.append(Step.BODY)

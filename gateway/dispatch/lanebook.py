@@ -95,8 +95,7 @@ class LaneBook:
                 self._log.error("no_destination", connector=live.key[0], hop=live.key[1])
                 self.change(live, lanes.hold(live.lane, _NO_DESTINATION))
             return False
-        # The core's own destinations have no capabilities to speak of: they take anything.
-        live.capabilities = getattr(destination, "capabilities", live.capabilities)
+        live.look()
         return True
 
     def change(self, live: LiveLane, after: Lane) -> None:

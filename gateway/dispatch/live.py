@@ -72,6 +72,13 @@ class LiveLane:
         """Calls in a row in which the connector raised."""
         self.idle_since = now
 
+    def look(self) -> None:
+        """Take over what the destination says that this next hop carries, which it may have learnt meanwhile."""
+        # The core's own destinations have no capabilities to speak of: they take anything.
+        ask = getattr(self.destination, "capabilities_for", None)
+        if ask is not None:
+            self.capabilities = ask(self.key[1])
+
     @property
     def kind(self) -> Kind:
         if self.lane.setbacks:
@@ -122,3 +129,7 @@ class Work:
     def more(self) -> Sequence[Parcel]:
         """See `contract.Batch.more`."""
         return self._runners.more(self)
+
+    async def refit(self, parcel: Parcel, capabilities: Capabilities) -> Parcel | None:
+        """See `contract.Batch.refit`."""
+        return await self._runners.refit(self, parcel, capabilities)

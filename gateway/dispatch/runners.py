@@ -224,19 +224,40 @@ class Runners:
         if live.lane.setbacks:
             self._on_probe(live)
         parcels: list[Parcel] = []
-        for entry in self._draw(work, inline_only=False):
+        drawn = self._draw(work, inline_only=False)
+        live.look()
+        for entry in drawn:
             if entry.inline:
                 parcel = self._parcel(work, entry)
             else:
-                try:
-                    fitted = await asyncio.to_thread(self._adapt, entry.message, entry.deliveries, live.capabilities)
-                except Exception as fault:  # noqa: BLE001  what adaptation can't do now, it may do later
-                    self._unfit(work, entry, fault)
-                    continue
-                parcel = self._fitted(work, entry, fitted)
+                parcel = await self._adapted(work, entry, entry.deliveries, live.capabilities)
             if parcel is not None:
                 parcels.append(parcel)
         return parcels
+
+    async def _adapted(
+        self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], capabilities: Capabilities
+    ) -> Parcel | None:
+        """Make the parcel in a thread, where it may read the content."""
+        try:
+            fitted = await asyncio.to_thread(self._adapt, entry.message, deliveries, capabilities)
+        except Exception as fault:  # noqa: BLE001  what adaptation can't do now, it may do later
+            self._unfit(work, entry, deliveries, fault)
+            return None
+        return self._fitted(work, entry, deliveries, fitted)
+
+    async def refit(self, work: Work, parcel: Parcel, capabilities: Capabilities) -> Parcel | None:
+        """Adapt a parcel of a running call anew, to the peer that it met."""
+        work.live.look()  # what this peer taught its destination holds for what is drawn from now on
+        slots = [slot for item in parcel.items if (slot := work.open.get(item.id)) is not None]
+        if not slots:
+            return None
+        entry = slots[0][0]
+        deliveries = tuple(slot[1] for slot in slots)
+        for d in deliveries:
+            work.open[d.id] = (entry, d, INTACT)  # the message is adapted as it came, not as it was adapted before
+        # In a thread whatever its size: it is done for the few that were on their way when the peer was met.
+        return await self._adapted(work, entry, deliveries, capabilities)
 
     def more(self, work: Work) -> Sequence[Parcel]:
         """Give a running call further parcels of its lane; only those that are in memory as a whole."""
@@ -303,13 +324,12 @@ class Runners:
         try:
             fitted = self._adapt(entry.message, entry.deliveries, work.live.capabilities)
         except Exception as fault:  # noqa: BLE001  see _prepare
-            self._unfit(work, entry, fault)
+            self._unfit(work, entry, entry.deliveries, fault)
             return None
-        return self._fitted(work, entry, fitted)
+        return self._fitted(work, entry, entry.deliveries, fitted)
 
-    def _fitted(self, work: Work, entry: Entry, fitted: Fitted) -> Parcel | None:
+    def _fitted(self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], fitted: Fitted) -> Parcel | None:
         """Make the parcel; settle what no form of the message fits."""
-        deliveries = entry.deliveries
         fidelity = fitted.fidelity
         if fidelity:
             for d in deliveries:
@@ -339,11 +359,11 @@ class Runners:
             items = tuple([Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts) for d in deliveries])
         return Parcel(message.id, fitted.envelope, fitted.content, items, message.arrived_at)
 
-    def _unfit(self, work: Work, entry: Entry, fault: Exception) -> None:
+    def _unfit(self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], fault: Exception) -> None:
         """Defer a message whose adaptation raised: a fault of ours, or a disk's."""
         self._log.error("adaptation_fault", id=entry.message.id, exc_info=fault)
         outcome = Deferred(FAULT.but(cause=f"adaptation: {type(fault).__name__}: {fault}"), Scope.MESSAGE)
-        for d in entry.deliveries:
+        for d in deliveries:
             slot = work.open.pop(d.id, None)
             if slot is not None:
                 self._outcomes.defer(work.live, slot, outcome, self._clock())

@@ -11,13 +11,16 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.adapt import adapt
 from gateway.contract import (
     Address,
     Blob,
+    Capabilities,
     Content,
     Deferred,
     Envelope,
@@ -33,7 +36,9 @@ from gateway.contract import (
     Traits,
     Unavailable,
 )
+from gateway.spool.api import Delivery, Stored
 from gateway.testing.samples import MARK
+from mappings.table import compile_table
 
 INLINE_OCTETS: Final = 256 * 1024
 UNSETTLED: Final = Deferred(Status("4.3.5", "not settled"))
@@ -227,6 +232,12 @@ class ListBatch:
         self.parcels = [*self.parcels, *parcels]
         return parcels
 
+    async def refit(self, parcel: Parcel, capabilities: Capabilities) -> Parcel | None:
+        made, refused = await asyncio.to_thread(refitted, parcel, capabilities)
+        for id, outcome in refused:
+            self.settle(id, outcome)
+        return made
+
     @property
     def outcomes(self) -> dict[tuple[int, int], Outcome]:
         """Every item's outcome: Deferred where it was not settled."""
@@ -245,6 +256,25 @@ def parcel(
     items = tuple(Item((number, n), address, address) for n, address in enumerate(recipients))
     envelope = Envelope(sender, tuple(Recipient(item.address) for item in items), Origin("kit"))
     return Parcel(number, envelope, Content(octets if source is None else source), items, 1_795_000_000.0 + number)
+
+
+def refitted(
+    parcel: Parcel, capabilities: Capabilities
+) -> tuple[Parcel | None, Sequence[tuple[tuple[int, int], Outcome]]]:
+    """Adapt a parcel as the core does, without an address table; return it and what can't be fitted."""
+    lane = ("kit", "kit")
+    deliveries = tuple(
+        Delivery(i.id, lane, i.address, i.original, i.notify, i.orcpt, "", 0, 0.0, inf) for i in parcel.items
+    )
+    table = compile_table([], [], domains=[], homes={}, encapsulation=None, version=0)
+    stored = Stored(parcel.message_id, parcel.envelope, b"", parcel.content, parcel.arrived_at, deliveries)
+    fitted = adapt(stored, deliveries, capabilities, table)
+    refused = {id for id, _ in fitted.refused}
+    items = tuple(
+        replace(i, address=fitted.addresses.get(i.id, i.address)) for i in parcel.items if i.id not in refused
+    )
+    made = replace(parcel, envelope=fitted.envelope, content=fitted.content, items=items) if items else None
+    return made, fitted.refused
 
 
 class KitLog:

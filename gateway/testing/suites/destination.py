@@ -71,6 +71,15 @@ class DestinationSuite(ConnectorSuite):
             text and len(hops) == 1, "next_hop() is a pure function to the name of a lane", f"answered with {hops!r}"
         )
 
+    def test_what_a_next_hop_carries_is_told_without_a_look_up(self, connector: Bench) -> None:
+        made = connector.make()  # not started, so there is nothing to ask
+        told = made.capabilities_for(made.next_hop(connector.driver.recipient(0)))
+        promise(
+            told == made.capabilities,
+            "capabilities_for() says what is known: of a next hop never met, what the connector declares",
+            f"told {told!r}",
+        )
+
     def test_delivers_and_settles_each(self, connector: Bench) -> None:
         driver: DestinationDriver = connector.driver
 

@@ -14,7 +14,8 @@ import structlog
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.mx import Absent, Family, LookupFault, Resolver
-from gateway.contract import Address, Content, Context, Envelope, Item, Notify, Origin, Outcome, Parcel
+from gateway.contract import Address, Capabilities, Content, Context, Envelope, Item, Notify, Origin, Outcome, Parcel
+from gateway.testing.peers import refitted
 
 BODY = b"From: a@x.example\r\nTo: b@y.example\r\nSubject: t\r\n\r\nhello\r\n.dot\r\n"
 
@@ -52,6 +53,7 @@ class RecordingBatch:
         self.parcels = list(parcels)
         self.next_hop = next_hop
         self.outcomes: dict[tuple[int, int], Outcome] = {}
+        self.refits = 0
         self._later = iter(later)
 
     def settle(self, id: tuple[int, int], outcome: Outcome) -> None:
@@ -60,6 +62,13 @@ class RecordingBatch:
 
     def more(self) -> Sequence[Parcel]:
         return next(self._later, ())
+
+    async def refit(self, parcel: Parcel, capabilities: Capabilities) -> Parcel | None:
+        self.refits += 1
+        made, refused = await asyncio.to_thread(refitted, parcel, capabilities)
+        for id, outcome in refused:
+            self.settle(id, outcome)
+        return made
 
     def codes(self) -> list[str]:
         """Return `Outcome 5.1.1` per item, in the order of ids; with the scope of a deferral."""
