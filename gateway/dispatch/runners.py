@@ -228,7 +228,7 @@ class Runners:
         live.look()
         for entry in drawn:
             if entry.inline:
-                parcel = self._parcel(work, entry)
+                parcel = self._parcel(work, entry, entry.deliveries, live.capabilities)
             else:
                 parcel = await self._adapted(work, entry, entry.deliveries, live.capabilities)
             if parcel is not None:
@@ -256,7 +256,8 @@ class Runners:
         deliveries = tuple(slot[1] for slot in slots)
         for d in deliveries:
             work.open[d.id] = (entry, d, INTACT)  # the message is adapted as it came, not as it was adapted before
-        # In a thread whatever its size: it is done for the few that were on their way when the peer was met.
+        if entry.inline:
+            return self._parcel(work, entry, deliveries, capabilities)
         return await self._adapted(work, entry, deliveries, capabilities)
 
     def more(self, work: Work) -> Sequence[Parcel]:
@@ -274,7 +275,7 @@ class Runners:
             return ()
         parcels = []
         for entry in self._draw(work, inline_only=True):
-            parcel = self._parcel(work, entry)
+            parcel = self._parcel(work, entry, entry.deliveries, live.capabilities)
             if parcel is not None:
                 parcels.append(parcel)
         return parcels
@@ -320,13 +321,16 @@ class Runners:
             self._want(live)
         return drawn
 
-    def _parcel(self, work: Work, entry: Entry) -> Parcel | None:
+    def _parcel(
+        self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], capabilities: Capabilities
+    ) -> Parcel | None:
+        """Make the parcel of a content that is in memory."""
         try:
-            fitted = self._adapt(entry.message, entry.deliveries, work.live.capabilities)
-        except Exception as fault:  # noqa: BLE001  see _prepare
-            self._unfit(work, entry, entry.deliveries, fault)
+            fitted = self._adapt(entry.message, deliveries, capabilities)
+        except Exception as fault:  # noqa: BLE001  see _adapted
+            self._unfit(work, entry, deliveries, fault)
             return None
-        return self._fitted(work, entry, entry.deliveries, fitted)
+        return self._fitted(work, entry, deliveries, fitted)
 
     def _fitted(self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], fitted: Fitted) -> Parcel | None:
         """Make the parcel; settle what no form of the message fits."""
