@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mappings.address import Address, AddressError
-from mappings.identity import Identity, Role
+from mappings.identity import Held, Identity, Kind, Role
 from mappings.network import Registry
 from mappings.networks.smtp import domain_key
 from mappings.rule import Compiled, Rule, RuleError, compile_rule, find_loops
@@ -24,61 +24,26 @@ class MappingError(ValueError):
         super().__init__("; ".join(problems))
 
 
-class Person:
-    """An identity as the table holds it: what delivery and display need, found by any of its addresses' keys."""
-
-    __slots__ = ("delivery", "identity", "primaries")
-
-    def __init__(self, identity: Identity, delivery: Address | None) -> None:
-        self.identity = identity
-        self.delivery = delivery
-        """Where its mail goes, None where that is the primary in the network it was asked for."""
-        self.primaries = {h.address.network: h.address for h in identity.addresses if h.role is Role.PRIMARY}
-
-    def fallback(self) -> Address:
-        """Return the address to use where a network has no primary: smtp's, or the first."""
-        return self.primaries.get("smtp") or next(iter(self.primaries.values()))
-
-    def is_former(self, address: Address) -> bool:
-        return any(h.role is Role.FORMER and h.address.key == address.key for h in self.identity.of(address.network))
-
-
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What passed: `keys` finds a person by network and comparison key; `domains` are in comparison form."""
+    """What passed: `domains` are in comparison form."""
 
-    people: Sequence[Person]
-    keys: Mapping[str, Mapping[str, Person]]
     rules: Sequence[Compiled]
     domains: frozenset[str]
 
 
 def check(
-    identities: Iterable[Identity],
     rules: Sequence[Rule],
     *,
     domains: Iterable[str],
-    homes: Mapping[str, str],
     gates: Mapping[str, Address],
     networks: Registry,
-) -> Checked:
-    """Check everything; see `mappings.table.compile_table` for the arguments. Raises: MappingError."""
+) -> tuple[Checked, list[str]]:
+    """Check what the configuration says of the mapping; see `mappings.table.compile_table` for the arguments.
+
+    Returns what can be used of it, and the mistakes.
+    """
     problems: list[str] = []
-    people: list[Person] = []
-    keys: dict[str, dict[str, Person]] = {}
-    for identity in identities:
-        mistakes = _mistakes(identity, homes)
-        problems += mistakes
-        if mistakes:
-            continue
-        home = None if identity.home is None else identity.primary(homes[identity.home])
-        person = Person(identity, home)
-        people.append(person)
-        for held in identity.addresses:
-            other = keys.setdefault(held.address.network, {}).setdefault(held.address.key, person)
-            if other is not person:
-                names = f"{other.identity.name!r} and {identity.name!r}"
-                problems.append(f"{held.address} is claimed by both {names}; take it from one of them")
     compiled: list[Compiled] = []
     for order, rule in enumerate(rules):
         try:
@@ -96,30 +61,63 @@ def check(
         probe = networks.get("smtp").parse("postmaster@gate.example")
         if gate.network != network or networks.get(network).through(gate, probe) is None:
             problems.append(f"gate {gate} cannot stand for this gateway on network {network!r}")
-    if problems:
-        raise MappingError(problems)
-    return Checked(people, keys, compiled, frozenset(own))
+    return Checked(compiled, frozenset(own)), problems
 
 
-def _mistakes(identity: Identity, homes: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with one identity by itself."""
+def check_identities(identities: Iterable[Identity], homes: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with identities, each by itself and together."""
+    problems: list[str] = []
+    claims: dict[tuple[str, str], list[tuple[Identity, Held]]] = {}
+    for identity in identities:
+        problems += mistakes_of(identity, homes)
+        for held in identity.addresses:
+            others = claims.setdefault((held.address.network, held.address.key), [])
+            for other, theirs in others:
+                if other is not identity and _overlap(held, theirs):
+                    names = f"{other.name!r} and {identity.name!r}"
+                    problems.append(f"{held.address} is claimed by both {names}; take it from one of them")
+            others.append((identity, held))
+    return problems
+
+
+def _overlap(one: Held, other: Held) -> bool:
+    """Tell whether two hold their address at one time."""
+    inf = float("inf")
+    starts = max(-inf if h.since is None else h.since for h in (one, other))
+    ends = min(inf if h.until is None else h.until for h in (one, other))
+    return starts < ends
+
+
+def mistakes_of(identity: Identity, homes: Mapping[str, str] | None = None) -> list[str]:
+    """Return what is wrong with one identity by itself. `homes` gives each connector's network, None where the
+    connectors are not known."""
     who = repr(identity.name)
-    current = [h.address.network for h in identity.addresses if h.role is not Role.FORMER]
-    primary = [h.address.network for h in identity.addresses if h.role is Role.PRIMARY]
+    current = [h for h in identity.addresses if h.role is not Role.FORMER]
+    primary = [h for h in current if h.role is Role.PRIMARY]
     found = []
     if not current:
         found.append(f"{who} has no current address, so its mail can go nowhere")
-    for network in sorted(set(current)):
-        if (n := primary.count(network)) != 1:
-            found.append(f"{who} has {n} primary addresses on {network}; it needs exactly one")
-    if identity.home is None:
-        return found
-    if identity.home not in homes:
-        known = ", ".join(sorted(homes)) or "none"
-        found.append(f"{who} has the home {identity.home!r}, which is no configured connector; there are: {known}")
-    elif current and homes[identity.home] not in primary:
-        network = homes[identity.home]
-        found.append(
-            f"{who} has its home at {identity.home!r}, which takes {network} addresses, and no {network} address"
-        )
+    for network in sorted({h.address.network for h in current}):
+        there = [h for h in primary if h.address.network == network]
+        if not there:
+            found.append(f"{who} has 0 primary addresses on {network}; it needs exactly one")
+        elif any(_overlap(a, b) for i, a in enumerate(there) for b in there[i + 1 :]):
+            found.append(f"{who} has {len(there)} primary addresses on {network}; it needs exactly one")
+    found += [
+        f"{who} holds {h.address} until a time before it holds it; turn the two around"
+        for h in identity.addresses
+        if h.since is not None and h.until is not None and h.until <= h.since
+    ]
+    if identity.kind is not Kind.GROUP and (identity.members or identity.owner):
+        found.append(f"{who} has members or an owner, and is no group")
+    for home in (identity.home, identity.copy_home):
+        if home is None or homes is None:
+            continue
+        if home not in homes:
+            known = ", ".join(sorted(homes)) or "none"
+            found.append(f"{who} has the home {home!r}, which is no configured connector; there are: {known}")
+        elif current and not any(h.address.network == homes[home] for h in primary):
+            found.append(
+                f"{who} has its home at {home!r}, which takes {homes[home]} addresses, and no {homes[home]} address"
+            )
     return found

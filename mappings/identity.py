@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from mappings.address import Address
@@ -17,6 +17,8 @@ class Kind(Enum):
     GROUP = "group"
     ROOM = "room"
     DEVICE = "device"
+    CONTACT = "contact"
+    """Somebody elsewhere, whom the directory names."""
 
 
 @unique
@@ -28,12 +30,31 @@ class Role(Enum):
     FORMER = "former"
 
 
+@unique
+class Stage(Enum):
+    """Where an identity stands in a merger."""
+
+    BEFORE = "before"
+    COEXISTING = "coexisting"
+    MOVED = "moved"
+    EXTERNAL = "external"
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One address of an identity, with its role."""
+    """One address of an identity, with its role.
+
+    `since` and `until` bound the time in which it is the identity's, in seconds since 1970; None where unbounded.
+    Before and after it the address is nobody's.
+    """
 
     address: Address
     role: Role
+    since: float | None = None
+    until: float | None = None
+
+    def holds_at(self, now: float) -> bool:
+        return (self.since is None or self.since <= now) and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +62,34 @@ class Identity:
     """Who has which addresses.
 
     `name` is for people and need not be unique. `home` is the configured name of the connector that mail for this
-    identity goes to; None where the routes decide. There is at most one PRIMARY address per network.
+    identity goes to; None where the routes decide. There is at most one PRIMARY address per network at a time.
+    `id` is the store's number, 0 where it is in no store; two identities are equal whatever it is.
     """
 
     name: str
     addresses: tuple[Held, ...]
     kind: Kind = Kind.PERSON
     home: str | None = None
+    stage: Stage | None = None
+    copy_home: str | None = None
+    """A second connector whose mailbox gets a copy of all mail, as during coexistence."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Free facts about the identity, by name, sorted; `ref` is its key in the directory that it came from."""
+    members: tuple[Address, ...] = ()
+    """Of a group: addresses on any network, those of other groups too."""
+    owner: Address | None = None
+    """Of a group: who gets the reports about its members; the reverse-path where the gateway expands it."""
+    expand: bool = True
+    """Of a group: it is expanded here; False leaves that to its home."""
+    id: int = field(default=0, compare=False)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether an address is bounded in time, so that who it is depends on the moment."""
+        return any(held.since is not None or held.until is not None for held in self.addresses)
+
+    def attribute(self, name: str) -> str | None:
+        return next((value for key, value in self.attributes if key == name), None)
 
     def primary(self, network: str) -> Address | None:
         """Return the address to use and to show on a network, None where there is none."""

@@ -8,13 +8,15 @@ An address known twice, a rule that cannot be undone and rules that feed each ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from mappings.address import Address, AddressError
-from mappings.checks import Checked, MappingError, Person, check
+from mappings.checks import Checked, MappingError, check, check_identities
+from mappings.directory import Directory, MemoryDirectory, Person
 from mappings.encapsulation import Encapsulation, EncapsulationError
-from mappings.identity import Identity, Role
+from mappings.identity import Identity
 from mappings.network import Registry, registry
 from mappings.resolution import Direction, Resolution, Translation, Verdict
 from mappings.rule import Compiled, Rule
@@ -40,7 +42,10 @@ class Table:
     def __init__(
         self,
         checked: Checked,
+        directory: Directory,
         *,
+        homes: Mapping[str, str],
+        clock: Callable[[], float],
         encapsulation: Encapsulation | None,
         postmaster: Address | None,
         gates: Mapping[str, Address],
@@ -49,8 +54,9 @@ class Table:
     ) -> None:
         self.version = version
         self.domains = checked.domains
-        self._people = checked.people
-        self._keys = checked.keys
+        self.directory = directory
+        self._homes = dict(homes)
+        self._clock = clock
         self._encapsulation = encapsulation
         self._own_domains = checked.domains | (encapsulation.domains if encapsulation is not None else frozenset())
         self._postmaster = postmaster
@@ -69,11 +75,11 @@ class Table:
                 self._back_rules.setdefault((rule.to.network, rule.match.network), []).append(rule)
 
     def __len__(self) -> int:
-        return len(self._people)
+        return len(self.directory)
 
     def identities(self) -> Iterator[Identity]:
         """Yield the identities in the order they were given."""
-        return (person.identity for person in self._people)
+        return self.directory.identities()
 
     def rules(self) -> Iterator[Rule]:
         """Yield the rules in order."""
@@ -119,7 +125,7 @@ class Table:
         if person is not None:
             shown = person.primaries.get(to_network)
             if shown is not None:
-                return Translation(shown, "identity", person.identity.name)
+                return Translation(shown, "identity", person.name)
         return self._across(person, address, to_network)
 
     def explain(self, address: Address) -> list[str]:
@@ -139,25 +145,38 @@ class Table:
         return lines
 
     def _find(self, address: Address) -> Person | None:
-        keys = self._keys.get(address.network)
-        if keys is None:
+        directory = self.directory
+        network = address.network
+        if not directory.has_network(network):
             return None
-        person = keys.get(address.key)
+        now = self._clock()
+        person = directory.find(network, address.key, now)
         if person is not None:
             return person
-        for key in self._networks.get(address.network).lookup_keys(address):
-            person = keys.get(key)
-            if person is not None:
-                return person
+        for key in self._networks.get(network).lookup_keys(address):
+            if key != address.key:
+                person = directory.find(network, key, now)
+                if person is not None:
+                    return person
         return None
 
     def _known(self, person: Person, asked: Address, before: tuple[str, ...]) -> Resolution:
-        identity = person.identity
-        target = person.delivery or person.primaries.get(asked.network) or person.fallback()
-        if target.network == asked.network and asked.key not in self._keys[asked.network]:
+        step = f"{asked} is an address of {person.name}"
+        steps = (*before, step)
+        home = person.home
+        target = person.primaries.get(self._homes.get(home, "")) if home is not None else None
+        if target is None:
+            if home is not None:
+                text = "the mailbox's system takes no address that this person has; tell the postmaster"
+                why = f"{person.name} has its home at {home}, and no address there"
+                return Resolution(Verdict.REFUSED, asked, code="4.3.5", text=text, steps=(*steps, why))
+            target = person.primaries.get(asked.network) or person.fallback()
+        if target is None:
+            text = "the address is not in use at this time"
+            return Resolution(Verdict.UNKNOWN, asked, code="5.1.6", text=text, steps=steps)
+        if target.network == asked.network and self.directory.find(asked.network, asked.key, self._clock()) is None:
             target = self._networks.get(target.network).carry(target, asked)
-        step = f"{asked} is an address of {identity.name}"
-        return Resolution(Verdict.KNOWN, target, identity.home, identity.name, "", "", (*before, step))
+        return Resolution(Verdict.KNOWN, target, home, person.name, "", "", steps)
 
     def _follow(self, recipient: Address) -> Resolution:
         """Translate a recipient until it is somebody, or nothing more applies."""
@@ -247,16 +266,17 @@ class Table:
         if primary is None:
             if not person.is_former(address):
                 return Translation(address, "same")
-            return Translation(person.fallback(), "identity", person.identity.name)
+            return Translation(person.fallback() or address, "identity", person.name)
         if primary.key in self._networks.get(address.network).lookup_keys(address):
             return Translation(address, "same")
         if direction is Direction.INWARD and not self._found_as_former(person, address):
             return Translation(address, "same")
-        return Translation(primary, "identity", person.identity.name)
+        return Translation(primary, "identity", person.name)
 
     def _found_as_former(self, person: Person, address: Address) -> bool:
-        keys = set(self._networks.get(address.network).lookup_keys(address))
-        return any(h.role is Role.FORMER and h.address.key in keys for h in person.identity.of(address.network))
+        return any(
+            (address.network, key) in person.former for key in self._networks.get(address.network).lookup_keys(address)
+        )
 
     def _across(self, person: Person | None, address: Address, to_network: str) -> Translation:
         """Show an address on another network, where no identity has one of its own there."""
@@ -266,7 +286,7 @@ class Table:
             return Translation(shown.address, "encapsulated" if shown.how == "same" else shown.how, shown.detail)
         if person is not None:
             primaries = person.primaries
-            address = primaries.get("smtp") or primaries.get(address.network) or person.fallback()
+            address = primaries.get("smtp") or primaries.get(address.network) or person.fallback() or address
         ruled = self._by_rule(address, to_network)
         if ruled is not None:
             return ruled
@@ -334,7 +354,7 @@ def _nobody(domain: str) -> str:
 
 
 def compile_table(
-    identities: Iterable[Identity],
+    identities: Iterable[Identity] | Directory,
     rules: Sequence[Rule],
     *,
     domains: Iterable[str],
@@ -344,17 +364,38 @@ def compile_table(
     postmaster: Address | None = None,
     gates: Mapping[str, Address] | None = None,
     networks: Registry | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Table:
     """Check identities and rules against each other, and make the snapshot.
 
     `domains` are ours: who is not known there is unknown. `homes` gives each connector's network. `gates` gives, by
-    network, this gateway's own address there, behind which that network reaches internet mail.
+    network, this gateway's own address there, behind which that network reaches internet mail. `clock` says which
+    addresses hold. The identities of a Directory have been checked when they were stored; only their homes are
+    looked at.
     Raises: MappingError, with every mistake and collision.
     """
     networks = networks if networks is not None else registry()
-    checked = check(identities, rules, domains=domains, homes=homes, gates=gates or {}, networks=networks)
+    directory: Directory
+    if isinstance(identities, Iterable):
+        people = list(identities)
+        problems = check_identities(people, homes)
+        directory = MemoryDirectory(people)
+    else:
+        directory = identities
+        known = ", ".join(sorted(homes)) or "none"
+        problems = [
+            f"identities have their home at {home!r}, which is no configured connector; there are: {known}"
+            for home in sorted(directory.homes - homes.keys())
+        ]
+    checked, more = check(rules, domains=domains, gates=gates or {}, networks=networks)
+    problems += more
+    if problems:
+        raise MappingError(problems)
     return Table(
         checked,
+        directory,
+        homes=homes,
+        clock=clock,
         encapsulation=encapsulation,
         postmaster=postmaster,
         gates=gates or {},
