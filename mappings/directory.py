@@ -15,7 +15,7 @@ from mappings.identity import Identity, Kind, Role, Stage
 class Person:
     """An identity as mapping and routing need it: its addresses of one moment, apart by what they are for."""
 
-    __slots__ = ("copy_home", "former", "home", "identity", "kind", "name", "primaries", "stage")
+    __slots__ = ("copy_home", "former", "home", "identity", "is_timed", "kind", "name", "primaries", "stage")
 
     def __init__(self, identity: Identity, now: float | None = None) -> None:
         """Take the addresses that hold at `now`; None takes them all, for identities that are not timed."""
@@ -25,6 +25,7 @@ class Person:
         self.home = identity.home
         self.copy_home = identity.copy_home
         self.stage: Stage | None = identity.stage
+        self.is_timed = now is not None
         held = identity.addresses if now is None else [h for h in identity.addresses if h.holds_at(now)]
         self.primaries: Mapping[str, Address] = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
         self.former = frozenset((h.address.network, h.address.key) for h in held if h.role is Role.FORMER)

@@ -41,6 +41,28 @@ class Resolution:
     code: str = ""
     text: str = ""
     steps: tuple[str, ...] = ()
+    copies: tuple[tuple[str, Address], ...] = ()
+    """(connector, address there) of further mailboxes that get a copy."""
+    group: Group | None = None
+    """The members to send to instead, where the address is a group's that this gateway expands."""
+    former: Address | None = None
+    """The address that the person has now, where the one asked for is a former one of theirs."""
+    shared: str | None = None
+    """The domain, where nobody of ours has the address and another system that shares the domain may."""
+    is_timed: bool = False
+    """The answer holds for this moment only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as it is expanded: all members, those of groups within it too, each once.
+
+    `owner` gets the reports about them; None leaves them to the sender.
+    """
+
+    name: str
+    members: tuple[Address, ...]
+    owner: Address | None
 
 
 @dataclass(frozen=True, slots=True)

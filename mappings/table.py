@@ -9,6 +9,7 @@ An address known twice, a rule that cannot be undone and rules that feed each ot
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -16,9 +17,10 @@ from mappings.address import Address, AddressError
 from mappings.checks import Checked, MappingError, check, check_identities
 from mappings.directory import Directory, MemoryDirectory, Person
 from mappings.encapsulation import Encapsulation, EncapsulationError
-from mappings.identity import Identity
+from mappings.identity import Identity, Kind
 from mappings.network import Registry, registry
-from mappings.resolution import Direction, Resolution, Translation, Verdict
+from mappings.networks.smtp import domain_key
+from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
 from mappings.rule import Compiled, Rule
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
 
 MAX_STEPS: Final = 8
 """How often one recipient may be translated before it is refused as a loop."""
+MAX_MEMBERS: Final = 10_000
+"""The most members that a group is expanded to."""
 
 
 class Table:
@@ -49,10 +53,12 @@ class Table:
         encapsulation: Encapsulation | None,
         postmaster: Address | None,
         gates: Mapping[str, Address],
+        shared: frozenset[str],
         networks: Registry,
         version: int,
     ) -> None:
         self.version = version
+        self._shared = shared
         self.domains = checked.domains
         self.directory = directory
         self._homes = dict(homes)
@@ -128,6 +134,22 @@ class Table:
                 return Translation(shown, "identity", person.name)
         return self._across(person, address, to_network)
 
+    def in_ascii(self, address: Address) -> Address | None:
+        """Return an address of the same person on the same network that is all ASCII: the primary, else the first.
+
+        None where there is none. Former addresses are not among them. Raises nothing.
+        """
+        person = self._find(address)
+        if person is None:
+            return None
+        now = self._clock()
+        fit = [
+            held
+            for held in person.identity.of(address.network)
+            if held.role is not Role.FORMER and held.holds_at(now) and held.address.value.isascii()
+        ]
+        return min(fit, key=lambda held: held.role is not Role.PRIMARY).address if fit else None
+
     def explain(self, address: Address) -> list[str]:
         """Return, in plain words, where mail for an address goes and how it is shown on every network."""
         found = self.resolve(address)
@@ -171,12 +193,55 @@ class Table:
                 why = f"{person.name} has its home at {home}, and no address there"
                 return Resolution(Verdict.REFUSED, asked, code="4.3.5", text=text, steps=(*steps, why))
             target = person.primaries.get(asked.network) or person.fallback()
+        if person.kind is Kind.GROUP and person.identity.expand and person.identity.members:
+            return self._group(person, target or asked, steps)
         if target is None:
             text = "the address is not in use at this time"
             return Resolution(Verdict.UNKNOWN, asked, code="5.1.6", text=text, steps=steps)
+        now_shown = self._former(person, asked)
         if target.network == asked.network and self.directory.find(asked.network, asked.key, self._clock()) is None:
             target = self._networks.get(target.network).carry(target, asked)
-        return Resolution(Verdict.KNOWN, target, home, person.name, "", "", steps)
+        copies: tuple[tuple[str, Address], ...] = ()
+        if person.copy_home is not None and person.copy_home != home:
+            copy = person.primaries.get(self._homes.get(person.copy_home, ""))
+            if copy is not None:
+                copies = ((person.copy_home, copy),)
+                steps = (*steps, f"a copy goes to {copy} at {person.copy_home}")
+        return Resolution(
+            Verdict.KNOWN, target, home, person.name, "", "", steps, copies, None, now_shown, None, person.is_timed
+        )
+
+    def _former(self, person: Person, asked: Address) -> Address | None:
+        """Return the address that replaces the one asked for, None where that one is current."""
+        if not person.former or not self._found_as_former(person, asked):
+            return None
+        return person.primaries.get(asked.network) or person.fallback()
+
+    def _group(self, person: Person, target: Address, before: tuple[str, ...]) -> Resolution:
+        """Expand a group whose members are on any network; a ring of groups is walked once."""
+        members: dict[tuple[str, str], Address] = {}
+        seen = [person.identity]  # by value: a directory may make the object anew at each look
+        steps = list(before)
+        waiting = deque([person])
+        while waiting:
+            outer = waiting.popleft()
+            steps.append(f"the group {outer.name} has {len(outer.identity.members)} members")
+            for member in outer.identity.members:
+                who = self._find(member)
+                if who is not None and who.kind is Kind.GROUP and who.identity.expand and who.identity.members:
+                    if who.identity not in seen:
+                        seen.append(who.identity)
+                        waiting.append(who)
+                    continue
+                members.setdefault((member.network, member.key), member)
+            if len(members) > MAX_MEMBERS:
+                text = f"the group has over {MAX_MEMBERS} members; send to parts of it"
+                return Resolution(Verdict.REFUSED, target, code="5.3.4", text=text, steps=tuple(steps))
+        if not members:
+            text = "the group has no members"
+            return Resolution(Verdict.UNKNOWN, target, code="5.1.1", text=text, steps=tuple(steps))
+        group = Group(person.name, tuple(members.values()), person.identity.owner)
+        return Resolution(Verdict.KNOWN, target, None, person.name, steps=tuple(steps), group=group, is_timed=True)
 
     def _follow(self, recipient: Address) -> Resolution:
         """Translate a recipient until it is somebody, or nothing more applies."""
@@ -233,6 +298,9 @@ class Table:
         """Answer for an address that is nobody and that nothing translates."""
         if address.network == "smtp":
             domain = _split(address.key)[1]
+            if domain in self._shared:
+                steps = (*steps, f"{address} is in a shared domain, and nobody's here: another system may know it")
+                return Resolution(Verdict.KNOWN, address, steps=steps, shared=domain)
             if self._is_own_domain(domain):
                 steps = (*steps, f"{address} is in a domain of ours, and nobody's")
                 return Resolution(Verdict.UNKNOWN, address, code="5.1.1", text=_nobody(domain), steps=steps)
@@ -363,15 +431,16 @@ def compile_table(
     version: int,
     postmaster: Address | None = None,
     gates: Mapping[str, Address] | None = None,
+    shared: Iterable[str] = (),
     networks: Registry | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Table:
     """Check identities and rules against each other, and make the snapshot.
 
     `domains` are ours: who is not known there is unknown. `homes` gives each connector's network. `gates` gives, by
-    network, this gateway's own address there, behind which that network reaches internet mail. `clock` says which
-    addresses hold. The identities of a Directory have been checked when they were stored; only their homes are
-    looked at.
+    network, this gateway's own address there, behind which that network reaches internet mail. In `shared` domains
+    of ours another system may know whom we do not. `clock` says which addresses hold. The identities of a Directory
+    have been checked when they were stored; only their homes are looked at.
     Raises: MappingError, with every mistake and collision.
     """
     networks = networks if networks is not None else registry()
@@ -399,6 +468,7 @@ def compile_table(
         encapsulation=encapsulation,
         postmaster=postmaster,
         gates=gates or {},
+        shared=frozenset(domain_key(domain) for domain in shared),
         networks=networks,
         version=version,
     )
