@@ -98,6 +98,15 @@ class Identity:
                 return held.address
         return None
 
+    def in_ascii(self, network: str, now: float) -> Address | None:
+        """Return a current address on a network that is all ASCII, the primary or else the first; None for none."""
+        fit = [
+            held
+            for held in self.of(network)
+            if held.role is not Role.FORMER and held.holds_at(now) and held.address.value.isascii()
+        ]
+        return min(fit, key=lambda held: held.role is not Role.PRIMARY).address if fit else None
+
     def of(self, network: str) -> Iterator[Held]:
         """Yield the addresses on one network, in order."""
         return (held for held in self.addresses if held.address.network == network)

@@ -135,20 +135,9 @@ class Table:
         return self._across(person, address, to_network)
 
     def in_ascii(self, address: Address) -> Address | None:
-        """Return an address of the same person on the same network that is all ASCII: the primary, else the first.
-
-        None where there is none. Former addresses are not among them. Raises nothing.
-        """
+        """Return an all-ASCII address of the same person on the same network, None where there is none."""
         person = self._find(address)
-        if person is None:
-            return None
-        now = self._clock()
-        fit = [
-            held
-            for held in person.identity.of(address.network)
-            if held.role is not Role.FORMER and held.holds_at(now) and held.address.value.isascii()
-        ]
-        return min(fit, key=lambda held: held.role is not Role.PRIMARY).address if fit else None
+        return None if person is None else person.identity.in_ascii(address.network, self._clock())
 
     def explain(self, address: Address) -> list[str]:
         """Return, in plain words, where mail for an address goes and how it is shown on every network."""

@@ -16,7 +16,7 @@ from gateway.adapt.body_step import fit_body
 from gateway.adapt.fidelity import INTACT, Fidelity, Fitted, Note
 from gateway.adapt.head_step import fit_head
 from gateway.adapt.octet_step import mend_octets
-from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_address, plain_recipients
+from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_recipients
 from gateway.adapt.plan import Step, has_longer_line, longer_line_in, plan
 from gateway.adapt.signatures import broken
 from gateway.contract import Capabilities
@@ -72,8 +72,8 @@ class Adapter:
         addresses: Mapping[DeliveryId, Address] = {}
         refused: list[tuple[DeliveryId, Failed]] = []
         if not capabilities.utf8_addresses:
-            addresses, refused = plain_recipients(deliveries, self._ascii)
-            plain = self._plain_path(envelope)
+            addresses, refused = plain_recipients(deliveries, lambda address: self._ascii(address, table))
+            plain = self._plain_path(envelope, table)
             if plain is None or len(refused) == len(deliveries):
                 return Fitted(content, envelope, refused=tuple((d.id, NEEDS_UTF8) for d in deliveries))
             envelope = plain
@@ -85,7 +85,7 @@ class Adapter:
         head, notes = step.head(before, sources, capabilities, direction)
         if head is not before:
             content = content.with_head(head)
-        content, more = self._fit(content, capabilities, internationalized=envelope.smtputf8)
+        content, more = self._fit(content, capabilities, table, internationalized=envelope.smtputf8)
         if more or notes:
             notes = [*notes, *more]
             body_changed = content.source is not message.content.source
@@ -98,7 +98,7 @@ class Adapter:
         return Fitted(content, envelope, fidelity, tuple(refused), addresses)
 
     def _fit(
-        self, content: Content, capabilities: Capabilities, *, internationalized: bool
+        self, content: Content, capabilities: Capabilities, table: Table, *, internationalized: bool
     ) -> tuple[Content, list[Note]]:
         """Run the steps that the content's octets need."""
         most = capabilities.max_line_octets
@@ -117,7 +117,7 @@ class Adapter:
         for step in steps:
             match step:
                 case Step.PLAIN_ADDRESSES:
-                    head, more = downgrade_head(content.head, self._ascii_spec)
+                    head, more = downgrade_head(content.head, lambda spec: self._ascii_spec(spec, table))
                     if more:
                         content = content.with_head(head)
                 case Step.OCTETS:
@@ -134,27 +134,27 @@ class Adapter:
             notes += more
         return content, notes
 
-    def _plain_path(self, envelope: Envelope) -> Envelope | None:
+    def _plain_path(self, envelope: Envelope, table: Table) -> Envelope | None:
         """Return the envelope with an ASCII reverse-path, None where it has none."""
         path = envelope.reverse_path
         if path is None or path.value.isascii():
             return envelope
-        plain = plain_address(path, self._ascii)
+        plain = self._ascii(path, table)
         return None if plain is None else replace(envelope, reverse_path=plain)
 
-    def _ascii(self, address: Address) -> str:
-        return self._network(address.network).format(address, "ascii")
-
-    def _ascii_spec(self, spec: str) -> str | None:
-        local, _, domain = spec.rpartition("@")
-        network = self._network("smtp")
-        address = network.from_addr_spec(local, domain)
-        if address is None:
-            return None
+    def _ascii(self, address: Address, table: Table) -> Address | None:
+        """Return an ASCII address of the same mailbox: the address itself so written, or another of the person's."""
         try:
-            return network.format(address, "ascii")
+            value = self._network(address.network).format(address, "ascii")
         except AddressError:
-            return None
+            value = ""
+        return replace(address, value=value) if value and value.isascii() else table.in_ascii(address)
+
+    def _ascii_spec(self, spec: str, table: Table) -> str | None:
+        local, _, domain = spec.rpartition("@")
+        address = self._network("smtp").from_addr_spec(local, domain)
+        plain = None if address is None else self._ascii(address, table)
+        return None if plain is None else plain.value
 
 
 def adapt(message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities, table: Table) -> Fitted:

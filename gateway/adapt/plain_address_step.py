@@ -1,8 +1,9 @@
 """Step: addresses beyond ASCII brought to ASCII, for destinations without SMTPUTF8.
 
-An envelope address keeps its mailbox where only its domain is beyond ASCII (A-labels say the same); else nothing means
-the same, and the recipient fails with 5.6.7. In a header such an address becomes an encoded, empty group, so that a
-person still reads it. Sources: RFC 6531 §3.2, RFC 5891, RFC 6857 §3.1.8, §3.2.
+An envelope address keeps its mailbox where only its domain is beyond ASCII (A-labels say the same), or where the person
+has another address that is ASCII; else nothing means the same, and the recipient fails with 5.6.7. In a header such an
+address becomes an encoded, empty group, so that a person still reads it.
+Sources: RFC 6531 §3.2, RFC 5891, RFC 6857 §3.1.8, §3.2.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gateway.octets import encode_words
 from gateway.outcome import Failed
 from gateway.spool.api import Delivery, DeliveryId
 from gateway.status import Status
-from mappings.address import Address, AddressError
+from mappings.address import Address
 from mappings.fields import scan
 
 NEEDS_UTF8: Final = Failed(Status("5.6.7", "the destination takes no addresses beyond ASCII"))
@@ -27,8 +28,8 @@ _ADDR: Final = re.compile(
     rb"|[^\s<>(),:;\"]+@[^\s<>(),:;\"]*[\x80-\xff][^\s<>(),:;\"]*)"
 )
 
-Ascii = Callable[[Address], str]
-"""Write an address in ASCII. Raises: AddressError where that can't be."""
+Ascii = Callable[[Address], Address | None]
+"""Return an address in ASCII for the same mailbox, None where there is none."""
 
 
 def plain_recipients(
@@ -40,21 +41,12 @@ def plain_recipients(
     for delivery in deliveries:
         if delivery.address.value.isascii():
             continue
-        plain = plain_address(delivery.address, ascii_form)
+        plain = ascii_form(delivery.address)
         if plain is None:
             refused.append((delivery.id, NEEDS_UTF8))
         else:
             addresses[delivery.id] = plain
     return addresses, refused
-
-
-def plain_address(address: Address, ascii_form: Ascii) -> Address | None:
-    """Return the address in ASCII, None where it has no such form."""
-    try:
-        value = ascii_form(address)
-    except AddressError:
-        return None
-    return Address(address.network, value, address.key) if value.isascii() else None
 
 
 def downgrade_head(head: bytes, ascii_spec: Callable[[str], str | None]) -> tuple[bytes, list[Note]]:

@@ -168,6 +168,24 @@ def test_a_rule_never_shows_an_address_that_is_somebody_elses() -> None:
     assert found.how == "encapsulated"
 
 
+def test_the_ascii_address_of_a_person() -> None:
+    def held(*texts: str, former: str = "smtp:old@acme.example") -> Identity:
+        return Identity(texts[0], addresses(*(parse(text) for text in texts), former=(parse(former),)))
+
+    people = [
+        held("smtp:jö@acme.example", "smtp:jo@acme.example", "smtp:j@acme.example", former="smtp:joe@acme.example"),
+        held("smtp:ann@acme.example", "smtp:änn@acme.example", "mhs:ann@sales", former="smtp:a@acme.example"),
+        held("smtp:zü@acme.example", "mhs:zu@sales", former="smtp:zu@acme.example"),
+    ]
+    table = compile_table(people, [], domains=["acme.example"], homes={}, encapsulation=None, version=1)
+    found = {text: table.in_ascii(parse(text)) for text in (
+        "smtp:jö@acme.example", "smtp:änn@acme.example", "smtp:zü@acme.example", "smtp:nobody@far.example",
+    )}  # fmt: skip
+    assert [str(address) for address in found.values()] == [
+        "smtp:jo@acme.example", "smtp:ann@acme.example", "None", "None",
+    ]  # fmt: skip
+
+
 def test_a_retired_person_keeps_receiving() -> None:
     """Where only former addresses are left on a network, mail to them goes to the primary elsewhere."""
     moved = Identity("Mo", addresses(parse("smtp:mo@far.example"), former=(parse("mhs:mo@gone"),)))

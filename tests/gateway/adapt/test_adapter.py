@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway.adapt import Adapter, Fate
 from gateway.contract import Capabilities
 from gateway.message import Content, Traits
+from mappings.identity import Identity, addresses
 from mappings.table import compile_table
 
 from .builders import PARSE, TABLE, FileBlob, is_carried, message
@@ -80,6 +81,34 @@ def test_one_recipient_that_needs_utf8_does_not_hold_up_the_others() -> None:
     fitted = Adapter().adapt(stored, deliveries, SEVEN, TABLE)
     assert [(id, f.status.code) for id, f in fitted.refused] == [((1, 1), "5.6.7")]
     assert {id: a.value for id, a in fitted.addresses.items()} == {(1, 2): "x@xn--bcher-kva.example"}
+
+
+def test_a_person_of_ours_is_named_by_an_address_that_is_ascii() -> None:
+    jo = Identity("Jö", addresses(PARSE("smtp:jö@acme.example"), PARSE("smtp:jo@acme.example")))
+    table = compile_table([jo], [], domains=["acme.example"], homes={}, encapsulation=None, version=1)
+    stored = message(
+        "From: Jö <jö@acme.example>\r\nCc: zü@far.example\r\n\r\nhi\r\n".encode(),
+        to="smtp:jö@acme.example", sender="smtp:jö@acme.example",
+    )  # fmt: skip
+    fitted = Adapter().adapt(stored, stored.deliveries, SEVEN, table)
+    assert str(fitted.envelope.reverse_path) == "smtp:jo@acme.example"
+    assert [str(address) for address in fitted.addresses.values()] == ["smtp:jo@acme.example"]
+    assert not fitted.refused
+    head = fitted.content.octets()
+    assert b"<jo@acme.example>" in head
+    assert b"far.example" not in head, "nobody knows another address of hers"
+
+
+def test_a_declared_header_is_encoded_for_who_takes_8bit_content_but_no_utf8_addresses() -> None:
+    octets = "Subject: grün\r\n\r\ngrün\r\n".encode()
+    eight_bit = replace(SMTP, utf8_addresses=False)
+    for declared, wanted in ((True, b"=?utf-8?"), (False, "grün".encode())):
+        stored = message(octets)
+        stored = replace(stored, envelope=replace(stored.envelope, smtputf8=declared))
+        out = Adapter().adapt(stored, stored.deliveries, eight_bit, TABLE).content.octets()
+        head, _, body = out.partition(b"\r\n\r\n")
+        assert wanted in head
+        assert body == "grün\r\n".encode()
 
 
 def test_a_sender_that_needs_utf8_refuses_the_message() -> None:
