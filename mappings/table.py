@@ -17,7 +17,7 @@ from mappings.address import Address, AddressError
 from mappings.checks import Checked, MappingError, check, check_identities
 from mappings.directory import Directory, MemoryDirectory, Person
 from mappings.encapsulation import Encapsulation, EncapsulationError
-from mappings.identity import Identity, Kind, Role
+from mappings.identity import Identity, Kind
 from mappings.network import Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
