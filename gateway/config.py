@@ -138,6 +138,13 @@ class GatewaySection(Section):
     trace_days: float = Field(
         30, ge=0, le=3650, description="Days that the trace of a message is kept, without content."
     )
+    parked_days: float = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Days that a parked delivery, such as a report that nobody takes, is kept for somebody to look at; "
+        "then it is dropped.",
+    )
     keep_delivered: Duration = Field(
         0.0, description='Time for which the content of delivered messages is kept for a later replay; "0" keeps none.'
     )

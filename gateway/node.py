@@ -44,12 +44,14 @@ from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from gateway.supervisor import Supervisor
+from gateway.upkeep import drop_parked
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
 wait for the loop that long."""
 _LOOK_S: Final = 5.0
 _WARN_EVERY_S: Final = 300.0
+_DROP_PARKED_EVERY_S: Final = 3600.0
 
 
 class Node:
@@ -285,7 +287,7 @@ class Node:
 
         Raises: RuntimeError where the spool has stopped for good; whoever started the process starts it anew.
         """
-        warn_at = 0.0
+        warn_at = drop_at = 0.0
         while True:
             if (broken := self.spool.fault) is not None:
                 raise RuntimeError(f"the spool has stopped: {broken}")
@@ -298,6 +300,9 @@ class Node:
                     self.log.warning(
                         "queue_old", oldest_age_s=round(self.oldest_age_s), alarm_s=self.config.gateway.age_alarm
                     )
+                if stats.get("parked") and self.clock() >= drop_at:
+                    drop_at = self.clock() + _DROP_PARKED_EVERY_S
+                    await drop_parked(self.spool, self.clock(), self.config.gateway.parked_days, self.log)
             except SpoolError as fault:
                 self.log.warning("spool_unavailable", error=str(fault))
             await asyncio.sleep(_LOOK_S)

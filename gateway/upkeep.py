@@ -1,7 +1,9 @@
-"""Upkeep of what a gateway keeps: backup, restore, check and upgrade of the spool, with the encapsulation key.
+"""Upkeep of what a gateway keeps: backup, restore, check and upgrade of the spool, with the encapsulation key; and
+the end of what is parked.
 
 Promises: a backup is consistent with the content files, and holds the key without which the addresses that were
-shown cannot be answered; a restored spool starts held, so that nothing is sent twice unasked.
+shown cannot be answered; a restored spool starts held, so that nothing is sent twice unasked; what was parked and
+never looked at is dropped after its time, each with a trace event and a log line.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, Final
 from gateway.config import KEY_FILE
 from gateway.control import ControlError
 from gateway.operate import Arguments, Desk, Function
-from gateway.spool.api import SpoolUnusable
+from gateway.spool.api import DeliveryId, QueueFilter, Spool, SpoolUnusable
 from gateway.spool.backup import restore_spool
 from gateway.spool.copying import copy_durably
 from gateway.spool.folder import sqlite_folder
@@ -44,6 +46,19 @@ async def fsck(desk: Desk, given: Arguments) -> dict[str, Any]:
     """Check rows against each other and against contents; `repair` mends what can be mended without losing mail."""
     found = await desk.spool.fsck(repair=bool(given.get("repair")))
     return {"findings": [{"kind": f.kind, "what": f.subject, "text": f.text, "repaired": f.repaired} for f in found]}
+
+
+async def drop_parked(spool: Spool, now: float, parked_days: float, log: Any) -> list[DeliveryId]:
+    """Drop what has been parked for `parked_days`, in bites that hold up nobody's accept; return what it was.
+
+    Raises: SpoolError.
+    """
+    dropped = await spool.drop(
+        QueueFilter(parked_before=now - parked_days * 86_400), f"parked for {parked_days:g} days, and nobody looked"
+    )
+    for id in dropped:
+        log.warning("parked_dropped", message_id=id[0], n=id[1], parked_days=parked_days)
+    return dropped
 
 
 async def restore(url: str, base: Path, state_dir: Path, source: Path) -> dict[str, Any]:

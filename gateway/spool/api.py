@@ -164,6 +164,8 @@ class QueueFilter:
     sender: str | None = None
     recipient: str | None = None
     older_than: float | None = None
+    parked_before: float | None = None
+    """Parked by then, and past its own expiry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from gateway.spool.store import Store
 ORPHAN_AGE_S: Final = 3600.0
 _BITE: Final = 1000
 _PARKED_FOR_S: Final = 365 * 86400.0
+"""What is found damaged is kept for somebody to look at, whatever the retention of other parked deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _contents(store: Store, *, table: Any, after: int, repair: bool) -> tuple[li
             store.connection.execute(
                 update(deliveries)
                 .where(tuple_(deliveries.c.message_id).in_([(id,)]))
-                .values(state=State.PARKED.value, lease=None, reason=text)
+                .values(state=State.PARKED.value, lease=None, reason=text, expires_at=store.clock() + _PARKED_FOR_S)
             )
             store.record([TraceEvent(id, store.clock(), "parked", None, {"why": text})])
         kind = "missing" if text.endswith("missing") else "size"

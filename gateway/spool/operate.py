@@ -40,7 +40,7 @@ def _same_address(column: ColumnElement[Any], wanted: str, dialect: str) -> Colu
     return or_(func.lower(column) == lowered, func.lower(func.substr(column, place(column, ":") + 1)) == lowered)
 
 
-def matching(where: QueueFilter, dialect: str) -> list[ColumnElement[bool]]:
+def matching(where: QueueFilter, dialect: str, now: float) -> list[ColumnElement[bool]]:
     """Return a filter's conditions on deliveries; that on the arrival needs messages joined."""
     conditions: list[ColumnElement[bool]] = []
     if where.message_id is not None:
@@ -66,6 +66,12 @@ def matching(where: QueueFilter, dialect: str) -> list[ColumnElement[bool]]:
         )
     if where.older_than is not None:
         conditions.append(messages.c.arrived_at < where.older_than)
+    if where.parked_before is not None:
+        conditions += [
+            _D.state == State.PARKED.value,
+            _D.next_attempt_at < where.parked_before,  # of what is parked: when that was
+            _D.expires_at < now,
+        ]
     return conditions
 
 
@@ -74,7 +80,7 @@ def rows(store: Store, where: QueueFilter, limit: int) -> list[QueueRow]:
     query = (
         select(*_ROW, messages.c.envelope, messages.c.arrived_at, messages.c.size)
         .join_from(deliveries, messages, messages.c.id == _D.message_id)
-        .where(*matching(where, store.dialect))
+        .where(*matching(where, store.dialect, store.clock()))
         .order_by(_D.message_id, _D.n)
         .limit(limit)
     )
@@ -99,7 +105,7 @@ def _bite(store: Store, where: QueueFilter, after: DeliveryId) -> Sequence[Any]:
     query = (
         select(_D.message_id, _D.n, _D.state, _D.lane)
         .join_from(deliveries, messages, messages.c.id == _D.message_id)
-        .where(tuple_(_D.message_id, _D.n) > tuple_(*after), *matching(where, store.dialect))
+        .where(tuple_(_D.message_id, _D.n) > tuple_(*after), *matching(where, store.dialect, store.clock()))
         .order_by(_D.message_id, _D.n)
         .limit(BITE)
         .with_for_update(of=deliveries)
