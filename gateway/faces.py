@@ -14,7 +14,7 @@ from gateway import metrics, operate, upkeep
 from gateway.admin import AdminServer
 from gateway.config import split_listen
 from gateway.control import Command, ControlError, ControlServer, ask_all, socket_path
-from gateway.log import get_log
+from gateway.log import get_log, lines_dropped
 from gateway.spool.api import SpoolError
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ async def samples(node: Node) -> list[metrics.Sample]:
         sample("gatepost_put_off_total", counts.put_off),
         sample("gatepost_connector_faults_total", counts.raised + counts.hung),
         sample("gatepost_lease_lost_total", counts.lease_lost),
+        sample("gatepost_log_lines_dropped_total", lines_dropped()),
         sample("gatepost_in_memory", in_memory),
         sample("gatepost_in_memory_bytes", in_memory_bytes),
         sample("gatepost_oldest_seconds", node.oldest_age_s),

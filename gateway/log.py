@@ -305,6 +305,11 @@ def hide(secrets: Iterable[str]) -> None:
             handler.sink.hide(secrets)
 
 
+def lines_dropped() -> int:
+    """Return how many lines of this process's log were dropped, its reader being too slow."""
+    return sum(handler.sink.dropped for handler in logging.getLogger().handlers if isinstance(handler, _FromLibraries))
+
+
 def get_log(part: str, **fields: Any) -> Any:
     """Return a logger for a part of the gateway. Give `message_id=` (the number) with every line about a message."""
     return structlog.get_logger(part=part, **fields)

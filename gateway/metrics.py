@@ -36,6 +36,7 @@ METRICS: Final[Mapping[str, Declared]] = {
     "gatepost_lease_lost_total": Declared("counter", "Times that a worker lost its lease of the spool."),
     "gatepost_commits_total": Declared("counter", "Transactions committed in the spool."),
     "gatepost_reloads_total": Declared("counter", "Times that the configuration was read anew and put in force."),
+    "gatepost_log_lines_dropped_total": Declared("counter", "Log lines dropped, their reader being too slow."),
     "gatepost_connector_events_total": Declared("counter", "Events that a connector counts for itself."),
     "gatepost_queued": Declared("gauge", "Deliveries in the spool, by state."),
     "gatepost_in_memory": Declared("gauge", "Deliveries in memory, queued or being sent."),

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from gateway import ids
-from gateway.log import LogSink, configure, get_log, hide
+from gateway.log import LogSink, configure, get_log, hide, lines_dropped
 
 SECRETS = ['correct "horse"', "hunter2", "päss\\wörd"]
 Open = Callable[..., LogSink]
@@ -164,6 +164,15 @@ def test_a_slow_reader_costs_lines_and_never_time() -> None:
     sink.close(0.2)
     os.close(read_end)
     os.close(write_end)
+
+
+def test_lines_that_are_lost_are_counted_for_the_metrics(start: Open) -> None:
+    first = start()
+    assert lines_dropped() == 0
+    first.dropped = 3
+    assert lines_dropped() == 3
+    start().dropped = 2
+    assert lines_dropped() == 2, "of the log in force"
 
 
 def test_a_reader_that_is_gone_stops_nothing() -> None:
