@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
+from gateway.exchanges import Exchanges
+
 MAX_HEAD_OCTETS: Final = 8 * 1024
-MAX_CONNECTIONS: Final = 32
 REQUEST_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 15.0
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,45 +63,24 @@ class AdminServer:
         self._health = health
         self._metrics = metrics
         self._on_fault = on_fault
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[Any]] = set()
+        refusal = _octets("", Answer(503, b"too many requests at once\n"))
+        self._exchanges = Exchanges(self._exchange, refusal, write_timeout_s=ANSWER_TIMEOUT_S)
 
     async def start(self) -> None:
         """Listen; `port` is the real one afterwards. Raises: OSError."""
-        self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=MAX_HEAD_OCTETS)
-        self.port = self._server.sockets[0].getsockname()[1]
+        server = await self._exchanges.start(
+            lambda serve: asyncio.start_server(serve, self.host, self.port, limit=MAX_HEAD_OCTETS)
+        )
+        self.port = server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop at once. Safe to call twice."""
-        if self._server is None:
-            return
-        self._server.close()
-        self._server = None
-        tasks = list(self._open)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._exchanges.stop()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is served by a task")
-        self._open.add(task)
-        try:
-            method, answer = await self._exchange(reader)
-            writer.write(_head(answer) + (b"" if method == "HEAD" else answer.body))
-            await asyncio.wait_for(writer.drain(), ANSWER_TIMEOUT_S)
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # the asking side is gone, does not read, or the gateway stops
-        finally:
-            self._open.discard(task)
-            writer.close()
-            with suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+    async def _exchange(self, reader: asyncio.StreamReader) -> bytes:
+        return _octets(*await self._request(reader))
 
-    async def _exchange(self, reader: asyncio.StreamReader) -> tuple[str, Answer]:
-        if len(self._open) > MAX_CONNECTIONS:
-            return "", Answer(503, b"too many requests at once\n")
+    async def _request(self, reader: asyncio.StreamReader) -> tuple[str, Answer]:
         try:
             octets = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), REQUEST_TIMEOUT_S)
         except TimeoutError:
@@ -171,8 +150,8 @@ def parse_head(octets: bytes) -> tuple[str, str, list[str]] | None:
     return parts[0], parts[1], hosts
 
 
-def _head(answer: Answer) -> bytes:
-    return (
+def _octets(method: str, answer: Answer) -> bytes:
+    head = (
         f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
         f"Content-Type: {answer.content_type}\r\n"
         f"Content-Length: {len(answer.body)}\r\n"
@@ -180,3 +159,4 @@ def _head(answer: Answer) -> bytes:
         "X-Content-Type-Options: nosniff\r\n"
         "Connection: close\r\n\r\n"
     ).encode("latin-1")
+    return head if method == "HEAD" else head + answer.body

@@ -18,10 +18,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.exchanges import Exchanges
+
 MAX_REQUEST_OCTETS: Final = 1024 * 1024
 MAX_ANSWER_OCTETS: Final = 256 * 1024 * 1024
-MAX_CONNECTIONS: Final = 32
 REQUEST_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 60.0
 _SOCKET: Final = re.compile(r"worker-(\d+)\.sock")
 _MAX_PATH_OCTETS: Final = 100
 
@@ -62,8 +64,8 @@ class ControlServer:
         self.path = path
         self._commands = commands
         self._on_fault = on_fault
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[Any]] = set()
+        refusal = _octets({"ok": False, "error": "too many commands at once; try again"})
+        self._exchanges = Exchanges(self._exchange, refusal, write_timeout_s=ANSWER_TIMEOUT_S)
 
     async def start(self) -> None:
         """Listen. A socket left by a gateway that is gone is replaced.
@@ -82,45 +84,20 @@ class ControlServer:
             with _short(self.path) as short:
                 listener.bind(short)
             self.path.chmod(0o600)  # before it listens, so that nobody else is ever let in
-            self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_REQUEST_OCTETS)
+            await self._exchanges.start(
+                lambda serve: asyncio.start_unix_server(serve, sock=listener, limit=MAX_REQUEST_OCTETS)
+            )
         except BaseException:
             listener.close()
             raise
 
     async def stop(self) -> None:
         """Stop at once; commands that run are cancelled. Safe to call twice."""
-        if self._server is None:
-            return
-        self._server.close()
-        self._server = None
-        tasks = list(self._open)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.path.unlink(missing_ok=True)
+        if await self._exchanges.stop():
+            self.path.unlink(missing_ok=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is served by a task")
-        self._open.add(task)
-        try:
-            if len(self._open) > MAX_CONNECTIONS:
-                answer: dict[str, Any] = {"ok": False, "error": "too many commands at once; try again"}
-            else:
-                answer = await self._answer(reader)
-            writer.write(json.dumps(answer, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n")
-            await asyncio.wait_for(writer.drain(), 60.0)
-        except (OSError, TimeoutError):
-            pass  # the asking side is gone, or does not read
-        except asyncio.CancelledError:
-            # stop() waits for this task; a task of the streams module that ends cancelled would only be logged.
-            pass
-        finally:
-            self._open.discard(task)
-            writer.close()
-            with suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+    async def _exchange(self, reader: asyncio.StreamReader) -> bytes:
+        return _octets(await self._answer(reader))
 
     async def _answer(self, reader: asyncio.StreamReader) -> dict[str, Any]:
         try:
@@ -144,6 +121,10 @@ class ControlServer:
         except Exception as e:  # noqa: BLE001  a fault of a command must not end the daemon, and the operator wants it told
             self._on_fault(name, e)
             return {"ok": False, "error": f"the gateway failed at this command: {type(e).__name__}: {e}"}
+
+
+def _octets(answer: Mapping[str, Any]) -> bytes:
+    return json.dumps(answer, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
 
 
 def _answers(path: Path) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway import admin
-from gateway.admin import MAX_CONNECTIONS, AdminServer, host_name, parse_head
+from gateway.admin import AdminServer, host_name, parse_head
+from gateway.exchanges import MAX_CONNECTIONS
 
 
 class Inside:

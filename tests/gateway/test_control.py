@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from gateway.control import (
-    MAX_CONNECTIONS,
     MAX_REQUEST_OCTETS,
     ControlError,
     ControlServer,
@@ -24,6 +23,7 @@ from gateway.control import (
     running_workers,
     socket_path,
 )
+from gateway.exchanges import MAX_CONNECTIONS
 
 faults: list[tuple[str, Exception]] = []
 
