@@ -213,7 +213,19 @@ class EncapsulationSection(Section):
     )
     key_id: KeyId = Field("a", description="The key's id, one character of a-z or 2-7.")
     retired: tuple[RetiredKey, ...] = Field((), description="Keys that still verify and no longer sign.")
+    per_hour: float = Field(
+        60.0, gt=0, description="How often strangers may write to one encapsulated address, in an hour."
+    )
     percent: bool = Field(False, description="Read `%HH` in encapsulated addresses as `+HH`, as some senders write.")
+
+
+class SharedSection(Section):
+    """[[mapping.shared]]: a domain of ours that other systems share, each with mailboxes that we do not know."""
+
+    domain: Host = Field(description="The domain; also one of `domains`.")
+    systems: tuple[str, ...] = Field(
+        min_length=1, description="Connectors to whose systems mail for an unknown address goes, the first first."
+    )
 
 
 class MappingSection(Section):
@@ -235,6 +247,16 @@ class MappingSection(Section):
         description="How unmapped foreign addresses are carried.",
     )
     rule: tuple[RuleSection, ...] = Field((), description="Pattern rules, in order.")
+    shared: tuple[SharedSection, ...] = Field((), description="Domains shared with other systems.")
+    tell_moved: bool = Field(
+        False, description="Tell whoever writes to a former address of the new one, about once a month."
+    )
+    paid_networks: tuple[str, ...] = Field(
+        ("tel", "fax", "sms"), description="Networks that cost money: strangers reach them only as `paid_senders`."
+    )
+    paid_senders: tuple[str, ...] = Field(
+        (), description="Who may send to networks that cost money, such as `smtp:*@merged.example`."
+    )
 
 
 class RouteSection(Section):

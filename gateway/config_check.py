@@ -29,7 +29,7 @@ from gateway.config import (
 from gateway.config_file import ConfigErrors, Document, nearest, show_value
 from gateway.contract import Context, Destination
 from gateway.registry import ConnectorUnavailable, Entry, connectors
-from gateway.route import Route, RouteError, Routes
+from gateway.route import Route, RouteError, Routes, glob
 from mappings.encapsulation import Encapsulation, Key, new_key
 from mappings.identity import Identity
 from mappings.interchange import read_csv
@@ -208,7 +208,26 @@ class _Loader:
                 key = "to" if str(e).startswith(repr(rule.to)) else "match"
                 doc.broken_rule(("mapping", "rule", n, key), str(e))
             rules.append(rule)
+        self._sharing(mapping)
         return gates, tuple(rules)
+
+    def _sharing(self, mapping: MappingSection) -> None:
+        doc = self.doc
+        domains = {domain.lower() for domain in mapping.domains}
+        for n, shared in enumerate(mapping.shared):
+            path = ("mapping", "shared", n)
+            if shared.domain.lower() not in domains:
+                doc.mistake((*path, "domain"), show_value(shared.domain), "one of the domains of [mapping]")
+            for system in shared.systems:
+                if system not in self._named:
+                    known = ", ".join(sorted(self._named)) or "none is configured"
+                    near = nearest(system, sorted(self._named))
+                    doc.mistake((*path, "systems"), show_value(system), f"the name of a connector: {known}", near)
+        for n, pattern in enumerate(mapping.paid_senders):
+            try:
+                glob(pattern)
+            except RouteError as e:
+                doc.mistake(("mapping", "paid_senders", n), show_value(pattern), str(e))
 
     def _identities(self, mapping: MappingSection) -> tuple[Identity, ...]:
         doc = self.doc
@@ -251,6 +270,7 @@ class _Loader:
                 version=self.version,
                 postmaster=postmaster,
                 gates=gates,
+                shared=[each.domain for each in mapping.shared],
             )
         except MappingError as e:
             for problem in e.problems:

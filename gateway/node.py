@@ -35,9 +35,12 @@ from gateway.dispatch.lanebook import Hooks
 from gateway.dispatch.settings import Settings
 from gateway.faces import faces
 from gateway.ids import IdSource
-from gateway.intake import REFUSALS, GatewayIntake, Planner, PlannerSettings, Refusals
+from gateway.intake import Expansions, GatewayIntake, Refusals
+from gateway.limiter import Limiter
 from gateway.log import configure, get_log, hide
+from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.report import Report
+from gateway.route import glob
 from gateway.sources import Sources
 from gateway.spool.api import Delivery, SpoolError, SpoolUnusable, Stored
 from gateway.spool.durable import DurableSpool
@@ -45,6 +48,7 @@ from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from gateway.supervisor import Supervisor
 from gateway.upkeep import drop_parked
+from mappings.networks.smtp import domain_key
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
@@ -66,6 +70,7 @@ class Node:
         self.destinations: dict[str, Destination] = {}
         self.counters: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
         """Connectors' own counters: (connector, name, labels) -> value."""
+        self._limiter = Limiter()
         self.started_at = clock()
         self.reloads = 0
         self.oldest_age_s = 0.0
@@ -173,18 +178,27 @@ class Node:
     def _plan(self, config: Config) -> Planner:
         if config.table is None:
             raise ValueError("the configuration was loaded without its mapping")
-        gateway = config.gateway
+        gateway, mapping = config.gateway, config.mapping
         settings = PlannerSettings(
             hostname=gateway.name,
             max_hops=gateway.max_hops,
             max_recipients=gateway.max_recipients,
             max_message_bytes=gateway.max_message_bytes,
             expire_after_s=gateway.expire_after,
+            shared={domain_key(each.domain): each.systems for each in mapping.shared},
+            secret=config.table.derived_key("trace"),
+            tell_moved=mapping.tell_moved,
+            paid_networks=frozenset(mapping.paid_networks),
+            paid_senders=tuple(glob(pattern) for pattern in mapping.paid_senders),
         )
+        self._limiter.per_hour = mapping.encapsulation.per_hour
         networks = {n: c.capabilities.header_networks for n, c in self.connectors.items()}
         self.destinations[REFUSALS] = Refusals()
+        self.destinations[EXPANDED] = Expansions()
         self.adapter = Adapter(networks)
-        return Planner(settings, config.table, config.routes, self.destinations, networks, self.ids, self.clock)
+        return Planner(
+            settings, config.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter
+        )
 
     def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:
         return self.adapter.adapt(message, deliveries, capabilities, self.planner.table)

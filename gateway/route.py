@@ -192,6 +192,12 @@ def _glob(text: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", text)), re.DOTALL)
 
 
+def glob(match: str) -> re.Pattern[str]:
+    """Return what matches `network:key` texts as a whole for a pattern of routes. Raises: RouteError."""
+    network, text = _split(match)
+    return re.compile(re.escape(network) + ":" + _glob(text).pattern, re.DOTALL)
+
+
 def _covers(general: str, special: str) -> bool:
     """Tell whether every address that `special` matches is matched by `general` (never wrongly yes)."""
     general_network, general_text = _split(general)

@@ -95,6 +95,10 @@ class Encapsulation:
         self._percent = percent
         self._networks = networks if networks is not None else registry()
 
+    def derived_key(self, purpose: str) -> bytes:
+        """Return a key of 32 octets for another purpose, made from the signing key."""
+        return hmac.digest(self._signing.secret, f"derived:{purpose}".encode(), "sha256")
+
     def encapsulate(self, address: Address) -> Address:
         """Return the smtp address that carries `address`; an smtp address is returned as it is.
 

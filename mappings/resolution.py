@@ -51,6 +51,8 @@ class Resolution:
     """The domain, where nobody of ours has the address and another system that shares the domain may."""
     is_timed: bool = False
     """The answer holds for this moment only."""
+    is_carried: bool = False
+    """It was named by an address that this gateway signed, and is nobody's that is known here."""
 
 
 @dataclass(frozen=True, slots=True)

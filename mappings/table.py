@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_STEPS: Final = 8
 """How often one recipient may be translated before it is refused as a loop."""
+_CARRIES: Final = "carries"
 MAX_MEMBERS: Final = 10_000
 """The most members that a group is expanded to."""
 
@@ -90,6 +91,10 @@ class Table:
     def rules(self) -> Iterator[Rule]:
         """Yield the rules in order."""
         return (compiled.rule for compiled in self._rules)
+
+    def derived_key(self, purpose: str) -> bytes:
+        """Return a key for another purpose than encapsulation; empty where no encapsulation is configured."""
+        return b"" if self._encapsulation is None else self._encapsulation.derived_key(purpose)
 
     def resolve(self, recipient: Address) -> Resolution:
         """Say where mail for a recipient goes, or how it is to be refused. Raises nothing."""
@@ -236,7 +241,7 @@ class Table:
         """Translate a recipient until it is somebody, or nothing more applies."""
         steps: list[str] = []
         address = recipient
-        is_open = False
+        is_open = is_carried = False
         for _ in range(MAX_STEPS):
             person = self._find(address)
             if person is not None:
@@ -246,8 +251,9 @@ class Table:
             except EncapsulationError as e:
                 return Resolution(Verdict.REFUSED, address, code=e.code, text=e.text, steps=(*steps, f"{address}: {e}"))
             if after is None:
-                return self._end(address, tuple(steps), is_open=is_open)
+                return self._end(address, tuple(steps), is_open=is_open, is_carried=is_carried)
             following, is_open, why = after
+            is_carried = is_carried or why == _CARRIES
             steps.append(f"{address} {why} {following}")
             if following == address:
                 return Resolution(Verdict.KNOWN, following, steps=tuple(steps))
@@ -271,7 +277,7 @@ class Table:
             if self._encapsulation is not None:
                 inner = self._encapsulation.decapsulate(address, unsigned=self._is_somebody)
                 if inner is not None:
-                    return inner, True, "carries"
+                    return inner, True, _CARRIES
             local, domain = _split(address.key)
             # RFC 5321 §4.5.1: for every domain a host serves, and without any domain
             if local == "postmaster" and self._postmaster is not None and (not domain or domain in self._own_domains):
@@ -283,7 +289,7 @@ class Table:
                 return made, True, f"by the rule {rule.rule} is"
         return None
 
-    def _end(self, address: Address, steps: tuple[str, ...], *, is_open: bool) -> Resolution:
+    def _end(self, address: Address, steps: tuple[str, ...], *, is_open: bool, is_carried: bool) -> Resolution:
         """Answer for an address that is nobody and that nothing translates."""
         if address.network == "smtp":
             domain = _split(address.key)[1]
@@ -293,7 +299,7 @@ class Table:
             if self._is_own_domain(domain):
                 steps = (*steps, f"{address} is in a domain of ours, and nobody's")
                 return Resolution(Verdict.UNKNOWN, address, code="5.1.1", text=_nobody(domain), steps=steps)
-        return Resolution(Verdict.KNOWN if is_open else Verdict.FOREIGN, address, steps=steps)
+        return Resolution(Verdict.KNOWN if is_open else Verdict.FOREIGN, address, steps=steps, is_carried=is_carried)
 
     def _is_own_domain(self, domain: str) -> bool:
         return not domain or domain in self._own_domains or self._in_rule_space(domain)

@@ -194,8 +194,9 @@ class LeaseLost(Exception):
 class Spool(Protocol):
     """The durable store. All methods are called in one event loop; none of them blocks it."""
 
-    async def accept(self, message: Stored) -> DuplicateHandOver | None:
-        """Store a message with all its deliveries leased to this node, and its `accepted` trace event.
+    async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
+        """Store a message with all its deliveries leased to this node, and its `accepted` trace event; with it or
+        not at all `more`, such as what goes to a group's members under another reverse-path.
 
         Durable when this returns: everything of it. Raises: SpoolError (nothing was stored).
         """

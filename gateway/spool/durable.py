@@ -119,9 +119,9 @@ class DurableSpool:
 
     # -- accept and settle
 
-    def submit(self, message: Stored) -> asyncio.Future[DuplicateHandOver | None]:
+    def submit(self, message: Stored, more: Sequence[Stored] = ()) -> asyncio.Future[DuplicateHandOver | None]:
         """Hand a message to the writer; the future is resolved after its commit. What `accept` does, without a
-        task; its content must be inline or come from this spool's own `content()`.
+        task; its content must be inline or come from this spool's own `content()`, and that of `more` be inline.
 
         Raises: SpoolError at once where there is no room or too much waits.
         """
@@ -131,7 +131,9 @@ class DurableSpool:
         future: asyncio.Future[DuplicateHandOver | None] = self._loop.create_future()
         content = message.content
         size = content.size if packed.content_ref is None else 0
-        self._writer.put(Accept(future, packed, message.envelope.dedupe_key, size))
+        self._writer.put(
+            Accept(future, packed, message.envelope.dedupe_key, size, [self._pack(m) for m in more] if more else ())
+        )
         return future
 
     def _pack(self, message: Stored) -> Packed:
@@ -150,38 +152,42 @@ class DurableSpool:
             ref,
         )
 
-    async def accept(self, message: Stored) -> DuplicateHandOver | None:
+    async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
         message = await self._own(message)
-        future = self.submit(message)
-        if message.content.is_inline:
+        # A copy for each, even of octets that nobody owns yet: they will be the first message's.
+        more = [await self._own(other, copy=True) for other in more]
+        future = self.submit(message, more)
+        blobs: list[StoredBlob] = [m.content.source for m in (message, *more) if not m.content.is_inline]  # type: ignore[misc]  # submit() has seen to it
+        if not blobs:
             return await future
-        blob: StoredBlob = message.content.source  # type: ignore[assignment]  # submit() has seen to it
         try:
             duplicate = await asyncio.shield(future)
         except SpoolError:
-            blob.owned = False
+            for blob in blobs:
+                blob.owned = False
             raise
-        blob.owned = duplicate is None
+        for blob in blobs:
+            blob.owned = duplicate is None
         return duplicate
 
-    async def _own(self, message: Stored) -> Stored:
+    async def _own(self, message: Stored, *, copy: bool = False) -> Stored:
         """Return the message with octets that the spool can own: those of another message are copied first."""
         content = message.content
-        if content.is_inline or _is_fresh(content):
+        if content.is_inline or (_is_fresh(content) and not copy):
             return message
         writer = self.content()
         try:
             async for piece in content.stream():
                 if not writer.write(piece):
                     await writer.drain()
-            copy = await writer.finish(content.__dict__.get("traits"))
+            made = await writer.finish(content.__dict__.get("traits"))
         except Unavailable as error:
             await writer.abandon()
             raise SpoolError(error.status) from error
         except BaseException:
             await writer.abandon()
             raise
-        octets = Content(copy.source, traits=copy.__dict__.get("traits"), attributes=content.attributes)
+        octets = Content(made.source, traits=made.__dict__.get("traits"), attributes=content.attributes)
         return replace(message, content=octets)
 
     def submit_settlements(self, settlements: Sequence[Settlement], new: Sequence[Stored] = ()) -> asyncio.Future[None]:

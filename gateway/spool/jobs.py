@@ -6,7 +6,7 @@ Rows are made where the job is made, so that what cannot be stored fails its own
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -36,6 +36,8 @@ class Accept:
     packed: Packed
     dedupe_key: str | None
     size_bytes: int
+    more: Sequence[Packed] = ()
+    """What is stored with it or not at all, such as what a group's members get."""
 
 
 @dataclass(slots=True)

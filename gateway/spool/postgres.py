@@ -291,7 +291,7 @@ class PostgresStore(Store):
             raise Fenced
         assert self._wire is not None
         self.aftermath = aftermath = Aftermath()
-        packed = [job.packed for job in group if isinstance(job, Accept)]
+        packed = [p for job in group if isinstance(job, Accept) for p in (job.packed, *job.more)]
         done: list[Row] = []
         results: list[object] = []
         for job in group:
@@ -320,7 +320,7 @@ class PostgresStore(Store):
             return False
         for job in group:
             if isinstance(job, Accept):
-                if job.dedupe_key is not None or job.packed.content_ref is not None:
+                if job.dedupe_key is not None or any(p.content_ref is not None for p in (job.packed, *job.more)):
                     return False
             elif not isinstance(job, Settle) or job.again or job.new:
                 return False

@@ -251,6 +251,7 @@ class Store(ABC):
                     if duplicate is not None:
                         continue
                 packed.append(job.packed)
+                packed.extend(job.more)
             elif isinstance(job, Settle):
                 if job.me == self.me:
                     settles.append((i, job))

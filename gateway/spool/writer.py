@@ -244,6 +244,7 @@ class Writer:
                 durable = True
                 if isinstance(job, Accept):
                     ids.append(job.packed.id)
+                    ids.extend(p.id for p in job.more)
                 else:
                     reports.extend(p.id for p in job.new)
         try:

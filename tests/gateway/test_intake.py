@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from gateway.contract import Batch, ContentWriter, Rejected, Unavailable
 from gateway.ids import IdSource
-from gateway.intake import REFUSALS, REPORTS, GatewayIntake, Planner, PlannerSettings
+from gateway.intake import GatewayIntake
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
+from gateway.planner import REFUSALS, REPORTS, Planner, PlannerSettings
 from gateway.route import Route, Routes
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored, claims_of
 from gateway.status import SPOOL_DOWN
@@ -37,7 +39,7 @@ class Box:
         raise AssertionError("nothing is sent here")
 
 
-def planner(**settings: int) -> Planner:
+def planner(**settings: Any) -> Planner:
     identities, problems = read_csv(PEOPLE)
     assert not problems
     table = compile_table(
@@ -76,12 +78,15 @@ class Spool:
         self.waiting: list[tuple[Stored, asyncio.Future[DuplicateHandOver | None]]] = []
         self.down = False
 
-    def submit(self, message: Stored) -> asyncio.Future[DuplicateHandOver | None]:
+    def submit(self, message: Stored, more: Sequence[Stored] = ()) -> asyncio.Future[DuplicateHandOver | None]:
         if self.down:
             raise SpoolError(SPOOL_DOWN)
         future: asyncio.Future[DuplicateHandOver | None] = asyncio.get_running_loop().create_future()
         self.waiting.append((message, future))
         return future
+
+    async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
+        raise AssertionError("not asked for here")
 
     def content(self) -> ContentWriter:
         raise AssertionError("not asked for here")
@@ -118,7 +123,11 @@ def test_answers_at_rcpt_time(to: str, trusted: bool, code: str | None) -> None:
 
 
 def test_splits_recipients_by_lane_and_keeps_what_was_written() -> None:
-    stored = planner().plan(mail("smtp:alee@acme.example", "smtp:x@a.example", "smtp:y@a.example", "smtp:z@b.example"))
+    stored = (
+        planner()
+        .plan(mail("smtp:alee@acme.example", "smtp:x@a.example", "smtp:y@a.example", "smtp:z@b.example"))
+        .message
+    )
     assert [str(d.address) for d in stored.deliveries] == [
         "mhs:ann@sales",
         "smtp:x@a.example",
@@ -135,7 +144,7 @@ def test_splits_recipients_by_lane_and_keeps_what_was_written() -> None:
 
 
 def test_the_trace_field_names_no_recipient() -> None:
-    stored = planner().plan(mail("smtp:ann.lee@merged.example"))
+    stored = planner().plan(mail("smtp:ann.lee@merged.example")).message
     text = stored.prefix.decode()
     assert text.startswith("Received: from peer.example ([192.0.2.1])\r\n\tby gw.example with ESMTP id ")
     assert text.endswith("\r\n")
@@ -146,7 +155,7 @@ def test_a_peers_words_cannot_leave_the_trace_field() -> None:
     message = mail("smtp:bob@merged.example")
     origin = Origin("internet", peer="1.2.3.4", helo="evil\r\nBcc: x (comment", protocol="ESMTP", trusted=True)
     envelope = Envelope(message.envelope.reverse_path, message.envelope.recipients, origin)
-    prefix = planner().plan(Message(envelope, message.content)).prefix
+    prefix = planner().plan(Message(envelope, message.content)).message.prefix
     assert prefix.count(b"\r\n") == 3
     assert b"(comment" not in prefix
 
@@ -177,7 +186,7 @@ def test_a_content_over_the_limit_is_refused() -> None:
 
 
 def test_with_report_a_refused_recipient_fails_like_a_delivery() -> None:
-    stored = planner().plan(mail("smtp:nobody@merged.example", "smtp:bob@merged.example"), report=True)
+    stored = planner().plan(mail("smtp:nobody@merged.example", "smtp:bob@merged.example"), report=True).message
     assert stored.deliveries[0].lane[0] == REFUSALS
     assert stored.deliveries[0].lane[1].startswith("5.1.1 ")
     assert stored.deliveries[1].lane == ("internet", "merged.example")

@@ -1,0 +1,505 @@
+"""Planner: what becomes of a message under one configuration. Decides, and touches nothing.
+
+It is built from an immutable snapshot of table and routes and replaced as a whole when either changes. Promises: every
+recipient gets a delivery or a status; a group's members come from the snapshot of one moment; a recipient of a shared
+domain is offered to each system that shares it at most once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import b32encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Final
+
+from gateway.contract import Destination, Rejected
+from gateway.ids import IdSource
+from gateway.ids import text as shown_id
+from gateway.limiter import Limiter
+from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
+from gateway.route import Routes
+from gateway.spool.api import Delivery, LaneKey, State, Stored
+from gateway.status import (
+    LOOP,
+    NO_RELAY,
+    NO_ROUTE,
+    TOO_BIG,
+    TOO_MANY_MESSAGES,
+    TOO_MANY_RECIPIENTS,
+    UNKNOWN_MAILBOX,
+    Status,
+)
+from mappings.address import Address
+from mappings.resolution import Group, Resolution
+from mappings.table import Direction, Table, Verdict
+
+REFUSALS: Final = "!refused"
+"""The connector name of the lane of refusals; its next hop is the status, as `5.1.1 text`."""
+EXPANDED: Final = "!expanded"
+"""The connector name of the lane of groups that were expanded into messages of their own."""
+REPORTS: Final = "!reports"
+"""The origin's connector name of the gateway's own reports."""
+
+_RECEIVED: Final = re.compile(rb"(?im)^received[ \t]*:")
+_UNPRINTABLE: Final = re.compile(r"[^!-'*-\[\]-~]")
+_TRIED: Final = re.compile(rb"\(tried((?: [a-z2-7]{12})+)\)")
+_REMEMBERED_TARGETS: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where mail for one address goes: the address there, the lane, and why in words.
+
+    `foreign` where it is none of ours, so that only a trusted peer may send to it; `copies` are further mailboxes of
+    the same person; `former` is the address that replaces the one asked for; `carried` that it was named by an address
+    signed by this gateway.
+    """
+
+    address: Address
+    lane: LaneKey
+    foreign: bool
+    why: str
+    copies: tuple[Target, ...] = ()
+    former: Address | None = None
+    carried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An address of a shared domain that nobody has here; `systems` are the connectors that may know it, in order."""
+
+    address: Address
+    domain: str
+    systems: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A group that is expanded here."""
+
+    group: Group
+    why: str
+
+
+Found = Target | Members | Elsewhere | Status
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Somebody wrote to a former address: who, to which, and the one to use now."""
+
+    sender: Address
+    former: Address
+    now: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the spool stores for one message: itself, and what goes to groups under their owners' names."""
+
+    message: Stored
+    more: tuple[Stored, ...] = ()
+    moved: tuple[Moved, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerSettings:
+    """What intake needs of the configuration. Durations in seconds."""
+
+    hostname: str
+    max_hops: int = 50
+    max_own_passes: int = 3
+    max_recipients: int = 1000
+    max_message_bytes: int | None = None
+    expire_after_s: float = 5 * 86400.0
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By domain (comparison form), the connectors whose systems share it, in the order they are tried."""
+    secret: bytes = b""
+    """Keys what is told of recipients in trace fields, so that nobody else can read it."""
+    tell_moved: bool = False
+    """Senders who use a former address are told of the new one."""
+    paid_networks: frozenset[str] = frozenset({"tel", "fax", "sms"})
+    paid_senders: tuple[re.Pattern[str], ...] = ()
+    """Who may send to networks that cost money though no trusted peer brings it: matched with `network:key`."""
+
+
+class Planner:
+    """Pure but for its ids, its memory of targets and the limiter's counts."""
+
+    def __init__(
+        self,
+        settings: PlannerSettings,
+        table: Table,
+        routes: Routes,
+        destinations: Mapping[str, Destination],
+        networks: Mapping[str, Sequence[str]],
+        ids: IdSource,
+        clock: Callable[[], float],
+        limiter: Limiter | None = None,
+    ) -> None:
+        """`networks` names, per connector, the networks whose addresses it delivers to, the preferred first.
+        `limiter` bounds how often strangers may use one signed address; it outlives planners."""
+        self.settings = settings
+        self.table = table
+        self.routes = routes
+        self._destinations = destinations
+        self._networks = networks
+        self._ids = ids
+        self._clock = clock
+        self._limiter = limiter or Limiter()
+        self._targets: dict[tuple[str, str], Found] = {}
+        host = re.escape(settings.hostname.encode())
+        self._own_pass = re.compile(rb"(?im)^received[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*?\bby[ \t]+" + host + rb"\b")
+        self._hostname_lower = settings.hostname.lower().encode()
+        self._date = (0, "")
+
+    def now(self) -> float:
+        return self._clock()
+
+    # -- recipients -------------------------------------------------------------------------------------
+
+    def target(self, address: Address) -> Found:
+        """Return where mail for `address` goes, or the status to refuse it with."""
+        key = (address.network, address.value)
+        known = self._targets.get(key)
+        if known is not None:
+            return known
+        resolution = self.table.resolve(address)
+        found = self._find_target(resolution)
+        if not resolution.is_timed:
+            if len(self._targets) >= _REMEMBERED_TARGETS:
+                self._targets.clear()
+            self._targets[key] = found
+        return found
+
+    def _find_target(self, found: Resolution) -> Found:
+        if found.verdict in (Verdict.UNKNOWN, Verdict.REFUSED):
+            return Status(found.code, found.text) if found.code else UNKNOWN_MAILBOX
+        why = "; ".join(found.steps)
+        if found.group is not None:
+            return Members(found.group, why)
+        if found.shared is not None:
+            return Elsewhere(found.address, found.shared, self.settings.shared.get(found.shared, ()), why)
+        target = self._at(found.address, found.home, why)
+        if isinstance(target, Status):
+            return target
+        copies = []
+        for connector, address in found.copies:
+            copy = self._at(address, connector, f"{why}; a copy")
+            if isinstance(copy, Target):
+                copies.append(copy)
+        return Target(
+            target.address,
+            target.lane,
+            found.verdict is Verdict.FOREIGN,
+            target.why,
+            tuple(copies),
+            found.former,
+            found.is_carried,
+        )
+
+    def _at(self, address: Address, home: str | None, why: str) -> Target | Status:
+        """Return the target of an address at its home, or where the routes lead."""
+        route = self.routes.find(address, home)
+        if route is None:
+            return NO_ROUTE.but(text=f"no route leads to {address.value}")
+        destination = self._destinations.get(route.connector)
+        if destination is None:
+            return NO_ROUTE.but(text=f"no route leads to {address.value}", cause=f"{route.connector} cannot send")
+        final = address
+        networks = self._networks[route.connector]
+        if final.network not in networks:
+            final = self.table.translate(final, networks[0], Direction.OUTWARD).address
+            if final.network not in networks:
+                return NO_ROUTE.but(text=f"{address.value} has no form that {networks[0]} can carry")
+        hop = route.next_hop if route.next_hop is not None else destination.next_hop(final)
+        return Target(final, (route.connector, hop), False, f"{why}; {route.rule}" if why else route.rule)
+
+    def check(self, envelope: Envelope, recipient: Recipient) -> Status | None:
+        """Say whether a recipient would be accepted in this envelope."""
+        if len(envelope.recipients) >= self.settings.max_recipients:
+            return TOO_MANY_RECIPIENTS
+        found = self.target(recipient.address)
+        if isinstance(found, Elsewhere):
+            found = self._elsewhere(found, envelope.origin, frozenset())
+        if isinstance(found, Status):
+            return found
+        if isinstance(found, Members) or envelope.origin.trusted:
+            return None
+        return self._refusal(found, recipient.address, envelope, count=False)
+
+    def _refusal(self, target: Target, asked: Address, envelope: Envelope, *, count: bool) -> Status | None:
+        """Say what keeps a stranger from sending to a target."""
+        if target.foreign:
+            return NO_RELAY
+        if target.address.network in self.settings.paid_networks:
+            sender = envelope.reverse_path
+            name = "" if sender is None else f"{sender.network}:{sender.key}"
+            if not any(pattern.fullmatch(name) for pattern in self.settings.paid_senders):
+                return NO_RELAY.but(text="sending there costs money, and you are not among those who may")
+        if target.carried:
+            key = f"{asked.network}:{asked.key}"
+            now = self._clock()
+            if not (self._limiter.take(key, now) if count else self._limiter.has_room(key, now)):
+                return TOO_MANY_MESSAGES
+        return None
+
+    def _elsewhere(self, found: Elsewhere, origin: Origin, tried: frozenset[str]) -> Target | Status:
+        """Choose the system to offer a shared domain's unknown address to: the first that has not had it yet."""
+        for system in found.systems:
+            if system != origin.connector and self._token(found.address, system) not in tried:
+                target = self._at(found.address, system, f"{found.why}; offered to {system}")
+                if isinstance(target, Target):
+                    return target
+        if tried:
+            systems = " and ".join(found.systems)
+            text = (
+                f"{found.domain} is shared by {systems}, and each of them sends this address on as the other's: "
+                "create the mailbox in one of them, or add the address to the gateway's table"
+            )
+            return LOOP.but(text=text)
+        return UNKNOWN_MAILBOX
+
+    def _token(self, address: Address, system: str) -> str:
+        """Return what our trace field says of an address that a system has had: nothing that others can read."""
+        digest = hmac.digest(self.settings.secret, f"{system}\0{address.network}:{address.key}".encode(), "sha256")
+        return b32encode(digest[:8])[:12].decode("ascii").lower()
+
+    def _tried(self, head: bytes) -> frozenset[str]:
+        """Return the tokens of our own trace fields in a header."""
+        if not self.settings.shared or b"(tried " not in head:
+            return frozenset()
+        found: set[str] = set()
+        for field_ in self._own_pass.finditer(head):
+            end = head.find(b"\n", field_.end())
+            while 0 <= end < len(head) - 1 and head[end + 1 : end + 2] in (b" ", b"\t"):
+                end = head.find(b"\n", end + 1)
+            for tokens in _TRIED.findall(head[field_.start() : end if end >= 0 else len(head)]):
+                found.update(tokens.decode("ascii").split())
+        return frozenset(found)
+
+    # -- messages ---------------------------------------------------------------------------------------
+
+    def plan(self, message: Message, *, report: bool = False) -> Planned:
+        """Make of a message what the spool stores.
+
+        Raises: Rejected where it loops, or where no recipient can be accepted; with `report`, refused
+        recipients become deliveries to the lane of refusals instead.
+        """
+        envelope, content = message.envelope, message.content
+        limit = self.settings.max_message_bytes
+        if limit is not None and content.size > limit:
+            raise Rejected(TOO_BIG.but(text=f"the message has {content.size} octets, over the limit of {limit}"))
+        head = content.head
+        self._refuse_loops(head)
+        now = self._clock()
+        plan = _Plan(self, envelope, now, self._ids.next(), self._tried(head), report=report)
+        for recipient in envelope.recipients:
+            plan.add(recipient)
+        has_way = any(delivery.lane[0] != REFUSALS for delivery in plan.deliveries)
+        if not has_way and (envelope.reverse_path is None or not report or not plan.deliveries):
+            raise Rejected(plan.refused[0] if plan.refused else NO_ROUTE.but(text="the message names no recipient"))
+        if not report and len(plan.refused) > plan.looped:
+            # Known at RCPT time and not now: the configuration changed in between. The whole transaction is
+            # refused for now, so that the peer asks again and each recipient gets an answer of its own.
+            raise Rejected(Status("4.3.0", "the recipients changed meanwhile, try again"))
+        stored = Stored(
+            id=plan.message_id,
+            envelope=envelope,
+            prefix=self._received(envelope.origin, plan.message_id, now, plan.tokens),
+            content=content,
+            arrived_at=now,
+            deliveries=tuple(plan.deliveries),
+            why=tuple(plan.why),
+        )
+        more = tuple(self._for_members(stored, members, original, owner) for members, original, owner in plan.groups)
+        return Planned(stored, more, tuple(plan.moved))
+
+    def _for_members(self, outer: Stored, members: Members, original: Address, owner: Address) -> Stored:
+        """Make the message that a group's members get, with the owner as its reverse-path (RFC 5321 §3.9.2)."""
+        envelope = outer.envelope
+        inner = Envelope(
+            # A report must not cause another one, whatever it is sent through.
+            reverse_path=None if envelope.reverse_path is None else owner,
+            recipients=tuple(Recipient(member) for member in members.group.members),
+            origin=envelope.origin,
+            priority=envelope.priority,
+            expires_at=envelope.expires_at,
+            smtputf8=envelope.smtputf8,
+        )
+        plan = _Plan(self, inner, outer.arrived_at, self._ids.next(), frozenset(), report=True)
+        for recipient in inner.recipients:
+            plan.add(recipient, original=original, within=True)
+        return Stored(
+            id=plan.message_id,
+            envelope=inner,
+            prefix=self._received(envelope.origin, plan.message_id, outer.arrived_at, plan.tokens),
+            content=outer.content,
+            arrived_at=outer.arrived_at,
+            deliveries=tuple(plan.deliveries),
+            why=tuple(plan.why),
+        )
+
+    def plan_report(self, to: Address, content: Content, *, dedupe_key: str | None = None) -> Stored:
+        """Make a report to `to` ready for the spool: null reverse-path, NOTIFY=NEVER (RFC 3461 §5.2.9).
+
+        One that has no way to its recipient is stored parked, for the postmaster to see.
+        """
+        now = self._clock()
+        message_id = self._ids.next()
+        found = self.target(to)
+        state = State.QUEUED
+        if not isinstance(found, Target):
+            why = str(found) if isinstance(found, Status) else "the address is nobody's own"
+            found = Target(to, (REPORTS, why), False, "no way back to the sender")
+            state = State.PARKED
+        origin = Origin(connector=REPORTS, protocol="report", trusted=True)
+        envelope = Envelope(
+            reverse_path=None, recipients=(Recipient(to, Notify.NEVER),), origin=origin, dedupe_key=dedupe_key
+        )
+        delivery = Delivery(
+            id=(message_id, 0),
+            lane=found.lane,
+            address=found.address,
+            original=to,
+            notify=Notify.NEVER,
+            orcpt=None,
+            sender="<>",
+            priority=0,
+            next_attempt_at=now,
+            expires_at=now + self.settings.expire_after_s,
+            state=state,
+            reason="" if state is State.QUEUED else found.lane[1],
+        )
+        return Stored(message_id, envelope, b"", content, now, (delivery,), is_report=True)
+
+    def _refuse_loops(self, head: bytes) -> None:
+        # RFC 5321 §6.3: a hop count well over 100 would be the text's own; 50 is what the field uses.
+        if len(_RECEIVED.findall(head)) > self.settings.max_hops:
+            raise Rejected(LOOP.but(cause=f"over {self.settings.max_hops} Received fields"))
+        if self._hostname_lower in head.lower():
+            passes = len(self._own_pass.findall(head))
+            if passes > self.settings.max_own_passes:
+                raise Rejected(LOOP.but(cause=f"{passes} Received fields of our own"))
+
+    def _received(self, origin: Origin, message_id: int, now: float, tried: Sequence[str]) -> bytes:
+        """Return our trace field (RFC 5321 §4.4). Without a `for` clause: a recipient may be a blind one."""
+        second = int(now)
+        if self._date[0] != second:
+            self._date = (second, formatdate(second, localtime=True))
+        source = ""
+        if origin.peer:
+            helo = _UNPRINTABLE.sub("?", origin.helo)[:255] or "unknown"
+            peer = _UNPRINTABLE.sub("?", origin.peer)[:255]
+            source = f"from {helo} ([{peer}])\r\n\t" if origin.helo else f"from {peer}\r\n\t"
+        tls = f" ({_UNPRINTABLE.sub('?', origin.tls)})" if origin.tls else ""
+        marks = f"\r\n\t(tried {' '.join(tried)})" if tried else ""
+        return (
+            f"Received: {source}by {self.settings.hostname} with {origin.protocol or 'local'}{tls}{marks} "
+            f"id {shown_id(message_id)};\r\n\t{self._date[1]}\r\n"
+        ).encode("ascii", "replace")
+
+
+class _Plan:
+    """The deliveries of one message, as they come together."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        envelope: Envelope,
+        now: float,
+        message_id: int,
+        tried: frozenset[str],
+        *,
+        report: bool,
+    ) -> None:
+        self._planner = planner
+        self._envelope = envelope
+        self._now = now
+        self._tried = tried
+        self._report = report
+        self._sender = envelope.reverse_path.value if envelope.reverse_path is not None else "<>"
+        self._expires_at = envelope.expires_at or now + planner.settings.expire_after_s
+        self._reached: set[tuple[LaneKey, str]] = set()
+        self.message_id = message_id
+        self.deliveries: list[Delivery] = []
+        self.why: list[str] = []
+        self.refused: list[Status] = []
+        self.looped = 0
+        """How many of them go round between systems that share a domain: known from the header alone."""
+        self.tokens: list[str] = []
+        self.groups: list[tuple[Members, Address, Address]] = []
+        self.moved: list[Moved] = []
+
+    def add(self, recipient: Recipient, *, original: Address | None = None, within: bool = False) -> None:
+        """Plan one recipient: `original` is what the sender wrote, `within` says that it is a group's member."""
+        planner = self._planner
+        asked = recipient.address
+        found = planner.target(asked)
+        wrote = original or asked
+        if isinstance(found, Members):
+            self._expand(found, recipient, wrote)
+            return
+        looped = False
+        if isinstance(found, Elsewhere):
+            found = self._offer(found)
+            looped = found is not UNKNOWN_MAILBOX and isinstance(found, Status) and found.code == LOOP.code
+        if isinstance(found, Target) and not within and not self._envelope.origin.trusted:
+            refusal = planner._refusal(found, asked, self._envelope, count=True)
+            if refusal is not None:
+                found = refusal
+        if isinstance(found, Status):
+            self.refused.append(found)
+            self.looped += looped
+            if not self._report and not looped:
+                return
+            found = Target(asked, (REFUSALS, str(found.as_permanent())), False, "refused at intake")
+        elif within and (found.lane, found.address.key) in self._reached:
+            return  # a member of two groups, or of the list and named beside it
+        self._deliver(found, wrote, recipient.notify, recipient.orcpt)
+        for copy in found.copies:
+            self._deliver(copy, wrote, Notify.NEVER, None)
+        reverse_path = self._envelope.reverse_path
+        if found.former is not None and planner.settings.tell_moved and reverse_path is not None and not within:
+            self.moved.append(Moved(reverse_path, asked, found.former))
+
+    def _offer(self, found: Elsewhere) -> Target | Status:
+        origin = self._envelope.origin
+        target = self._planner._elsewhere(found, origin, self._tried)
+        if isinstance(target, Target):
+            systems = [target.lane[0], *((origin.connector,) if origin.connector in found.systems else ())]
+            self.tokens += [self._planner._token(found.address, system) for system in systems]
+        return target
+
+    def _expand(self, members: Members, recipient: Recipient, wrote: Address) -> None:
+        group = members.group
+        if group.owner is None:
+            for member in group.members:
+                self.add(Recipient(member, recipient.notify, recipient.orcpt), original=wrote, within=True)
+            return
+        # RFC 3461 §5.2.7.1: for the sender a list is the end of the way; its members are its owner's.
+        self.groups.append((members, wrote, group.owner))
+        why = f"{members.why}; its members get it under the name of {group.owner}"
+        self._deliver(Target(wrote, (EXPANDED, group.name), False, why), wrote, recipient.notify, recipient.orcpt)
+
+    def _deliver(self, target: Target, original: Address, notify: Notify, orcpt: str | None) -> None:
+        self._reached.add((target.lane, target.address.key))
+        self.deliveries.append(
+            Delivery(
+                id=(self.message_id, len(self.deliveries)),
+                lane=target.lane,
+                address=target.address,
+                original=original,
+                notify=notify,
+                orcpt=orcpt,
+                sender=self._sender,
+                priority=self._envelope.priority,
+                next_attempt_at=self._now,
+                expires_at=self._expires_at,
+            )
+        )
+        self.why.append(target.why)

@@ -1,0 +1,242 @@
+"""Planner: groups, copies, former addresses, shared domains, and what strangers may reach."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.contract import Batch, Rejected
+from gateway.ids import IdSource
+from gateway.limiter import Limiter
+from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
+from gateway.moved import is_automatic, notice
+from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
+from gateway.route import Route, Routes
+from mappings.encapsulation import Encapsulation, Key
+from mappings.identity import Held, Identity, Kind, Role, addresses
+from mappings.network import Address, parse
+from mappings.table import Direction, compile_table
+
+NOW = 1_764_000_000.0
+ANN = Identity(
+    "Ann Lee",
+    addresses(parse("smtp:ann@merged.example"), parse("mhs:ann@sales"), former=(parse("smtp:alee@old.example"),)),
+    home="oldmhs",
+)
+BOB = Identity("Bob Ray", addresses(parse("smtp:bob@merged.example")), home="new", copy_home="old")
+CARL = Identity("Carl", addresses(parse("smtp:carl@merged.example")))
+STAFF = Identity(
+    "Staff",
+    addresses(parse("smtp:staff@merged.example")),
+    Kind.GROUP,
+    members=(parse("smtp:ann@merged.example"), parse("smtp:carl@merged.example"), parse("smtp:all@merged.example")),
+    owner=parse("smtp:carl@merged.example"),
+)
+ALL = Identity(
+    "All",
+    addresses(parse("smtp:all@merged.example")),
+    Kind.GROUP,
+    members=(parse("smtp:staff@merged.example"), parse("smtp:x@elsewhere.example"), parse("smtp:carl@merged.example")),
+)
+
+
+class Box:
+    def next_hop(self, address: Address) -> str:
+        return address.value.rpartition("@")[2]
+
+    async def deliver(self, batch: Batch) -> None:
+        raise AssertionError("nothing is sent here")
+
+
+def planner(*identities: Identity, clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Planner:
+    table = compile_table(
+        identities or (ANN, BOB, CARL, STAFF, ALL),
+        [],
+        domains=["merged.example", "old.example"],
+        homes={"oldmhs": "mhs", "new": "smtp", "old": "smtp", "internet": "smtp"},
+        encapsulation=Encapsulation(["gw.example"], [Key("a", b"secret")]),
+        version=1,
+        shared=settings.get("shared", {}),
+        clock=clock,
+    )
+    names = ("oldmhs", "new", "old", "internet")
+    return Planner(
+        PlannerSettings("gw.example", secret=b"k", **settings),
+        table,
+        Routes([Route("mhs:*", "oldmhs"), Route("smtp:*", "internet")]),
+        {name: Box() for name in names},
+        {name: ("mhs",) if name == "oldmhs" else ("smtp",) for name in names},
+        IdSource(1, lambda: NOW),
+        clock,
+        Limiter(per_hour=3600, burst=2),
+    )
+
+
+def mail(*to: str, sender: str | None = "smtp:pat@peer.example", origin: str = "internet", **more: Any) -> Message:
+    head = more.pop("head", b"")
+    envelope = Envelope(
+        parse(sender) if sender else None,
+        tuple(Recipient(parse(t), more.get("notify", Notify.UNSET)) for t in to),
+        Origin(origin, peer="192.0.2.1", helo="peer.example", protocol="ESMTP", trusted=more.get("trusted", False)),
+    )
+    return Message(envelope, Content(head + b"Subject: hi\r\n\r\ntext\r\n"))
+
+
+def ways(stored: Any) -> list[tuple[str, str]]:
+    return [(d.lane[0], str(d.address)) for d in stored.deliveries]
+
+
+def test_a_group_without_owner_keeps_the_senders_name() -> None:
+    planned = planner().plan(mail("smtp:all@merged.example", notify=Notify.SUCCESS))
+    assert not planned.more
+    # `staff` is within `all` and `all` within `staff`: each member once.
+    assert sorted(ways(planned.message)) == [
+        ("internet", "smtp:carl@merged.example"),
+        ("internet", "smtp:x@elsewhere.example"),
+        ("oldmhs", "mhs:ann@sales"),
+    ]
+    for delivery in planned.message.deliveries:
+        assert str(delivery.original) == "smtp:all@merged.example"
+        assert delivery.notify is Notify.SUCCESS
+
+
+def test_a_group_with_an_owner_gets_a_message_of_its_own() -> None:
+    planned = planner().plan(mail("smtp:staff@merged.example", "smtp:ann@merged.example", notify=Notify.SUCCESS))
+    assert ways(planned.message) == [(EXPANDED, "smtp:staff@merged.example"), ("oldmhs", "mhs:ann@sales")]
+    (inner,) = planned.more
+    assert str(inner.envelope.reverse_path) == "smtp:carl@merged.example"
+    assert {d.notify for d in inner.deliveries} == {Notify.UNSET}
+    assert sorted(ways(inner)) == [
+        ("internet", "smtp:carl@merged.example"),
+        ("internet", "smtp:x@elsewhere.example"),
+        ("oldmhs", "mhs:ann@sales"),
+    ]
+    assert b"staff" not in inner.prefix
+
+
+def test_a_report_to_a_group_keeps_the_null_reverse_path() -> None:
+    (inner,) = planner().plan(mail("smtp:staff@merged.example", sender=None)).more
+    assert inner.envelope.reverse_path is None
+
+
+def test_a_member_whom_nobody_knows_is_the_owners_report() -> None:
+    ghost = replace(STAFF, members=(parse("smtp:ghost@merged.example"), parse("smtp:ann@merged.example")))
+    (inner,) = planner(ANN, CARL, ghost).plan(mail("smtp:staff@merged.example")).more
+    assert [lane for lane, _ in ways(inner)] == [REFUSALS, "oldmhs"]
+
+
+def test_a_group_of_its_home_is_left_to_it() -> None:
+    planned = planner(replace(STAFF, expand=False, home="old"), CARL).plan(mail("smtp:staff@merged.example"))
+    assert ways(planned.message) == [("old", "smtp:staff@merged.example")]
+
+
+def test_both_mailboxes_get_it_while_they_live() -> None:
+    planned = planner().plan(mail("smtp:bob@merged.example", notify=Notify.FAILURE))
+    assert ways(planned.message) == [("new", "smtp:bob@merged.example"), ("old", "smtp:bob@merged.example")]
+    # That a copy failed is nothing to tell the sender.
+    assert [d.notify for d in planned.message.deliveries] == [Notify.FAILURE, Notify.NEVER]
+
+
+def test_mail_to_a_former_address_goes_on_and_its_sender_may_be_told() -> None:
+    message = mail("smtp:alee@old.example")
+    assert not planner().plan(message).moved
+    planned = planner(tell_moved=True).plan(message)
+    assert ways(planned.message) == [("oldmhs", "mhs:ann@sales")]
+    (moved,) = planned.moved
+    assert (str(moved.sender), str(moved.former), str(moved.now)) == (
+        "smtp:pat@peer.example",
+        "smtp:alee@old.example",
+        "smtp:ann@merged.example",
+    )
+    told = notice(moved, planned.message, "gw.example", NOW)
+    assert told is not None
+    assert told.get(b"auto-submitted") == b"auto-replied"
+    assert b"ann@merged.example" in told.octets()
+    assert is_automatic(told)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Auto-Submitted: auto-generated\r\n", b"Precedence: Bulk\r\n", b"List-Id: <a.b>\r\n", b"Auto-Submitted: x\r\n"],
+)
+def test_no_notice_to_machines(head: bytes) -> None:
+    planned = planner(tell_moved=True).plan(mail("smtp:alee@old.example", head=head))
+    assert notice(planned.moved[0], planned.message, "gw.example", NOW) is None
+
+
+def test_no_notice_to_a_list_or_to_nobody() -> None:
+    plan = planner(tell_moved=True).plan
+    planned = plan(mail("smtp:alee@old.example", sender="smtp:news-bounces+ann=old.example@lists.example"))
+    assert notice(planned.moved[0], planned.message, "gw.example", NOW) is None
+    assert not plan(mail("smtp:alee@old.example", sender=None)).moved
+
+
+SHARED: dict[str, Any] = {"shared": {"merged.example": ("new", "old")}}
+
+
+def test_an_unknown_address_of_a_shared_domain_goes_to_the_first_system() -> None:
+    plan = planner(**SHARED)
+    assert ways(plan.plan(mail("smtp:new.man@merged.example")).message) == [("new", "smtp:new.man@merged.example")]
+    # From one of the systems it goes to the other.
+    assert ways(plan.plan(mail("smtp:x@merged.example", origin="new")).message) == [("old", "smtp:x@merged.example")]
+
+
+def test_systems_that_send_an_address_to_each_other_are_found_at_the_first_turn() -> None:
+    plan = planner(**SHARED)
+    first = plan.plan(mail("smtp:ghost@merged.example", origin="new")).message
+    with pytest.raises(Rejected) as raised:
+        plan.plan(mail("smtp:ghost@merged.example", origin="old", head=first.prefix))
+    assert raised.value.status.code == "5.4.6"
+    assert "new and old" in raised.value.status.text
+    # Another recipient of the message that went there is no loop.
+    after = plan.plan(mail("smtp:other@merged.example", origin="old", head=first.prefix)).message
+    assert ways(after) == [("new", "smtp:other@merged.example")]
+    # Nor does one that loops keep the others from arriving; it gets its report.
+    both = plan.plan(mail("smtp:ghost@merged.example", "smtp:ann@merged.example", origin="old", head=first.prefix))
+    assert [lane for lane, _ in ways(both.message)] == [REFUSALS, "oldmhs"]
+
+
+def test_the_mark_of_a_shared_recipient_names_nobody() -> None:
+    prefix = planner(**SHARED).plan(mail("smtp:ghost@merged.example")).message.prefix
+    assert b"ghost" not in prefix
+    assert re.search(rb"\(tried [a-z2-7]{12}\)", prefix)
+    # The mark of somebody else means nothing here.
+    forged = b"Received: by other.example (tried aaaaaaaaaaaa)\r\n"
+    assert planner(**SHARED).plan(mail("smtp:ghost@merged.example", head=forged)).message.deliveries[0].lane[0] == "new"
+
+
+def test_a_stranger_reaches_a_signed_address_at_a_limited_rate() -> None:
+    now = [NOW]
+    plan = planner(clock=lambda: now[0])
+    shown = plan.table.translate(parse("mhs:joe@plant"), "smtp", Direction.OUTWARD)
+    message = mail(str(shown.address))
+    recipient = message.envelope.recipients[0]
+    for _ in range(2):
+        assert plan.check(message.envelope, recipient) is None
+        assert ways(plan.plan(message).message) == [("oldmhs", "mhs:joe@plant")]
+    refused = plan.check(message.envelope, recipient)
+    assert refused is not None
+    assert refused.code == "4.7.1"
+    with pytest.raises(Rejected):
+        plan.plan(message)
+    now[0] += 1.0
+    assert plan.check(message.envelope, recipient) is None
+    trusted = mail(str(shown.address), trusted=True)
+    for _ in range(5):
+        plan.plan(trusted)
+
+
+def test_an_address_holds_for_its_time() -> None:
+    now = [NOW]
+    guest = Identity("Guest", (Held(parse("smtp:guest@merged.example"), Role.PRIMARY, NOW - 10, NOW + 10),))
+    plan = planner(guest, clock=lambda: now[0])
+    message = mail("smtp:guest@merged.example")
+    assert plan.check(message.envelope, message.envelope.recipients[0]) is None
+    now[0] += 20
+    refused = plan.check(message.envelope, message.envelope.recipients[0])
+    assert refused is not None
+    assert refused.code == "5.1.1"
