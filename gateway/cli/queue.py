@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
@@ -15,39 +18,60 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Which = Annotated[str | None, typer.Argument(metavar="[ID[/N]]", help="A message, or one delivery of it.")]
-Connector = Annotated[str | None, typer.Option("--connector", help="Deliveries of this connector.")]
-NextHop = Annotated[str | None, typer.Option("--next-hop", help="Deliveries for this next hop.")]
-Sender = Annotated[str | None, typer.Option("--sender", help="Deliveries from this address.")]
-Recipient = Annotated[str | None, typer.Option("--recipient", help="Deliveries to this address.")]
-Older = Annotated[str | None, typer.Option("--older", metavar="AGE", help='Older than this, such as "4h" or "2d".')]
-StateOption = Annotated[str | None, typer.Option("--state", help="queued, held or parked.")]
+_OLDER: Final = 'Older than this, such as "4h" or "2d".'
 Every = Annotated[bool, typer.Option("--all", help="Every delivery that the other conditions leave.")]
 
 
-def _where(
-    which: str | None,
-    connector: str | None,
-    next_hop: str | None,
-    sender: str | None,
-    recipient: str | None,
-    older: str | None,
-    state: str | None = None,
-    *,
-    as_json: bool,
+def _conditions(
+    which: Annotated[str | None, typer.Argument(metavar="[ID[/N]]", help="A message, or one delivery of it.")] = None,
+    connector: Annotated[str | None, typer.Option("--connector", help="Deliveries of this connector.")] = None,
+    next_hop: Annotated[str | None, typer.Option("--next-hop", help="Deliveries for this next hop.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="queued, held or parked.")] = None,
+    sender: Annotated[str | None, typer.Option("--sender", help="Deliveries from this address.")] = None,
+    recipient: Annotated[str | None, typer.Option("--recipient", help="Deliveries to this address.")] = None,
+    older: Annotated[str | None, typer.Option("--older", metavar="AGE", help=_OLDER)] = None,
+    as_json: AsJson = False,
 ) -> dict[str, Any]:
+    """Return what the options that choose deliveries come to."""
     from gateway.quantity import parse_duration
 
-    given: dict[str, Any] = {
+    where: dict[str, Any] = {
         "id": which, "connector": connector, "next_hop": next_hop, "sender": sender, "recipient": recipient,
         "state": state,
     }  # fmt: skip
     if older is not None:
         try:
-            given["older_s"] = parse_duration(older)
+            where["older_s"] = parse_duration(older)
         except ValueError as e:
             fail(f"--older {older}: expected {e}", as_json=as_json)
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in where.items() if value is not None}
+
+
+def _choosing(*, by_state: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the options of `_conditions` beside its own, and what they come to as `where`."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(_conditions, include_extras=True) | get_type_hints(verb, include_extras=True)
+        own = dict(inspect.signature(verb).parameters)
+        own.pop("where")
+        chosen = dict(inspect.signature(_conditions).parameters)
+        if not by_state:
+            chosen.pop("state")
+        last = {name: own[name] for name in ("config", "as_json")}
+        shown = {name: each for name, each in {**own, **chosen}.items() if name not in last} | last
+
+        @wraps(verb)
+        def command(**given: Any) -> None:
+            where = _conditions(**{name: given[name] for name in chosen})
+            verb(**{name: given[name] for name in own}, where=where)
+
+        command.__annotations__ = {name: hints[name] for name in shown}
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
+            [each.replace(annotation=hints[name]) for name, each in shown.items()]
+        )
+        return command
+
+    return decorate
 
 
 @app.callback()
@@ -74,15 +98,10 @@ def by_lane(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = Fal
 
 
 @app.command("list")
+@_choosing(by_state=True)
 def list_(
     ctx: typer.Context,
-    which: Which = None,
-    connector: Connector = None,
-    next_hop: NextHop = None,
-    state: StateOption = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    older: Older = None,
+    where: dict[str, Any],
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most deliveries listed.")] = 100,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -91,7 +110,6 @@ def list_(
     from gateway.cli.reach import perform
     from gateway.telling import QUEUE_COLUMNS, queue_row
 
-    where = _where(which, connector, next_hop, sender, recipient, older, state, as_json=as_json)
     answer, _ = perform(ctx, config, "queue.list", {"where": where, "limit": limit}, as_json=as_json)
     if as_json:
         print_json(answer)
@@ -103,98 +121,62 @@ def list_(
 
 
 @app.command()
+@_choosing(by_state=False)
 def hold(
-    ctx: typer.Context,
-    which: Which = None,
-    connector: Connector = None,
-    next_hop: NextHop = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    older: Older = None,
-    every: Every = False,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
+    ctx: typer.Context, where: dict[str, Any], every: Every = False, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Keep deliveries in the queue until they are released."""
-    where = _where(which, connector, next_hop, sender, recipient, older, as_json=as_json)
     _change(ctx, config, "queue.hold", {"where": where, "all": every}, "held", as_json)
 
 
 @app.command()
+@_choosing(by_state=False)
 def release(
-    ctx: typer.Context,
-    which: Which = None,
-    connector: Connector = None,
-    next_hop: NextHop = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    older: Older = None,
-    every: Every = False,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
+    ctx: typer.Context, where: dict[str, Any], every: Every = False, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Let held deliveries go on at once."""
-    where = _where(which, connector, next_hop, sender, recipient, older, as_json=as_json)
     _change(ctx, config, "queue.release", {"where": where, "all": every}, "released", as_json)
 
 
 @app.command()
+@_choosing(by_state=True)
 def requeue(
     ctx: typer.Context,
-    which: Which = None,
-    connector: Connector = None,
-    next_hop: NextHop = None,
-    state: StateOption = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    older: Older = None,
+    where: dict[str, Any],
     every: Every = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Try queued and parked deliveries again at once."""
-    where = _where(which, connector, next_hop, sender, recipient, older, state, as_json=as_json)
     _change(ctx, config, "queue.requeue", {"where": where, "all": every}, "queued anew", as_json)
 
 
 @app.command()
+@_choosing(by_state=True)
 def drop(
     ctx: typer.Context,
-    which: Which = None,
-    connector: Connector = None,
-    next_hop: NextHop = None,
-    state: StateOption = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    older: Older = None,
+    where: dict[str, Any],
     every: Every = False,
     why: Annotated[str | None, typer.Option("--why", help="The reason, for the trace.")] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove deliveries for good; nobody is told."""
-    where = _where(which, connector, next_hop, sender, recipient, older, state, as_json=as_json)
     _change(ctx, config, "queue.drop", {"where": where, "all": every, "why": why}, "dropped", as_json)
 
 
 @app.command()
+@_choosing(by_state=True)
 def reroute(
     ctx: typer.Context,
+    where: dict[str, Any],
     to: Annotated[str | None, typer.Option("--to", metavar="CONNECTOR", help="The connector to send by.")] = None,
     to_next_hop: Annotated[str | None, typer.Option("--to-next-hop", metavar="HOP", help="Where to.")] = None,
-    which: Which = None,
-    connector: Connector = None,
-    next_hop: NextHop = None,
-    state: StateOption = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    older: Older = None,
     every: Every = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Send deliveries by another connector or next hop."""
-    where = _where(which, connector, next_hop, sender, recipient, older, state, as_json=as_json)
     given = {"where": where, "all": every, "to": to, "to_next_hop": to_next_hop}
     _change(ctx, config, "queue.reroute", given, "rerouted", as_json)
 
