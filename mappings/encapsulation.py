@@ -15,6 +15,7 @@ import secrets
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from mappings.address import Address, AddressError
@@ -156,6 +157,42 @@ class Encapsulation:
         if unsigned is None or not unsigned(inner):
             raise _not_issued()
         return inner
+
+    def is_signed(self, address: Address) -> bool:
+        """Tell whether an address has the signed form; whether its signature is ours, `decapsulate` says."""
+        return _SIGNED.fullmatch(address.value.rpartition("@")[0]) is not None
+
+    def by_custom(self, address: Address) -> Address | None:
+        """Return what an smtp address at or below our domains names by some network's own custom, such as
+        `FAX=+35812345@gw.example`; None where it is no such form. It carries no signature."""
+        local, _, domain = address.value.rpartition("@")
+        below = self._below(address.key.rpartition("@")[2])
+        if below is None or not domain:
+            return None
+        for network in self._customs:
+            inner = network.from_gateway(local, below)
+            if inner is not None and inner.network != "smtp":
+                return inner
+        return None
+
+    def _below(self, domain: str) -> str | None:
+        """Return the labels in front of one of our domains, "" for the domain itself; None for a domain beyond."""
+        for own in self.domains:
+            if domain == own:
+                return ""
+            if domain.endswith("." + own):
+                return domain[: -len(own) - 1]
+        return None
+
+    def is_below(self, domain: str) -> bool:
+        """Tell whether a domain (in comparison form) is one of ours, or below one."""
+        return self._below(domain) is not None
+
+    @cached_property
+    def _customs(self) -> tuple[Network, ...]:
+        """The networks that have a form of their own at a gateway's domain."""
+        found = (self._networks.get(name) for name in self._networks.names)
+        return tuple(n for n in found if type(n).from_gateway is not Network.from_gateway)
 
     def _network(self, kind: str) -> Network:
         kind = kind.upper()

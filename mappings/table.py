@@ -103,7 +103,12 @@ class Table:
             return self._known(person, recipient, ())
         if recipient.network == "smtp":
             _, domain = _split(recipient.key)
-            if domain and domain not in self._own_domains and not (self._smtp_rules and self._candidates(domain)):
+            if (
+                domain
+                and domain not in self._own_domains
+                and not (self._smtp_rules and self._candidates(domain))
+                and not (self._encapsulation is not None and self._encapsulation.is_below(domain))
+            ):
                 return Resolution(Verdict.FOREIGN, recipient)
         return self._follow(recipient)
 
@@ -275,9 +280,14 @@ class Table:
             rules: Sequence[Compiled] = self._other_rules.get(address.network, ())
         else:
             if self._encapsulation is not None:
-                inner = self._encapsulation.decapsulate(address, unsigned=self._is_somebody)
-                if inner is not None:
+                inner = self._encapsulation.decapsulate(address, unsigned=_anybody)
+                if inner is not None and self._encapsulation.is_signed(address):
                     return inner, True, _CARRIES
+                if inner is None:
+                    inner = self._encapsulation.by_custom(address)
+                if inner is not None:
+                    # Nobody signed it, so it opens no network to strangers; people of ours may be named so.
+                    return inner, self._is_somebody(inner), "names, unsigned,"
             local, domain = _split(address.key)
             # RFC 5321 §4.5.1: for every domain a host serves, and without any domain
             if local == "postmaster" and self._postmaster is not None and (not domain or domain in self._own_domains):
@@ -402,6 +412,10 @@ class Table:
     def _reaches(self, shown: Address, wanted: Address) -> bool:
         found = self.resolve(shown)
         return found.address == wanted and not found.code
+
+
+def _anybody(address: Address) -> bool:
+    return True
 
 
 def _split(key: str) -> tuple[str, str]:

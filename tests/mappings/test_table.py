@@ -62,7 +62,6 @@ def test_resolve(recipient: str, verdict: Verdict, address: str, home: str | Non
         ("smtp:nobody@gw.merged.example", Verdict.UNKNOWN, "5.1.1"),
         ("smtp:nobody@older.example", Verdict.UNKNOWN, "5.1.1"),
         ('smtp:"a b"@sales.mhs.acme.example', Verdict.UNKNOWN, "5.1.1"),
-        ("smtp:IMCEAMHS-joe+40far@gw.merged.example", Verdict.REFUSED, "5.7.1"),
         (f"smtp:{SIGNED.replace('joe', 'jim')}", Verdict.REFUSED, "5.7.1"),
         ("smtp:IMCEAFTN-x@gw.merged.example", Verdict.REFUSED, "5.1.2"),
     ],
@@ -72,6 +71,12 @@ def test_refusals(recipient: str, verdict: Verdict, code: str) -> None:
     assert (found.verdict, found.code) == (verdict, code)
     assert found.text
     assert found.steps
+
+
+def test_an_unsigned_address_opens_nothing_to_strangers() -> None:
+    found = TABLE.resolve(parse("smtp:IMCEAMHS-joe+40far@gw.merged.example"))
+    assert (found.verdict, str(found.address)) == (Verdict.FOREIGN, "mhs:joe@far")
+    assert not found.is_carried
 
 
 def test_a_refusal_says_what_to_do_and_names_nobody_else() -> None:
