@@ -73,14 +73,14 @@ def check_identities(identities: Iterable[Identity], homes: Mapping[str, str]) -
         for held in identity.addresses:
             others = claims.setdefault((held.address.network, held.address.key), [])
             for other, theirs in others:
-                if other is not identity and _overlap(held, theirs):
+                if other is not identity and overlap(held, theirs):
                     names = f"{other.name!r} and {identity.name!r}"
                     problems.append(f"{held.address} is claimed by both {names}; take it from one of them")
             others.append((identity, held))
     return problems
 
 
-def _overlap(one: Held, other: Held) -> bool:
+def overlap(one: Held, other: Held) -> bool:
     """Tell whether two hold their address at one time."""
     inf = float("inf")
     starts = max(-inf if h.since is None else h.since for h in (one, other))
@@ -101,7 +101,7 @@ def mistakes_of(identity: Identity, homes: Mapping[str, str] | None = None) -> l
         there = [h for h in primary if h.address.network == network]
         if not there:
             found.append(f"{who} has 0 primary addresses on {network}; it needs exactly one")
-        elif any(_overlap(a, b) for i, a in enumerate(there) for b in there[i + 1 :]):
+        elif any(overlap(a, b) for i, a in enumerate(there) for b in there[i + 1 :]):
             found.append(f"{who} has {len(there)} primary addresses on {network}; it needs exactly one")
     found += [
         f"{who} holds {h.address} until a time before it holds it; turn the two around"
