@@ -59,7 +59,8 @@ def check(
             problems.append(f"domain {domain!r}: {e.message}")
     for network, gate in gates.items():
         probe = networks.get("smtp").parse("postmaster@gate.example")
-        if gate.network != network or networks.get(network).through(gate, probe) is None:
+        there = networks.get(network)
+        if gate.network != network or (there.through(gate, probe) is None and there.numbered(gate, 0) is None):
             problems.append(f"gate {gate} cannot stand for this gateway on network {network!r}")
     return Checked(compiled, frozenset(own)), problems
 

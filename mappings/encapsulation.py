@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from base64 import b32encode
+from base64 import b32decode, b32encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +27,7 @@ MAX_ENCODED: Final = 250
 
 _KEY_ID: Final = re.compile(r"[a-z2-7]")
 _SIGNED: Final = re.compile(r"gp([a-z2-7])([a-z2-7]{12})-([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTALL)
+_TOKEN: Final = re.compile(r"gpt-([a-z2-7]{26})")
 _UNSIGNED: Final = re.compile(r"imcea([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\+([0-9A-Fa-f]{2})?")
 _KEPT: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-=")
@@ -86,6 +87,7 @@ class Encapsulation:
         keys = tuple(keys)
         self.domains = frozenset(domain_key(d) for d in domains)
         self._domain = domain_key(domains[0])
+        self._all_keys = keys
         self._keys = {k.id: k.secret for k in keys}
         if len(self._keys) != len(keys):
             raise ValueError("two encapsulation keys share an id; give each a character of its own")
@@ -157,6 +159,26 @@ class Encapsulation:
         if unsigned is None or not unsigned(inner):
             raise _not_issued()
         return inner
+
+    def numbered(self, number: int) -> Address:
+        """Return the smtp address that stands for a kept number, for addresses too long to be carried."""
+        local = f"GPT-{_token(self._signing, number)}"
+        return Address("smtp", f"{local}@{self._domain}", f"{local.lower()}@{self._domain}")
+
+    def number_of(self, address: Address) -> int | None:
+        """Return the number that `numbered` wrote; None where the address has no such form.
+
+        Raises: EncapsulationError where this gateway did not write it.
+        """
+        local, _, domain = address.key.rpartition("@")
+        found = _TOKEN.fullmatch(local) if domain in self.domains else None
+        if found is None:
+            return None
+        number = int.from_bytes(b32decode(found[1][:8].upper())) >> 8
+        for key in self._all_keys:
+            if hmac.compare_digest(_token(key, number), found[1]):
+                return number
+        raise _expired()
 
     def is_signed(self, address: Address) -> bool:
         """Tell whether an address has the signed form; whether its signature is ours, `decapsulate` says."""
@@ -239,6 +261,17 @@ def _mac(secret: bytes, kind: str, key: str) -> str:
     """Return 60 bits in base 32 over type and comparison key, so that a change of case does no harm."""
     digest = hmac.digest(secret, f"{kind.lower()}:{key}".encode(), "sha256")
     return b32encode(digest[:10])[:12].decode("ascii").lower()
+
+
+def _token(key: Key, number: int) -> str:
+    """Return a number of up to 32 bits and 90 bits that prove it, as 26 characters of base 32."""
+    head = number.to_bytes(4) + b"\0"
+    digest = hmac.digest(key.secret, b"token:" + head, "sha256")
+    return (b32encode(head) + b32encode(digest[:15]))[:26].decode("ascii").lower()
+
+
+def _expired() -> EncapsulationError:
+    return EncapsulationError("5.1.6", "address expired")
 
 
 def _not_issued() -> EncapsulationError:

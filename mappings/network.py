@@ -102,6 +102,18 @@ class Network(ABC):
         """Return what `address` names behind `gate`: the inverse of `through`; None where it is no such address."""
         return None
 
+    def numbered(self, gate: Address, number: int) -> Address | None:
+        """Return the address by which this network reaches what the gateway known as `gate` keeps under a number.
+
+        For networks whose addresses have no room for another address: `number` has at most eight decimal digits. None
+        where the network has no such form.
+        """
+        return None
+
+    def number_of(self, gate: Address, address: Address) -> int | None:
+        """Return the number that `numbered` wrote; None where the address is no such one."""
+        return None
+
     def warnings(self, address: Address) -> tuple[str, ...]:
         """Return what an operator should know of a well-formed address: limits that some peers enforce."""
         return ()

@@ -22,6 +22,7 @@ from mappings.network import Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
 from mappings.rule import Compiled, Rule
+from mappings.tokens import TokenBook
 
 __all__ = [
     "MAX_STEPS",
@@ -55,9 +56,11 @@ class Table:
         postmaster: Address | None,
         gates: Mapping[str, Address],
         shared: frozenset[str],
+        tokens: TokenBook | None,
         networks: Registry,
         version: int,
     ) -> None:
+        self.tokens = tokens
         self.version = version
         self._shared = shared
         self.domains = checked.domains
@@ -273,13 +276,16 @@ class Table:
         """
         if address.network != "smtp":
             gate = self._gates.get(address.network)
-            inner = None if gate is None else self._networks.get(address.network).behind(gate, address)
+            inner = None if gate is None else self._behind(gate, address)
             if inner is not None:
                 # Whoever signed or ruled the outer address did not mean to open the whole internet behind it.
                 return inner, False, "names, behind this gateway,"
             rules: Sequence[Compiled] = self._other_rules.get(address.network, ())
         else:
             if self._encapsulation is not None:
+                inner = self._numbered(address)
+                if inner is not None:
+                    return inner, True, _CARRIES
                 inner = self._encapsulation.decapsulate(address, unsigned=_anybody)
                 if inner is not None and self._encapsulation.is_signed(address):
                     return inner, True, _CARRIES
@@ -369,27 +375,56 @@ class Table:
             try:
                 carried = self._encapsulation.encapsulate(address)
             except AddressError as e:
-                return Translation(address, "same", e.message)
+                if self.tokens is None:
+                    return Translation(address, "same", e.message)
+                carried = self._encapsulation.numbered(self.tokens.number(address))
             if to_network == "smtp":
                 return Translation(carried, "encapsulated", f"signed, and stands for {address}")
             address = carried
         gate = self._gates.get(to_network)
-        through = None if gate is None else self._networks.get(to_network).through(gate, address)
-        if through is not None:
-            return Translation(through, "encapsulated", f"through the gate {gate}")
+        if gate is not None:
+            network = self._networks.get(to_network)
+            through = network.through(gate, address)
+            if through is not None:
+                return Translation(through, "encapsulated", f"through the gate {gate}")
+            if self.tokens is not None and network.numbered(gate, 0) is not None:
+                numbered = network.numbered(gate, self.tokens.number(address))
+                if numbered is not None:
+                    return Translation(numbered, "encapsulated", f"a number at the gate {gate} stands for {address}")
         return Translation(address, "same", f"{to_network} has no form for it")
 
     def _within(self, address: Address) -> Address | None:
         """Return what an address carries that this gateway has shown, None where it carries nothing of ours."""
         if address.network != "smtp":
             gate = self._gates.get(address.network)
-            return None if gate is None else self._networks.get(address.network).behind(gate, address)
+            return None if gate is None else self._behind(gate, address)
         if self._encapsulation is None:
             return None
         try:
-            return self._encapsulation.decapsulate(address, unsigned=self._is_somebody)
+            return self._numbered(address) or self._encapsulation.decapsulate(address, unsigned=self._is_somebody)
         except EncapsulationError:
             return None
+
+    def _numbered(self, address: Address) -> Address | None:
+        """Return what a number in an smtp address stands for. Raises: EncapsulationError."""
+        if self.tokens is None or self._encapsulation is None:
+            return None
+        number = self._encapsulation.number_of(address)
+        if number is None:
+            return None
+        inner = self.tokens.address(number)
+        if inner is None:
+            raise EncapsulationError("5.1.6", "address expired")
+        return inner
+
+    def _behind(self, gate: Address, address: Address) -> Address | None:
+        """Return what an address names behind our own gate in its network: written out, or by a number."""
+        network = self._networks.get(address.network)
+        inner = network.behind(gate, address)
+        if inner is not None or self.tokens is None:
+            return inner
+        number = network.number_of(gate, address)
+        return None if number is None else self.tokens.address(number)
 
     def _by_rule(self, address: Address, to_network: str) -> Translation | None:
         """Return the form a rule gives, only where mail to it comes to the same address: else replies would stray."""
@@ -441,6 +476,7 @@ def compile_table(
     postmaster: Address | None = None,
     gates: Mapping[str, Address] | None = None,
     shared: Iterable[str] = (),
+    tokens: TokenBook | None = None,
     networks: Registry | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Table:
@@ -448,7 +484,8 @@ def compile_table(
 
     `domains` are ours: who is not known there is unknown. `homes` gives each connector's network. `gates` gives, by
     network, this gateway's own address there, behind which that network reaches internet mail. In `shared` domains
-    of ours another system may know whom we do not. `clock` says which addresses hold. The identities of a Directory
+    of ours another system may know whom we do not. `tokens` keeps the numbers of correspondents on networks that have
+    no room for their addresses. `clock` says which addresses hold. The identities of a Directory
     have been checked when they were stored; only their homes are looked at.
     Raises: MappingError, with every mistake and collision.
     """
@@ -478,6 +515,7 @@ def compile_table(
         postmaster=postmaster,
         gates=gates or {},
         shared=frozenset(domain_key(domain) for domain in shared),
+        tokens=tokens,
         networks=networks,
         version=version,
     )

@@ -1,0 +1,72 @@
+"""Tokens: numbers that stand for correspondents on networks whose addresses have no room for another address.
+
+An internet address cannot be written into a mailbox name of eight characters or a telephone number; so its owner gets a
+number there, which is kept for as long as a reply may come.
+Promises: an address keeps its number; a number stands for one address; a new one is in `pending` until the caller has
+stored it, and must not be shown before. Used in one thread.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from typing import Final
+
+from mappings.address import Address
+
+SPACE: Final = 100_000_000
+"""Numbers have at most eight digits: what fits the narrowest network."""
+
+
+class TokenBook:
+    """The numbers given so far. `secret` makes them hard to guess; nodes that share it give an address one number."""
+
+    def __init__(self, secret: bytes, known: Iterable[tuple[int, Address]] = ()) -> None:
+        self._secret = secret
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._addresses: dict[int, Address] = {}
+        self._pending: dict[int, Address] = {}
+        for number, address in known:
+            self.learn(number, address)
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    @property
+    def pending(self) -> tuple[tuple[int, Address], ...]:
+        """What was given and is not stored yet."""
+        return tuple(self._pending.items())
+
+    def number(self, address: Address) -> int:
+        """Return an address's number, a new one where it has none."""
+        key = (address.network, address.key)
+        known = self._numbers.get(key)
+        if known is not None:
+            return known
+        digest = hmac.digest(self._secret, f"{address.network}:{address.key}".encode(), "sha256")
+        number = int.from_bytes(digest[:8]) % SPACE
+        while number in self._addresses:
+            number = (number + 1) % SPACE
+        self._numbers[key] = number
+        self._addresses[number] = self._pending[number] = address
+        return number
+
+    def address(self, number: int) -> Address | None:
+        """Return whom a number stands for, None where it was never given, or was taken back."""
+        return self._addresses.get(number)
+
+    def learn(self, number: int, address: Address) -> None:
+        """Take over what is stored. Where another node gave the number to somebody else first, ours gets a new one."""
+        other = self._addresses.get(number)
+        if other is not None and other != address:
+            self._numbers.pop((other.network, other.key), None)
+        self._addresses[number] = address
+        self._numbers[address.network, address.key] = number
+        self._pending.pop(number, None)
+
+    def forget(self, number: int) -> None:
+        """Take a number back whose address nobody wrote to for long."""
+        address = self._addresses.pop(number, None)
+        self._pending.pop(number, None)
+        if address is not None:
+            self._numbers.pop((address.network, address.key), None)
