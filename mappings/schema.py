@@ -74,3 +74,15 @@ changes: Final = Table(
     Index("mapping_changes_by_identity", "identity_id", "revision"),
     sqlite_with_rowid=False,
 )
+
+# Numbers that stand for correspondents on networks without room for their addresses; see `mappings.tokens`.
+tokens: Final = Table(
+    "mapping_tokens",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("network", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("given_at", Float, nullable=False),
+    Index("mapping_tokens_by_time", "given_at"),
+)

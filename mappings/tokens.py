@@ -3,13 +3,14 @@
 An internet address cannot be written into a mailbox name of eight characters or a telephone number; so its owner gets a
 number there, which is kept for as long as a reply may come.
 Promises: an address keeps its number; a number stands for one address; a new one is in `pending` until the caller has
-stored it, and must not be shown before. Used in one thread.
+stored it, and must not be shown before. May be used from several threads.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from threading import Lock
 from typing import Final
 
 from mappings.address import Address
@@ -26,6 +27,7 @@ class TokenBook:
         self._numbers: dict[tuple[str, str], int] = {}
         self._addresses: dict[int, Address] = {}
         self._pending: dict[int, Address] = {}
+        self._lock = Lock()
         for number, address in known:
             self.learn(number, address)
 
@@ -33,9 +35,15 @@ class TokenBook:
         return len(self._addresses)
 
     @property
+    def is_pending(self) -> bool:
+        """Whether something was given that is not stored yet."""
+        return bool(self._pending)
+
+    @property
     def pending(self) -> tuple[tuple[int, Address], ...]:
         """What was given and is not stored yet."""
-        return tuple(self._pending.items())
+        with self._lock:
+            return tuple(self._pending.items())
 
     def number(self, address: Address) -> int:
         """Return an address's number, a new one where it has none."""
@@ -45,10 +53,12 @@ class TokenBook:
             return known
         digest = hmac.digest(self._secret, f"{address.network}:{address.key}".encode(), "sha256")
         number = int.from_bytes(digest[:8]) % SPACE
-        while number in self._addresses:
-            number = (number + 1) % SPACE
-        self._numbers[key] = number
-        self._addresses[number] = self._pending[number] = address
+        with self._lock:
+            while number in self._addresses and self._addresses[number] != address:
+                number = (number + 1) % SPACE
+            self._numbers[key] = number
+            if number not in self._addresses:
+                self._addresses[number] = self._pending[number] = address
         return number
 
     def address(self, number: int) -> Address | None:
@@ -57,16 +67,18 @@ class TokenBook:
 
     def learn(self, number: int, address: Address) -> None:
         """Take over what is stored. Where another node gave the number to somebody else first, ours gets a new one."""
-        other = self._addresses.get(number)
-        if other is not None and other != address:
-            self._numbers.pop((other.network, other.key), None)
-        self._addresses[number] = address
-        self._numbers[address.network, address.key] = number
-        self._pending.pop(number, None)
+        with self._lock:
+            other = self._addresses.get(number)
+            if other is not None and other != address:
+                self._numbers.pop((other.network, other.key), None)
+            self._addresses[number] = address
+            self._numbers[address.network, address.key] = number
+            self._pending.pop(number, None)
 
     def forget(self, number: int) -> None:
         """Take a number back whose address nobody wrote to for long."""
-        address = self._addresses.pop(number, None)
-        self._pending.pop(number, None)
-        if address is not None:
-            self._numbers.pop((address.network, address.key), None)
+        with self._lock:
+            address = self._addresses.pop(number, None)
+            self._pending.pop(number, None)
+            if address is not None:
+                self._numbers.pop((address.network, address.key), None)

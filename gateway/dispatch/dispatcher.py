@@ -23,7 +23,7 @@ from gateway.dispatch.memory import Memory
 from gateway.dispatch.outcomes import Outcomes
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.returns import Returns
-from gateway.dispatch.runners import Adapt, Runners
+from gateway.dispatch.runners import Adapt, Disclosures, Runners
 from gateway.dispatch.settings import Settings
 from gateway.dispatch.tasks import Tasks
 from gateway.spool.api import Claim, DeliveryId, LaneKey, Spool, Stored, claims_of
@@ -52,6 +52,7 @@ class Dispatcher:
         settings: Settings | None = None,
         hooks: Hooks | None = None,
         node: int | None = None,
+        disclosures: Disclosures | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.counts = counts = Counts()
@@ -77,6 +78,7 @@ class Dispatcher:
         self._runners = Runners(
             adapt, self._outcomes, counts, settings, clock, log,
             want=self._feeder.want, is_blocked=lambda: ledger.is_full, on_probe=self._lanes.probing,
+            disclosures=disclosures,
         )  # fmt: skip
         self._returns = Returns(spool, log, self.lose_lease)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway.adapt.fidelity import INTACT, Fitted
 from gateway.contract import Capabilities, Item, Parcel
@@ -33,6 +33,20 @@ Adapt = Callable[[Stored, Sequence[Delivery], Capabilities], Fitted]
 """Make a message fit. Never waits for an inline content; called in a thread for a Blob, which it may read."""
 
 
+class Disclosures(Protocol):
+    """What adaptation writes into messages and nobody may see before it is stored, such as a correspondent's number."""
+
+    @property
+    def is_pending(self) -> bool: ...
+
+    async def store(self) -> bool:
+        """Make it durable. False where something of it cannot stand, so that the messages are to be adapted anew.
+
+        Raises: Exception where nothing could be stored.
+        """
+        ...
+
+
 class Runners:
     """Owns the runners' tasks and their places. `want` asks for more of a lane from the spool; `is_blocked` says that
     nothing more may be sent; `on_probe` is told before a lane that was down is tried."""
@@ -49,7 +63,9 @@ class Runners:
         want: Callable[[LiveLane], None],
         is_blocked: Callable[[], bool],
         on_probe: Callable[[LiveLane], None],
+        disclosures: Disclosures | None = None,
     ) -> None:
+        self._disclosures = disclosures
         self._adapt = adapt
         self._outcomes = outcomes
         self._counts = counts
@@ -233,7 +249,25 @@ class Runners:
                 parcel = await self._adapted(work, entry, entry.deliveries, live.capabilities)
             if parcel is not None:
                 parcels.append(parcel)
-        return parcels
+        return parcels if await self._may_be_shown(work, list(work.open)) else []
+
+    async def _may_be_shown(self, work: Work, ids: Iterable[DeliveryId]) -> bool:
+        """Store what adapted messages disclose; where that can't be done, their deliveries wait for their retry."""
+        disclosures = self._disclosures
+        if disclosures is None or not disclosures.is_pending:
+            return True
+        try:
+            if await disclosures.store():
+                return True
+            cause = "an address shown in it had to be made anew"
+        except Exception as fault:  # noqa: BLE001  a database that is away for now
+            cause = f"an address shown in it could not be stored: {fault}"
+        outcome = Deferred(FAULT.but(cause=cause), Scope.MESSAGE)
+        for id in ids:
+            slot = work.open.pop(id, None)
+            if slot is not None:
+                self._outcomes.defer(work.live, slot, outcome, self._clock())
+        return False
 
     async def _adapted(
         self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], capabilities: Capabilities
@@ -257,8 +291,12 @@ class Runners:
         for d in deliveries:
             work.open[d.id] = (entry, d, INTACT)  # the message is adapted as it came, not as it was adapted before
         if entry.inline:
-            return self._parcel(work, entry, deliveries, capabilities)
-        return await self._adapted(work, entry, deliveries, capabilities)
+            made = self._parcel(work, entry, deliveries, capabilities)
+        else:
+            made = await self._adapted(work, entry, deliveries, capabilities)
+        if made is None or not await self._may_be_shown(work, [item.id for item in made.items]):
+            return None
+        return made
 
     def more(self, work: Work) -> Sequence[Parcel]:
         """Give a running call further parcels of its lane; only those that are in memory as a whole."""
@@ -274,10 +312,19 @@ class Runners:
         ):
             return ()
         parcels = []
+        disclosures = self._disclosures
         for entry in self._draw(work, inline_only=True):
             parcel = self._parcel(work, entry, entry.deliveries, live.capabilities)
-            if parcel is not None:
-                parcels.append(parcel)
+            if parcel is None:
+                continue
+            if disclosures is not None and disclosures.is_pending:
+                # It shows what is not stored yet, and there is no waiting here: it goes with the next call.
+                back = {item.id for item in parcel.items}
+                for id in back:
+                    work.open.pop(id, None)
+                live.queue.push(Entry(entry.message, tuple(d for d in entry.deliveries if d.id in back)))
+                continue
+            parcels.append(parcel)
         return parcels
 
     def _draw(self, work: Work, *, inline_only: bool) -> list[Entry]:
