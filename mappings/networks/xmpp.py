@@ -49,15 +49,15 @@ class Xmpp(Network):
         local, at, domain = bare.partition("@")
         if not at:
             local, domain = "", bare
-            if "." not in domain and not domain.startswith("["):
-                raise AddressError("xmpp.no-domain", value, len(value), "write user@domain")
         elif not domain:
             raise AddressError("xmpp.no-domain", value, len(bare), "write user@domain")
         elif not local:
             raise AddressError("xmpp.no-local", value, 0, "there is no user before the @")
         elif "@" in domain:
             raise AddressError("xmpp.bad-char", value, len(local), _mend("@"))
-        made = _domain(domain, value, len(local) + len(at))
+        made = _domain(domain, value, len(local) + len(at)) if domain else ""
+        if not local and not {".", ":"} & set(made):  # a lone word is a name without its server, not a server
+            raise AddressError("xmpp.no-domain", value, len(value), "write user@domain")
         if local:
             made = f"{_local(local, value)}@{made}"
         made = clean(made)

@@ -69,6 +69,7 @@ def test_normal_form(text: str, value: str, encoded: str | None) -> None:
         ("ann@/phone", "xmpp.no-domain"),
         ("ann", "xmpp.no-domain"),
         ("/phone", "xmpp.no-domain"),
+        ("ann.", "xmpp.no-domain"),
         ("@chat.example", "xmpp.no-local"),
         ("an:n@x", "xmpp.bad-char"),
         ("ann lee@x", "xmpp.bad-char"),
