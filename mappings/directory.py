@@ -6,29 +6,104 @@ A directory is immutable and read by many threads; `MemoryDirectory` holds them 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mappings.address import Address
 from mappings.identity import Identity, Kind, Role, Stage
+from mappings.record import FIRST, FORMER, HOME, MORE, NAME, PRIMARY, TAB, TIMED, WIDTH, decode
 
 
 class Person:
-    """An identity as mapping and routing need it: its addresses of one moment, apart by what they are for."""
+    """An identity as mapping and routing need it: its addresses of one moment, apart by what they are for.
 
-    __slots__ = ("copy_home", "former", "home", "identity", "is_timed", "kind", "name", "primaries", "stage")
+    One that is made of a record decodes what is asked for and no more: mostly its name and one address.
+    """
+
+    __slots__ = (
+        "_fields",
+        "copy_home",
+        "former",
+        "home",
+        "identity",
+        "is_timed",
+        "kind",
+        "name",
+        "primaries",
+        "stage",
+    )
+
+    identity: Identity
+    name: str
+    kind: Kind
+    home: str | None
+    copy_home: str | None
+    stage: Stage | None
+    is_timed: bool
+    primaries: Mapping[str, Address]
+    """The address to use and to show on each network that has one, by network."""
+    former: frozenset[tuple[str, str]]
+    """(network, key) of each former address."""
 
     def __init__(self, identity: Identity, now: float | None = None) -> None:
         """Take the addresses that hold at `now`; None takes them all, for identities that are not timed."""
+        self._fields: list[bytes] | None = None
         self.identity = identity
-        self.name = identity.name
-        self.kind: Kind = identity.kind
-        self.home = identity.home
-        self.copy_home = identity.copy_home
-        self.stage: Stage | None = identity.stage
+        self._take(identity)
         self.is_timed = now is not None
         held = identity.addresses if now is None else [h for h in identity.addresses if h.holds_at(now)]
-        self.primaries: Mapping[str, Address] = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
+        self.primaries = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
         self.former = frozenset((h.address.network, h.address.key) for h in held if h.role is Role.FORMER)
+
+    @classmethod
+    def of_fields(cls, fields: list[bytes]) -> Person:
+        """Return the person of a record, which says nothing of times."""
+        self = cls.__new__(cls)
+        self._fields = fields
+        return self
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Fill the slot that was asked for, and those that come with it. Two threads at once fill in the same."""
+            fields = self._fields
+            if name == "name" and fields[NAME]:
+                self.name = fields[NAME].decode()
+            elif name == "primaries":
+                self.primaries = {a.network: a for a in _addresses(fields, PRIMARY)}
+            elif name == "former":
+                self.former = frozenset((a.network, a.key) for a in _addresses(fields, FORMER))
+            elif name == "identity" or fields[MORE]:
+                self.identity = decode(TAB.join(fields).decode())
+                self._take(self.identity)
+            else:
+                self.name = fields[NAME].decode()
+                self.home = fields[HOME].decode() or None
+                self.kind = Kind.PERSON
+                self.copy_home = self.stage = None
+            self.is_timed = False
+            return object.__getattribute__(self, name)
+
+    def _take(self, identity: Identity) -> None:
+        self.name = identity.name
+        self.kind = identity.kind
+        self.home = identity.home
+        self.copy_home = identity.copy_home
+        self.stage = identity.stage
+
+    def primary(self, network: str) -> Address | None:
+        """Return `primaries[network]`, None where there is none, without making the others."""
+        fields = self._fields
+        if fields is None:
+            return self.primaries.get(network)
+        tag = (PRIMARY + network).encode("utf-8", "surrogatepass")
+        try:
+            at = fields.index(tag, FIRST)
+        except ValueError:
+            return None
+        if (at - FIRST) % WIDTH:  # a value that reads like a network with its sign
+            return self.primaries.get(network)
+        value = fields[at + 1].decode()
+        return Address(network, value, fields[at + 2].decode() or value)
 
     def fallback(self) -> Address | None:
         """Return the address to use where a network has no primary: smtp's, or the first."""
@@ -36,6 +111,36 @@ class Person:
 
     def is_former(self, address: Address) -> bool:
         return (address.network, address.key) in self.former
+
+
+def person_of(fields: list[bytes], network: bytes, key: bytes, now: float) -> Person | None:
+    """Return the person of a record's fields where it holds an address at this moment, else None."""
+    if fields[MORE].startswith(TIMED):
+        identity = decode(TAB.join(fields).decode())
+        return Person(identity, now) if _holds(identity, network.decode(), key.decode(), now) else None
+    at = FIRST
+    try:
+        while True:
+            at = fields.index(key, at)
+            # Not where what reads like the key is a value with another key, or a network.
+            part = (at - FIRST) % WIDTH
+            if (part == 2 or (part == 1 and not fields[at + 1])) and fields[at - part][1:] == network:
+                return Person.of_fields(fields)
+            at += 1
+    except ValueError:
+        return None
+
+
+def _addresses(fields: list[bytes], sign: str) -> Iterator[Address]:
+    """Yield the addresses of a role."""
+    for at in range(FIRST, len(fields), WIDTH):
+        tag, value, key = (field.decode() for field in fields[at : at + WIDTH])
+        if tag[0] == sign:
+            yield Address(tag[1:], value, key or value)
+
+
+def _holds(identity: Identity, network: str, key: str, now: float) -> bool:
+    return any(h.address.key == key and h.address.network == network and h.holds_at(now) for h in identity.addresses)
 
 
 class Directory(Protocol):
@@ -88,10 +193,7 @@ class MemoryDirectory:
         person = keys.get(key)
         if person is None and self._timed:
             for identity in self._timed.get((network, key), ()):
-                if any(
-                    h.address.key == key and h.address.network == network and h.holds_at(now)
-                    for h in identity.addresses
-                ):
+                if _holds(identity, network, key, now):
                     return Person(identity, now)
         return person
 

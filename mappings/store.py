@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby, islice
 from typing import Any, Final, NamedTuple
 
-import orjson
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from mappings.address import Address
 from mappings.checks import MappingError, mistakes_of, overlap
@@ -134,6 +133,15 @@ class Facts(NamedTuple):
     networks: frozenset[str]
 
 
+class Records(NamedTuple):
+    """What became of identities as records: numbers and records of those changed, numbers of those removed."""
+
+    head: Head
+    changed: list[tuple[int, str]]
+    removed: list[int]
+    facts: Facts
+
+
 def revision(connection: Connection) -> int:
     """Return the number of the newest revision, 0 where there is none."""
     return head(connection).number
@@ -194,8 +202,9 @@ def find(connection: Connection, network: str, key: str) -> list[Identity]:
 
 def by_ref(connection: Connection, ref: str) -> list[Identity]:
     """Return the identities whose attribute `ref`, their key in the directory they came from, is this, by number."""
-    query = select(identities.c.record).where(identities.c.ref == ref).order_by(identities.c.id)
-    return [decode(record) for record in connection.execute(query).scalars()]
+    query = select(identities.c.record).where(identities.c.ref == _plain(ref)).order_by(identities.c.id)
+    found = (decode(record) for record in connection.execute(query).scalars())
+    return [who for who in found if who.attribute("ref") == ref]
 
 
 def search(connection: Connection, text: str, limit: int) -> list[Identity]:
@@ -226,17 +235,13 @@ def _texts(who: Identity) -> Iterator[str]:
 def _pattern(text: str) -> str:
     """Return a LIKE pattern for records: all that hold the text, and some that do not.
 
-    SQLite folds ASCII alone, so that any other letter with two cases stands for anything.
+    SQLite folds ASCII alone, so that any other letter with two cases stands for anything; so does what JSON escapes.
     """
-    try:
-        written = orjson.dumps(text.replace("\0", "")).decode()[1:-1]
-    except (orjson.JSONEncodeError, TypeError):
-        written = ""
     parts = []
-    for c in written:
-        if c in "%_\\":
+    for c in text:
+        if c in "%_":
             parts.append("\\" + c)
-        elif c.isascii() or c.lower() == c.upper():
+        elif c.isprintable() and c not in '"\\' and (c.isascii() or c.lower() == c.upper()):
             parts.append(c.lower())
         else:
             parts.append("%")
@@ -245,24 +250,28 @@ def _pattern(text: str) -> str:
 
 def changes_since(connection: Connection, revision: int) -> Delta:
     """Return what became of all identities that were changed after a revision, whole revisions at a time."""
-    newest, changed, removed = records_since(connection, revision)
-    return Delta(newest.number, [decode(record) for _, record in changed], removed)
+    found = records_since(connection, revision)
+    return Delta(found.head.number, [decode(record) for _, record in found.changed], found.removed)
 
 
-def records_since(connection: Connection, revision: int) -> tuple[Head, list[tuple[int, str]], list[int]]:
-    """Return (newest revision, numbers and records of those changed after one, numbers of those removed)."""
-    touched = select(changes_table.c.identity_id).where(changes_table.c.revision > revision).distinct().subquery()
-    query = select(touched.c.identity_id, identities.c.record).join_from(
-        touched, identities, identities.c.id == touched.c.identity_id, isouter=True
+def records_since(connection: Connection, revision: int) -> Records:
+    """Return the same as records, with what a reader needs besides, all of one moment."""
+    touched = changes_table.c.identity_id
+    query = (
+        select(touched, identities.c.record)
+        .join_from(changes_table, identities, identities.c.id == touched, isouter=True)
+        .where(changes_table.c.revision > revision)
     )
     while True:
         newest = head(connection)
         rows = connection.execute(query).all() if newest.number > revision else []
+        known = facts(connection)
         # Under READ COMMITTED another's commit may have come between, and half of it would have been seen.
         if head(connection) == newest:
             break
-    changed = sorted((id, record) for id, record in rows if record is not None)
-    return newest, changed, sorted(id for id, record in rows if record is None)
+    found = dict(sorted((id, record) for id, record in rows))
+    changed = [(id, record) for id, record in found.items() if record is not None]
+    return Records(newest, changed, [id for id, record in found.items() if record is None], known)
 
 
 def count_since(connection: Connection, revision: int) -> int:
@@ -274,14 +283,29 @@ def count_since(connection: Connection, revision: int) -> int:
 def records_after(connection: Connection, id: int, limit: int) -> Sequence[Any]:
     """Return up to `limit` rows of (number, record) above a number, in order."""
     query = select(identities.c.id, identities.c.record).where(identities.c.id > id)
-    return connection.execute(query.order_by(identities.c.id).limit(limit)).all()
+    return _raw(connection, query.order_by(identities.c.id).limit(limit))
 
 
-def holders_after(connection: Connection, place: tuple[int, int], limit: int) -> Sequence[Any]:
-    """Return up to `limit` rows of (fingerprint, number) after one of them, in order."""
+def holders_between(connection: Connection, first: int, last: int) -> Sequence[Any]:
+    """Return all rows of (fingerprint, number) from a fingerprint on to before another, in order."""
     columns = (holders.c.fingerprint, holders.c.identity_id)
-    query = select(*columns).where(tuple_(*columns) > tuple_(*place))
-    return connection.execute(query.order_by(*columns).limit(limit)).all()
+    query = select(*columns).where(columns[0] >= first, columns[0] < last)
+    return _raw(connection, query.order_by(*columns))
+
+
+def count_addresses(connection: Connection) -> int:
+    """Return how many addresses there are, nearly as many as holders."""
+    query = select(func.coalesce(func.sum(counts.c.number), 0)).where(counts.c.what == "network")
+    return int(connection.execute(query).scalar_one())
+
+
+def _raw(connection: Connection, query: Any) -> Sequence[Any]:
+    """Return rows as the driver makes them: of four million, making each anew costs a second."""
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    rows = cursor.fetchall()
+    cursor.close()
+    return rows
 
 
 # -- history
@@ -479,7 +503,8 @@ class _Writer:
                 continue
             before = None if was is None else decode(was)
             logged.append({"revision": self._number, "identity_id": id, "before": was})
-            row = {"number": id, "ref": identity.attribute("ref") if identity is not None else None, "record": record}
+            ref = None if identity is None else identity.attribute("ref")
+            row = {"number": id, "ref": None if ref is None else _plain(ref), "record": record}
             (removed if record is None else added if was is None else changed).append(row)
             held = fingerprints(before) if before is not None else set()
             holds = fingerprints(identity) if identity is not None else set()

@@ -142,7 +142,7 @@ class Table:
                 return Translation(address, "same")
             return self._same_network(person, address, direction)
         if person is not None:
-            shown = person.primaries.get(to_network)
+            shown = person.primary(to_network)
             if shown is not None:
                 return Translation(shown, "identity", person.name)
         return self._across(person, address, to_network)

@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import Any
 from zlib import crc32
 
-import orjson
 import sqlalchemy as sa
 from alembic import op
 
@@ -82,17 +81,17 @@ def _take_over(records: Any, holders: Any, counts: Any, revisions: Any, changes:
         id = old + 1
         home = rows[0].home
         kind = rows[0].kind
-        items = [id, rows[0].name, 0 if home is None else home, 0 if kind == "person" else {"kind": kind}]
+        fields = [str(id), rows[0].name, home or "", "" if kind == "person" else f'{{"kind":"{kind}"}}']
         held = set()
         for row in rows:
             if row.network is None:
                 continue
-            items += [row.role[0].upper() + row.network, row.value, 0 if row.key == row.value else row.key]
+            fields += [row.role[0].upper() + row.network, row.value, "" if row.key == row.value else row.key]
             held.add(crc32(f"{row.network}:{row.key}".encode()) & 0x7FFFFFFF)
             tally["network", row.network] = tally.get(("network", row.network), 0) + 1
         if home is not None:
             tally["home", home] = tally.get(("home", home), 0) + 1
-        connection.execute(sa.insert(records).values(id=id, record=orjson.dumps(items).decode()))
+        connection.execute(sa.insert(records).values(id=id, record="\t".join(fields)))
         if held:
             rows_of_it = [{"fingerprint": each, "identity_id": id} for each in held]
             connection.execute(sa.insert(holders), rows_of_it)
