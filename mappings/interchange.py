@@ -1,13 +1,25 @@
-"""Interchange: identities as CSV, in and out.
+"""Interchange: identities as CSV, in and out; the form in which nothing of them is lost.
 
-The columns are `name`, `home`, `kind` (person, group, room, device; empty is person), then one per network with its
-addresses, parted by `;` (one inside an address is written `\\;`). The first not marked `former:` is the primary there.
+The columns are `name`, `home`, `kind` (person, group, room, device, contact; empty is person), then one per network
+with its addresses, parted by `;` (one inside an address is written `\\;`). The first not marked `former:` is the
+primary there.
 
     name,home,kind,smtp,mhs
     Ann Lee,oldmhs,person,ann.lee@merged.example;ann@acme.example;former:al@acme.example,ann@sales
 
+The mark before an address may also be `primary:` or `alias:`, and say from when until when it is held, in UTC:
+`until 2026-07-01: ann@acme.example` or `former since 2026-07-01T12:30:00Z until 2027-01-01: ann@acme.example`.
+
+Columns that stand only where they are needed:
+- `stage` (before, coexisting, moved, external) and `copy_home`, a second connector that gets copies;
+- `members` of a group, each with its network in front (`smtp:bob@far.example;mhs:ann@sales`), `owner`, the address
+  that its reports go to, and `expand`, `no` where its home expands it;
+- `other`, addresses on networks that are not installed, each with its network in front;
+- `attributes`, as `name=value` parted by `;`. In a name and a value `\\`, `;`, in a name `=`, and a blank at either end
+  are written with `\\` before them.
+
 Promises: a row with a mistake is not applied, and every mistake is named by line and column; where rows claim one
-address none of them is applied; what `write_csv` wrote, `read_csv` reads back to equal identities.
+address at one time none of them is applied; what `write_csv` wrote, `read_csv` reads back to equal identities.
 Source: RFC 4180; the separator may also be `;` or a tab, the text UTF-8 or UTF-16 by its byte order mark.
 """
 
@@ -15,42 +27,62 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Final
+from enum import Enum
+from typing import Final, TypeVar
 
 from mappings.address import Address, AddressError
-from mappings.identity import Held, Identity, Kind, Role, addresses
+from mappings.cells import escaped, is_split, mark_of, pairs_of, parse_cell, parts_of, read_mark
+from mappings.checks import overlap
+from mappings.identity import Held, Identity, Kind, Role, Stage
 from mappings.network import Registry, registry
+from mappings.tabular import MAX_FIELD, MAX_PROBLEMS, Problem, Problems, Unreadable, decode, rows
 
-FIXED: Final = ("name", "home", "kind")
-MAX_PROBLEMS: Final = 1000
+__all__ = ["MAX_PROBLEMS", "Entry", "Problem", "Table", "read_csv", "read_table", "without_conflicts", "write_csv"]
+
+FIXED: Final = (
+    "name",
+    "home",
+    "kind",
+    "stage",
+    "copy_home",
+    "members",
+    "owner",
+    "expand",
+    "other",
+    "attributes",
+)
+ATTRIBUTE: Final = "attribute."
+"""Begins the name under which `read_table` takes a file's column for one attribute."""
 MAX_COLUMNS: Final = 64
 MAX_CELL: Final = 16384
 
-_FORMER: Final = "former:"
-_PARTS: Final = re.compile(r"(?:\\;|[^;])+")
+_ALWAYS: Final = ("name", "home", "kind")
+_AFTER: Final = tuple(name for name in FIXED if name not in _ALWAYS)
+_LONG: Final = frozenset({"members", "attributes", "other"})
+_Choice = TypeVar("_Choice", bound=Enum)
+_YES: Final = {"": True, "yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, and where: `line` is counted from 1, `column` is the header's name, empty for the whole row."""
+class Entry:
+    """An identity, and the line of the file that it begins on."""
 
-    line: int
-    column: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}{f', column {self.column}' if self.column else ''}: {self.message}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
     line: int
     identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a file of identities holds: `columns` are those that it has, by the names of this form."""
+
+    entries: list[Entry]
+    problems: list[Problem]
+    columns: frozenset[str]
+    ignored: tuple[str, ...] = ()
+    """The headers of columns that were not asked for."""
 
 
 def read_csv(source: str | bytes, *, networks: Registry | None = None) -> tuple[list[Identity], list[Problem]]:
@@ -59,181 +91,434 @@ def read_csv(source: str | bytes, *, networks: Registry | None = None) -> tuple[
     At most MAX_PROBLEMS are listed; the last one then says that there are more.
     """
     networks = networks if networks is not None else registry()
-    problems: list[Problem] = []
     try:
-        text = source if isinstance(source, str) else _decode(source)
-    except UnicodeDecodeError as e:
-        return [], [Problem(1, "", f"the file is neither UTF-8 nor UTF-16 (octet {e.start}); save it as UTF-8")]
-    text = text.removeprefix("\ufeff")
-    skipped = 0
-    if text.startswith("#TYPE"):  # PowerShell's Export-Csv
-        text, skipped = text.partition("\n")[2], 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
-    rows: list[_Row] = []
-    columns: list[str] | None = None
-    while True:
-        line = reader.line_num + 1 + skipped
-        try:
-            cells = next(reader, None)
-        except csv.Error as e:
-            problems.append(Problem(line, "", f"not CSV from here on: {e}"))
-            break
-        if cells is None:
-            break
-        if not any(cell.strip() for cell in cells):
-            continue
-        if columns is None:
-            columns = _header(cells, line, networks, problems)
-            if columns is None:
-                return [], problems
+        text = source if isinstance(source, str) else decode(source)
+    except Unreadable as e:
+        return [], [Problem(1, "", str(e))]
+    table = read_table(text, networks)
+    return [entry.identity for entry in table.entries], table.problems
+
+
+def read_table(text: str, networks: Registry, wanted: Mapping[str, Sequence[str]] | None = None) -> Table:
+    """Read a text of CSV.
+
+    `wanted` names the file's own headers for each column of this form, where they differ from it; an attribute's is
+    `attribute.NAME`. Of several headers the values are joined, the addresses by `;`, other texts by a blank. Where it
+    is given the file's other columns are ignored.
+    """
+    problems = Problems()
+    entries: list[Entry] = []
+    header: _Header | None = None
+    width = 0
+    for line, cells in rows(text, problems):
+        if header is None:
+            header = (
+                _header(cells, line, networks, problems) if wanted is None else _chosen(cells, line, wanted, problems)
+            )
+            if header is None:
+                return Table([], problems.in_order(), frozenset())
+            width = len(cells)
             continue
         before = len(problems)
-        identity = _identity(dict(zip(columns, cells, strict=False)), line, networks, problems)
-        if len(cells) > len(columns):
-            problems.append(Problem(line, "", f"the row has {len(cells)} fields, the header {len(columns)}"))
+        identity = _Row(header, cells, line, networks, problems).identity()
+        if len(cells) > width:
+            problems.add(line, "", f"the row has {len(cells)} fields, the header {width}")
         if identity is not None and len(problems) == before:
-            rows.append(_Row(line, identity))
-    if columns is None:
-        problems.append(Problem(1, "", "the file is empty; its first line names the columns: name,home,kind,smtp"))
-    applied = _without_conflicts(rows, problems)
-    problems.sort(key=lambda p: p.line)
-    if len(problems) > MAX_PROBLEMS:
-        more = len(problems) - MAX_PROBLEMS + 1
-        last = problems[MAX_PROBLEMS - 1]
-        problems[MAX_PROBLEMS - 1 :] = [Problem(last.line, "", f"and {more} more problems from here on")]
-    return applied, problems
+            entries.append(Entry(line, identity))
+    if header is None and not problems:
+        problems.add(1, "", "the file is empty; its first line names the columns: name,home,kind,smtp")
+    applied = without_conflicts(entries, problems)
+    columns = frozenset(header.places) if header is not None else frozenset()
+    return Table(applied, problems.in_order(), columns, header.ignored if header is not None else ())
 
 
-def write_csv(identities: Iterable[Identity]) -> str:
-    """Return identities as CSV, with a column for each network that any of them has an address on, smtp first.
-
-    Raises: ValueError where an address ends in a backslash or begins or ends in a blank, and could not be read back.
-    """
-    identities = list(identities)
-    networks = sorted({h.address.network for i in identities for h in i.addresses}, key=lambda n: (n != "smtp", n))
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*FIXED, *networks))
-    for identity in identities:
-        cells = (_cell(list(identity.of(network))) for network in networks)
-        writer.writerow((identity.name, identity.home or "", identity.kind.value, *cells))
-    return out.getvalue()
-
-
-def _cell(held: Sequence[Held]) -> str:
-    order = {Role.PRIMARY: 0, Role.ALIAS: 1, Role.FORMER: 2}
-    texts = [
-        (_FORMER if h.role is Role.FORMER else "") + h.address.value for h in sorted(held, key=lambda h: order[h.role])
-    ]
-    cell = ";".join(text.replace(";", "\\;") for text in texts)
-    if list(_parts(cell)) != texts:
-        raise ValueError(f"these addresses cannot be written to CSV: {cell}")
-    return cell
-
-
-def _decode(octets: bytes) -> str:
-    if octets.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return octets.decode("utf-16")
-    return octets.removeprefix(BOM_UTF8).decode()
+def without_conflicts(entries: Sequence[Entry], problems: Problems) -> list[Entry]:
+    """Return the entries whose addresses no other one claims at the same time; add a problem for each that does."""
+    claims: dict[Address, list[tuple[Entry, Held]]] = {}
+    for entry in entries:
+        for held in entry.identity.addresses:
+            claims.setdefault(held.address, []).append((entry, held))
+    refused: set[int] = set()
+    for address, claimants in claims.items():
+        if len(claimants) < 2:
+            continue
+        for place, (entry, held) in enumerate(claimants[:_SHOWN_CLAIMANTS]):
+            others = [
+                other
+                for at, (other, theirs) in enumerate(claimants)
+                if at != place and other is not entry and overlap(held, theirs)
+            ]
+            if not others:
+                continue
+            refused.add(id(entry))
+            named = ", ".join(f"line {other.line} ({other.identity.name})" for other in others[:5])
+            more = " and others" if len(others) > 5 else ""
+            message = f"{address} is claimed by {named}{more} too; none of these rows is applied"
+            problems.add(entry.line, address.network, message)
+        for entry, _ in claimants[_SHOWN_CLAIMANTS:]:
+            refused.add(id(entry))
+            problems.add(entry.line, address.network, f"{address} is claimed by {len(claimants)} rows; none is applied")
+    return [entry for entry in entries if id(entry) not in refused]
 
 
-def _separator(text: str) -> str:
-    """Return the separator of the header line: the most frequent of comma, semicolon and tab."""
-    header = text.lstrip("\r\n").partition("\n")[0]
-    return max(",;\t", key=header.count)
+_SHOWN_CLAIMANTS: Final = 200
+"""Of one address; each is compared with each, and a file in which more claim it is not a list of people."""
 
 
-def _header(cells: list[str], line: int, networks: Registry, problems: list[Problem]) -> list[str] | None:
-    """Return the columns' names, those of networks in canonical form; None where no row can be read."""
-    columns = []
+# -- reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Where the columns stand: `places` of each by its name in this form, `shown` is how the file calls it."""
+
+    places: dict[str, tuple[int, ...]]
+    shown: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+
+def _header(cells: list[str], line: int, networks: Registry, problems: Problems) -> _Header | None:
+    """Return the columns of a file in this form; None where no row can be read."""
+    places: dict[str, tuple[int, ...]] = {}
     known = (*FIXED, *networks.names)
     if len(cells) > MAX_COLUMNS:
-        problems.append(Problem(line, "", f"there are {len(cells)} columns, at most {MAX_COLUMNS} are read"))
+        problems.add(line, "", f"there are {len(cells)} columns, at most {MAX_COLUMNS} are read")
         return None
-    for cell in cells:
+    for place, cell in enumerate(cells):
         name = cell.strip().lower()
         name = name if name in FIXED else networks.canonical_name(name)
         if name not in known:
             near = get_close_matches(name, known, 1)
             mend = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-            problems.append(Problem(line, cell.strip(), f"no such column, and no such network is installed; {mend}"))
-        elif name in columns:
-            problems.append(Problem(line, cell.strip(), "the column stands twice"))
+            problems.add(line, cell.strip(), f"no such column, and no such network is installed; {mend}")
+        elif name in places:
+            problems.add(line, cell.strip(), "the column stands twice")
             return None
-        columns.append(name)
-    if "name" not in columns:
-        problems.append(Problem(line, "", "there is no column name; the first line names the columns"))
+        places[name] = (place,)
+    if "name" not in places:
+        problems.add(line, "", "there is no column name; the first line names the columns")
         return None
-    return columns
+    return _Header(places)
 
 
-def _identity(cells: dict[str, str], line: int, networks: Registry, problems: list[Problem]) -> Identity | None:
-    name = cells.get("name", "").strip()
-    if not name or not name.isprintable():
-        problems.append(Problem(line, "name", "a name is needed" if not name else "a name has no control characters"))
-    kind = Kind.PERSON
-    word = cells.get("kind", "").strip().lower()
-    if word:
-        try:
-            kind = Kind(word)
-        except ValueError:
-            kinds = ", ".join(k.value for k in Kind)
-            problems.append(Problem(line, "kind", f"{word!r} is no kind; there are: {kinds}"))
-    current: list[Address] = []
-    former: list[Address] = []
-    seen: set[Address] = set()
-    for column, cell in cells.items():
-        if column in FIXED or not networks.is_installed(column):
-            continue
-        if len(cell) > MAX_CELL:
-            problems.append(Problem(line, column, f"{len(cell)} characters; at most {MAX_CELL} are read"))
-            continue
-        for text in _parts(cell):
-            is_former = text.lower().startswith(_FORMER)
-            bare = text[len(_FORMER) :].strip() if is_former else text
-            try:
-                address = networks.parse_in(column, _without_prefix(bare, column, networks))
-            except AddressError as e:
-                problems.append(Problem(line, column, f"{bare!r}: {e.message} [{e.rule}]"))
+def _chosen(cells: list[str], line: int, wanted: Mapping[str, Sequence[str]], problems: Problems) -> _Header | None:
+    """Return the columns that were asked for by a file's own headers; None where one is missing."""
+    found: dict[str, int] = {}
+    for place, cell in enumerate(cells):
+        found.setdefault(cell.strip().casefold(), place)
+    places: dict[str, tuple[int, ...]] = {}
+    shown: dict[str, str] = {}
+    missing = False
+    for name, headers in wanted.items():
+        for header in headers:
+            if header.casefold() not in found:
+                there = ", ".join(cell.strip() for cell in cells[:MAX_COLUMNS])
+                problems.add(line, header, f"there is no such column for {name}; there are: {there}")
+                missing = True
+        places[name] = tuple(found[header.casefold()] for header in headers if header.casefold() in found)
+        shown[name] = headers[0]
+    if missing:
+        return None
+    used = {place for several in places.values() for place in several}
+    ignored = tuple(cell.strip() for place, cell in enumerate(cells) if place not in used and cell.strip())
+    return _Header(places, shown, ignored[:MAX_COLUMNS])
+
+
+class _Row:
+    """One row on its way to an identity."""
+
+    __slots__ = ("_cells", "_header", "_line", "_networks", "_problems")
+
+    def __init__(self, header: _Header, cells: list[str], line: int, networks: Registry, problems: Problems) -> None:
+        self._header = header
+        self._cells = cells
+        self._line = line
+        self._networks = networks
+        self._problems = problems
+
+    def identity(self) -> Identity | None:
+        """Return the identity, or None; where a problem was added it is not to be used."""
+        name = self._text("name")
+        if not name or not name.isprintable():
+            self._mistake("name", "a name is needed" if not name else "a name has no control characters")
+        kind = self._one_of(Kind, "kind") or Kind.PERSON
+        stage = self._one_of(Stage, "stage")
+        held = self._held()
+        current = any(h.role is not Role.FORMER for h in held)
+        if not held and not self._has_addresses():
+            self._mistake("", "the row has no address")
+        elif held and not current:
+            self._mistake("", "the row has former addresses only, so mail to them could go nowhere")
+        members = self._addresses("members")
+        owners = self._addresses("owner")
+        if len(owners) > 1:
+            self._mistake("owner", "a group has one owner")
+        if kind is not Kind.GROUP and (members or owners):
+            self._mistake(
+                "members" if members else "owner", "a group alone has members and an owner; write group as kind"
+            )
+        expand = _YES.get(self._text("expand").lower())
+        if expand is None:
+            self._mistake("expand", "write yes or no")
+        attributes = self._attributes()
+        if not name or not current:
+            return None
+        return Identity(
+            name,
+            tuple(held),
+            kind,
+            self._text("home") or None,
+            stage,
+            self._text("copy_home") or None,
+            tuple(sorted(attributes)),
+            tuple(members),
+            owners[0] if owners else None,
+            expand is not False,
+        )
+
+    def _held(self) -> list[Held]:
+        """Return the current addresses in order, then the former ones."""
+        current: list[Held] = []
+        former: list[Held] = []
+        seen: dict[Address, list[Held]] = {}
+        started: set[str] = set()
+        for column in self._header.places:
+            if not self._has_network(column):
                 continue
-            if address in seen:
-                problems.append(Problem(line, column, f"{address} stands twice in this row"))
-            seen.add(address)
-            (former if is_former else current).append(address)
-    if not any(cells.get(network, "").strip() for network in networks.names):
-        problems.append(Problem(line, "", "the row has no address"))
-    elif former and not current:
-        problems.append(Problem(line, "", "the row has former addresses only, so mail to them could go nowhere"))
-    if not name or not current:
-        return None
-    home = cells.get("home", "").strip() or None
-    return Identity(name, addresses(*current, former=tuple(former)), kind, home)
+            network = None if column == "other" else column
+            for text in self._parts(column):
+                try:
+                    mark, bare = read_mark(text)
+                    address = parse_cell(bare, network, self._networks)
+                except AddressError as e:
+                    self._mistake(column, f"{bare!r}: {e.message} [{e.rule}]")
+                    continue
+                except ValueError as e:
+                    self._mistake(column, f"{text!r}: {e}")
+                    continue
+                role = mark.role
+                if role is None:
+                    role = Role.ALIAS if address.network in started else Role.PRIMARY
+                if role is not Role.FORMER:
+                    started.add(address.network)
+                held = Held(address, role, mark.since, mark.until)
+                others = seen.setdefault(address, [])
+                if any(overlap(held, other) for other in others):
+                    self._mistake(column, f"{address} stands twice in this row")
+                others.append(held)
+                (former if role is Role.FORMER else current).append(held)
+        return current + former
+
+    def _has_addresses(self) -> bool:
+        return any(
+            place < len(self._cells) and self._cells[place].strip()
+            for column, places in self._header.places.items()
+            if self._has_network(column)
+            for place in places
+        )
+
+    def _has_network(self, column: str) -> bool:
+        return column == "other" or (
+            column not in FIXED and not column.startswith(ATTRIBUTE) and self._networks.is_installed(column)
+        )
+
+    def _addresses(self, column: str) -> list[Address]:
+        found = []
+        for text in self._parts(column):
+            try:
+                found.append(self._networks.parse(text))
+            except AddressError as e:
+                self._mistake(column, f"{text!r}: {e.message} [{e.rule}]")
+            except ValueError as e:
+                self._mistake(column, f"{text!r}: {e}")
+        return found
+
+    def _attributes(self) -> set[tuple[str, str]]:
+        found: set[tuple[str, str]] = set()
+        for text, pair in pairs_of(self._text("attributes")):
+            if pair is None:
+                self._mistake("attributes", f"{text!r} is no attribute; write name=value")
+            else:
+                found.add(pair)
+        for column in self._header.places:
+            if column.startswith(ATTRIBUTE) and (value := self._text(column)):
+                found.add((column[len(ATTRIBUTE) :], value))
+        return found
+
+    def _one_of(self, choices: type[_Choice], column: str) -> _Choice | None:
+        word = self._text(column).lower()
+        if not word:
+            return None
+        try:
+            return choices(word)
+        except ValueError:
+            known = ", ".join(choice.value for choice in choices)
+            self._mistake(column, f"{word!r} is no {column}; there are: {known}")
+            return None
+
+    def _parts(self, column: str) -> list[str]:
+        return parts_of(self._text(column, ";"))
+
+    def _text(self, column: str, joint: str = " ") -> str:
+        """Return the text of a column; that of several of the file's is joined."""
+        places = self._header.places.get(column, ())
+        cells = self._cells
+        text = joint.join(cells[place].strip() for place in places if place < len(cells) and cells[place].strip())
+        limit = MAX_FIELD if column in _LONG else MAX_CELL
+        if len(text) > limit:
+            self._mistake(column, f"{len(text)} characters; at most {limit} are read")
+            return ""
+        return text
+
+    def _mistake(self, column: str, message: str) -> None:
+        self._problems.add(self._line, self._header.shown.get(column, column), message)
 
 
-def _parts(cell: str) -> Iterator[str]:
-    return (part for text in _PARTS.findall(cell) if (part := text.replace("\\;", ";").strip()))
+# -- writing
 
 
-def _without_prefix(text: str, column: str, networks: Registry) -> str:
-    """Return the text without its network's prefix, which may stand there though the column says it already."""
-    prefix, colon, value = text.partition(":")
-    return value if colon and prefix.isalnum() and networks.canonical_name(prefix.strip()) == column else text
+def write_csv(identities: Iterable[Identity], *, networks: Registry | None = None) -> str:
+    """Return identities as CSV, with a column for each network that any of them has an address on, smtp first.
+
+    Raises: ValueError where something of an identity could not be read back.
+    """
+    text, problems = write_table(identities, networks if networks is not None else registry())
+    if problems:
+        raise ValueError(str(problems[0]))
+    return text
 
 
-def _without_conflicts(rows: Sequence[_Row], problems: list[Problem]) -> list[Identity]:
-    """Return the identities of rows whose addresses no other row claims; add a problem for each that does."""
-    claims: dict[Address, list[_Row]] = {}
-    for row in rows:
-        for held in row.identity.addresses:
-            claims.setdefault(held.address, []).append(row)
-    refused: set[int] = set()
-    for address, claimants in claims.items():
-        if len(claimants) < 2:
-            continue
-        for row in claimants:
-            others = [f"line {r.line} ({r.identity.name})" for r in claimants if r is not row]
-            shown = ", ".join(others[:5]) + (" and others" if len(others) > 5 else "")
-            message = f"{address} is claimed by {shown} too; none of these rows is applied"
-            problems.append(Problem(row.line, address.network, message))
-            refused.add(row.line)
-    return [row.identity for row in rows if row.line not in refused]
+def write_table(identities: Iterable[Identity], networks: Registry) -> tuple[str, list[Problem]]:
+    """Return identities as CSV, and what of them was left out since it could not be read back.
+
+    The lines of the problems are those of the CSV.
+    """
+    identities = list(identities)
+    there = {h.address.network for i in identities for h in i.addresses}
+    columns = sorted((n for n in there if networks.is_installed(n)), key=lambda n: (n != "smtp", n))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    made = _Writer(networks, set(columns))
+    optional = [name for name in _AFTER if any(made.has(identity, name) for identity in identities)]
+    writer.writerow((*_ALWAYS, *columns, *optional))
+    for identity in identities:
+        made.line += 1
+        cells = (made.cell(identity, column) for column in (*_ALWAYS, *columns, *optional))
+        row = list(cells)
+        writer.writerow(row)
+        made.line += sum(cell.count("\n") for cell in row)
+    return out.getvalue(), made.problems.in_order()
+
+
+class _Writer:
+    """Makes the cells of one identity after the other, and checks that each is read back as it was."""
+
+    def __init__(self, networks: Registry, columns: set[str]) -> None:
+        self.line = 1
+        self.problems = Problems()
+        self._networks = networks
+        self._columns = columns
+
+    def has(self, identity: Identity, column: str) -> bool:
+        if column == "other":
+            return any(h.address.network not in self._columns for h in identity.addresses)
+        if column == "expand":
+            return not identity.expand
+        return bool(getattr(identity, column))
+
+    def cell(self, identity: Identity, column: str) -> str:
+        match column:
+            case "name":
+                return self._word(identity.name, column)
+            case "home" | "copy_home":
+                return self._word(getattr(identity, column) or "", column)
+            case "kind":
+                return identity.kind.value
+            case "stage":
+                return identity.stage.value if identity.stage is not None else ""
+            case "members":
+                return self._joined([str(member) for member in identity.members], column)
+            case "owner":
+                return self._joined([str(identity.owner)] if identity.owner is not None else [], column)
+            case "expand":
+                return "" if identity.expand else "no"
+            case "attributes":
+                return self._attributes(identity)
+            case "other":
+                return self._held([h for h in identity.addresses if h.address.network not in self._columns], column)
+            case _:
+                return self._held(list(identity.of(column)), column)
+
+    def _word(self, text: str, column: str) -> str:
+        made = "".join(c if c.isprintable() else " " for c in text).strip()
+        if made != text or (not made and column == "name"):
+            self._left_out(column, f"{text!r} has blanks at an end or control characters, and is written as {made!r}")
+        return made
+
+    def _joined(self, texts: Sequence[str], column: str) -> str:
+        kept = []
+        for text in texts:
+            if _stays_whole(text):
+                kept.append(_part(text))
+            else:
+                self._left_out(column, f"{text!r} cannot be written so that it is read back, and is left out")
+        return ";".join(kept)
+
+    def _held(self, held: Sequence[Held], column: str) -> str:
+        order = {Role.PRIMARY: 0, Role.ALIAS: 1, Role.FORMER: 2}
+        texts = []
+        started: set[str] = set()
+        for one in sorted(held, key=lambda h: order[h.role]):
+            network = one.address.network
+            expected = Role.ALIAS if network in started else Role.PRIMARY
+            try:
+                mark = mark_of(one, expected)
+            except ValueError as e:
+                self._left_out(column, f"{one.address} is left out: {e}")
+                continue
+            text = mark + (str(one.address) if column == "other" else one.address.value)
+            if ":" in one.address.value and column != "other":
+                text = f"{mark}{one.address}"  # what stands before a colon could be taken for a mark or a network
+            if _stays_whole(text) and self._is_read_back(text, one, expected, None if column == "other" else column):
+                texts.append(text)
+                if one.role is not Role.FORMER:
+                    started.add(network)
+            else:
+                self._left_out(column, f"{one.address} cannot be written so that it is read back, and is left out")
+        return self._joined(texts, column)
+
+    def _is_read_back(self, text: str, held: Held, expected: Role, network: str | None) -> bool:
+        if ":" not in text:
+            return True
+        try:
+            mark, bare = read_mark(text)
+            address = parse_cell(bare, network, self._networks)
+        except ValueError:
+            return False
+        return (address, address.value) == (held.address, held.address.value) and (
+            mark.role or expected,
+            mark.since,
+            mark.until,
+        ) == (held.role, held.since, held.until)
+
+    def _attributes(self, identity: Identity) -> str:
+        kept = []
+        for name, value in identity.attributes:
+            pair = f"{escaped(name, '=')}={escaped(value)}"
+            if [read for _, read in pairs_of(pair.strip())] == [(name, value)] and not is_split(pair):
+                kept.append(pair)
+            else:
+                self._left_out("attributes", f"{name!r} has no name, or odd blanks or characters, and is left out")
+        return ";".join(kept)
+
+    def _left_out(self, column: str, message: str) -> None:
+        self.problems.add(self.line, column, message)
+
+
+def _part(text: str) -> str:
+    return text.replace(";", "\\;")
+
+
+def _stays_whole(text: str) -> bool:
+    """Tell whether a part is read back as it was: not so with a blank at an end, or a backslash at its last."""
+    return parts_of(f"{_part(text)};x") == [text, "x"]

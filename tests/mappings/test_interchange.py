@@ -72,7 +72,7 @@ def test_an_escaped_separator_is_part_of_the_address() -> None:
         ),
         ("name,smtp\nBob,b@far.example;B@far.example\n", "line 2, column smtp: smtp:B@far.example stands twice"),
         ("name,smtp\nBob,b@far.example,more\n", "line 2: the row has 3 fields, the header 2"),
-        ('name,smtp\nBob,"b@far.example\n', "line 2: not CSV from here on"),
+        ('name,smtp\nBob,"b@far.example\n', "line 2: not CSV: a quote is opened and not closed"),
         ('name,smtp\n"Bo\nb",b@far.example\nX,x\n', "line 4, column smtp: 'x': write mailbox@domain"),
         ("name,smtp\nBob," + "b@far.example;" * 2000, "line 2, column smtp: 28000 characters"),
         (b"name,smtp\nB\xf6b,b@far.example\n", "line 1: the file is neither UTF-8 nor UTF-16"),
