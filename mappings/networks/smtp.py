@@ -31,6 +31,7 @@ _COMMENT_PART: Final = re.compile(r"\\.|[()]|[^()\\]+", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(.)")
 _LOCAL_OCTETS: Final = 64
 _DOMAIN_OCTETS: Final = 255
+_PATH_OCTETS: Final = 254
 _LABEL_OCTETS: Final = 63
 
 
@@ -95,6 +96,10 @@ class Smtp(Network):
         found = []
         if len(local.encode()) > _LOCAL_OCTETS:  # RFC 5321 §4.5.3.1.1
             found.append(f"the local part is over {_LOCAL_OCTETS} octets; some systems refuse it")
+        if len(address.value.encode()) > _PATH_OCTETS:  # RFC 5321 §4.5.3.1.3, without the angle brackets
+            found.append(f"the address is over {_PATH_OCTETS} octets; some systems refuse it")
+        if not local.isprintable():  # RFC 6531 §3.3 allows them, and people cannot tell such addresses apart
+            found.append("the local part has characters that cannot be seen; some systems refuse it")
         if "_" in domain and not domain.startswith("["):
             found.append("the domain has an underscore; some systems refuse it")
         return tuple(found)
