@@ -289,7 +289,7 @@ def records_after(connection: Connection, id: int, limit: int) -> Sequence[Any]:
 def holders_between(connection: Connection, first: int, last: int) -> Sequence[Any]:
     """Return all rows of (fingerprint, number) from a fingerprint on to before another, in order."""
     columns = (holders.c.fingerprint, holders.c.identity_id)
-    query = select(*columns).where(columns[0] >= first, columns[0] < last)
+    query = select(*columns).where(columns[0].between(first, last - 1))
     return _raw(connection, query.order_by(*columns))
 
 
