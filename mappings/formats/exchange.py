@@ -20,8 +20,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from mappings.formats import OptionError, Options, Reading, Written
+from mappings.formats import Format, OptionError, Options, Reading, Written
 from mappings.formats import proxy as proxies
+from mappings.formats.columns import Row, columns
 from mappings.formats.people import (
     ENCODING,
     FIRST_CHOICE,
@@ -31,6 +32,7 @@ from mappings.formats.people import (
     Losses,
     People,
     check_options,
+    guid,
     text_of,
     unreadable,
     yes_or_no,
@@ -38,7 +40,7 @@ from mappings.formats.people import (
 from mappings.identity import Identity, Kind
 from mappings.network import Registry
 from mappings.rule import Rule
-from mappings.tabular import Unreadable, rows
+from mappings.tabular import Unreadable
 
 _AS: Final = {"as": "contacts writes everybody as a mail contact; recipients, the default, as what they are"}
 _FACTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
@@ -61,7 +63,16 @@ _PHONES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("fax", ("fax", "facsimiletelephonenumber")),
 )
 _NUMBERED: Final = re.compile(r"(?<!\\);")
-_GUID: Final = re.compile(r"\{?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?|X'[0-9A-Fa-f]{32}'")
+_GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_NEEDED: Final = (
+    "EmailAddresses",
+    "PrimarySmtpAddress",
+    "ExternalEmailAddress",
+    "proxyAddresses",
+    "targetAddress",
+    "mail",
+)
 
 _TYPES: Final = {
     Kind.PERSON: ("UserMailbox", "UserMailbox"),
@@ -89,8 +100,11 @@ _WRITTEN: Final = (
     "DistinguishedName",
     "UserPrincipalName",
     "SamAccountName",
+    "Phone",
+    "Fax",
 )
-_CARRIED: Final = ("first", "last", "company", "department", "title", "alias", "upn", "uid", "dn", "proxy", "forward")
+_SINGLE: Final = ("first", "last", "company", "department", "title", "alias", "upn", "uid", "dn", "forward")
+_CARRIED: Final = (*_SINGLE, "proxy", "tel", "fax")
 
 
 class Exchange:
@@ -108,20 +122,8 @@ class Exchange:
         except Unreadable as e:
             return unreadable(e)
         people = People(networks, phones=phones)
-        columns: dict[str, int] = {}
-        for line, cells in rows(text, people.problems):
-            if not columns:
-                for place, cell in enumerate(cells):
-                    columns.setdefault(cell.strip().lower(), place)
-                if not any(name in columns for name in (*_ADDRESSES, *_TARGETS, "primarysmtpaddress", "mail")):
-                    return unreadable(
-                        "there is no column EmailAddresses, PrimarySmtpAddress, ExternalEmailAddress, proxyAddresses "
-                        "or mail; select one of them in the export"
-                    )
-                continue
-            _Recipient(people.draft(line), columns, cells, people).read()
-        if not columns and not people.problems:
-            return unreadable("the file is empty; its first line names the columns")
+        for row in columns(text, people.problems, _NEEDED):
+            _Recipient(people.draft(row.line), row, people).read()
         return people.reading()
 
     def write(
@@ -148,10 +150,9 @@ class Exchange:
 class _Recipient:
     """One row on its way to a draft."""
 
-    def __init__(self, draft: Draft, columns: Mapping[str, int], cells: Sequence[str], people: People) -> None:
+    def __init__(self, draft: Draft, row: Row, people: People) -> None:
         self._draft = draft
-        self._columns = columns
-        self._cells = cells
+        self._text = row.text
         self._people = people
 
     def read(self) -> None:
@@ -172,7 +173,7 @@ class _Recipient:
             draft.attribute(attribute, self._text(*headers))
         dn = self._text(*_DNS)
         draft.attribute("dn", dn)
-        draft.attribute("ref", self._text(*_REFS) or dn)
+        draft.attribute("ref", guid(self._text(*_REFS)) or dn)
         if dn:
             self._people.named(dn, draft)
         if draft.kind is Kind.GROUP:
@@ -195,35 +196,30 @@ class _Recipient:
             return Kind.CONTACT
         return Kind.PERSON
 
-    def _text(self, *names: str) -> str:
-        for name in names:
-            place = self._columns.get(name)
-            if place is not None and place < len(self._cells) and (text := self._cells[place].strip()):
-                return text
-        return ""
-
 
 def _row(identity: Identity, as_contact: bool, networks: Registry, line: int, losses: Losses) -> list[str]:
     ref = identity.attribute("ref") or ""
     dn = identity.attribute("dn") or ""
-    carried = {*_CARRIED} | ({"ref"} if _GUID.fullmatch(ref) or ref == dn else set())
-    losses.of(identity, line, carried)
-    for name in _CARRIED:
-        if name != "proxy" and sum(each == name for each, _ in identity.attributes) > 1:
+    losses.of(identity, line, _CARRIED)
+    for name in _SINGLE:
+        if sum(each == name for each, _ in identity.attributes) > 1:
             losses.add(line, name, "has several values, of which one is written")
+    rest, numbers = proxies.without_numbers(identity, networks, each=1)
+    for network, values in numbers.items():
+        if len(values) > 1:
+            losses.add(line, network, "has several values, of which one is written")
     smtp, x500 = identity.primary("smtp"), identity.primary("x500")
     target = identity.attribute("forward") or ""
     contact = as_contact or identity.kind is Kind.CONTACT
-    written = proxies.write(identity, networks, line, "EmailAddresses", losses)
+    written = proxies.write(rest, networks, line, "EmailAddresses", losses)
     if target:
-        prefix, _, value = target.partition(":")
-        target = f"{prefix.upper()}:{value}"
+        target = proxies.prefixed(target, networks)
     elif contact:
         target = written[0] if written else ""
     types = _TYPES[Kind.CONTACT if as_contact else identity.kind]
     if as_contact and identity.kind is not Kind.CONTACT:
         losses.add(line, "RecipientType", "is written as a contact")
-    facts = {name: identity.attribute(name) or "" for name in _CARRIED}
+    facts = {name: identity.attribute(name) or "" for name in _SINGLE}
     return [
         identity.name,
         identity.name,
@@ -237,8 +233,12 @@ def _row(identity: Identity, as_contact: bool, networks: Registry, line: int, lo
         dn,
         facts["upn"],
         facts["uid"],
+        *(numbers[network][0] if numbers[network] else "" for network in ("tel", "fax")),
     ]
 
 
 def _writable(cell: str) -> str:
     return cell.encode("utf-8", "replace").decode()
+
+
+FORMATS: Final[tuple[Format, ...]] = (Exchange(),)

@@ -7,8 +7,10 @@ one person alone, such as a house's telephone number, is kept as an attribute.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from mappings.address import Address, AddressError
 from mappings.formats import OptionError, Options, Reading
@@ -18,8 +20,9 @@ from mappings.network import Registry
 from mappings.rule import Rule
 from mappings.tabular import Problem, Problems, decode
 
-BOOKKEEPING: Final = ("source", "given:")
-"""Attributes that an import keeps for itself, or that begin so; no foreign form carries them."""
+BOOKKEEPING: Final = frozenset({"ref", "source"})
+"""Attributes that an import keeps for itself, beside those that begin with GIVEN; no foreign form carries them."""
+GIVEN: Final = "given:"
 
 ENCODING: Final = {"encoding": "the code page of a file that is neither UTF-8 nor UTF-16, such as cp1252"}
 PHONES: Final = {"phones": "no leaves telephone and fax numbers out"}
@@ -32,6 +35,8 @@ LIKELY: Final = 2
 ANY: Final = 3
 
 _MAX_ATTRIBUTE: Final = 4096
+_GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OCTETS: Final = re.compile(r"X'([0-9A-Fa-f]{32})'")
 
 
 def check_options(options: Options, known: Mapping[str, str], name: str) -> None:
@@ -76,7 +81,16 @@ def unreadable(message: object) -> Reading:
 
 def foreign(attribute: str) -> bool:
     """Tell whether an attribute says something of a person, rather than of how it came here."""
-    return attribute != BOOKKEEPING[0] and not attribute.startswith(BOOKKEEPING[1])
+    return attribute not in BOOKKEEPING and not attribute.startswith(GIVEN)
+
+
+def guid(text: str) -> str:
+    """Return the number of an object of Active Directory as `Get-Recipient` shows it; other texts as they are."""
+    octets = _OCTETS.fullmatch(text.strip())
+    if octets is not None:
+        return str(UUID(bytes_le=bytes.fromhex(octets[1])))
+    bare = text.strip().strip("{}").lower()
+    return bare if _GUID.fullmatch(bare) else text.strip()
 
 
 class People:

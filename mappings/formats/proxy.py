@@ -9,6 +9,7 @@ address formats of MS Mail gateways (`Ann Lee [MHS:ann@sales]`).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from mappings.address import Address, AddressError
@@ -146,12 +147,50 @@ def write(identity: Identity, networks: Registry, line: int, column: str, losses
     return found
 
 
+def without_numbers(
+    identity: Identity, networks: Registry, *, each: int | None = None
+) -> tuple[Identity, dict[str, list[str]]]:
+    """Return an identity without its telephone and fax numbers, and these by network; those that are no address last.
+
+    `each` is how many of a network there is room for; addresses beyond it stay with the identity.
+    """
+    numbers: dict[str, list[str]] = {}
+    taken: set[Held] = set()
+    order = {Role.PRIMARY: 0, Role.ALIAS: 1}
+    for network in ("tel", "fax"):
+        held = [h for h in identity.of(network) if h.role in order and networks.is_installed(network)]
+        held = sorted(held, key=lambda h: order[h.role])[:each]
+        taken |= set(held)
+        numbers[network] = [h.address.value for h in held]
+        numbers[network] += [value for name, value in identity.attributes if name == network]
+    return replace(identity, addresses=tuple(h for h in identity.addresses if h not in taken)), numbers
+
+
 def of(held: Held, networks: Registry) -> str:
     """Return one proxy address."""
     address = held.address
-    prefix = _PREFIXES.get(address.network) or networks.get(address.network).imcea_type
+    prefix = _prefix_of(address.network, networks)
     prefix = prefix.upper() if held.role is Role.PRIMARY else prefix.lower()
     return f"{prefix}:{_exchange_x400(address, networks) if address.network == 'x400' else address.value}"
+
+
+def text_of(address: Address, networks: Registry) -> str:
+    """Return an address as `read` reads it: smtp's as it is, another one with its prefix."""
+    return address.value if address.network == "smtp" else f"{_prefix_of(address.network, networks)}:{address.value}"
+
+
+def prefixed(target: str, networks: Registry) -> str:
+    """Return the attribute `forward` as directories write it."""
+    network, _, value = target.partition(":")
+    return f"{_prefix_of(network, networks)}:{value}"
+
+
+def _prefix_of(network: str, networks: Registry) -> str:
+    """Return the prefix of a network, in capitals; what is not the name of any stands for itself."""
+    known = _PREFIXES.get(network)
+    if known is not None:
+        return known
+    return networks.get(network).imcea_type if networks.is_installed(network) else network.upper()
 
 
 def _exchange_x400(address: Address, networks: Registry) -> str:
