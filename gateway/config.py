@@ -12,7 +12,7 @@ import os
 import re
 import secrets as random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from gateway.contract import Connector, ConnectorConfig
     from gateway.route import Routes
     from mappings.address import Address
+    from mappings.directory import Directory
+    from mappings.encapsulation import Encapsulation
     from mappings.identity import Identity
     from mappings.rule import Rule
     from mappings.table import Table
+    from mappings.tokens import TokenBook
 
 DEFAULT_FILE: Final = "gatepost.toml"
 SYSTEM_FILE: Final = Path("/etc/gatepost/gatepost.toml")
@@ -235,7 +238,10 @@ class MappingSection(Section):
         (), description="Internet domains of ours: a recipient there whom nobody knows is refused at once."
     )
     imports: tuple[str, ...] = Field(
-        (), alias="import", description="CSV files of identities, relative to this file, read at each start and reload."
+        (),
+        alias="import",
+        description="CSV files of identities, relative to this file, taken over at the first start; later changes are "
+        "made by `gatepost map import`.",
     )
     gates: dict[str, str] = Field(
         default_factory=dict,
@@ -294,10 +300,30 @@ class Config:
     postmaster: Address
     gates: Mapping[str, Address]
     rules: tuple[Rule, ...]
+    encapsulation: Encapsulation | None = field(repr=False, default=None)
     identities: tuple[Identity, ...] = field(repr=False, default=())
     table: Table | None = field(repr=False, default=None)
     secrets: frozenset[str] = field(repr=False, default=frozenset())
     warnings: tuple[str, ...] = ()
+
+    def compile(
+        self, identities: Directory | Iterable[Identity], *, version: int, tokens: TokenBook | None = None
+    ) -> Table:
+        """Make the table of these identities and the configured rules. Raises: MappingError."""
+        from mappings.table import compile_table
+
+        return compile_table(
+            identities,
+            self.rules,
+            domains=self.mapping.domains,
+            homes=self.homes,
+            encapsulation=self.encapsulation,
+            version=version,
+            postmaster=self.postmaster,
+            gates=self.gates,
+            shared=[each.domain for each in self.mapping.shared],
+            tokens=tokens,
+        )
 
     @property
     def spool_url(self) -> str:
@@ -347,12 +373,14 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     mapping: bool = True,
+    identities: bool = True,
     version: int = 1,
     dry: bool = False,
 ) -> Config:
     """Read and check a configuration.
 
-    `mapping=False` leaves identities and table out, for commands that need neither. `version` numbers the table.
+    `mapping=False` leaves identities and table out, for commands that need neither; `identities=False` leaves the
+    files under `import` unread, so that the table has the rules alone. `version` numbers the table.
     Where no encapsulation key is configured and none is kept yet, one is made for the table, and is durable when
     this returns; but with `dry` nothing is touched, and the table serves for a check alone.
     Raises: ConfigErrors, with every mistake.
@@ -362,7 +390,7 @@ def load(
         document.finish()
     from gateway.config_check import check
 
-    return check(document, mapping=mapping, version=version, dry=dry)
+    return check(document, mapping=mapping, identities=identities, version=version, dry=dry)
 
 
 def load_gateway(path: Path | str, *, environ: Mapping[str, str] | None = None) -> tuple[GatewaySection, Path]:

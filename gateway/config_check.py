@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -35,22 +36,23 @@ from mappings.identity import Identity
 from mappings.interchange import read_csv
 from mappings.network import Address, AddressError, NetworkError, registry
 from mappings.rule import Rule, RuleError, Way, compile_rule
-from mappings.table import MappingError, Table, compile_table
+from mappings.table import MappingError
 
 
-def check(document: Document, *, mapping: bool, version: int, dry: bool) -> Config:
+def check(document: Document, *, mapping: bool, identities: bool, version: int, dry: bool) -> Config:
     """Check a document and return its Config; see `gateway.config.load`. Raises: ConfigErrors."""
     try:
-        return _Loader(document, mapping, version, dry).load()
+        return _Loader(document, mapping, identities, version, dry).load()
     except NetworkError as e:  # an installed network cannot be used, whatever the file says
         document.broken_rule((), str(e))
         raise ConfigErrors(document.mistakes) from None
 
 
 class _Loader:
-    def __init__(self, document: Document, mapping: bool, version: int, dry: bool) -> None:
+    def __init__(self, document: Document, mapping: bool, identities: bool, version: int, dry: bool) -> None:
         self.doc = document
         self.wants_mapping = mapping
+        self.wants_identities = identities
         self.version = version
         self.dry = dry
         self.connectors: dict[str, ConnectorSection] = {}
@@ -72,15 +74,16 @@ class _Loader:
         routes = self._routes()
         gates, rules = ({}, ()) if mapping is None else self._mapping(mapping)
         identities: tuple[Identity, ...] = ()
-        table = None
+        encapsulation = None
         if self.wants_mapping and mapping is not None:
-            identities = self._identities(mapping)
+            if self.wants_identities:
+                identities = self._identities(mapping)
             if gateway is not None and not doc.mistakes:
-                table = self._table(gateway, mapping, identities, rules, gates, postmaster)
+                encapsulation = self._encapsulation_of(gateway, mapping)
         doc.finish()
         if gateway is None or mapping is None or routes is None or postmaster is None:
             raise AssertionError("a part of the configuration is missing and no mistake was noted")
-        return Config(
+        config = Config(
             path=doc.path.absolute(),
             base_dir=doc.base,
             gateway=gateway,
@@ -91,11 +94,20 @@ class _Loader:
             postmaster=postmaster,
             gates=gates,
             rules=rules,
+            encapsulation=encapsulation,
             identities=identities,
-            table=table,
             secrets=frozenset(doc.secrets),
             warnings=tuple(doc.warnings),
         )
+        if not self.wants_mapping:
+            return config
+        try:
+            return replace(config, table=config.compile(identities, version=self.version))
+        except MappingError as e:
+            for problem in e.problems:
+                doc.broken_rule(("mapping",), problem)
+            doc.finish()
+            raise
 
     def _gateway(self, gateway: GatewaySection) -> Address:
         doc = self.doc
@@ -246,35 +258,11 @@ class _Loader:
                 doc.mistake_in(str(doc.path.parent / name), p.line, p.column, p.message)
         return tuple(identities)
 
-    def _table(
-        self,
-        gateway: GatewaySection,
-        mapping: MappingSection,
-        identities: tuple[Identity, ...],
-        rules: tuple[Rule, ...],
-        gates: Mapping[str, Address],
-        postmaster: Address | None,
-    ) -> Table | None:
+    def _encapsulation_of(self, gateway: GatewaySection, mapping: MappingSection) -> Encapsulation | None:
         try:
-            encapsulation = self._encapsulation(gateway, mapping.encapsulation)
+            return self._encapsulation(gateway, mapping.encapsulation)
         except (OSError, ValueError) as e:
             self.doc.broken_rule(("mapping", "encapsulation"), str(e))
-            return None
-        try:
-            return compile_table(
-                identities,
-                rules,
-                domains=mapping.domains,
-                homes=self.homes,
-                encapsulation=encapsulation,
-                version=self.version,
-                postmaster=postmaster,
-                gates=gates,
-                shared=[each.domain for each in mapping.shared],
-            )
-        except MappingError as e:
-            for problem in e.problems:
-                self.doc.broken_rule(("mapping",), problem)
             return None
 
     def _encapsulation(self, gateway: GatewaySection, section: EncapsulationSection) -> Encapsulation:

@@ -15,6 +15,7 @@ from gateway.admin import AdminServer
 from gateway.config import split_listen
 from gateway.control import Command, ControlError, ControlServer, ask_all, socket_path
 from gateway.log import get_log, lines_dropped
+from gateway.mapping import MappingDatabase
 from gateway.spool.api import SpoolError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def desk(node: Node) -> operate.Desk:
         expire_after_s=node.config.gateway.expire_after,
         shared=node.config.spool_dir is None,
         state_dir=node.config.state_dir,
+        mapping=MappingDatabase(node.config.spool_url, node.config.base_dir),
     )
 
 

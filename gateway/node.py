@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import config as configuration
 from gateway import dsn
@@ -38,6 +39,7 @@ from gateway.ids import IdSource
 from gateway.intake import Expansions, GatewayIntake, Refusals
 from gateway.limiter import Limiter
 from gateway.log import configure, get_log, hide
+from gateway.mapping import FollowedMapping, MappingDatabase
 from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.report import Report
 from gateway.route import glob
@@ -46,9 +48,13 @@ from gateway.spool.api import Delivery, SpoolError, SpoolUnusable, Stored
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
+from gateway.status import SPOOL_DOWN
 from gateway.supervisor import Supervisor
 from gateway.upkeep import drop_parked
+from mappings.checks import MappingError
+from mappings.directory import Directory
 from mappings.networks.smtp import domain_key
+from mappings.table import Table
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """The spool's writer and the event loop take turns on the interpreter; the default of 5 ms would make each commit
@@ -77,6 +83,8 @@ class Node:
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self.spool: DurableSpool
+        self.mapping: FollowedMapping
+        self.table: Table
         self.ids: IdSource
         self.planner: Planner
         self.dispatcher: Dispatcher
@@ -96,6 +104,8 @@ class Node:
             )
             stack.push_async_callback(self.spool.close)
             self.ids = IdSource(self.spool.node_number, self.clock)
+            self.table = await self._open_mapping()
+            stack.push_async_callback(self.mapping.close)
             await self._build()
             stack.push_async_callback(self._stop_connectors)
             await stack.enter_async_context(faces(self))
@@ -105,6 +115,8 @@ class Node:
             dispatching = tasks.create_task(self.dispatcher.run(), name="dispatch")
             stack.push_async_callback(self.dispatcher.stop, self.config.gateway.stop_after)
             looking = tasks.create_task(self._look(), name="look")
+            following = tasks.create_task(self.mapping.follow(self._mapping_changed), name="mapping")
+            stack.callback(following.cancel)
             if self.worker == 0:
                 adopting = tasks.create_task(self._adopt(), name="adopt")
                 stack.callback(adopting.cancel)
@@ -115,6 +127,7 @@ class Node:
             self.log.info("stopping")
             await self.sources.stop(within_s=self.config.gateway.stop_after + 1.0)
             looking.cancel()
+            following.cancel()
             await self.dispatcher.stop(self.config.gateway.stop_after)
             await dispatching
         self.log.info("stopped")
@@ -122,6 +135,47 @@ class Node:
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
+
+    # -- the mapping
+
+    async def _open_mapping(self) -> Table:
+        """Open the stored mapping, take the configured files over where it is empty, and make the table.
+
+        Raises: ValueError with every mistake; SpoolUnusable, SpoolError where the database cannot be used.
+        """
+        config = self.config
+        if config.encapsulation is None:
+            raise ValueError("the configuration was loaded without its mapping")
+        self.mapping = FollowedMapping(
+            MappingDatabase(config.spool_url, config.base_dir),
+            config.state_dir,
+            config.encapsulation.derived_key("tokens"),
+            self.clock,
+            get_log("mapping"),
+        )
+        try:
+            directory = await self.mapping.open(lambda: configuration.load(config.path).identities)
+            return config.compile(directory, version=1, tokens=self.mapping.tokens)
+        except BaseException as fault:
+            await self.mapping.close()
+            if isinstance(fault, SQLAlchemyError):
+                raise SpoolError(SPOOL_DOWN.but(cause=f"the mapping cannot be read: {fault}")) from fault
+            raise
+
+    def _mapping_changed(self, directory: Directory) -> None:
+        """Put a new state of the mapping in force, whole; the old one stays where it does not fit the configuration."""
+        try:
+            table = self.config.compile(directory, version=self.table.version + 1, tokens=self.mapping.tokens)
+        except MappingError as fault:
+            self.log.error("mapping_refused", error=str(fault), text="the mapping in force stays")
+            return
+        self._put_in_force(table)
+        self.log.info("mapping_changed", identities=len(table), version=table.version)
+
+    def _put_in_force(self, table: Table) -> None:
+        self.table = table
+        self.planner = self._plan(self.config)
+        self.intake.planner = self.planner
 
     # -- building
 
@@ -140,6 +194,7 @@ class Node:
             settings=dispatch_settings(self.config),
             hooks=Hooks(on_lease_lost=self._lease_lost),
             node=self.spool.node_number,
+            disclosures=self.mapping,
         )
         self.spool.on_fenced(self.dispatcher.lose_lease)
         self.intake = GatewayIntake(self.spool, self.planner, self.dispatcher.hand_over)
@@ -176,8 +231,6 @@ class Node:
         return count
 
     def _plan(self, config: Config) -> Planner:
-        if config.table is None:
-            raise ValueError("the configuration was loaded without its mapping")
         gateway, mapping = config.gateway, config.mapping
         settings = PlannerSettings(
             hostname=gateway.name,
@@ -186,7 +239,7 @@ class Node:
             max_message_bytes=gateway.max_message_bytes,
             expire_after_s=gateway.expire_after,
             shared={domain_key(each.domain): each.systems for each in mapping.shared},
-            secret=config.table.derived_key("trace"),
+            secret=self.table.derived_key("trace"),
             tell_moved=mapping.tell_moved,
             paid_networks=frozenset(mapping.paid_networks),
             paid_senders=tuple(glob(pattern) for pattern in mapping.paid_senders),
@@ -197,7 +250,7 @@ class Node:
         self.destinations[EXPANDED] = Expansions()
         self.adapter = Adapter(networks)
         return Planner(
-            settings, config.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter
+            settings, self.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter
         )
 
     def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:
@@ -237,18 +290,17 @@ class Node:
         """
         async with self._reloading:
             try:
-                new = await asyncio.to_thread(
-                    configuration.load, self.config.path, version=self.planner.table.version + 1
-                )
-            except (ConfigErrors, OSError) as fault:
+                new = await asyncio.to_thread(configuration.load, self.config.path, identities=False)
+                table = new.compile(self.mapping.directory, version=self.table.version + 1, tokens=self.mapping.tokens)
+            except (ConfigErrors, MappingError, OSError) as fault:
                 self.log.error("reload_refused", error=str(fault))
                 return
             hide(new.secrets)
-            await self._replace_connectors(new)
+            await self._replace_connectors(new, table)
             self.reloads += 1
-            self.log.info("reloaded", version=self.planner.table.version)
+            self.log.info("reloaded", version=self.table.version)
 
-    async def _replace_connectors(self, new: Config) -> None:
+    async def _replace_connectors(self, new: Config, table: Table) -> None:
         old = self.config
         kept = {
             name
@@ -268,8 +320,7 @@ class Node:
                 await self._start_connector(name, self.connectors[name])
             except (OSError, ValueError) as fault:
                 self.log.error("connector_start_fault", connector=name, error=str(fault))
-        self.planner = self._plan(new)
-        self.intake.planner = self.planner
+        self._put_in_force(table)
         self.dispatcher.reconnect()
         for name in fresh:
             self.sources.start(name, self.connectors[name])
@@ -386,7 +437,7 @@ def main(path: Path, *, worker: int | None = None) -> None:
     With several workers this process starts one child per worker and watches over them; `worker` says which
     one this process is. Raises: ConfigErrors, SpoolUnusable, SpoolError, OSError, ValueError.
     """
-    config = configuration.load(path)
+    config = configuration.load(path, identities=False)
     gateway = config.gateway
     several = gateway.workers > 1
     sink = configure(

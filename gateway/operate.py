@@ -19,6 +19,7 @@ from gateway.control import ControlError
 from gateway.spool.api import DeliveryId, LaneKey, QueueFilter, QueueRow, State, Stored, TraceEvent
 
 if TYPE_CHECKING:
+    from gateway.mapping import MappingDatabase
     from gateway.spool.durable import DurableSpool
 
 MAX_ROWS: Final = 100_000
@@ -58,6 +59,7 @@ class Desk:
     shared: bool = False
     """All workers have the same spool, so that each of them tells of all of it."""
     state_dir: Path | None = None
+    mapping: MappingDatabase | None = None
 
 
 Arguments = Mapping[str, Any]

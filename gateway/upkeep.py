@@ -13,18 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from gateway.config import KEY_FILE
 from gateway.control import ControlError
+from gateway.mapping import FILE as MAPPING_FILE
+from gateway.mapping import MappingDatabase
 from gateway.operate import Arguments, Desk, Function
 from gateway.spool.api import DeliveryId, QueueFilter, Spool, SpoolUnusable
 from gateway.spool.backup import restore_spool
 from gateway.spool.copying import copy_durably
-from gateway.spool.folder import sqlite_folder
 from gateway.spool.open import upgrade_spool
-from gateway.spool.shared import SHARED_PRAGMAS
-from gateway.spool.sqlite import open_engine
-
-_LOCK_TIMEOUT_S: Final = 5.0
 
 
 async def backup(desk: Desk, given: Arguments) -> dict[str, Any]:
@@ -35,8 +34,11 @@ async def backup(desk: Desk, given: Arguments) -> dict[str, Any]:
     try:
         await desk.spool.backup(folder)
         await asyncio.to_thread(_copy_key, desk.state_dir, folder)
+        await asyncio.to_thread(_dump_mapping, desk.mapping, folder)
     except FileExistsError:
         raise ControlError(f"{folder} holds a backup already; name another folder") from None
+    except SQLAlchemyError as e:
+        raise ControlError(f"the mapping cannot be copied to {folder}: {e}") from None
     except OSError as e:
         raise ControlError(f"the backup cannot be written to {folder}: {e.strerror or e}") from None
     return {"to": str(folder)}
@@ -68,6 +70,7 @@ async def restore(url: str, base: Path, state_dir: Path, source: Path) -> dict[s
     """
     try:
         await restore_spool(url, base, source)
+        await asyncio.to_thread(_restore_mapping, source, url, base)
         has_key = await asyncio.to_thread(_restore_key, source, state_dir)
     except SpoolUnusable as e:
         raise ControlError(str(e)) from None
@@ -89,6 +92,23 @@ async def upgrade(url: str, base: Path) -> dict[str, Any]:
     return {"upgraded": done}
 
 
+def _dump_mapping(database: MappingDatabase | None, to: Path) -> None:
+    if database is not None and database.exists() and not (to / MAPPING_FILE).exists():
+        database.dump(to / MAPPING_FILE)
+
+
+def _restore_mapping(source: Path, url: str, base: Path) -> None:
+    if not (source / MAPPING_FILE).exists():
+        return
+    database = MappingDatabase(url, base)
+    try:
+        database.restore(source / MAPPING_FILE)
+    except SQLAlchemyError as e:
+        raise SpoolUnusable(f"the mapping cannot be restored: {e}") from e
+    finally:
+        database.close()
+
+
 def _copy_key(state_dir: Path | None, to: Path) -> None:
     if state_dir is not None and (state_dir / KEY_FILE).exists() and not (to / KEY_FILE).exists():
         copy_durably(state_dir / KEY_FILE, to / KEY_FILE)
@@ -106,30 +126,15 @@ def _restore_key(source: Path, state_dir: Path) -> bool:
 
 
 def _upgrade_mapping(url: str, base: Path) -> list[str]:
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import DBAPIError
-
-    from mappings.migrations import NewerSchema
-    from mappings.migrations import upgrade as upgrade_tables
-
-    folder = sqlite_folder(url, base)
-    if folder is None:
-        from gateway.spool.postgres import engine_url
-
-        engine, where = create_engine(engine_url(url)), "mapping"
-    elif (folder / "shared.db").exists():
-        engine, where = open_engine(folder / "shared.db", _LOCK_TIMEOUT_S, SHARED_PRAGMAS), "mapping in shared.db"
-    else:
+    database = MappingDatabase(url, base)
+    if not database.exists():
         return []
     try:
-        with engine.connect() as connection, connection.begin():
-            return [f"{where}: {revision}" for revision in upgrade_tables(connection)]
-    except NewerSchema as e:
+        return [f"{database.name}: {revision}" for revision in database.upgrade()]
+    except SpoolUnusable as e:
         raise ControlError(str(e)) from None
-    except DBAPIError as e:
-        raise ControlError(f"the mapping's tables cannot be upgraded: {e.orig}") from None
     finally:
-        engine.dispose()
+        database.close()
 
 
 COMMANDS: Final[Mapping[str, Function]] = {"db.backup": backup, "db.fsck": fsck}

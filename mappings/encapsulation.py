@@ -192,7 +192,8 @@ class Encapsulation:
         if below is None or not domain:
             return None
         for network in self._customs:
-            inner = network.from_gateway(local, below)
+            # A network may have a domain of its own there, as in `…f464.n280.z2.ftn.gw.example`.
+            inner = network.from_gateway(local, f".{below}".removesuffix(f".{network.name}").lstrip("."))
             if inner is not None and inner.network != "smtp":
                 return inner
         return None

@@ -62,7 +62,10 @@ def run(
         raise typer.Exit(UNUSABLE) from None
     except (SpoolUnusable, ControlError) as e:
         fail(f"the gateway cannot start: {e}", code=UNUSABLE)
-    except (SpoolError, OSError, ValueError, RuntimeError) as e:
+    except SpoolError as e:
+        cause = f" ({e.status.cause})" if e.status.cause else ""
+        fail(f"the gateway cannot start: {e.status.text}{cause}")
+    except (OSError, ValueError, RuntimeError) as e:
         fail(f"the gateway cannot start: {e}")
     except ExceptionGroup as group:
         known, bugs = group.split((SpoolUnusable, ControlError, SpoolError, OSError, ValueError, RuntimeError))

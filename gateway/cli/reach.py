@@ -79,6 +79,7 @@ async def _perform(
 async def _outside(gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any]) -> list[Any]:
     """Open the spool of a gateway that does not run, worker by worker, and do the command there."""
     from gateway import operate, upkeep
+    from gateway.mapping import MappingDatabase
     from gateway.spool.api import SpoolError, SpoolUnusable
     from gateway.spool.open import open_spool, spool_workers
 
@@ -100,6 +101,7 @@ async def _outside(gateway: GatewaySection, base: Path, command: str, given: Map
                     expire_after_s=gateway.expire_after,
                     shared=folder is None,
                     state_dir=state_dir(gateway, base),
+                    mapping=MappingDatabase(url, base),
                 )
                 answers.append(await {**operate.COMMANDS, **upkeep.COMMANDS}[command](desk, given))
     except (SpoolError, SpoolUnusable) as e:

@@ -17,6 +17,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "gateway": config.GatewaySection,
     "mapping": config.MappingSection,
     "mapping.rule": config.RuleSection,
+    "mapping.shared": config.SharedSection,
     "mapping.encapsulation": config.EncapsulationSection,
     "mapping.encapsulation.retired": config.RetiredKey,
     "route": config.RouteSection,
