@@ -6,11 +6,18 @@ A directory is immutable and read by many threads; `MemoryDirectory` holds them 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+import orjson
 
 from mappings.address import Address
 from mappings.identity import Identity, Kind, Role, Stage
 from mappings.record import FIRST, FORMER, HOME, MORE, NAME, PRIMARY, TAB, TIMED, WIDTH, decode
+
+_LAZY: Final = frozenset(
+    ("copy_home", "former", "home", "identity", "is_timed", "kind", "name", "primaries", "stage"),
+)
+_new: Final = object.__new__
 
 
 class Person:
@@ -19,18 +26,7 @@ class Person:
     One that is made of a record decodes what is asked for and no more: mostly its name and one address.
     """
 
-    __slots__ = (
-        "_fields",
-        "copy_home",
-        "former",
-        "home",
-        "identity",
-        "is_timed",
-        "kind",
-        "name",
-        "primaries",
-        "stage",
-    )
+    __slots__ = ("_fields", *_LAZY)
 
     identity: Identity
     name: str
@@ -48,47 +44,38 @@ class Person:
         """Take the addresses that hold at `now`; None takes them all, for identities that are not timed."""
         self._fields: list[bytes] | None = None
         self.identity = identity
-        self._take(identity)
-        self.is_timed = now is not None
-        held = identity.addresses if now is None else [h for h in identity.addresses if h.holds_at(now)]
-        self.primaries = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
-        self.former = frozenset((h.address.network, h.address.key) for h in held if h.role is Role.FORMER)
-
-    @classmethod
-    def of_fields(cls, fields: list[bytes]) -> Person:
-        """Return the person of a record, which says nothing of times."""
-        self = cls.__new__(cls)
-        self._fields = fields
-        return self
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> object:
-            """Fill the slot that was asked for, and those that come with it. Two threads at once fill in the same."""
-            fields = self._fields
-            if name == "name" and fields[NAME]:
-                self.name = fields[NAME].decode()
-            elif name == "primaries":
-                self.primaries = {a.network: a for a in _addresses(fields, PRIMARY)}
-            elif name == "former":
-                self.former = frozenset((a.network, a.key) for a in _addresses(fields, FORMER))
-            elif name == "identity" or fields[MORE]:
-                self.identity = decode(TAB.join(fields).decode())
-                self._take(self.identity)
-            else:
-                self.name = fields[NAME].decode()
-                self.home = fields[HOME].decode() or None
-                self.kind = Kind.PERSON
-                self.copy_home = self.stage = None
-            self.is_timed = False
-            return object.__getattribute__(self, name)
-
-    def _take(self, identity: Identity) -> None:
         self.name = identity.name
         self.kind = identity.kind
         self.home = identity.home
         self.copy_home = identity.copy_home
         self.stage = identity.stage
+        self.is_timed = now is not None
+        held = identity.addresses if now is None else [h for h in identity.addresses if h.holds_at(now)]
+        self.primaries = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
+        self.former = frozenset((h.address.network, h.address.key) for h in held if h.role is Role.FORMER)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Fill the slot that was asked for, and those that come with it. Two threads at once fill in the same."""
+            if name not in _LAZY:
+                raise AttributeError(name)
+            fields = self._fields
+            if name == "primaries":
+                self.primaries = {a.network: a for a in _addresses(fields, PRIMARY)}
+            elif name == "former":
+                self.former = frozenset((a.network, a.key) for a in _addresses(fields, FORMER))
+            elif name == "identity":
+                self.identity = decode(TAB.join(fields).decode())
+            else:
+                more = orjson.loads(fields[MORE]) if fields[MORE] else {}
+                self.name = more.get("name", fields[NAME].decode())
+                self.home = fields[HOME].decode() or more.get("home")
+                self.kind = Kind(more["kind"]) if "kind" in more else Kind.PERSON
+                self.stage = Stage(more["stage"]) if "stage" in more else None
+                self.copy_home = more.get("copy_home")
+                self.is_timed = False
+            return object.__getattribute__(self, name)
 
     def primary(self, network: str) -> Address | None:
         """Return `primaries[network]`, None where there is none, without making the others."""
@@ -125,10 +112,15 @@ def person_of(fields: list[bytes], network: bytes, key: bytes, now: float) -> Pe
             # Not where what reads like the key is a value with another key, or a network.
             part = (at - FIRST) % WIDTH
             if (part == 2 or (part == 1 and not fields[at + 1])) and fields[at - part][1:] == network:
-                return Person.of_fields(fields)
+                break
             at += 1
     except ValueError:
         return None
+    person = _new(Person)
+    person._fields = fields
+    if fields[NAME]:
+        person.name = fields[NAME].decode()
+    return person
 
 
 def _addresses(fields: list[bytes], sign: str) -> Iterator[Address]:

@@ -17,6 +17,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final
@@ -34,6 +35,8 @@ MOST_CHANGES: Final = 200_000
 MANY_CHANGES: Final = 10_000
 """With more of them than this, and a fiftieth of the snapshot, `compact` makes a new one."""
 
+_first: Final = itemgetter(0)
+_second: Final = itemgetter(1)
 _RECORDS: Final = 20_000
 _HOLDERS: Final = 50_000
 
@@ -153,9 +156,8 @@ class MappingReader:
                 rows = store.records_after(connection, after, _RECORDS)
             if not rows:
                 break
-            numbers, records = zip(*rows, strict=True)
-            writer.add_records(numbers, records)
-            after = numbers[-1]
+            writer.add_records(list(map(_first, rows)), list(map(_second, rows)))
+            after = rows[-1][0]
         with self._connection() as connection:
             addresses = store.count_addresses(connection)
         parts = 1 + addresses // _HOLDERS
@@ -163,8 +165,7 @@ class MappingReader:
             first, last = ((n << FINGERPRINT_BITS) // parts for n in (part, part + 1))
             with self._connection() as connection:
                 rows = store.holders_between(connection, first, last)
-            if rows:
-                writer.add_holders(*zip(*rows, strict=True))
+            writer.add_holders(list(map(_first, rows)), list(map(_second, rows)))
         writer.close()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
 from zlib import crc32
@@ -46,6 +47,7 @@ _MASK: Final = (1 << FINGERPRINT_BITS) - 1
 _SIGN: Final = {Role.PRIMARY: PRIMARY, Role.ALIAS: ALIAS, Role.FORMER: FORMER}
 _ROLE: Final = {sign: role for role, sign in _SIGN.items()}
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
+_CONTROL_BUT_TAB: Final = re.compile(r"[\x00-\x08\x0a-\x1f]")
 _MOST_OCTETS: Final = 64 * 1024 * 1024
 
 
@@ -53,6 +55,7 @@ class Unstorable(ValueError):
     """An identity that cannot be written down, said in words with its name."""
 
 
+@lru_cache(64)
 def seed(network: str) -> int:
     """Return what the fingerprints of a network's keys start from."""
     return crc32(network.encode("utf-8", "surrogatepass") + b":")
@@ -107,7 +110,7 @@ def encode(identity: Identity, number: int) -> str:
         raise Unstorable(f"{identity.name!r} cannot be stored: {e}") from None
     if size > _MOST_OCTETS:
         raise Unstorable(f"{identity.name!r} cannot be stored: it takes more than {_MOST_OCTETS >> 20} MiB")
-    if record.count("\t") != len(fields) - 1 or any(_CONTROL.search(field) for field in fields):
+    if record.count("\t") != len(fields) - 1 or _CONTROL_BUT_TAB.search(record):
         raise Unstorable(f"{identity.name!r} cannot be stored: an address or home of it holds a control character")
     if identity.copy_home is not None and _CONTROL.search(identity.copy_home):
         raise Unstorable(f"{identity.name!r} cannot be stored: the name of a home holds a control character")

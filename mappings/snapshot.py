@@ -33,13 +33,15 @@ from mappings.directory import Person, person_of
 from mappings.record import FINGERPRINT_BITS, NUMBER, TAB
 
 FORMAT: Final = 1
-HEADER_BYTES: Final = 128
+HEADER_BYTES: Final = 80
 MAX_BYTES: Final = (1 << 32) - 1
 
 _MAGIC: Final = b"GPSNAP\r\n"
 # Magic, format, revision, mark, records, entries, end of records, length, checksum of what follows the header.
 _HEADER: Final = struct.Struct("<8sIQ16sQQQQI")
+# The header's own checksum, at its end.
 _CHECKSUM: Final = struct.Struct("<I")
+_CHECKED: Final = HEADER_BYTES - _CHECKSUM.size
 _FORMAT: Final = FORMAT | (0x8000_0000 if sys.byteorder == "big" else 0)
 _ITEM: Final = array("I").itemsize
 _START_BITS: Final = 16
@@ -124,7 +126,7 @@ def _checked(octets: mmap.mmap | bytes, what: str) -> Snapshot:
         raise SnapshotError(f"{what} is no snapshot")
     if format != _FORMAT:
         raise SnapshotError(f"{what} is a snapshot of another release or kind of machine")
-    if _CHECKSUM.unpack_from(head, _HEADER.size)[0] != crc32(head[: _HEADER.size]):
+    if _CHECKSUM.unpack_from(head, _CHECKED)[0] != crc32(head[:_CHECKED]):
         raise SnapshotError(f"the header of {what} is damaged")
     if length != len(octets) or length != _aligned(end) + (2 * entries + _STARTS) * _ITEM or end < HEADER_BYTES:
         raise SnapshotError(f"{what} is cut short")
@@ -204,7 +206,7 @@ class SnapshotWriter:
         header = _HEADER.pack(
             _MAGIC, _FORMAT, self._revision, self._mark, len(self._numbers), len(self._prints), self._end,
             self._length, self._checksum,
-        )  # fmt: skip
+        ).ljust(_CHECKED, b"\0")  # fmt: skip
         self._stream.seek(0)
         self._stream.write(header + _CHECKSUM.pack(crc32(header)))
         self._stream.flush()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 
 import pytest
 import sqlalchemy as sa
@@ -21,10 +20,9 @@ from mappings.network import Address, parse
 from mappings.record import Unstorable, decode, encode
 from mappings.store import Change, ClaimedTwice, Head, NoSuchRevision, Overtaken, Put, Remove, StaleMapping
 from tests.mappings.company import ANN, BOB, PEOPLE, ROOM
+from tests.mappings.conftest import Begin
 from tests.mappings.strategies import any_address
-from tests.peers.postgres import PostgresServer
 
-Begin = Callable[[], AbstractContextManager[sa.Connection]]
 NEWER = {"mapping_records", "mapping_holders", "mapping_counts", "mapping_revisions", "mapping_changes"}
 RETIRED = {"mapping_identities", "mapping_addresses"}
 SALES = Identity(
@@ -39,39 +37,6 @@ SALES = Identity(
     parse("smtp:boss@acme.example"),
     expand=False,
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: object) -> Iterator[sa.Engine]:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        engine = sa.create_engine(f"sqlite:///{tmp_path}/mapping.db")
-        yield engine
-        engine.dispose()
-        return
-    server: PostgresServer = request.getfixturevalue("server")
-    engine = sa.create_engine(server.new_database("mapping").replace("postgresql:", "postgresql+psycopg:"))
-    yield engine
-    engine.dispose()
-    server.drop_database("mapping")
-
-
-@pytest.fixture
-def begin(engine: sa.Engine) -> Begin:
-    """Opens a transaction on a database with the mapping's tables."""
-    with engine.begin() as connection:
-        migrations.upgrade(connection)
-    return engine.begin
 
 
 def person(name: str, *texts: str, id: int = 0, **more: str) -> Identity:
