@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -105,7 +105,7 @@ class MappingDatabase:
 
     def restore(self, source: Path) -> None:
         """Fill an empty mapping from a dump. Raises: SpoolUnusable, SQLAlchemyError."""
-        engine = open_engine(source, _TIMEOUT_S, ("query_only=ON",))
+        engine = open_engine(source, _TIMEOUT_S, ())
         try:
             with engine.connect() as dump, dump.begin(), self.connect() as target:
                 if store.revision(target):
@@ -156,6 +156,8 @@ class MappingDatabase:
         while True:
             try:
                 with engine.connect() as connection, connection.begin():
+                    if connection.dialect.name == "postgresql":
+                        connection.execute(text("SELECT pg_advisory_xact_lock(1735455078)"))  # one node at a time
                     self.applied = migrations.upgrade(connection)
                 return
             except migrations.NewerSchema as newer:
