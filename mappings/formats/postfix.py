@@ -55,11 +55,11 @@ class Rewriting:
     again; `groups`, that a row may have several.
     """
 
-    suffixes: tuple[str, ...] = ()
     options: Mapping[str, str] = ENCODING | HERE
 
     def __init__(self, name: str, way: Way | None, *, follows: bool, groups: bool) -> None:
         self.name = name
+        self.suffixes: tuple[str, ...] = (name.removeprefix("postfix-"),)
         self._ways = (Way.INWARD, Way.OUTWARD) if way is None else (way,)
         self._follows = follows
         self._groups = groups
@@ -125,7 +125,7 @@ class Relocated:
     """relocated: former addresses, and the new one of each."""
 
     name = "postfix-relocated"
-    suffixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ("relocated",)
     options: Mapping[str, str] = ENCODING | HERE
 
     def read(self, octets: bytes, options: Options, networks: Registry) -> Reading:
@@ -175,7 +175,7 @@ class Transport:
     """transport: homes of addresses, and routes of domains."""
 
     name = "postfix-transport"
-    suffixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ("transport",)
     options: Mapping[str, str] = ENCODING | HOMES
 
     def read(self, octets: bytes, options: Options, networks: Registry) -> Reading:
