@@ -1,7 +1,7 @@
 # One line each; every target first builds .venv from requirements.lock (a no-op while neither changes).
 .ONESHELL:
 .SHELLFLAGS := -euc
-.PHONY: install run test check bench bench-relay soak soak-crash soak-power fuzz docs
+.PHONY: install run test check bench bench-relay bench-mapping soak soak-crash soak-power fuzz docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -12,6 +12,7 @@ POINTS  ?= 200
 WORKERS ?= 1 2 4
 SPOOL   ?= sqlite postgresql
 FUZZ_S  ?= 60
+MAPPING ?= sqlite
 
 install: .venv/installed
 
@@ -39,6 +40,12 @@ bench: bench-relay
 
 bench-relay: peers install
 	$(PY) -m tests.benchmarks.bench_relay --workers "$(WORKERS)" --spool "$(SPOOL)"
+
+bench-mapping: peers install
+	missed=0
+	$(PY) -m tests.benchmarks.bench_relay_mapped || missed=1
+	$(PY) -m tests.benchmarks.bench_mapping --database "$(MAPPING)" || missed=1
+	exit $$missed
 
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big

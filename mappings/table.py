@@ -341,7 +341,7 @@ class Table:
         )
 
     def _same_network(self, person: Person, address: Address, direction: Direction) -> Translation:
-        primary = person.primaries.get(address.network)
+        primary = person.primary(address.network)
         if primary is None:
             if not person.is_former(address):
                 return Translation(address, "same")

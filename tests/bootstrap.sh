@@ -16,6 +16,7 @@ missing=()
 for each in "${wanted[@]}"; do
   command -v "${each%%:*}" >/dev/null || missing+=("${each##*:}")
 done
+ls /usr/lib/postfix/postfix-cdb.so >/dev/null 2>&1 || missing+=(postfix-cdb)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

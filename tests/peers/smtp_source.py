@@ -21,10 +21,14 @@ def args(
     sender: str = "load@source.example",
     recipient: str = "sink@target.example",
     file: Path | None = None,
+    numbered: bool = False,
 ) -> list[str]:
-    """Return the command: `size` octets of content each; a connection per message unless `reuse`."""
+    """Return the command: `size` octets of content each; a connection per message unless `reuse`.
+
+    `numbered` puts a number that goes up from 1 in front of each recipient.
+    """
     command = ["smtp-source", "-s", str(sessions), "-m", str(messages), "-f", sender, "-t", recipient]
-    command += ["-M", "source.example", *(["-d"] if reuse else [])]
+    command += ["-M", "source.example", *(["-d"] if reuse else []), *(["-N"] if numbered else [])]
     command += ["-F", str(file)] if file else ["-l", str(size)]
     return [*command, f"127.0.0.1:{port}"]
 
