@@ -86,3 +86,8 @@ tokens: Final = Table(
     Column("given_at", Float, nullable=False),
     Index("mapping_tokens_by_time", "given_at"),
 )
+
+
+def plain(text: str) -> str:
+    """Return text that every database takes: with a sign for what none has, or not all."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -6,26 +6,47 @@ changed can be read, compared and undone as long as the database stands; undoing
 with one small query whether anything changed. Works on SQLite and PostgreSQL.
 
 Writers wait for each other from the first statement of `apply` or `rollback` until the caller's commit.
-The tables are in `mappings.schema`, and made by `mappings.migrations`.
+The tables are in `mappings.schema`, and made by `mappings.migrations`. Nothing else reads or writes them.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations, groupby, islice
-from typing import Any, Final, NamedTuple
-
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
-
-from mappings.address import Address
-from mappings.checks import MappingError, mistakes_of, overlap
-from mappings.identity import Held, Identity
-from mappings.record import Unstorable, decode, encode, fingerprint, fingerprints
-from mappings.schema import changes as changes_table
-from mappings.schema import counts, holders, identities, metadata, revisions, state
+from mappings.revisions import (
+    Change,
+    ClaimedTwice,
+    NoSuchRevision,
+    Overtaken,
+    Put,
+    Remove,
+    Revision,
+    StaleMapping,
+    apply,
+    diff,
+    log,
+    rollback,
+)
+from mappings.schema import metadata
+from mappings.stored import (
+    Delta,
+    Facts,
+    Head,
+    Records,
+    by_ref,
+    changes_since,
+    count_addresses,
+    count_since,
+    facts,
+    find,
+    get,
+    head,
+    holders_between,
+    is_past,
+    load,
+    records_after,
+    records_since,
+    revision,
+    search,
+)
 
 __all__ = [
     "Change",
@@ -36,599 +57,28 @@ __all__ = [
     "NoSuchRevision",
     "Overtaken",
     "Put",
+    "Records",
     "Remove",
     "Revision",
     "StaleMapping",
     "apply",
     "by_ref",
     "changes_since",
+    "count_addresses",
+    "count_since",
     "diff",
     "facts",
     "find",
     "get",
     "head",
+    "holders_between",
     "is_past",
     "load",
     "log",
     "metadata",
+    "records_after",
+    "records_since",
     "revision",
     "rollback",
     "search",
 ]
-
-MAX_PROBLEMS: Final = 1000
-
-_BATCH: Final = 2000
-_HOLDERS: Final = 200_000
-_FEW: Final = 5000
-
-
-class StaleMapping(Exception):
-    """The stored mapping changed since it was read: read it again and repeat the change."""
-
-
-class ClaimedTwice(MappingError):
-    """Two identities would hold one address at one time; the problems name both."""
-
-
-class Overtaken(MappingError):
-    """A revision cannot be undone, since later ones changed the same identities; the problems name them."""
-
-
-class NoSuchRevision(LookupError):
-    """There is no revision of this number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Store an identity: a new one where its `id` is 0, else in place of the stored one of that number."""
-
-    identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Remove the identity of a number."""
-
-    id: int
-
-
-Change = Put | Remove
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What became of all identities that were changed after a revision, up to `revision`."""
-
-    revision: int
-    changed: list[Identity]
-    removed: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """One revision, and how many identities it added, changed and removed. `at` is in seconds since 1970."""
-
-    number: int
-    at: float
-    who: str
-    why: str
-    added: int
-    changed: int
-    removed: int
-
-
-class Head(NamedTuple):
-    """The newest revision: its number, 0 for none, and the mark that tells it from another database's."""
-
-    number: int
-    mark: str
-
-
-class Facts(NamedTuple):
-    """What a reader must know of all identities together."""
-
-    size: int
-    homes: frozenset[str]
-    networks: frozenset[str]
-
-
-class Records(NamedTuple):
-    """What became of identities as records: numbers and records of those changed, numbers of those removed."""
-
-    head: Head
-    changed: list[tuple[int, str]]
-    removed: list[int]
-    facts: Facts
-
-
-def revision(connection: Connection) -> int:
-    """Return the number of the newest revision, 0 where there is none."""
-    return head(connection).number
-
-
-def head(connection: Connection) -> Head:
-    """Return the newest revision."""
-    return Head(*connection.execute(select(state.c.generation, state.c.mark)).one())
-
-
-def is_past(connection: Connection, seen: Head) -> bool:
-    """Tell whether a revision that was seen is this database's, rather than one of before a restore."""
-    if seen.number == 0:
-        return seen.mark == ""
-    found = select(revisions.c.number).where(revisions.c.number == seen.number, revisions.c.mark == seen.mark)
-    return connection.execute(found).first() is not None
-
-
-def facts(connection: Connection) -> Facts:
-    """Return the number of identities, and the homes and networks that any of them has."""
-    found = connection.execute(select(counts.c.what, counts.c.name, counts.c.number)).all()
-    names = {what: frozenset(name for kind, name, _ in found if kind == what) for what in ("home", "network")}
-    size = next((number for what, _, number in found if what == "identities"), 0)
-    return Facts(size, names["home"], names["network"])
-
-
-# -- reading
-
-
-def load(connection: Connection) -> Iterator[Identity]:
-    """Yield all identities by number.
-
-    They are of one moment where the transaction is at least REPEATABLE READ, or a transaction on SQLite.
-    """
-    after = 0
-    while rows := records_after(connection, after, _BATCH):
-        yield from (decode(record) for _, record in rows)
-        after = rows[-1][0]
-
-
-def get(connection: Connection, id: int) -> Identity | None:
-    """Return the identity of a number."""
-    record = connection.execute(select(identities.c.record).where(identities.c.id == id)).scalar_one_or_none()
-    return None if record is None else decode(record)
-
-
-def find(connection: Connection, network: str, key: str) -> list[Identity]:
-    """Return who holds, held or will hold the address with a comparison key, by number."""
-    query = (
-        select(identities.c.record)
-        .join(holders, holders.c.identity_id == identities.c.id)
-        .where(holders.c.fingerprint == fingerprint(network, key))
-        .order_by(identities.c.id)
-    )
-    found = (decode(record) for record in connection.execute(query).scalars())
-    return [who for who in found if any(h.address.key == key for h in who.of(network))]
-
-
-def by_ref(connection: Connection, ref: str) -> list[Identity]:
-    """Return the identities whose attribute `ref`, their key in the directory they came from, is this, by number."""
-    query = select(identities.c.record).where(identities.c.ref == _plain(ref)).order_by(identities.c.id)
-    found = (decode(record) for record in connection.execute(query).scalars())
-    return [who for who in found if who.attribute("ref") == ref]
-
-
-def search(connection: Connection, text: str, limit: int) -> list[Identity]:
-    """Return identities with a text, in any case, in their name, an address or an attribute, by number."""
-    query = (
-        select(identities.c.record)
-        .where(func.lower(identities.c.record).like(_pattern(text), escape="\\"))
-        .order_by(identities.c.id)
-    )
-    wanted = text.casefold()
-    found: list[Identity] = []
-    with connection.execute(query, execution_options={"yield_per": 500}) as result:
-        for (record,) in result:
-            who = decode(record)
-            if len(found) == limit:
-                break
-            if any(wanted in each.casefold() for each in _texts(who)):
-                found.append(who)
-    return found
-
-
-def _texts(who: Identity) -> Iterator[str]:
-    yield who.name
-    yield from (h.address.value for h in who.addresses)
-    yield from (value for _, value in who.attributes)
-
-
-def _pattern(text: str) -> str:
-    """Return a LIKE pattern for records: all that hold the text, and some that do not.
-
-    SQLite folds ASCII alone, so that any other letter with two cases stands for anything; so does what JSON escapes.
-    """
-    parts = []
-    for c in text:
-        if c in "%_":
-            parts.append("\\" + c)
-        elif c.isprintable() and c not in '"\\' and (c.isascii() or c.lower() == c.upper()):
-            parts.append(c.lower())
-        else:
-            parts.append("%")
-    return f"%{''.join(parts)}%"
-
-
-def changes_since(connection: Connection, revision: int) -> Delta:
-    """Return what became of all identities that were changed after a revision, whole revisions at a time."""
-    found = records_since(connection, revision)
-    return Delta(found.head.number, [decode(record) for _, record in found.changed], found.removed)
-
-
-def records_since(connection: Connection, revision: int) -> Records:
-    """Return the same as records, with what a reader needs besides, all of one moment."""
-    touched = changes_table.c.identity_id
-    query = (
-        select(touched, identities.c.record)
-        .join_from(changes_table, identities, identities.c.id == touched, isouter=True)
-        .where(changes_table.c.revision > revision)
-    )
-    while True:
-        newest = head(connection)
-        rows = connection.execute(query).all() if newest.number > revision else []
-        known = facts(connection)
-        # Under READ COMMITTED another's commit may have come between, and half of it would have been seen.
-        if head(connection) == newest:
-            break
-    found = dict(sorted((id, record) for id, record in rows))
-    changed = [(id, record) for id, record in found.items() if record is not None]
-    return Records(newest, changed, [id for id, record in found.items() if record is None], known)
-
-
-def count_since(connection: Connection, revision: int) -> int:
-    """Return how many changes came after a revision, without reading them."""
-    query = select(func.count()).select_from(changes_table).where(changes_table.c.revision > revision)
-    return connection.execute(query).scalar_one()
-
-
-def records_after(connection: Connection, id: int, limit: int) -> Sequence[Any]:
-    """Return up to `limit` rows of (number, record) above a number, in order."""
-    query = select(identities.c.id, identities.c.record).where(identities.c.id > id)
-    return _raw(connection, query.order_by(identities.c.id).limit(limit))
-
-
-def holders_between(connection: Connection, first: int, last: int) -> Sequence[Any]:
-    """Return all rows of (fingerprint, number) from a fingerprint on to before another, in order."""
-    columns = (holders.c.fingerprint, holders.c.identity_id)
-    query = select(*columns).where(columns[0].between(first, last - 1))
-    return _raw(connection, query.order_by(*columns))
-
-
-def count_addresses(connection: Connection) -> int:
-    """Return how many addresses there are, nearly as many as holders."""
-    query = select(func.coalesce(func.sum(counts.c.number), 0)).where(counts.c.what == "network")
-    return int(connection.execute(query).scalar_one())
-
-
-def _raw(connection: Connection, query: Any) -> Sequence[Any]:
-    """Return rows as the driver makes them: of four million, making each anew costs a second."""
-    cursor = connection.execute(query).cursor
-    assert cursor is not None
-    rows = cursor.fetchall()
-    cursor.close()
-    return rows
-
-
-# -- history
-
-
-def log(connection: Connection, *, limit: int, identity: int | None = None) -> list[Revision]:
-    """Return the newest revisions, newest first; those alone that changed one identity where its number is given."""
-    query = select(*(revisions.c[name] for name in Revision.__slots__))
-    if identity is not None:
-        touched = select(changes_table.c.revision).where(changes_table.c.identity_id == identity)
-        query = query.where(revisions.c.number.in_(touched))
-    rows = connection.execute(query.order_by(revisions.c.number.desc()).limit(limit))
-    return [Revision(*row) for row in rows]
-
-
-def diff(connection: Connection, older: int, newer: int) -> list[tuple[Identity | None, Identity | None]]:
-    """Return (before, after) of each identity that differs between two revisions, by number; 0 is before the first.
-
-    None stands where it was not there. Raises: NoSuchRevision; ValueError where `older` is the newer one.
-    """
-    if older > newer:
-        raise ValueError(f"revision {older} is not older than {newer}; turn the two around")
-    for number in (older, newer):
-        if not 0 <= number <= revision(connection):
-            raise NoSuchRevision(f"there is no revision {number}; the newest is {revision(connection)}")
-    pairs = []
-    for _, before, after in _between(connection, older, newer):
-        if before != after:
-            pairs.append(
-                (None if before is None else decode(before), None if after is None else decode(after)),
-            )
-    return pairs
-
-
-def _between(connection: Connection, older: int, newer: int | None = None) -> list[tuple[int, str | None, str | None]]:
-    """Return (number, record at `older`, record at `newer` or today) of each identity touched between, by number."""
-    first = _first_change_after(older, newer)
-    before = changes_table.alias("before")
-    query = (
-        select(first.c.identity_id, before.c.before, identities.c.record)
-        .join_from(
-            first, before, (before.c.revision == first.c.revision) & (before.c.identity_id == first.c.identity_id)
-        )
-        .outerjoin(identities, identities.c.id == first.c.identity_id)
-    )
-    found = {id: (was, now) for id, was, now in connection.execute(query)}
-    if newer is not None:
-        later = _first_change_after(newer, None, among=first)
-        query = select(later.c.identity_id, changes_table.c.before).join_from(
-            later,
-            changes_table,
-            (changes_table.c.revision == later.c.revision) & (changes_table.c.identity_id == later.c.identity_id),
-        )
-        for id, at_newer in connection.execute(query):
-            found[id] = (found[id][0], at_newer)
-    return [(id, *found[id]) for id in sorted(found)]
-
-
-def _first_change_after(older: int, newer: int | None, among: Any = None) -> Any:
-    changed = changes_table.c
-    query = select(changed.identity_id, func.min(changed.revision).label("revision")).where(changed.revision > older)
-    if among is not None:
-        query = query.where(changed.identity_id.in_(select(among.c.identity_id)))
-    if newer is not None:
-        query = query.where(changed.revision <= newer)
-    return query.group_by(changed.identity_id).subquery()
-
-
-# -- writing
-
-
-def apply(
-    connection: Connection,
-    changes: Iterable[Change],
-    *,
-    who: str,
-    why: str,
-    at: float,
-    expected: int | None = None,
-) -> int:
-    """Store changes as one revision and return the newest one's number, the old one where they change nothing.
-
-    Durable once the caller has committed; where this raises, the caller must roll back. `expected` is the revision
-    that the changes were made from.
-    Raises: StaleMapping where `expected` is not the newest, or an identity to be changed is gone; ClaimedTwice;
-    MappingError with every identity that is wrong by itself; ValueError where one identity is changed twice.
-    """
-    writer = _Writer(connection, expected)
-    changes = iter(changes)
-    while batch := list(islice(changes, _BATCH)):
-        writer.write((c.identity.id, c.identity) if isinstance(c, Put) else (c.id, None) for c in batch)
-    return writer.finish(who, why, at)
-
-
-def rollback(
-    connection: Connection,
-    number: int | None = None,
-    *,
-    to: int | None = None,
-    who: str,
-    why: str,
-    at: float,
-    expected: int | None = None,
-) -> int:
-    """Undo the one revision `number`, or everything after the revision `to`, and return the new revision's number.
-
-    The rest is as in `apply`.
-    Raises: Overtaken where a revision after `number` changed the same identities; NoSuchRevision; StaleMapping;
-    ClaimedTwice where an address is another's by now.
-    """
-    writer = _Writer(connection, expected)
-    if (number is None) == (to is None):
-        raise ValueError("name either the revision to undo or the one to go back to")
-    wanted = to if number is None else number
-    if wanted is None or not (to is None) <= wanted <= writer.head.number:
-        raise NoSuchRevision(f"there is no revision {wanted}; the newest is {writer.head.number}")
-    if number is not None:
-        _refuse_overtaken(connection, number)
-        found = _between(connection, number - 1, number)
-    else:
-        found = _between(connection, wanted)
-    before = iter([(id, None if was is None else decode(was)) for id, was, _ in found])
-    while batch := list(islice(before, _BATCH)):
-        writer.write(batch, restoring=True)
-    return writer.finish(who, why, at)
-
-
-def _refuse_overtaken(connection: Connection, number: int) -> None:
-    """Raises: Overtaken."""
-    mine = changes_table.alias("mine")
-    later = (
-        select(mine.c.identity_id, func.max(changes_table.c.revision), identities.c.record)
-        .join_from(mine, changes_table, changes_table.c.identity_id == mine.c.identity_id)
-        .outerjoin(identities, identities.c.id == mine.c.identity_id)
-        .where(mine.c.revision == number, changes_table.c.revision > number)
-        .group_by(mine.c.identity_id, identities.c.record)
-        .order_by(mine.c.identity_id)
-        .limit(MAX_PROBLEMS)
-    )
-    problems = [
-        f"revision {number} cannot be undone by itself: revision {newest} changed "
-        f"{f'identity {id}, which is gone by now,' if record is None else repr(decode(record).name)} again; "
-        f"undo that one first"
-        for id, newest, record in connection.execute(later)
-    ]
-    if problems:
-        raise Overtaken(problems)
-
-
-class _Writer:
-    """One revision being written. Holds the lock from the start."""
-
-    def __init__(self, connection: Connection, expected: int | None) -> None:
-        self._connection = connection
-        # First of all, since it takes the row's lock: of two that write at once the later sees what the first made.
-        connection.execute(update(state).values(generation=state.c.generation))
-        generation, mark, self._next_id = connection.execute(
-            select(state.c.generation, state.c.mark, state.c.next_id)
-        ).one()
-        self.head = Head(generation, mark)
-        if expected is not None and expected != generation:
-            raise StaleMapping(f"the mapping is not of revision {expected} any more; read it again")
-        self._number: int = generation + 1
-        self._done: set[int] = set()
-        self._tally: Counter[tuple[str, str]] = Counter()
-        self._made: Counter[str] = Counter()
-        self._problems: list[str] = []
-        self._new_holders: list[tuple[int, int]] = []
-        self._claimed: set[int] | None = set()
-
-    def write(self, batch: Iterable[tuple[int, Identity | None]], *, restoring: bool = False) -> None:
-        """Write some changes, each (number or 0, what is to be there). `restoring` may bring back removed numbers.
-
-        Raises: StaleMapping, ValueError.
-        """
-        batch = list(batch)
-        old = self._stored([id for id, _ in batch if id != 0])
-        added: list[dict[str, Any]] = []
-        changed: list[dict[str, Any]] = []
-        removed: list[dict[str, Any]] = []
-        logged, freed = [], []
-        for id, identity in batch:
-            was = old.get(id)
-            if id == 0 and identity is not None:
-                id = self._next_id
-                self._next_id += 1
-            elif id in self._done:
-                raise ValueError(f"identity {id} is changed twice in one revision")
-            elif was is None and not restoring:
-                raise StaleMapping(f"there is no identity {id} any more; read the mapping again")
-            else:
-                self._done.add(id)
-            record = None if identity is None else self._record(identity, id)
-            if was == record or len(self._problems) >= MAX_PROBLEMS:
-                continue
-            before = None if was is None else decode(was)
-            logged.append({"revision": self._number, "identity_id": id, "before": was})
-            ref = None if identity is None else identity.attribute("ref")
-            row = {"number": id, "ref": None if ref is None else _plain(ref), "record": record}
-            (removed if record is None else added if was is None else changed).append(row)
-            held = fingerprints(before) if before is not None else set()
-            holds = fingerprints(identity) if identity is not None else set()
-            freed += [{"was": each, "number": id} for each in held - holds]
-            self._new_holders += [(each, id) for each in holds - held]
-            self._claim(holds)
-            self._count(before, -1)
-            self._count(identity, 1)
-        self._made.update(added=len(added), changed=len(changed), removed=len(removed))
-        if self._problems:
-            return
-        self._many(insert(changes_table), logged)
-        self._many(insert(identities).values(id=bindparam("number")), added)
-        by_number = identities.c.id == bindparam("number")
-        self._many(update(identities).where(by_number), changed)
-        self._many(delete(identities).where(by_number), [{"number": row["number"]} for row in removed])
-        if freed:
-            # What is not yet written cannot be taken away.
-            self._write_holders()
-            mine = (holders.c.fingerprint == bindparam("was")) & (holders.c.identity_id == bindparam("number"))
-            self._many(delete(holders).where(mine), freed)
-        if len(self._new_holders) > _HOLDERS:
-            self._write_holders()
-
-    def finish(self, who: str, why: str, at: float) -> int:
-        """Check what was written and close the revision. Raises: MappingError, ClaimedTwice."""
-        if self._problems:
-            raise MappingError(self._problems)
-        if not self._made.total():
-            return self.head.number
-        self._write_holders()
-        if problems := list(islice(_claimed_twice(self._connection, self._claimed), MAX_PROBLEMS)):
-            raise ClaimedTwice(problems)
-        for (what, name), number in self._tally.items():
-            self._advance(what, name, number)
-        mark = secrets.token_hex(8)
-        made = {name: self._made[name] for name in ("added", "changed", "removed")}
-        self._connection.execute(
-            insert(revisions),
-            {"number": self._number, "at": at, "who": _plain(who), "why": _plain(why), "mark": mark, **made},
-        )
-        self._connection.execute(update(state).values(generation=self._number, mark=mark, next_id=self._next_id))
-        return self._number
-
-    def _stored(self, ids: list[int]) -> dict[int, str]:
-        if not ids:
-            return {}
-        query = select(identities.c.id, identities.c.record).where(identities.c.id.in_(ids))
-        return {row.id: row.record for row in self._connection.execute(query)}
-
-    def _record(self, identity: Identity, id: int) -> str | None:
-        """Return the record; where the identity is wrong, note why."""
-        self._problems += mistakes_of(identity)
-        try:
-            return encode(identity, id)
-        except Unstorable as e:
-            self._problems.append(str(e))
-            return None
-
-    def _claim(self, holds: set[int]) -> None:
-        if self._claimed is not None:
-            self._claimed |= holds
-            if len(self._claimed) > _FEW:
-                self._claimed = None
-
-    def _count(self, who: Identity | None, sign: int) -> None:
-        if who is None:
-            return
-        self._tally["identities", ""] += sign
-        for home in (who.home, who.copy_home):
-            if home is not None:
-                self._tally["home", home] += sign
-        for held in who.addresses:
-            self._tally["network", held.address.network] += sign
-
-    def _advance(self, what: str, name: str, by: int) -> None:
-        row = (counts.c.what == what) & (counts.c.name == name)
-        if by and not self._connection.execute(update(counts).where(row).values(number=counts.c.number + by)).rowcount:
-            self._connection.execute(insert(counts).values(what=what, name=name, number=by))
-        self._connection.execute(delete(counts).where(row, counts.c.number == 0))
-
-    def _write_holders(self) -> None:
-        # In the order of the table's key, so that the pages of a large table are each touched once.
-        rows = [{"fingerprint": each, "identity_id": id} for each, id in sorted(self._new_holders)]
-        self._new_holders.clear()
-        self._many(insert(holders), rows)
-
-    def _many(self, statement: Any, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._connection.execute(statement, rows)
-
-
-def _claimed_twice(connection: Connection, claimed: set[int] | None) -> Iterator[str]:
-    """Yield, in words, which addresses two identities hold at one time, of those with some fingerprints, or of all."""
-    shared = select(holders.c.fingerprint).group_by(holders.c.fingerprint).having(func.count() > 1)
-    if claimed is not None:
-        shared = shared.where(holders.c.fingerprint.in_(sorted(claimed)))
-    query = (
-        select(holders.c.fingerprint, identities.c.record)
-        .join(identities, identities.c.id == holders.c.identity_id)
-        .where(holders.c.fingerprint.in_(shared))
-        .order_by(holders.c.fingerprint, holders.c.identity_id)
-    )
-    for shared_one, rows in groupby(connection.execute(query), key=lambda row: row.fingerprint):
-        for one, other in combinations([decode(row.record) for row in rows], 2):
-            for address in sorted(_held_by_both(one, other), key=str):
-                if fingerprint(address.network, address.key) == shared_one:
-                    yield (
-                        f"{address} is claimed by both {one.name!r} (identity {one.id}) and {other.name!r} "
-                        f"(identity {other.id}); take it from one of them"
-                    )
-
-
-def _held_by_both(one: Identity, other: Identity) -> set[Address]:
-    theirs: dict[Address, list[Held]] = {}
-    for held in other.addresses:
-        theirs.setdefault(held.address, []).append(held)
-    return {
-        held.address
-        for held in one.addresses
-        if any(overlap(held, another) for another in theirs.get(held.address, ()))
-    }
-
-
-def _plain(text: str) -> str:
-    """Return text that every database takes."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mappings import migrations, store
+from mappings import migrations, revisions, store, stored
 from mappings.checks import MappingError
 from mappings.identity import Held, Identity, Kind, Role, Stage, addresses
 from mappings.network import Address, parse
@@ -287,8 +287,9 @@ def test_addresses_that_share_a_fingerprint_are_told_apart(begin: Begin, monkeyp
     def three(network: str, key: str) -> int:
         return len(key) % 3
 
-    monkeypatch.setattr(store, "fingerprint", three)
-    monkeypatch.setattr(store, "fingerprints", lambda who: {three("", h.address.key) for h in who.addresses})
+    monkeypatch.setattr(revisions, "fingerprint", three)
+    monkeypatch.setattr(stored, "fingerprint", three)
+    monkeypatch.setattr(revisions, "fingerprints", lambda who: {three("", h.address.key) for h in who.addresses})
     people = [person(f"P{n}", f"smtp:p{n}@far.example", f"mhs:p{n}@hq") for n in range(60)]
     write(begin, *puts(people))
     with begin() as connection:
@@ -326,7 +327,7 @@ def test_every_identity_that_is_wrong_is_named(begin: Begin) -> None:
 
 
 def test_many_identities_keep_their_order(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_HOLDERS", 3000)
+    monkeypatch.setattr(revisions, "_HOLDERS", 3000)
     people = [person(f"P{n}", f"smtp:p{n}@far.example", f"mhs:p{n}@hq") for n in range(5000, 0, -1)]
     write(begin, *puts(people))
     with begin() as connection:
