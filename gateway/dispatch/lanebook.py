@@ -7,6 +7,7 @@ not configured is held until it is.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -22,6 +23,7 @@ from gateway.dispatch.tasks import Tasks
 from gateway.spool.api import LaneKey, LeaseLost, Spool, SpoolError
 from gateway.status import Status
 
+_OWN_WORDS: Final = 8
 _NO_DESTINATION: Final = Status("4.3.5", "the connector for this destination is not configured")
 
 
@@ -63,8 +65,9 @@ class LaneBook:
         self._node = node
         self._go = go
         self._tasks = Tasks(log)
-        self._told: dict[LaneKey, float] = {}
-        """What this node told the others last, so that it does not take its own word for theirs."""
+        self._told: dict[LaneKey, deque[float]] = {}
+        """What this node told the others of late, so that it does not take its own word for theirs; a look at the
+        spool that was under way may still find one that has been corrected since."""
         self._down: Mapping[LaneKey, float] = {}
         self.all: dict[LaneKey, LiveLane] = {}
         self.closed: dict[LaneKey, LiveLane] = {}
@@ -167,7 +170,7 @@ class LaneBook:
 
     def _tell(self, live: LiveLane, until: float) -> None:
         """Tell until when a hop is down; a time that has come means it is up."""
-        self._told[live.key] = until
+        self._told.setdefault(live.key, deque(maxlen=_OWN_WORDS)).append(until)
         self._tasks.start(self._tell_spool(live.key, until))
 
     async def _tell_spool(self, key: LaneKey, until: float) -> None:
@@ -182,7 +185,7 @@ class LaneBook:
         now = self._clock()
         for key, until in down.items():
             live = self.all.get(key)
-            if live is not None and until > now and before.get(key) != until and self._told.get(key) != until:
+            if live is not None and until > now and before.get(key) != until and until not in self._told.get(key, ()):
                 self._tell_lane(live, until)
         for key in before.keys() - down.keys():
             live = self.all.get(key)

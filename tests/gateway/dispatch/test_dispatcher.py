@@ -11,6 +11,7 @@ import pytest
 from gateway.adapt import Fate, Fidelity, Fitted, Note
 from gateway.contract import Batch, Capabilities
 from gateway.dispatch import Hooks, Settings
+from gateway.dispatch.backoff import Backoff
 from gateway.dispatch.lane import LaneState, Limits
 from gateway.message import Content, Notify
 from gateway.outcome import Deferred, Delivered, Failed, Scope
@@ -571,6 +572,31 @@ def test_other_nodes_learn_that_a_hop_is_down_and_up_again() -> None:
         await until(lambda: spool.down["out", "hop"] <= wall(), 400.0)
 
     scenario(work, Peer(lambda hop, item, tries: Delivered() if up else HOP))
+
+
+def test_a_node_does_not_take_its_own_older_word_for_anothers() -> None:
+    """A look at the spool that is one word behind finds the claim of a probe that has failed since."""
+    key = ("out", "hop")
+
+    said: list[float] = []
+
+    class Behind(DoubleSpool):
+        async def lane_down(self, lane: Any, until: float, probe_by: int | None) -> None:
+            said.append(until)
+
+        async def lanes_down(self) -> dict[Any, float]:
+            return {key: said[-2]} if len(said) > 1 else {}
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        m = hand(d, spool, stored())
+        hand(d, spool, stored())
+        await asyncio.sleep(50.0)
+        assert max(peer.tries[x.id] for x in m.deliveries) > 1
+        assert len(peer.at) > 10, "it went on trying at its own pace"
+
+    quick = Backoff(least_s=1.0, most_s=2.0)
+    settings = Settings(retry=quick, limits=Limits(backoff=quick))
+    scenario(work, Peer(always(HOP)), settings, Behind(), node=1)
 
 
 def test_a_hint_of_the_hop_pauses_the_lane_for_just_that_long() -> None:
