@@ -13,7 +13,8 @@ from mappings.address import Address, AddressError
 from mappings.identity import Held, Identity, Kind, Role
 from mappings.network import Registry
 from mappings.networks.smtp import domain_key
-from mappings.rule import Compiled, Rule, RuleError, compile_rule, find_loops
+from mappings.prove import prove_rules
+from mappings.rule import Compiled, Rule, RuleError, compile_rule
 
 
 class MappingError(ValueError):
@@ -50,7 +51,7 @@ def check(
             compiled.append(compile_rule(rule, order, networks))
         except RuleError as e:
             problems.append(f"rule {order + 1} ({rule}): {e}")
-    problems += find_loops(compiled)
+    problems += [finding.text for finding in prove_rules(compiled, networks)]
     own = set()
     for domain in domains:
         try:

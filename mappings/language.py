@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 MAX_STATES: Final = 20_000
@@ -46,7 +47,12 @@ Chain = tuple[Link, ...]
 
 def literal(text: str) -> Chain:
     """Return the chain of one text."""
-    return tuple(Link(char) for char in text)
+    return tuple(map(_character, text))
+
+
+@cache
+def _character(char: str) -> Link:
+    return Link(char)
 
 
 def run(without: Iterable[str] = (), *, optional: bool = False) -> Link:

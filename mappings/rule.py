@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -24,7 +24,7 @@ from math import prod
 from typing import Final
 
 from mappings.address import Address, AddressError
-from mappings.language import Chain, GaveUp, Language, ambiguous, literal, meeting, run, tail_of
+from mappings.language import Chain, GaveUp, ambiguous, literal, run
 from mappings.network import Registry, registry
 from mappings.networks.smtp import domain_key
 
@@ -67,15 +67,22 @@ class Lookup:
 
     @cached_property
     def there(self) -> Mapping[str, str]:
-        return {key.lower(): value for key, value in reversed(self.pairs)}
+        return _first_of_each((key.lower(), value) for key, value in self.pairs)
 
     @cached_property
     def back(self) -> Mapping[str, str]:
-        return {value.lower(): key for key, value in reversed(self.pairs)}
+        return _first_of_each((value.lower(), key) for key, value in self.pairs)
 
     @property
     def is_one_to_one(self) -> bool:
         return len(self.there) == len(self.back) == len(self.pairs)
+
+
+def _first_of_each(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one, other in pairs:
+        found.setdefault(one, other)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +158,8 @@ class _Reader:
     the end, so that it is met first and nothing is tried twice: whoever writes an address may choose a long one.
     """
 
-    def __init__(self, pieces: Sequence[Piece], *, may_try: bool) -> None:
-        """`may_try` says that the texts are short, and their variables too different to be read from the end."""
-        self._from_end = not may_try and sum(1 for p in pieces if p.name) > 1
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._from_end = sum(1 for p in pieces if p.name) > 1
         if not self._from_end:
             pattern = "".join(_variable(p) if p.name else _text(p) for p in pieces)
         else:
@@ -200,6 +206,7 @@ class Pattern:
     """
 
     network: str
+    text: str
     pieces: tuple[Piece, ...]
     reader: _Reader
     domain: re.Pattern[str] | None
@@ -249,6 +256,24 @@ class Pattern:
             return networks.parse_in(self.network, made)
         except AddressError:
             return None
+
+    def sample(self, filler: str) -> str:
+        """Return a text of the pattern: a filler for each variable, or the first that its table has."""
+        return _sample(self.pieces, filler)
+
+    def sample_of(self, name: str, filler: str) -> str:
+        """Return a text for one variable: a filler, or the first that its table reads."""
+        piece = self.piece(name)
+        return filler if piece is None or piece.lookup is None else next(iter(piece.lookup.back.values()))
+
+    @property
+    def ambiguous(self) -> str | None:
+        """A text that can be read in two ways, as though there were no tables; None where there is none."""
+        chain: Chain = sum((_links(replace(p, lookup=None), None)[0] for p in self.pieces), ())
+        try:
+            return ambiguous(chain)
+        except GaveUp:
+            return "a long one"
 
     def chains(self, read_by: Pattern | None = None) -> tuple[Chain, ...]:
         """Return the texts of the pattern in lower case, as far as they are known without its network.
@@ -344,33 +369,18 @@ class Compiled:
             for piece in pattern.pieces:
                 if piece.lookup is not None and not piece.lookup.is_one_to_one:
                     return f"the table {piece.lookup.name} gives one text for two"
-            try:
-                text = ambiguous(_chain(pattern))
-            except GaveUp:
-                text = "a long text"
+            text = pattern.ambiguous
             if text is not None:
-                side = self.rule.match if pattern is self.match else self.rule.to
-                return f"{side} can be read in two ways, as in {text!r}"
+                return f"{pattern.text} can be read in two ways, as in {text!r}"
         for filler in _MIXED:
-            sample = self.match.write(_filled(self.match, filler), self.networks)
+            texts = {name: self.match.sample_of(name, filler) for name in self.match.names}
+            sample = self.match.write(texts, self.networks)
             if sample is None or self.match.read(sample) is None:
                 continue
             there = self.forward(sample)
             if there is not None and (back := self.backward(there)) != sample:
                 return f"{sample} is shown as {there}, which comes back as {back or 'nothing'}"
         return ""
-
-
-def _chain(pattern: Pattern) -> Chain:
-    """Return a pattern's texts as one chain, as though it had no tables."""
-    return sum((_links(replace(p, lookup=None), None)[0] for p in pattern.pieces), ())
-
-
-def _filled(pattern: Pattern, filler: str) -> dict[str, str]:
-    """Return texts for the variables that stand in for all; those of tables are the first that the table has."""
-    return {
-        p.name: filler if p.lookup is None else next(iter(p.lookup.back.values())) for p in pattern.pieces if p.name
-    }
 
 
 class RuleError(ValueError):
@@ -503,13 +513,13 @@ def _compile(name: str, pieces: tuple[Piece, ...], text: str, networks: Registry
         pieces = tuple(
             p if p.name else replace(p, folds=_folds(name, pieces, n, filler, networks)) for n, p in enumerate(pieces)
         )
-        return Pattern(name, pieces, _Reader(pieces, may_try=False), None, "")
+        return Pattern(name, text, pieces, _Reader(pieces), None, "")
     mailbox, domain = _split(pieces)
     end = domain[-1].text.lower().lstrip("@") if not domain[-1].name else ""
     if len(domain) > 1:  # the first label of the literal end belongs to a variable's label
         end = end.partition(".")[2]
     regex = re.compile("".join(_variable(p) if p.name else _text(p) for p in domain), re.DOTALL)
-    return Pattern(name, pieces, _Reader(mailbox, may_try=False), regex, end)
+    return Pattern(name, text, pieces, _Reader(mailbox), regex, end)
 
 
 def _filler(name: str, pieces: Sequence[Piece], text: str, networks: Registry) -> str:
@@ -546,59 +556,3 @@ def _split(pieces: Sequence[Piece]) -> tuple[tuple[Piece, ...], tuple[Piece, ...
     local, _, domain = pieces[at].text.rpartition("@")
     before = (*pieces[:at], *((Piece(local),) if local else ()))
     return before, (Piece("@" + domain), *pieces[at + 1 :])
-
-
-def find_loops(rules: Sequence[Compiled]) -> list[str]:
-    """Return a sentence for every way in which recipients may be translated without end.
-
-    Errs on the safe side: rules whose outputs and inputs overlap in a ring are refused even where the texts shrink.
-    """
-    forward = [r for r in rules if r.forwards]
-    made = {r.order: Language(r.to.chains(r.match)) for r in forward}
-    taken = {r.order: Language(r.match.chains()) for r in forward}
-    ends = {
-        n: {tail_of(chain).rpartition("@")[2] for chain in language.chains}
-        for n, language in (*made.items(), *((~n, one) for n, one in taken.items()))
-    }
-    follows: dict[int, dict[int, str]] = {r.order: {} for r in forward}
-    for a in forward:
-        for b in forward:
-            if a.to.network == b.match.network and _may_meet(ends[a.order], ends[~b.order]):
-                example = _meeting(made[a.order], taken[b.order])
-                if example is not None:
-                    follows[a.order][b.order] = f"{a.to.network}:{example}"
-    by_order = {r.order: r.rule for r in forward}
-    problems = []
-    for start in sorted(follows):
-        ring = _ring(follows, start)
-        if ring and start == min(ring):
-            shown = "; then ".join(str(by_order[o]) for o in ring)
-            example = follows[ring[-1]][ring[0]]
-            problems.append(f"these rules feed each other without end, for instance with {example}: {shown}")
-    return problems
-
-
-def _may_meet(some: set[str], others: set[str]) -> bool:
-    return any(a.endswith(b) or b.endswith(a) for a in some for b in others)
-
-
-def _meeting(one: Language, other: Language) -> str | None:
-    try:
-        return meeting((one, other))
-    except GaveUp:
-        return "an address too long to find"
-
-
-def _ring(follows: Mapping[int, Mapping[int, str]], start: int) -> list[int]:
-    """Return the shortest ring of rules through `start`, empty where there is none."""
-    waiting = deque([[start]])
-    seen: set[int] = set()
-    while waiting:
-        way = waiting.popleft()
-        for after in follows[way[-1]]:
-            if after == start:
-                return way
-            if after not in seen:
-                seen.add(after)
-                waiting.append([*way, after])
-    return []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings.network import parse
-from mappings.rule import Compiled, Lookup, Place, Rule, RuleError, Way, compile_rule, find_loops
+from mappings.prove import prove_rules
+from mappings.rule import Compiled, Lookup, Place, Rule, RuleError, Way, compile_rule
 from tests.mappings.strategies import LABEL
 
 BOTH = compile_rule(Rule("smtp:{local}@{wg}.mhs.acme.example", "mhs:{local}@{wg}"), 0)
@@ -229,7 +230,7 @@ def test_the_words_of_a_direction(word: str, way: Way) -> None:
 
 
 def loops(*rules: Rule) -> list[str]:
-    return find_loops([compile_rule(rule, order) for order, rule in enumerate(rules)])
+    return [finding.text for finding in prove_rules([compile_rule(rule, order) for order, rule in enumerate(rules)])]
 
 
 def test_a_ring_of_rules_is_shown_with_an_address_that_runs_in_it() -> None:
@@ -239,13 +240,13 @@ def test_a_ring_of_rules_is_shown_with_an_address_that_runs_in_it() -> None:
         Rule("mhs:{user}@{wg}", "smtp:{user}@a.example", Way.TO),
     )
     assert len(found) == 1
-    assert "smtp:x@a.example" in found[0]
-    assert found[0].count(";") == 2
+    assert "mail to smtp:x@a.example would be translated without end" in found[0]
+    assert "mhs:x@hq by rule 3 (mhs:{user}@{wg} -> smtp:{user}@a.example) is smtp:x@a.example" in found[0]
 
 
 def test_a_rule_that_feeds_itself_is_a_ring() -> None:
     assert loops(Rule("smtp:{l}@a.example", "smtp:x-{l}@a.example", Way.TO))
-    assert loops(Rule("smtp:{l}@{s}.example", "smtp:{l}@b.example", Way.TO))
+    assert loops(Rule("smtp:{l}@{s}.example", "smtp:x-{l}@b.example", Way.TO))
 
 
 @pytest.mark.parametrize(
@@ -258,14 +259,9 @@ def test_a_rule_that_feeds_itself_is_a_ring() -> None:
         ),
         (Rule("smtp:x-{l}@a.example", "smtp:y-{l}@a.example", Way.TO),),
         (Rule("smtp:{l}@{s}.a.example", "smtp:{l}@a.example", Way.TO),),
+        (Rule("smtp:{l}@{s}.example", "smtp:{l}@b.example", Way.TO),),
         (Rule("smtp:{l}@a.example", "mhs:{l}@hq", Way.FROM), Rule("mhs:{l}@hq", "smtp:{l}@a.example", Way.TO)),
     ],
 )
 def test_chains_that_end_are_no_rings(rules: tuple[Rule, ...]) -> None:
     assert loops(*rules) == []
-
-
-def test_long_chains_are_compared_quickly() -> None:
-    rules = [Rule(f"smtp:{{l}}@d{i}.example", f"smtp:{{l}}@d{i + 1}.example", Way.TO) for i in range(100)]
-    assert loops(*rules) == []
-    assert len(loops(*rules, Rule("smtp:{l}@d100.example", "smtp:{l}@d0.example", Way.TO))) == 1
