@@ -95,6 +95,11 @@ def decode(octets: bytes, encoding: str | None = None) -> str:
         raise Unreadable(f"the file is neither UTF-8 (octet {at}) nor {encoding}") from None
 
 
+def quoted(octets: bytes, at_most: int = 40) -> str:
+    """Return the beginning of some octets as a message shows it."""
+    return repr(octets[:at_most].decode("utf-8", "backslashreplace"))
+
+
 def rows(text: str, problems: Problems) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of each row that is not blank; add a problem for each that is not CSV, and go on."""
     text = text.removeprefix("\ufeff")

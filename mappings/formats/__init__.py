@@ -184,11 +184,9 @@ def guess(path: str | PurePath, octets: bytes) -> Format | None:
     first = lines[0] if lines else ""
     if first.startswith(("version: 1", "version:1", "dn:")):
         return FORMATS["ldif"]
-    name = PurePath(path).name.lower()
-    endings = [(len(end), each) for each in _MODULES for end in _suffixes_of(each) if name.endswith(end)]
-    named = max(endings, default=None)
-    if named is not None and named[1] != "csv":
-        return FORMATS[named[1]]
+    named = _named(PurePath(path).name.lower())
+    if named is not None and named != "csv":
+        return FORMATS[named]
     cells = {cell.strip(' "') for line in lines[:2] for cell in line.replace(";", ",").replace("\t", ",").split(",")}
     for format, columns in _HEADERS:
         if cells.issuperset(columns):
@@ -196,5 +194,10 @@ def guess(path: str | PurePath, octets: bytes) -> Format | None:
     return FORMATS["csv"] if named is not None or "name" in cells else None
 
 
-def _suffixes_of(name: str) -> tuple[str, ...]:
-    return FORMATS[name].suffixes
+def _named(name: str) -> str | None:
+    """Return the format that a file's name ends like; those of Postfix may be `sender_canonical`."""
+    for each in FORMATS:
+        if any(name.endswith(suffix) for suffix in FORMATS[each].suffixes):
+            return each
+    word = name.rpartition("_")[2].partition(".")[0]
+    return f"postfix-{word}" if f"postfix-{word}" in _MODULES else None

@@ -37,7 +37,7 @@ from mappings.formats.people import (
     unreadable,
     yes_or_no,
 )
-from mappings.identity import Identity, Kind
+from mappings.identity import Held, Identity, Kind, Role
 from mappings.network import Registry
 from mappings.rule import Rule
 from mappings.tabular import Unreadable
@@ -215,7 +215,9 @@ def _row(identity: Identity, as_contact: bool, networks: Registry, line: int, lo
     if target:
         target = proxies.prefixed(target, networks)
     elif contact:
-        target = written[0] if written else ""
+        target = next((proxies.of(h, networks) for h in (*identity.of("smtp"), *rest.addresses) if _is_primary(h)), "")
+        if not target:
+            losses.add(line, "ExternalEmailAddress", "there is no address that a contact can point at")
     types = _TYPES[Kind.CONTACT if as_contact else identity.kind]
     if as_contact and identity.kind is not Kind.CONTACT:
         losses.add(line, "RecipientType", "is written as a contact")
@@ -227,7 +229,9 @@ def _row(identity: Identity, as_contact: bool, networks: Registry, line: int, lo
         *(facts[name] for name in ("alias", "first", "last", "company", "department", "title")),
         smtp.value if smtp is not None else "",
         target,
-        ";".join(part for part in written if x500 is None or part != f"X500:{x500.value}"),
+        proxies.join(
+            [part for part in written if x500 is None or part != f"X500:{x500.value}"], line, "EmailAddresses", losses
+        ),
         x500.value if x500 is not None else "",
         ref if _GUID.fullmatch(ref) else "",
         dn,
@@ -235,6 +239,10 @@ def _row(identity: Identity, as_contact: bool, networks: Registry, line: int, lo
         facts["uid"],
         *(numbers[network][0] if numbers[network] else "" for network in ("tel", "fax")),
     ]
+
+
+def _is_primary(held: Held) -> bool:
+    return held.role is Role.PRIMARY
 
 
 def _writable(cell: str) -> str:

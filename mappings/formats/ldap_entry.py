@@ -16,6 +16,7 @@ from typing import Final
 from mappings.formats import proxy
 from mappings.formats.people import FIRST_CHOICE, LIKELY, Draft, People, guid
 from mappings.identity import Kind
+from mappings.tabular import quoted
 
 _GROUPS: Final = frozenset(
     {
@@ -174,7 +175,7 @@ class _Entry:
                 try:
                     text = value.decode(self._encoding or "ascii").strip()
                 except UnicodeError:
-                    self._draft.fault(name, f"{value[:80]!r} is not UTF-8; it is left out")
+                    self._draft.fault(name, f"{quoted(value)} is not UTF-8; it is left out")
                     continue
             if text:
                 found.append(text)

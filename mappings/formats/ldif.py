@@ -35,7 +35,7 @@ from mappings.formats.people import (
 from mappings.identity import Identity, Kind, Role
 from mappings.network import Registry
 from mappings.rule import Rule
-from mappings.tabular import MAX_FIELD, MAX_OCTETS, MAX_ROWS, Problems
+from mappings.tabular import MAX_FIELD, MAX_OCTETS, MAX_ROWS, Problems, quoted
 
 _CHANGES: Final = {"changes": "add reads records with `changetype: add` as entries"}
 _BASE: Final = {"base": "the name that the written entries' names end in, such as ou=people,dc=acme,dc=example"}
@@ -187,7 +187,7 @@ def _record(lines: list[tuple[int, bytes]], changes: bool, encoding: str | None)
                 raise _BadRecord(line, "changetype", "a record of a change; export entries, or set changes=add")
             if value.strip().lower() != b"add":
                 raise _BadRecord(
-                    line, "changetype", f"{value[:40]!r} says no whole entry; of changes add alone is read"
+                    line, "changetype", f"{quoted(value)} says no whole entry; of changes add alone is read"
                 )
             continue
         if name.lower() == "control" and changes:
@@ -200,7 +200,7 @@ def _line(number: int, text: bytes) -> tuple[int, str, bytes]:
     """Return (line, attribute, value). Raises: _BadRecord."""
     raw, colon, rest = text.partition(b":")
     if not colon or not _ATTRIBUTE.fullmatch(raw):
-        raise _BadRecord(number, "", f"{text[:60]!r} is no line of LDIF; write attribute: value")
+        raise _BadRecord(number, "", f"{quoted(text)} is no line of LDIF; write attribute: value")
     name = raw.decode("ascii")
     if len(rest) > 2 * MAX_FIELD:
         raise _BadRecord(number, name, f"the value has {len(rest)} octets, at most {2 * MAX_FIELD} are read")
@@ -347,9 +347,9 @@ class _Writer:
 
 
 def _shown(identity: Identity) -> Address | None:
-    """Return the address by which the reader of an entry refers to it."""
+    """Return the address by which a reader of the entry refers to it for certain, whatever order it reads in."""
     primaries = {h.address.network: h.address for h in identity.addresses if h.role is Role.PRIMARY}
-    return primaries.get("smtp") or next(iter(primaries.values()), None)
+    return next(iter(primaries.values())) if len(primaries) == 1 else primaries.get("smtp")
 
 
 def _for_dn(text: str) -> str:

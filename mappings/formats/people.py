@@ -251,7 +251,7 @@ class Draft:
             self._people.note(f"a text in the place of a {network} address is none, and was kept as an attribute")
             return
         if address not in self._claims:
-            self.claim(address)
+            self.claim(address, LIKELY)
             self.weak[address] = attribute
 
     def weaken(self, address: Address) -> None:
@@ -295,9 +295,7 @@ class Draft:
 
     def address(self) -> Address | None:
         """Return the address by which others refer to this one: smtp's, or the first."""
-        held = self._held()
-        primaries = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
-        return primaries.get("smtp") or next(iter(primaries.values()), None)
+        return _shown_as(self._held())
 
     def identity(self) -> Identity | None:
         """Return the person, None where it is not to be taken."""
@@ -308,9 +306,9 @@ class Draft:
             self._people.note("an entry without an address was left aside")
             return None
         name = "".join(c if c.isprintable() else " " for c in self.name).strip()
-        address = self.address()
-        if not name and address is not None:
-            name = address.value
+        if not name:
+            address = _shown_as(held)
+            name = "" if address is None else address.value
         is_group = self.kind is Kind.GROUP
         return Identity(
             name,
@@ -344,6 +342,11 @@ class Draft:
     def ranked(self, network: str, rank: int) -> list[Address]:
         """Return the addresses of a network that have a rank."""
         return [a for a, (its, _) in self._claims.items() if its == rank and a.network == network]
+
+
+def _shown_as(held: Sequence[Held]) -> Address | None:
+    primaries = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
+    return primaries.get("smtp") or next(iter(primaries.values()), None)
 
 
 class Losses:

@@ -9,6 +9,7 @@ address formats of MS Mail gateways (`Ann Lee [MHS:ann@sales]`).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -37,7 +38,7 @@ NETWORKS: Final = {
 """The network of each prefix; of two prefixes the first is written."""
 
 _PREFIXES: Final = {network: prefix for prefix, network in reversed(NETWORKS.items())}
-_ONE_OFF: Final = re.compile(r"[^\[\]]*\[([A-Za-z0-9]{1,32}):([^\[\]]*)\]")
+_ONE_OFF: Final = re.compile(r"(?:[^\[\]]*[ \t])?\[([A-Za-z0-9]{1,32}):([^\[\]]*)\]")
 # In an X.400 value `;dda:` and `;dd1:` begin a domain-defined attribute, and no other address.
 _START: Final = r"(?!dd[a1-4]?:)[A-Za-z0-9]{1,32}:"
 _AFTER_SEMICOLON: Final = re.compile(rf"(?<!\\);(?={_START})", re.IGNORECASE)
@@ -145,6 +146,17 @@ def write(identity: Identity, networks: Registry, line: int, column: str, losses
             losses.add(line, column, f"an address on {held.address.network}, which is not installed, is read as text")
     found += [value for name, value in identity.attributes if name == "proxy"]
     return found
+
+
+def join(parts: Sequence[str], line: int, column: str, losses: Losses) -> str:
+    """Return a cell that `split` takes apart again; an address that it would take apart too is a loss."""
+    kept = []
+    for part in parts:
+        if split(part) == [part] and split(f"{part};X:y") == [part, "X:y"]:
+            kept.append(part)
+        else:
+            losses.add(line, column, "an address that holds what looks like the beginning of another one is left out")
+    return ";".join(kept)
 
 
 def without_numbers(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from quopri import decodestring
 from typing import Final
 
-from mappings.tabular import MAX_FIELD, MAX_OCTETS, MAX_ROWS, Problems, Unreadable
+from mappings.tabular import MAX_FIELD, MAX_OCTETS, MAX_ROWS, Problems, Unreadable, quoted
 
 _HEAD: Final = re.compile(rb'(?:[A-Za-z0-9-]+\.)?([A-Za-z0-9-]+)((?:;(?:[^":;]|"[^"]*")*)*):')
 _PARAMETER: Final = re.compile(r';((?:[^";]|"[^"]*")*)')
@@ -100,7 +100,7 @@ def cards(octets: bytes, problems: Problems, encoding: str | None = None) -> Ite
         elif depth == 1:
             block.append((number, raw))
         elif depth == 0 and word:
-            problems.add(number, "", f"{raw[:40]!r} stands outside of a card, which begins with BEGIN:VCARD")
+            problems.add(number, "", f"{quoted(raw)} stands outside of a card, which begins with BEGIN:VCARD")
     if depth:
         problems.add(start, "", "the card has no END:VCARD, and is left out")
 
@@ -124,7 +124,7 @@ def _card(start: int, block: list[tuple[int, bytes]], problems: Problems, encodi
     for number, line in _unfolded(block, old):
         head = _HEAD.match(line) if len(line) <= MAX_FIELD else None
         if head is None:
-            problems.add(number, "", f"{line[:40]!r} is no property; write NAME:value")
+            problems.add(number, "", f"{quoted(line)} is no property; write NAME:value")
             continue
         parameters = _parameters(head[2].decode("utf-8", "replace"))
         name = head[1].decode("ascii").upper()

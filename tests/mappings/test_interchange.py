@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings.address import Address
-from mappings.identity import Identity, Kind, Role, addresses
+from mappings.identity import Held, Identity, Kind, Role, Stage, addresses
 from mappings.interchange import MAX_PROBLEMS, read_csv, write_csv
 from mappings.network import parse
+from tests.mappings import people
 from tests.mappings.company import ANN, PEOPLE
 from tests.mappings.strategies import any_address, nasty
 
@@ -82,6 +83,111 @@ def test_a_mistake_is_told_with_its_place(text: str | bytes, says: str) -> None:
     found, problems = read_csv(text)
     assert found == [] or "\n" in found[0].name
     assert any(str(problem).startswith(says) for problem in problems), [str(p) for p in problems]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,smtp,stage\nBob,b@far.example,gone\n", "line 2, column stage: 'gone' is no stage; there are: before,"),
+        ("name,smtp,expand\nBob,b@far.example,maybe\n", "line 2, column expand: write yes or no"),
+        ("name,smtp,members\nBob,b@far.example,smtp:a@far.example\n", "line 2, column members: a group alone has"),
+        (
+            "name,kind,smtp,members\nBob,group,b@far.example,a@far.example\n",
+            "line 2, column members: 'a@far.example': w",
+        ),
+        (
+            "name,kind,smtp,owner\nBob,group,b@far.example,smtp:a@far.example;smtp:c@far.example\n",
+            "line 2, column owner: a group has one owner",
+        ),
+        ("name,smtp,attributes\nBob,b@far.example,Sales\n", "line 2, column attributes: 'Sales' is no attribute"),
+        (
+            "name,smtp\nBob,until 2026-13-01: b@far.example\n",
+            "line 2, column smtp: 'until 2026-13-01: b@far.example': ",
+        ),
+        (
+            "name,smtp\nBob,b@far.example;until 2026-07-01: B@far.example\n",
+            "line 2, column smtp: smtp:B@far.example st",
+        ),
+        ("name,other\nBob,bob\n", "line 2, column other: 'bob': write the network in front"),
+    ],
+)
+def test_a_mistake_in_what_few_have_is_told_with_its_place(text: str, says: str) -> None:
+    found, problems = read_csv(text)
+    assert found == []
+    assert any(str(problem).startswith(says) for problem in problems), [str(p) for p in problems]
+
+
+def test_an_open_quote_costs_its_row_and_no_other() -> None:
+    found, problems = read_csv('name,smtp\n"A,a@far.example\nB,b@far.example\n"C"x,c@far.example\nD,d@far.example\n')
+    assert [who.name for who in found] == ["B", "D"]
+    assert [(p.line, p.message.partition(":")[0]) for p in problems] == [(2, "not CSV"), (4, "not CSV")]
+
+
+def test_a_file_of_open_quotes_is_given_up() -> None:
+    _, problems = read_csv("name,smtp\n" + '"A,\n' * 5000)
+    assert problems[-1].message.endswith("nothing is read from here on")
+    assert len(problems) < MAX_PROBLEMS
+
+
+def test_times_and_roles_stand_before_an_address() -> None:
+    found, problems = read_csv(
+        "name,smtp\nBob,until 2026-07-01: b@old.example;primary since 2026-07-01: b@new.example;alias: x@new.example;"
+        "former since 2026-07-01T00:00:00.5Z until @1782864001.25: b@older.example\n"
+    )
+    july = 1_782_864_000.0
+    assert problems == []
+    assert found[0].addresses == (
+        Held(parse("smtp:b@old.example"), Role.PRIMARY, None, july),
+        Held(parse("smtp:b@new.example"), Role.PRIMARY, july),
+        Held(parse("smtp:x@new.example"), Role.ALIAS),
+        Held(parse("smtp:b@older.example"), Role.FORMER, july + 0.5, july + 1.25),
+    )
+
+
+def test_an_address_may_be_held_by_one_after_the_other() -> None:
+    found, problems = read_csv("name,smtp\nA,until 2026-07-01: x@a.example\nB,since 2026-07-01: x@a.example\n")
+    assert problems == []
+    assert len(found) == 2
+
+
+def test_all_that_an_identity_has_is_read() -> None:
+    found, problems = read_csv(
+        "name,home,kind,smtp,stage,copy_home,members,owner,expand,other,attributes\n"
+        "All,new,group,all@a.example,coexisting,old,smtp:b@a.example;mhs:ann@sales,smtp:boss@a.example,no,"
+        "pigeon:loft 7;pigeon:loft 8,ref=7\\;8; note = a\\\\b \n"
+    )
+    assert problems == []
+    assert found[0] == Identity(
+        "All",
+        addresses(parse("smtp:all@a.example"), parse("pigeon:loft 7"), parse("pigeon:loft 8")),
+        Kind.GROUP,
+        "new",
+        Stage.COEXISTING,
+        "old",
+        (("note", "a\\b"), ("ref", "7;8")),
+        (parse("smtp:b@a.example"), parse("mhs:ann@sales")),
+        parse("smtp:boss@a.example"),
+        False,
+    )
+
+
+def test_what_cannot_be_read_back_is_refused() -> None:
+    with pytest.raises(ValueError, match="line 2, column other: pigeon:loft"):
+        write_csv([Identity("Bob", addresses(parse("smtp:bob@far.example"), parse("pigeon:loft\\")))])
+
+
+@given(st.lists(people.identities(), max_size=3, unique_by=lambda who: frozenset(h.address for h in who.addresses)))
+def test_nothing_is_lost_on_the_way(whole: list[Identity]) -> None:
+    try:
+        text = write_csv(whole, networks=people.NETWORKS)
+    except ValueError:
+        return
+    found, problems = read_csv(text, networks=people.NETWORKS)
+    claimed = [held.address for who in whole for held in who.addresses]
+    if len(set(claimed)) == len(claimed):
+        assert problems == []
+        assert all(people.same(one, other) for one, other in zip(whole, found, strict=True))
+        assert write_csv(found, networks=people.NETWORKS) == text
 
 
 def test_a_bad_row_leaves_the_others() -> None:
