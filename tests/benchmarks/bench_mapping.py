@@ -195,6 +195,8 @@ class Worker:
 def workers(url: str, folder: Path, count: int = 1) -> Iterator[list[Worker]]:
     started = [Worker(url, folder) for _ in range(count)]
     try:
+        for each in started:
+            each.call("memory")  # no sooner than it is ready
         yield started
     finally:
         for each in started:
