@@ -1,7 +1,7 @@
 # One line each; every target first builds .venv from requirements.lock (a no-op while neither changes).
 .ONESHELL:
 .SHELLFLAGS := -euc
-.PHONY: install run test check bench bench-relay bench-mapping soak soak-crash soak-power fuzz docs
+.PHONY: install run test check bench bench-relay bench-mapping soak soak-crash soak-power fuzz matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -58,6 +58,9 @@ soak-power: peers install
 
 fuzz: install
 	$(PY) -m tests.fuzz --seconds $(FUZZ_S)
+
+matrix: install
+	$(PY) -m tests.mappings.matrix
 
 docs: install
 	.venv/bin/mkdocs build --strict --site-dir build/site

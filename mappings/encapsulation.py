@@ -32,6 +32,7 @@ _UNSIGNED: Final = re.compile(r"imcea([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTAL
 _ESCAPED: Final = re.compile(rb"\+([0-9A-Fa-f]{2})?")
 _KEPT: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-=")
 _ENCODED: Final = tuple(chr(o) if o in _KEPT else "_" if o == 0x2F else f"+{o:02X}" for o in range(256))
+_ENCODED_CAPITALS: Final = tuple(f"+{o:02X}" if 0x41 <= o <= 0x5A else sign for o, sign in enumerate(_ENCODED))
 
 # What reads as a plain smtp address or as an Exchange name of its own is never carried (an smtp address inside an
 # smtp address would be a relay for whoever writes one).
@@ -110,7 +111,8 @@ class Encapsulation:
         if address.network == "smtp":
             return address
         kind = self._networks.get(address.network).imcea_type.upper()
-        encoded = encode(address.value)
+        # Where case tells two addresses apart it must outlive peers that fold it, as XMPP servers do.
+        encoded = encode(address.value, keep_case=address.key != address.key.lower())
         if len(encoded) > MAX_ENCODED:
             raise AddressError(
                 "encapsulation.too-long",
@@ -231,9 +233,13 @@ class Encapsulation:
         return inner
 
 
-def encode(value: str) -> str:
-    """Write a text in IMCEA's alphabet: letters, digits, `-`, `=`; `/` as `_`; every other octet as `+HH`."""
-    return "".join([_ENCODED[o] for o in value.encode()])
+def encode(value: str, *, keep_case: bool = False) -> str:
+    """Write a text in IMCEA's alphabet: letters, digits, `-`, `=`; `/` as `_`; every other octet as `+HH`.
+
+    `keep_case` writes capital letters as `+HH` too.
+    """
+    alphabet = _ENCODED_CAPITALS if keep_case else _ENCODED
+    return "".join([alphabet[o] for o in value.encode()])
 
 
 def decode(encoded: str, *, percent: bool = False) -> str:

@@ -21,7 +21,7 @@ from mappings.identity import Identity, Kind
 from mappings.network import Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
-from mappings.rule import Compiled, Rule
+from mappings.rule import MAX_STEPS, Compiled, Place, Rule
 from mappings.tokens import TokenBook
 
 __all__ = [
@@ -35,8 +35,6 @@ __all__ = [
     "compile_table",
 ]
 
-MAX_STEPS: Final = 8
-"""How often one recipient may be translated before it is refused as a loop."""
 _CARRIES: Final = "carries"
 MAX_MEMBERS: Final = 10_000
 """The most members that a group is expanded to."""
@@ -70,7 +68,7 @@ class Table:
         self._encapsulation = encapsulation
         self._own_domains = checked.domains | (encapsulation.domains if encapsulation is not None else frozenset())
         self._postmaster = postmaster
-        self._gates = dict(gates)
+        self.gates: Mapping[str, Address] = dict(gates)
         self._networks = networks
         self._rules = tuple(checked.rules)
         self._smtp_rules: dict[str, list[Compiled]] = {}
@@ -83,6 +81,8 @@ class Table:
                 self._other_rules.setdefault(rule.match.network, []).append(rule)
             if rule.backwards:
                 self._back_rules.setdefault((rule.to.network, rule.match.network), []).append(rule)
+        self.asks_for_places = any(rule.rule.source or rule.rule.destination for rule in self._rules)
+        """Whether an answer may depend on where a message comes from or goes to."""
 
     def __len__(self) -> int:
         return len(self.directory)
@@ -99,8 +99,9 @@ class Table:
         """Return a key for another purpose than encapsulation; empty where no encapsulation is configured."""
         return b"" if self._encapsulation is None else self._encapsulation.derived_key(purpose)
 
-    def resolve(self, recipient: Address) -> Resolution:
-        """Say where mail for a recipient goes, or how it is to be refused. Raises nothing."""
+    def resolve(self, recipient: Address, source: Place | None = None) -> Resolution:
+        """Say where mail for a recipient goes, or how it is to be refused. `source` is where the message comes from,
+        for the rules that ask for it. Raises nothing."""
         person = self._find(recipient)
         if person is not None:
             return self._known(person, recipient, ())
@@ -113,7 +114,7 @@ class Table:
                 and not (self._encapsulation is not None and self._encapsulation.is_below(domain))
             ):
                 return Resolution(Verdict.FOREIGN, recipient)
-        return self._follow(recipient)
+        return self._follow(recipient, source)
 
     def is_ours(self, address: Address) -> bool:
         """Tell whether an address is an identity's, or in a space that this gateway answers for."""
@@ -130,10 +131,12 @@ class Table:
             for rule in rules
         )
 
-    def translate(self, address: Address, to_network: str, direction: Direction) -> Translation:
+    def translate(
+        self, address: Address, to_network: str, direction: Direction, destination: Place | None = None
+    ) -> Translation:
         """Return the form under which `address` is shown on `to_network`, so that a reply finds the one it names.
 
-        Former addresses are never shown. Where the network has no form for it, the address stays in its own or in
+        `destination` is where the message goes, and a reply comes from, for the rules that ask for it. Former addresses are never shown. Where the network has no form for it, the address stays in its own or in
         smtp. Raises nothing.
         """
         person = self._find(address)
@@ -145,7 +148,7 @@ class Table:
             shown = person.primary(to_network)
             if shown is not None:
                 return Translation(shown, "identity", person.name)
-        return self._across(person, address, to_network)
+        return self._across(person, address, to_network, destination)
 
     def in_ascii(self, address: Address) -> Address | None:
         """Return an all-ASCII address of the same person on the same network, None where there is none."""
@@ -245,7 +248,7 @@ class Table:
         group = Group(person.name, tuple(members.values()), person.identity.owner)
         return Resolution(Verdict.KNOWN, target, None, person.name, steps=tuple(steps), group=group, is_timed=True)
 
-    def _follow(self, recipient: Address) -> Resolution:
+    def _follow(self, recipient: Address, source: Place | None) -> Resolution:
         """Translate a recipient until it is somebody, or nothing more applies."""
         steps: list[str] = []
         address = recipient
@@ -255,7 +258,7 @@ class Table:
             if person is not None:
                 return self._known(person, address, tuple(steps))
             try:
-                after = self._next(address)
+                after = self._next(address, source)
             except EncapsulationError as e:
                 return Resolution(Verdict.REFUSED, address, code=e.code, text=e.text, steps=(*steps, f"{address}: {e}"))
             if after is None:
@@ -269,13 +272,13 @@ class Table:
         text = "the address is translated without end; tell the postmaster"
         return Resolution(Verdict.REFUSED, address, code="5.4.6", text=text, steps=tuple(steps))
 
-    def _next(self, address: Address) -> tuple[Address, bool, str] | None:
+    def _next(self, address: Address, source: Place | None) -> tuple[Address, bool, str] | None:
         """Return (next address, whether strangers may write to it, why) for one step; None at the end.
 
         Raises: EncapsulationError.
         """
         if address.network != "smtp":
-            gate = self._gates.get(address.network)
+            gate = self.gates.get(address.network)
             inner = None if gate is None else self._behind(gate, address)
             if inner is not None:
                 # Whoever signed or ruled the outer address did not mean to open the whole internet behind it.
@@ -300,7 +303,7 @@ class Table:
                 return self._postmaster, True, "goes to the configured postmaster"
             rules = self._candidates(domain) if self._smtp_rules else ()
         for rule in rules:
-            made = rule.forward(address)
+            made = rule.forward(address) if rule.takes_from(source) else None
             if made is not None:
                 return made, True, f"by the rule {rule.rule} is"
         return None
@@ -357,16 +360,18 @@ class Table:
             (address.network, key) in person.former for key in self._networks.get(address.network).lookup_keys(address)
         )
 
-    def _across(self, person: Person | None, address: Address, to_network: str) -> Translation:
+    def _across(
+        self, person: Person | None, address: Address, to_network: str, destination: Place | None
+    ) -> Translation:
         """Show an address on another network, where no identity has one of its own there."""
         inner = None if person is not None else self._within(address)
         if inner is not None:
-            shown = self.translate(inner, to_network, Direction.OUTWARD)
+            shown = self.translate(inner, to_network, Direction.OUTWARD, destination)
             return Translation(shown.address, "encapsulated" if shown.how == "same" else shown.how, shown.detail)
         if person is not None:
             primaries = person.primaries
             address = primaries.get("smtp") or primaries.get(address.network) or person.fallback() or address
-        ruled = self._by_rule(address, to_network)
+        ruled = self._by_rule(address, to_network, destination)
         if ruled is not None:
             return ruled
         if address.network != "smtp":
@@ -381,7 +386,7 @@ class Table:
             if to_network == "smtp":
                 return Translation(carried, "encapsulated", f"signed, and stands for {address}")
             address = carried
-        gate = self._gates.get(to_network)
+        gate = self.gates.get(to_network)
         if gate is not None:
             network = self._networks.get(to_network)
             through = network.through(gate, address)
@@ -396,7 +401,7 @@ class Table:
     def _within(self, address: Address) -> Address | None:
         """Return what an address carries that this gateway has shown, None where it carries nothing of ours."""
         if address.network != "smtp":
-            gate = self._gates.get(address.network)
+            gate = self.gates.get(address.network)
             return None if gate is None else self._behind(gate, address)
         if self._encapsulation is None:
             return None
@@ -426,7 +431,7 @@ class Table:
         number = network.number_of(gate, address)
         return None if number is None else self.tokens.address(number)
 
-    def _by_rule(self, address: Address, to_network: str) -> Translation | None:
+    def _by_rule(self, address: Address, to_network: str, destination: Place | None) -> Translation | None:
         """Return the form a rule gives, only where mail to it comes to the same address: else replies would stray."""
         if address.network == "smtp":
             forward = self._candidates(_split(address.key)[1]) if self._smtp_rules else ()
@@ -435,17 +440,17 @@ class Table:
         backward = self._back_rules.get((address.network, to_network), ())
         if not forward and not backward:
             return None
-        goes_to = self.resolve(address).address
+        goes_to = self.resolve(address, destination).address
         for rule, made in (
-            *((r, r.forward(address)) for r in forward if r.to.network == to_network),
-            *((r, r.backward(address)) for r in backward),
+            *((r, r.forward(address)) for r in forward if r.to.network == to_network and r.shows_to(destination)),
+            *((r, r.backward(address)) for r in backward if r.shows_to(destination)),
         ):
-            if made is not None and self._reaches(made, goes_to):
+            if made is not None and self._reaches(made, goes_to, destination):
                 return Translation(made, "rule", str(rule.rule))
         return None
 
-    def _reaches(self, shown: Address, wanted: Address) -> bool:
-        found = self.resolve(shown)
+    def _reaches(self, shown: Address, wanted: Address, back_from: Place | None) -> bool:
+        found = self.resolve(shown, back_from)
         return found.address == wanted and not found.code
 
 

@@ -23,6 +23,7 @@ _DIALLED_ZERO: Final = re.compile(r"\( *0+ *\)")
 _MIN_DIGITS: Final = 7
 _MAX_DIGITS: Final = 15
 _ADDED_DIGITS: Final = 40
+_NUMBER_DIGITS: Final = 8
 _SYNONYMS: Final = {"isub": "sub"}
 _MAIL_KEYWORDS: Final = {"sub": "ISUB", "t33s": "T33S"}
 
@@ -38,6 +39,8 @@ class _Telephone(Network):
     """How a mailbox names the service."""
     added: ClassVar[tuple[str, ...]] = ("ext", "sub")
     """What an address may add to the number, in the order it is written."""
+    numbered_by: ClassVar[str] = "sub"
+    """What carries the number of a correspondent behind the gateway's own line."""
     takes_name: ClassVar[bool] = False
     """Whether `name@number` is read, the name left out."""
 
@@ -88,6 +91,17 @@ class _Telephone(Network):
             return self.parse(text)
         except AddressError:
             return None
+
+    def numbered(self, gate: Address, number: int) -> Address | None:
+        if gate.network != self.name or f";{self.numbered_by}=" in gate.value:
+            return None
+        return self.parse(f"{gate.value};{self.numbered_by}={number:08d}")
+
+    def number_of(self, gate: Address, address: Address) -> int | None:
+        line, sign, digits = address.value.rpartition(f";{self.numbered_by}=")
+        if not sign or line != gate.value or len(digits) != _NUMBER_DIGITS:
+            return None
+        return int(digits)
 
     def _number(self, text: str, whole: str, at: int) -> str:
         number = text.strip()
@@ -150,6 +164,7 @@ class Fax(_Telephone):
     imcea_type = "FAX"
     selector = "FAX"
     added = ("ext", "sub", "t33s")
+    numbered_by = "t33s"
     takes_name = True
 
 

@@ -82,7 +82,7 @@ def test_whatever_a_plugin_raises_leaves_as_address_error() -> None:
     assert isinstance(raised.value.__cause__, IndexError)
 
 
-@pytest.mark.parametrize("text", ["ftn:Ann Lee@2:280/464.1", "zork: two  blanks ", "zork:Ünï\u0301"])
+@pytest.mark.parametrize("text", ["pigeon:Ann Lee@2:280/464.1", "zork: two  blanks ", "zork:Ünï\u0301"])
 def test_an_address_of_an_uninstalled_network_prints_back(text: str) -> None:
     assert str(parse(text)) == text
     assert not registry().is_installed(parse(text).network)

@@ -163,3 +163,15 @@ def test_text_raises_nothing_but_address_error(text: str) -> None:
                 continue
             assert network.parse(found.value).value == found.value
         network.from_gateway(text, "")
+
+
+@pytest.mark.parametrize("network", [Tel(), Fax(), Sms()], ids=lambda network: network.name)
+def test_a_number_behind_our_own_line_is_read_back(network: Network) -> None:
+    gate = network.parse("+3585551234")
+    for number in (0, 7, 99_999_999):
+        shown = network.numbered(gate, number)
+        assert shown is not None
+        assert network.parse(shown.value) == shown
+        assert network.number_of(gate, shown) == number
+    assert network.number_of(gate, gate) is None
+    assert network.number_of(gate, network.parse("+3585559999;sub=00000001")) is None

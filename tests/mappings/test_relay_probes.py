@@ -87,6 +87,7 @@ def test_what_is_foreign_is_so_by_its_own_domain() -> None:
         # A peer of ours that may send anywhere may also write its own kind of encapsulated address.
         "unsigned stranger",
         "unsigned, an internet address behind our gate",
+        "unsigned, another network",
         "encapsulated elsewhere",
     ]
 
