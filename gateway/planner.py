@@ -34,6 +34,7 @@ from gateway.status import (
 )
 from mappings.address import Address
 from mappings.resolution import Group, Resolution
+from mappings.rule import Place
 from mappings.table import Direction, Table, Verdict
 
 REFUSALS: Final = "!refused"
@@ -151,7 +152,7 @@ class Planner:
         self._ids = ids
         self._clock = clock
         self._limiter = limiter or Limiter()
-        self._targets: dict[tuple[str, str], Found] = {}
+        self._targets: dict[tuple[str, str, str], Found] = {}
         host = re.escape(settings.hostname.encode())
         self._own_pass = re.compile(rb"(?im)^received[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*?\bby[ \t]+" + host + rb"\b")
         self._hostname_lower = settings.hostname.lower().encode()
@@ -162,13 +163,19 @@ class Planner:
 
     # -- recipients -------------------------------------------------------------------------------------
 
-    def target(self, address: Address) -> Found:
-        """Return where mail for `address` goes, or the status to refuse it with."""
-        key = (address.network, address.value)
+    def target(self, address: Address, connector: str = "") -> Found:
+        """Return where mail for `address` goes, or the status to refuse it with.
+
+        `connector` is where the message comes from, empty where it is our own.
+        """
+        source = None
+        if self.table.asks_for_places and connector in self._networks:
+            source = Place(self._networks[connector][0], connector)
+        key = (address.network, address.value, "" if source is None else connector)
         known = self._targets.get(key)
         if known is not None:
             return known
-        resolution = self.table.resolve(address)
+        resolution = self.table.resolve(address, source)
         found = self._find_target(resolution)
         if not resolution.is_timed:
             if len(self._targets) >= _REMEMBERED_TARGETS:
@@ -213,7 +220,8 @@ class Planner:
         final = address
         networks = self._networks[route.connector]
         if final.network not in networks:
-            final = self.table.translate(final, networks[0], Direction.OUTWARD).address
+            place = Place(networks[0], route.connector)
+            final = self.table.translate(final, networks[0], Direction.OUTWARD, place).address
             if final.network not in networks:
                 return NO_ROUTE.but(text=f"{address.value} has no form that {networks[0]} can carry")
         hop = route.next_hop if route.next_hop is not None else destination.next_hop(final)
@@ -223,7 +231,7 @@ class Planner:
         """Say whether a recipient would be accepted in this envelope."""
         if len(envelope.recipients) >= self.settings.max_recipients:
             return TOO_MANY_RECIPIENTS
-        found = self.target(recipient.address)
+        found = self.target(recipient.address, envelope.origin.connector)
         if isinstance(found, Elsewhere):
             found = self._elsewhere(found, envelope.origin, frozenset())
         if isinstance(found, Status):
@@ -439,7 +447,7 @@ class _Plan:
         """Plan one recipient: `original` is what the sender wrote, `within` says that it is a group's member."""
         planner = self._planner
         asked = recipient.address
-        found = planner.target(asked)
+        found = planner.target(asked, self._envelope.origin.connector)
         wrote = original or asked
         if isinstance(found, Members):
             self._expand(found, recipient, wrote)

@@ -136,8 +136,9 @@ class Table:
     ) -> Translation:
         """Return the form under which `address` is shown on `to_network`, so that a reply finds the one it names.
 
-        `destination` is where the message goes, and a reply comes from, for the rules that ask for it. Former addresses are never shown. Where the network has no form for it, the address stays in its own or in
-        smtp. Raises nothing.
+        `destination` is where the message goes, and a reply comes from, for the rules that ask for it. Former
+        addresses are never shown. Where the network has no form for it, the address stays in its own or in smtp.
+        Raises nothing.
         """
         person = self._find(address)
         if address.network == to_network:

@@ -27,6 +27,7 @@ from gateway.spool.api import Delivery, DeliveryId, Stored
 from gateway.status import TOO_BIG
 from mappings.address import Address, AddressError
 from mappings.network import Network, registry
+from mappings.rule import Place
 from mappings.table import Table
 
 _SMTP: Final = ("smtp",)
@@ -64,9 +65,12 @@ class Adapter:
             if size > capabilities.max_size_bytes:
                 return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, size)
         direction = step.direction([d.address for d in deliveries])
+        place = None
+        if table.asks_for_places and deliveries:
+            place = Place(capabilities.header_networks[0], deliveries[0].lane[0])
         reverse_path = envelope.reverse_path
         if reverse_path is not None:
-            shown = step.reverse_path(reverse_path, capabilities, direction)
+            shown = step.reverse_path(reverse_path, capabilities, direction, place)
             if shown is not reverse_path and (shown.value, shown.network) != (reverse_path.value, reverse_path.network):
                 envelope = replace(envelope, reverse_path=shown)
         addresses: Mapping[DeliveryId, Address] = {}
@@ -82,7 +86,7 @@ class Adapter:
         if sources is None:
             sources = self._sources[origin] = (*self._networks.get(origin, ()), *_SMTP)
         before = content.head
-        head, notes = step.head(before, sources, capabilities, direction)
+        head, notes = step.head(before, sources, capabilities, direction, place)
         if head is not before:
             content = content.with_head(head)
         content, more = self._fit(content, capabilities, table, internationalized=envelope.smtputf8)

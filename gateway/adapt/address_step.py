@@ -15,6 +15,7 @@ from gateway.contract import Capabilities
 from mappings.address import Address
 from mappings.network import Network
 from mappings.rewrite import rewrite_head
+from mappings.rule import Place
 from mappings.table import Direction, Table, Translation
 
 # The address fields of a header, with a line end put in front: its literal makes the search skip whole lines.
@@ -29,9 +30,9 @@ class AddressStep:
     def __init__(self, table: Table, network: Callable[[str], Network]) -> None:
         self.table = table
         self._network = network
-        self._unchanged: set[tuple[bytes, tuple[str, ...], tuple[str, ...], Direction]] = set()
+        self._unchanged: set[tuple[bytes, tuple[str, ...], tuple[str, ...], Direction, Place | None]] = set()
         self._ours: dict[tuple[str, str], bool] = {}
-        self._paths: dict[tuple[str, str, tuple[str, ...], Direction], Address] = {}
+        self._paths: dict[tuple[str, str, tuple[str, ...], Direction, Place | None], Address] = {}
 
     def direction(self, recipients: Sequence[Address]) -> Direction:
         """Say whether a message goes to people of ours alone."""
@@ -46,19 +47,27 @@ class AddressStep:
                 return Direction.OUTWARD
         return Direction.INWARD
 
-    def reverse_path(self, address: Address, capabilities: Capabilities, direction: Direction) -> Address:
-        """Return the reverse-path as the destination's network can answer it."""
+    def reverse_path(
+        self, address: Address, capabilities: Capabilities, direction: Direction, place: Place | None = None
+    ) -> Address:
+        """Return the reverse-path as the destination's network can answer it. `place` is the destination, for the
+        rules that ask for it."""
         networks = capabilities.header_networks
-        key = (address.network, address.value, networks, direction)
+        key = (address.network, address.value, networks, direction, place)
         known = self._paths.get(key)
         if known is None:
             if len(self._paths) >= _REMEMBERED:
                 self._paths.clear()
-            known = self._paths[key] = self._translate(address, networks, direction).address
+            known = self._paths[key] = self._translate(address, networks, direction, place).address
         return known
 
     def head(
-        self, head: bytes, sources: tuple[str, ...], capabilities: Capabilities, direction: Direction
+        self,
+        head: bytes,
+        sources: tuple[str, ...],
+        capabilities: Capabilities,
+        direction: Direction,
+        place: Place | None = None,
     ) -> tuple[bytes, list[Note]]:
         """Return the header block as the destination can show it, and notes; the same object where nothing changed.
 
@@ -66,7 +75,7 @@ class AddressStep:
         """
         networks = capabilities.header_networks
         fields = b"\n".join(_FIELDS.findall(b"\n" + head))
-        key = (fields, sources, networks, direction)
+        key = (fields, sources, networks, direction, place)
         if key in self._unchanged:
             return head, []
         read_by = [self._network(name) for name in sources]
@@ -82,7 +91,7 @@ class AddressStep:
             return self._network(address.network).to_addr_spec(address)
 
         def translate(address: Address) -> Translation:
-            return self._translate(address, networks, direction)
+            return self._translate(address, networks, direction, place)
 
         rewritten = rewrite_head(head, translate, read=read, write=write)
         if not rewritten.changes and not rewritten.left:
@@ -107,6 +116,8 @@ class AddressStep:
         ]
         return rewritten.head, notes
 
-    def _translate(self, address: Address, networks: tuple[str, ...], direction: Direction) -> Translation:
+    def _translate(
+        self, address: Address, networks: tuple[str, ...], direction: Direction, place: Place | None
+    ) -> Translation:
         to = address.network if address.network in networks else networks[0]
-        return self.table.translate(address, to, direction)
+        return self.table.translate(address, to, direction, place)

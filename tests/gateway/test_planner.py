@@ -19,6 +19,7 @@ from gateway.route import Route, Routes
 from mappings.encapsulation import Encapsulation, Key
 from mappings.identity import Held, Identity, Kind, Role, addresses
 from mappings.network import Address, parse
+from mappings.rule import Rule
 from mappings.table import Direction, compile_table
 
 NOW = 1_764_000_000.0
@@ -55,7 +56,7 @@ class Box:
 def planner(*identities: Identity, clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Planner:
     table = compile_table(
         identities or (ANN, BOB, CARL, STAFF, ALL),
-        [],
+        settings.pop("rules", []),
         domains=["merged.example", "old.example"],
         homes={"oldmhs": "mhs", "new": "smtp", "old": "smtp", "internet": "smtp"},
         encapsulation=Encapsulation(["gw.example"], [Key("a", b"secret")]),
@@ -88,6 +89,19 @@ def mail(*to: str, sender: str | None = "smtp:pat@peer.example", origin: str = "
 
 def ways(stored: Any) -> list[tuple[str, str]]:
     return [(d.lane[0], str(d.address)) for d in stored.deliveries]
+
+
+def test_a_rule_may_ask_where_a_message_comes_from() -> None:
+    rules = [
+        Rule("smtp:{l}@desk.example", "mhs:{l}@partner", source=("connector:new",)),
+        Rule("smtp:{l}@desk.example", "mhs:{l}@front", source=("smtp",)),
+    ]
+    planned = planner(rules=rules)
+    for origin, goes_to in (("new", "mhs:joe@partner"), ("internet", "mhs:joe@front"), ("new", "mhs:joe@partner")):
+        stored = planned.plan(mail("smtp:joe@desk.example", origin=origin)).message
+        assert ways(stored) == [("oldmhs", goes_to)]
+    with pytest.raises(Rejected):
+        planned.plan(mail("smtp:joe@desk.example", origin="oldmhs"))
 
 
 def test_a_group_without_owner_keeps_the_senders_name() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mappings.identity import Held, Identity, Kind, Role, addresses
 from mappings.network import Address, parse
-from mappings.rule import Rule, Way
+from mappings.rule import Place, Rule, Way
 from mappings.table import Direction, MappingError, Table, Verdict, compile_table
 from tests.mappings.company import ENCAPSULATION, PEOPLE, company
 from tests.mappings.strategies import any_address
@@ -352,6 +352,27 @@ def test_rules_for_many_domains_keep_their_order() -> None:
     assert goes("smtp:x@a.corp.example") == "mhs:x@first"
     assert goes("smtp:info@far.example") == "mhs:info@third"
     assert goes("smtp:x@far.example") == "smtp:x@far.example"
+
+
+def test_rules_for_some_places_apply_there_and_are_shown_where_replies_come_back() -> None:
+    rules = (
+        Rule("smtp:{l}@desk.example", "mhs:{l}@partner", source=("connector:link",), destination=("connector:link",)),
+        Rule("smtp:{l}@desk.example", "mhs:{l}@front", source=("smtp",)),
+        Rule("smtp:{l}@other.example", "mhs:{l}@partner", destination=("smtp",)),
+    )
+    table = company(PEOPLE, rules)
+    assert table.asks_for_places
+    assert not TABLE.asks_for_places
+    link, internet = Place("smtp", "link"), Place("smtp", "net")
+    at_desk, partner = parse("smtp:joe@desk.example"), parse("mhs:joe@partner")
+    assert table.resolve(at_desk, link).address == partner
+    assert table.resolve(at_desk, internet).address == parse("mhs:joe@front")
+    assert table.resolve(at_desk).code == "5.1.1"
+    for place, shown in ((link, "smtp:joe@desk.example"), (internet, "smtp:joe@other.example")):
+        found = table.translate(partner, "smtp", Direction.OUTWARD, place)
+        assert (str(found.address), found.how) == (shown, "rule")
+        assert table.resolve(found.address, place).address == partner
+    assert table.translate(partner, "smtp", Direction.OUTWARD).how == "encapsulated"
 
 
 def test_a_table_is_read_by_many_threads() -> None:

@@ -19,6 +19,7 @@ from gateway.adapt import Adapter, Fate
 from gateway.contract import Capabilities
 from gateway.message import Content, Traits
 from mappings.identity import Identity, addresses
+from mappings.rule import Rule
 from mappings.table import compile_table
 
 from .builders import PARSE, TABLE, FileBlob, is_carried, message
@@ -62,6 +63,20 @@ def test_the_reverse_path_is_shown_as_the_destination_can_answer_it() -> None:
     assert str(fitted.envelope.reverse_path) == "mhs:bob@sales"
     null = message(HEAD + b"\r\nhi\r\n", sender=None)
     assert Adapter().adapt(null, null.deliveries, SMTP, TABLE).envelope.reverse_path is None
+
+
+def test_a_rule_may_ask_where_a_message_goes() -> None:
+    rules = [
+        Rule("smtp:{l}@one.example", "mhs:{l}@hq", destination=("connector:internet",)),
+        Rule("smtp:{l}@other.example", "mhs:{l}@hq"),
+    ]
+    table = compile_table([], rules, domains=[], homes={}, encapsulation=None, version=1)
+    adapter = Adapter({"oldmhs": ("mhs",)})
+    stored = message(HEAD + b"\r\nhi\r\n", sender="mhs:joe@hq")
+    for connector, shown in (("internet", "one"), ("link", "other"), ("internet", "one")):
+        deliveries = [replace(each, lane=(connector, "")) for each in stored.deliveries]
+        fitted = adapter.adapt(stored, deliveries, SMTP, table)
+        assert str(fitted.envelope.reverse_path) == f"smtp:joe@{shown}.example"
 
 
 def test_a_new_table_is_used_at_once() -> None:
