@@ -8,7 +8,7 @@ set -euo pipefail
 wanted=(
   postfix:postfix smtp-source:postfix smtp-sink:postfix postmap:postfix
   swaks:swaks strace:strace cc:gcc curl:curl git:git
-  psql:postgresql-client
+  psql:postgresql-client slapd:slapd
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -45,7 +45,8 @@ fi
 "${as_root[@]}" mkdir -p /etc/postgresql-common
 [ -e /etc/postgresql-common/createcluster.conf ] ||
   echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
-echo 'postfix postfix/main_mailer_type select No configuration' | "${as_root[@]}" debconf-set-selections
+printf '%s\n' 'postfix postfix/main_mailer_type select No configuration' 'slapd slapd/no_configuration boolean true' |
+  "${as_root[@]}" debconf-set-selections
 
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get -qq update
