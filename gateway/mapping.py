@@ -41,6 +41,9 @@ T = TypeVar("T")
 FILE: Final = "mapping.db"
 FOLLOW_S: Final = 0.4
 """How often a worker looks for a change."""
+UPKEEP_S: Final = 3600.0
+TOKEN_DAYS: Final = 400
+"""A number that is neither shown nor written to for so long is given back."""
 _TIMEOUT_S: Final = 15.0
 _COPY_PRAGMAS: Final = ("journal_mode=DELETE", "synchronous=FULL")
 _ROWS: Final = 2000
@@ -176,6 +179,16 @@ def _copy_rows(source: Connection, target: Connection) -> None:
             target.execute(table.insert(), [dict(row._mapping) for row in rows])
 
 
+def take_over(connection: Connection, people: Sequence[Identity], at: float) -> int:
+    """Make the first revision, of what the configured files hold; return its number.
+
+    Raises: StaleMapping where there is one already; MappingError.
+    """
+    changes = (store.Put(who) for who in people)
+    why = "the first start, from the files under `import`"
+    return store.apply(connection, changes, who="configuration", why=why, at=at, expected=0)
+
+
 class FollowedMapping:
     """One worker's view of the stored mapping. Its methods are called in the event loop."""
 
@@ -195,6 +208,7 @@ class FollowedMapping:
         self._reader = MappingReader(database.connect, state_dir / "mapping")
         self.tokens = TokenBook(secret)
         self._tokens_until = float("-inf")
+        self._next_upkeep = clock() + UPKEEP_S
         self.directory: Directory
 
     async def open(self, first: Callable[[], Sequence[Identity]]) -> Directory:
@@ -209,14 +223,7 @@ class FollowedMapping:
             if is_empty and (people := first()):
                 try:
                     with self.database.connect() as connection:
-                        store.apply(
-                            connection,
-                            [store.Put(who) for who in people],
-                            who="configuration",
-                            why="the first start, from the files under `import`",
-                            at=self._clock(),
-                            expected=0,
-                        )
+                        take_over(connection, people, self._clock())
                 except store.StaleMapping:
                     pass  # another worker was faster
             return self._reader.open()
@@ -237,6 +244,8 @@ class FollowedMapping:
             try:
                 directory = await self._in_thread(self._reader.refresh)
                 await self._in_thread(self._read_tokens)
+                if self._clock() >= self._next_upkeep:
+                    await self._in_thread(self._keep_tokens)
             except (SQLAlchemyError, SpoolUnusable, OSError) as fault:
                 if not is_away:
                     self._log.warning("mapping_away", error=str(fault), text="what was read before stays in force")
@@ -278,6 +287,16 @@ class FollowedMapping:
         self._tokens_until = now
         for number, address in found:
             self.tokens.learn(number, address)
+
+    def _keep_tokens(self) -> None:
+        """Note which numbers were used, and take back those that nobody used for long."""
+        now = self._clock()
+        self._next_upkeep = now + UPKEEP_S
+        used = self.tokens.take_used()
+        with self.database.connect() as connection:
+            token_store.touch(connection, used, now)
+            for number in token_store.prune(connection, now - TOKEN_DAYS * 86_400):
+                self.tokens.forget(number)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -83,8 +83,8 @@ tokens: Final = Table(
     Column("network", Text, nullable=False),
     Column("value", Text, nullable=False),
     Column("key", Text, nullable=False),
-    Column("given_at", Float, nullable=False),
-    Index("mapping_tokens_by_time", "given_at"),
+    Column("used_at", Float, nullable=False),
+    Index("mapping_tokens_by_use", "used_at"),
 )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mappings.address import Address
 from mappings.schema import tokens
 
+_BATCH: Final = 500
+
 
 def load(connection: Connection, since: float = float("-inf")) -> Iterator[tuple[int, Address]]:
-    """Yield the numbers given since a time, in seconds since 1970, with whom they stand for."""
-    columns = select(tokens.c.number, tokens.c.network, tokens.c.value, tokens.c.key).where(tokens.c.given_at >= since)
+    """Yield the numbers given or used since a time, in seconds since 1970, with whom they stand for."""
+    columns = select(tokens.c.number, tokens.c.network, tokens.c.value, tokens.c.key).where(tokens.c.used_at >= since)
     for number, network, value, key in connection.execute(columns):
         yield number, Address(network, value, key)
 
@@ -30,7 +33,7 @@ def store(connection: Connection, given: Iterable[tuple[int, Address]], at: floa
             "network": address.network,
             "value": address.value,
             "key": address.key,
-            "given_at": at,
+            "used_at": at,
         }
         try:
             with connection.begin_nested():
@@ -40,3 +43,18 @@ def store(connection: Connection, given: Iterable[tuple[int, Address]], at: floa
             address = Address(*connection.execute(query).one())
         found.append((number, address))
     return found
+
+
+def touch(connection: Connection, numbers: Iterable[int], at: float) -> None:
+    """Note that numbers were used: shown, or written to."""
+    wanted = list(numbers)
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        connection.execute(update(tokens).where(tokens.c.number.in_(batch)).values(used_at=at))
+
+
+def prune(connection: Connection, before: float) -> list[int]:
+    """Take back the numbers that nobody used since a time, and return them."""
+    gone = [number for (number,) in connection.execute(select(tokens.c.number).where(tokens.c.used_at < before))]
+    connection.execute(delete(tokens).where(tokens.c.used_at < before))
+    return gone

@@ -27,6 +27,7 @@ class TokenBook:
         self._numbers: dict[tuple[str, str], int] = {}
         self._addresses: dict[int, Address] = {}
         self._pending: dict[int, Address] = {}
+        self._used: set[int] = set()
         self._lock = Lock()
         for number, address in known:
             self.learn(number, address)
@@ -50,6 +51,7 @@ class TokenBook:
         key = (address.network, address.key)
         known = self._numbers.get(key)
         if known is not None:
+            self._used.add(known)
             return known
         digest = hmac.digest(self._secret, f"{address.network}:{address.key}".encode(), "sha256")
         number = int.from_bytes(digest[:8]) % SPACE
@@ -63,7 +65,13 @@ class TokenBook:
 
     def address(self, number: int) -> Address | None:
         """Return whom a number stands for, None where it was never given, or was taken back."""
+        self._used.add(number)
         return self._addresses.get(number)
+
+    def take_used(self) -> set[int]:
+        """Return the numbers that were shown or written to since the last call."""
+        used, self._used = self._used, set()
+        return used & self._addresses.keys()
 
     def learn(self, number: int, address: Address) -> None:
         """Take over what is stored. Where another node gave the number to somebody else first, ours gets a new one."""

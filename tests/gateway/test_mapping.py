@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from gateway.mapping import FILE, FollowedMapping, MappingDatabase
+from gateway.mapping import FILE, TOKEN_DAYS, FollowedMapping, MappingDatabase
 from gateway.spool.api import SpoolUnusable
 from mappings import store
 from mappings.directory import Directory
@@ -105,6 +105,26 @@ async def test_two_workers_that_give_one_number_find_out(opened: Opened) -> None
     assert not await other.store()
     assert other.tokens.address(number) == far
     assert other.tokens.number(near) != number
+
+
+async def test_a_number_lives_while_it_is_used(opened: Opened) -> None:
+    mapping = await opened(ANN)
+    used, unused = (
+        mapping.tokens.number(parse("smtp:x@far.example")),
+        mapping.tokens.number(parse("smtp:y@far.example")),
+    )
+    await mapping.store()
+    mapping.tokens.take_used()
+    later = time.time() + (TOKEN_DAYS - 1) * 86_400
+    mapping._clock = lambda: later
+    mapping.tokens.address(used)
+    mapping._keep_tokens()
+    assert mapping.tokens.address(unused) is not None
+    mapping.tokens.take_used()
+    mapping._clock = lambda: later + 2 * 86_400
+    mapping._keep_tokens()
+    assert mapping.tokens.address(unused) is None
+    assert (await opened(worker=1)).tokens.address(used) is not None
 
 
 async def test_a_dump_restores_the_revisions(opened: Opened, database: MappingDatabase, tmp_path: Path) -> None:

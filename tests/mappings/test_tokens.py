@@ -77,3 +77,14 @@ def test_an_address_that_only_looks_like_a_token_is_nobody() -> None:
     signs = Encapsulation(["gw.example"], [Key("a", b"k")])
     assert signs.number_of(Address("smtp", "gpt-short@gw.example", "gpt-short@gw.example")) is None
     assert signs.number_of(Address("smtp", f"gpt-{'a' * 26}@far.example", f"gpt-{'a' * 26}@far.example")) is None
+
+
+def test_what_was_used_is_told_once() -> None:
+    book = TokenBook(b"s")
+    number = book.number(ANN)
+    book.number(ANN)
+    assert book.take_used() == {number}
+    assert not book.take_used()
+    book.address(number)
+    book.address((number + 1) % SPACE)
+    assert book.take_used() == {number}

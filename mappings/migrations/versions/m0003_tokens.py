@@ -18,6 +18,6 @@ def upgrade() -> None:
         sa.Column("network", sa.Text, nullable=False),
         sa.Column("value", sa.Text, nullable=False),
         sa.Column("key", sa.Text, nullable=False),
-        sa.Column("given_at", sa.Float, nullable=False),
+        sa.Column("used_at", sa.Float, nullable=False),
     )
-    op.create_index("mapping_tokens_by_time", "mapping_tokens", ["given_at"])
+    op.create_index("mapping_tokens_by_use", "mapping_tokens", ["used_at"])
