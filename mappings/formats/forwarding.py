@@ -35,8 +35,6 @@ from mappings.rule import Rule, RuleError, Way, compile_rule
 from mappings.tabular import Problems
 
 MAX_DOMAINS: Final = 100
-MAX_HOPS: Final = 1000
-"""How many rows one address is followed through; Postfix has the same limit."""
 LOCAL: Final = "{local}"
 HERE: Final = {
     "origin": "the domain of users that are named without one, as in Postfix's myorigin",
@@ -304,7 +302,7 @@ class Forwarding:
                 if self._follows and address.key in ends:
                     end = ends[address.key]
                     break
-                if address.key in on_way or len(way) > MAX_HOPS:
+                if address.key in on_way:
                     break
                 way.append(address.key)
                 on_way.add(address.key)
@@ -376,9 +374,11 @@ class Forwarding:
         return set(waits)
 
     def _end_of(self, address: Address, ends: Mapping[str, End]) -> End | None:
-        for _ in range(MAX_HOPS):
+        seen: set[str] = set()
+        while address.key not in seen:
             if address.key in ends:
                 return ends[address.key]
+            seen.add(address.key)
             targets = self.results(address)
             if targets is None or len(targets) != 1 or targets[0] == address:
                 return None
