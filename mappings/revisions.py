@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby, islice
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 
 from mappings.address import Address
 from mappings.checks import MappingError, mistakes_of, overlap
@@ -251,7 +251,7 @@ class _Writer:
         """
         batch = list(batch)
         old = self._stored([id for id, _ in batch if id != 0])
-        added: list[dict[str, Any]] = []
+        added: list[tuple[int, str | None, str]] = []
         changed: list[dict[str, Any]] = []
         removed: list[dict[str, Any]] = []
         logged, freed = [], []
@@ -266,14 +266,19 @@ class _Writer:
                 raise StaleMapping(f"there is no identity {id} any more; read the mapping again")
             else:
                 self._done.add(id)
-            record = None if identity is None else self._record(identity, id)
+            record = None if identity is None else self._record(identity, id, checked=restoring)
             if was == record or len(self._problems) >= MAX_PROBLEMS:
                 continue
             before = None if was is None else decode(was)
-            logged.append({"revision": self._number, "identity_id": id, "before": was})
+            logged.append((self._number, id, was))
             ref = None if identity is None else identity.attribute("ref")
-            row = {"number": id, "ref": None if ref is None else plain(ref), "record": record}
-            (removed if record is None else added if was is None else changed).append(row)
+            ref = None if ref is None else plain(ref)
+            if record is None:
+                removed.append({"number": id})
+            elif was is None:
+                added.append((id, ref, record))
+            else:
+                changed.append({"number": id, "ref": ref, "record": record})
             held = fingerprints(before) if before is not None else set()
             holds = fingerprints(identity) if identity is not None else set()
             freed += [{"was": each, "number": id} for each in held - holds]
@@ -284,11 +289,11 @@ class _Writer:
         self._made.update(added=len(added), changed=len(changed), removed=len(removed))
         if self._problems:
             return
-        self._many(insert(changes_table), logged)
-        self._many(insert(identities).values(id=bindparam("number")), added)
+        _insert(self._connection, changes_table, logged)
+        _insert(self._connection, identities, added)
         by_number = identities.c.id == bindparam("number")
         self._many(update(identities).where(by_number), changed)
-        self._many(delete(identities).where(by_number), [{"number": row["number"]} for row in removed])
+        self._many(delete(identities).where(by_number), removed)
         if freed:
             # What is not yet written cannot be taken away.
             self._write_holders()
@@ -323,9 +328,10 @@ class _Writer:
         query = select(identities.c.id, identities.c.record).where(identities.c.id.in_(ids))
         return {row.id: row.record for row in self._connection.execute(query)}
 
-    def _record(self, identity: Identity, id: int) -> str | None:
-        """Return the record; where the identity is wrong, note why."""
-        self._problems += mistakes_of(identity)
+    def _record(self, identity: Identity, id: int, *, checked: bool) -> str | None:
+        """Return the record; where the identity is wrong, note why. What was stored once is `checked`."""
+        if not checked:
+            self._problems += mistakes_of(identity)
         try:
             return encode(identity, id)
         except Unstorable as e:
@@ -356,13 +362,28 @@ class _Writer:
 
     def _write_holders(self) -> None:
         # In the order of the table's key, so that the pages of a large table are each touched once.
-        rows = [{"fingerprint": each, "identity_id": id} for each, id in sorted(self._new_holders)]
+        rows = sorted(self._new_holders)
         self._new_holders.clear()
-        self._many(insert(holders), rows)
+        _insert(self._connection, holders, rows)
 
     def _many(self, statement: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             self._connection.execute(statement, rows)
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows with all columns in order, as each database takes many of them quickest."""
+    if not rows:
+        return
+    names = ", ".join(column.name for column in table.columns)
+    if connection.dialect.name == "postgresql":
+        # An array a column: one statement and one round trip, where rows by themselves take five times as long.
+        arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in table.columns)
+        statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
+        connection.exec_driver_sql(statement, tuple(map(list, zip(*rows, strict=True))))
+    else:
+        marks = ", ".join("?" for _ in table.columns)
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))
 
 
 def _claimed_twice(connection: Connection, claimed: set[int] | None) -> Iterator[str]:

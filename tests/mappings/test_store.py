@@ -497,6 +497,19 @@ def test_a_revision_that_later_ones_built_on_is_not_undone(begin: Begin) -> None
         assert store.facts(connection) == facts(0, set(), set())
 
 
+def test_what_was_stored_once_comes_back_whatever_is_asked_of_new_ones(begin: Begin) -> None:
+    """As an identity without an address, which an earlier release took."""
+    write(begin, *puts(PEOPLE))
+    nobody = Identity("Nobody", (), id=9)
+    with begin() as connection:
+        row = {"id": 9, "record": encode(nobody, 9)}
+        connection.execute(sa.text("INSERT INTO mapping_records (id, record) VALUES (:id, :record)"), row)
+    write(begin, Remove(9))
+    rollback(begin, 2)
+    with begin() as connection:
+        assert store.get(connection, 9) == nobody
+
+
 def test_an_undoing_that_would_give_an_address_to_two_is_refused(begin: Begin) -> None:
     write(begin, *puts(PEOPLE))
     write(begin, Remove(2))
