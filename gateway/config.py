@@ -188,10 +188,20 @@ class RuleSection(Section):
         description="Pattern of addresses as others write them, such as `smtp:{local}@{wg}.mhs.example`."
     )
     to: str = Field(description="Pattern of the addresses they stand for, such as `mhs:{local}@{wg}`.")
-    direction: Literal["both", "to", "from"] = Field(
+    direction: Literal["both", "inward", "outward", "to", "from"] = Field(
         "both",
-        description="`to` translates recipients from `match` to `to`; `from` shows senders of `to` as `match`; "
-        "`both` does both.",
+        description="`inward` translates recipients from `match` to `to`; `outward` shows senders of `to` as `match`; "
+        "`both` does both. `to` and `from` are older words for inward and outward.",
+    )
+    source: tuple[str, ...] = Field(
+        (),
+        description="Networks, or connectors as `connector:NAME`: recipients are translated only in mail from there. "
+        "Absent: from anywhere.",
+    )
+    destination: tuple[str, ...] = Field(
+        (),
+        description="Networks, or connectors as `connector:NAME`: senders are shown so only in mail to there. "
+        "Absent: to anywhere.",
     )
 
 
@@ -253,6 +263,11 @@ class MappingSection(Section):
         description="How unmapped foreign addresses are carried.",
     )
     rule: tuple[RuleSection, ...] = Field((), description="Pattern rules, in order.")
+    tables: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="By name, tables of texts that rules write in place of others: `{wg|table:sites}` in a pattern "
+        "takes them from `[mapping.tables.sites]`.",
+    )
     shared: tuple[SharedSection, ...] = Field((), description="Domains shared with other systems.")
     tell_moved: bool = Field(
         False, description="Tell whoever writes to a former address of the new one, about once a month."

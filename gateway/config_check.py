@@ -6,8 +6,10 @@ encapsulation key.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +25,7 @@ from gateway.config import (
     GatewaySection,
     MappingSection,
     RouteSection,
+    RuleSection,
     ensure_key,
     split_listen,
     state_dir,
@@ -35,8 +38,12 @@ from mappings.encapsulation import Encapsulation, Key, new_key
 from mappings.identity import Identity
 from mappings.interchange import read_csv
 from mappings.network import Address, AddressError, NetworkError, registry
-from mappings.rule import Rule, RuleError, Way, compile_rule
+from mappings.networks.smtp import domain_key
+from mappings.prove import RouteLike, prove
+from mappings.rule import Lookup, Place, Rule, RuleError, Way, compile_rule
 from mappings.table import MappingError
+
+_TABLE_NAME: Final = re.compile(r"\|table:([A-Za-z0-9_-]+)")
 
 
 def check(document: Document, *, mapping: bool, identities: bool, version: int, dry: bool) -> Config:
@@ -57,6 +64,7 @@ class _Loader:
         self.dry = dry
         self.connectors: dict[str, ConnectorSection] = {}
         self.homes: dict[str, str] = {}
+        self._networks: dict[str, tuple[str, ...]] = {}
         self._sends: set[str] = set()
         self._named: set[str] = set()
 
@@ -78,6 +86,8 @@ class _Loader:
         if self.wants_mapping and mapping is not None:
             if self.wants_identities:
                 identities = self._identities(mapping)
+            if routes is not None and not doc.mistakes:
+                self._prove(mapping, rules, routes, gates)
             if gateway is not None and not doc.mistakes:
                 encapsulation = self._encapsulation_of(gateway, mapping)
         doc.finish()
@@ -162,7 +172,8 @@ class _Loader:
         self.connectors[name] = ConnectorSection(name, cls, kind, config)
         try:
             made = cls(name, config, _context(self.doc.base, gateway))
-            self.homes[name] = made.capabilities.header_networks[0]
+            self._networks[name] = made.capabilities.header_networks
+            self.homes[name] = self._networks[name][0]
             if isinstance(made, Destination):
                 self._sends.add(name)
         except Exception as e:  # noqa: BLE001  a plugin may raise anything, and the rest is still to be checked
@@ -190,13 +201,7 @@ class _Loader:
             routes.append(route)
         if doc.has_failed(("route",)):
             return None
-        made = Routes(routes)
-        for n, by in made.shadowed():
-            doc.warnings.append(
-                f"{doc.shown}:{doc.line(('route', n))}: route {n + 1} ({routes[n]}) is never reached: route {by + 1} "
-                f"({routes[by]}, line {doc.line(('route', by))}) takes all of it"
-            )
-        return made
+        return Routes(routes)
 
     def _mapping(self, mapping: MappingSection) -> tuple[dict[str, Address], tuple[Rule, ...]]:
         doc = self.doc
@@ -211,17 +216,71 @@ class _Loader:
                 gates[name] = networks.parse(text)
             except AddressError as e:
                 doc.mistake(path, show_value(text), f"an address of network {name} ({e.message})")
-        rules = []
-        for n, section in enumerate(mapping.rule):
-            rule = Rule(section.match, section.to, Way(section.direction))
+        tables = [Lookup(name, tuple(pairs.items())) for name, pairs in mapping.tables.items()]
+        rules = [self._rule(n, section, tables) for n, section in enumerate(mapping.rule)]
+        self._sharing(mapping)
+        return gates, tuple(rules)
+
+    def _rule(self, n: int, section: RuleSection, tables: Sequence[Lookup]) -> Rule:
+        doc = self.doc
+        path = ("mapping", "rule", n)
+        named = {key: _TABLE_NAME.findall(getattr(section, key)) for key in ("match", "to")}
+        used = tuple(t for t in tables if t.name in named["match"] + named["to"])
+        rule = Rule(section.match, section.to, Way(section.direction), used, section.source, section.destination)
+        names = [table.name for table in tables]
+        for key, some in named.items():
+            for name in some:
+                if name not in names:
+                    known = ", ".join(f"[mapping.tables.{each}]" for each in names) or "none is configured"
+                    doc.mistake((*path, key), show_value(name), f"the name of a table: {known}", nearest(name, names))
+        networks = registry()
+        for key in ("source", "destination"):
+            for word in getattr(section, key):
+                kind, colon, name = word.rpartition(":")
+                if colon and (kind != "connector" or name not in self._named):
+                    known = ", ".join(f"connector:{each}" for each in sorted(self._named)) or "none is configured"
+                    near = nearest(name, sorted(self._named))
+                    doc.mistake((*path, key), show_value(word), f"a network, or a connector: {known}", near)
+                elif not colon and not networks.is_installed(word):
+                    known = ", ".join(networks.names)
+                    doc.mistake((*path, key), show_value(word), f"connector:NAME, or an installed network: {known}")
+        if not doc.has_failed(path):
             try:
                 compile_rule(rule, n)
             except RuleError as e:
-                key = "to" if str(e).startswith(repr(rule.to)) else "match"
-                doc.broken_rule(("mapping", "rule", n, key), str(e))
-            rules.append(rule)
-        self._sharing(mapping)
-        return gates, tuple(rules)
+                doc.broken_rule((*path, "to" if str(e).startswith(repr(rule.to)) else "match"), str(e))
+        return rule
+
+    def _prove(
+        self, mapping: MappingSection, rules: Sequence[Rule], routes: Routes, gates: Mapping[str, Address]
+    ) -> None:
+        """Note every reason why the rules and routes should not come into force together."""
+        doc = self.doc
+        ways = [
+            RouteLike(network, pattern, route.to, self._networks.get(route.to, ()))
+            for route, (network, pattern) in zip(routes.routes, routes.patterns(), strict=True)
+        ]
+        domains = []
+        for domain in mapping.domains:
+            with suppress(AddressError):  # which is told when the table is made
+                domains.append(domain_key(domain))
+        found = prove(
+            [compile_rule(rule, n) for n, rule in enumerate(rules)],
+            ways,
+            domains=domains,
+            gates=gates,
+            places=[Place(network, name) for name, network in self.homes.items()],
+        )
+        for one in found:
+            path: tuple[str | int, ...] = ("mapping",)
+            if one.rule is not None:
+                path = ("mapping", "rule", one.rule)
+            elif one.route is not None:
+                path = ("route", one.route)
+            if one.refuses:
+                doc.broken_rule(path, one.text)
+            else:
+                doc.warnings.append(f"{doc.shown}:{doc.line(path)}: {one.text}")
 
     def _sharing(self, mapping: MappingSection) -> None:
         doc = self.doc

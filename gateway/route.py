@@ -9,7 +9,7 @@ the address's comparison key. `smtp:*@*.example` means the domains below example
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,15 +130,9 @@ class Routes:
             lines.append(f"route {n} ({route}) does not match {address}")
         return [*lines, f"no route matches {address}"]
 
-    def shadowed(self) -> list[tuple[int, int]]:
-        """Return (n, by) for every rule, counted from 0, that never applies since the rule `by` takes all of it."""
-        found = []
-        for n, route in enumerate(self.routes):
-            for by, earlier in enumerate(self.routes[:n]):
-                if _covers(earlier.match, route.match):
-                    found.append((n, by))
-                    break
-        return found
+    def patterns(self) -> Iterator[tuple[str, str]]:
+        """Yield the network of each rule, and its pattern as it compares with keys."""
+        return (_split(route.match) for route in self.routes)
 
 
 def _compile(route: Route, n: int) -> _Compiled:
@@ -196,24 +190,3 @@ def glob(match: str) -> re.Pattern[str]:
     """Return what matches `network:key` texts as a whole for a pattern of routes. Raises: RouteError."""
     network, text = _split(match)
     return re.compile(re.escape(network) + ":" + _glob(text).pattern, re.DOTALL)
-
-
-def _covers(general: str, special: str) -> bool:
-    """Tell whether every address that `special` matches is matched by `general` (never wrongly yes)."""
-    general_network, general_text = _split(general)
-    network, text = _split(special)
-    # Read as a text, the stars of a pattern can only be taken by a star; so a match covers all that they stand for.
-    return (
-        general_network == network and _glob(general_text).fullmatch(text) is not None and _same_at(general_text, text)
-    )
-
-
-def _same_at(general: str, special: str) -> bool:
-    """A star before the last @ takes no part of the domain, unless the pattern has no @ at all."""
-    if "@" not in general:
-        return True
-    if "@" not in special:
-        return False
-    g_head, _, g_tail = general.rpartition("@")
-    s_head, _, s_tail = special.rpartition("@")
-    return _glob(g_head).fullmatch(s_head) is not None and _glob(g_tail).fullmatch(s_tail) is not None

@@ -116,7 +116,7 @@ class Finding:
 
 def prove(
     rules: Sequence[Compiled],
-    routes: Sequence[RouteLike] = (),
+    routes: Sequence[RouteLike] | None = None,
     *,
     domains: Iterable[str] = (),
     gates: Collection[str] = (),
@@ -127,10 +127,11 @@ def prove(
 ) -> list[Finding]:
     """Return every reason why rules and routes should not come into force, rules first, in their order.
 
-    `domains` are ours, in comparison form: whoever is nobody there is refused, which is an end. `gates` are the
-    networks on which this gateway has an address that others are shown behind. `places` are where messages come from,
-    for rules that ask for it. `ours` are addresses that stay as they are and that the routes must take. `is_somebody`
-    tells of an identity's address; without it no single address that a rule names is looked at. Raises nothing.
+    Without `routes` nothing is said of where addresses end. `domains` are ours, in comparison form: whoever is nobody
+    there is refused, which is an end. `gates` are the networks on which this gateway has an address that others are
+    shown behind. `places` are where messages come from, for rules that ask for it. `ours` are addresses that stay as
+    they are and that the routes must take. `is_somebody` tells of an identity's address; without it no single address
+    that a rule names is looked at. Raises nothing.
     """
     networks = networks if networks is not None else registry()
     found: dict[tuple[Kind, int | None, int | None], Finding] = {}
@@ -156,7 +157,7 @@ def prove(
 
 def prove_rules(rules: Sequence[Compiled], networks: Registry | None = None) -> list[Finding]:
     """Return every way in which rules alone translate, or may translate, without end. Raises nothing."""
-    ways = _Ways((), frozenset(), (), None, networks if networks is not None else registry())
+    ways = _Ways(None, frozenset(), (), None, networks if networks is not None else registry())
     words = dict.fromkeys(word for r in rules for word in r.rule.source)
     places = (None, *(Place(word.partition(":")[0], word.partition(":")[2] or None) for word in words))
     found: dict[tuple[Kind, int | None], Finding] = {}
@@ -287,21 +288,22 @@ class _Ways:
 
     def __init__(
         self,
-        routes: Sequence[RouteLike],
+        routes: Sequence[RouteLike] | None,
         domains: frozenset[str],
         gates: Collection[str],
         is_somebody: Callable[[Address], bool] | None,
         networks: Registry,
     ) -> None:
-        self.routes = routes
+        self.are_known = routes is not None
+        self.routes = routes or ()
         self.domains = domains
         self.gates = frozenset(gates)
         self.is_somebody = is_somebody
         self.networks = networks
         self.languages = _Languages()
-        self.takers = [_Taker.of(route.chain(), n) for n, route in enumerate(routes)]
+        self.takers = [_Taker.of(route.chain(), n) for n, route in enumerate(self.routes)]
         self.index = _Index()
-        for route, taker in zip(routes, self.takers, strict=True):
+        for route, taker in zip(self.routes, self.takers, strict=True):
             self.index.add(route.network, taker)
 
     def is_own(self, address: Address) -> bool:
@@ -338,12 +340,13 @@ class _Ways:
             if not earlier or not _is_within((taker.chain,), self.languages.of_no_use(route.network, earlier)):
                 continue
             example = _example(route.network, taker.chain, self.networks)
-            by = None if example is None else self.route(example)
-            if example is None or by is None or by == n:
+            by = self.route(example) if example is not None else earlier[0].owner
+            if by is None or by == n:
                 continue
-            way = (f"route {by + 1} ({self.routes[by]}) takes {example}",)
+            way = (f"route {by + 1} ({self.routes[by]}) takes {example or 'the same'}",)
+            shown = f", for instance {example}" if example is not None else ""
             text = (
-                f"no address comes to route {n + 1} ({route}), for instance {example}: {way[0]}; "
+                f"no address comes to route {n + 1} ({route}){shown}: {way[0]}; "
                 "put the one for fewer addresses first, or take one out"
             )
             yield Finding(Kind.NEVER, text, route=n, example=example, way=way)
@@ -498,7 +501,9 @@ class _Proof:
         known.update(walk.orders)
         again = {order for order in walk.orders if walk.orders.count(order) > 1}
         many = "without end" if again else f"more than {MAX_STEPS - 1} times"
-        shown = f"mail to {address} would be translated {many}: {'; then '.join(walk.steps)}"
+        first = next((n for n, order in enumerate(walk.orders) if order in walk.orders[:n]), len(walk.orders))
+        steps = "; then ".join(walk.steps[:first])
+        shown = f"mail to {address} would be translated {many}: {steps}{'; and so on' if again else ''}"
         return Finding(Kind.LOOP, shown, rule=min(again or walk.orders), example=address, way=walk.steps)
 
     def _ring(self, ring: Sequence[int], known: set[int]) -> Finding:
@@ -621,7 +626,7 @@ class _Proof:
 
     def nowhere(self) -> Iterator[Finding]:
         """Yield, for each rule, the first address found that it leads where nothing takes it."""
-        if not self._ways.routes:
+        if not self._ways.are_known:
             return
         for rule in self._forward.values():
             for address in (*self._samples(rule.match), *self._outside(rule)):
@@ -739,11 +744,10 @@ class _Proof:
             ):
                 continue
             firsts = [(self._next(sample), sample) for sample in self._odd_samples(rule.match)]
-            if any(first is None or first[0].order >= rule.order for first, _ in firsts) or not firsts:
-                continue  # an odd address comes to it, that the earlier rule's other side does not take
-            first, example = firsts[0]
-            if first is not None:
-                yield self._shadow(rule, first, example)
+            taken = [(first, sample) for first, sample in firsts if first is not None]
+            if taken and all(first[0].order < rule.order for first, _ in taken):
+                yield self._shadow(rule, *taken[0])
+            # else an odd address comes to it, that the earlier rule's other side does not take
 
     def _shadow(self, rule: Compiled, first: tuple[Compiled, Address], example: Address) -> Finding:
         by, made = first
@@ -803,8 +807,8 @@ def _parsed(network: str, text: str, networks: Registry) -> Address | None:
 
 
 def _example(network: str, chain: Chain, networks: Registry) -> Address | None:
-    """Return an address of a route's chain: stars are one character, or none where that makes no address."""
-    for filler in ("x", "1", ""):
+    """Return an address of a route's chain, its stars filled with what makes one; None where nothing tried does."""
+    for filler in ("x", "1", "", "x@x.example", "x@x", "x/x"):
         made = _parsed(network, "".join(link.char or filler for link in chain), networks)
         if made is not None and Language((chain,)).has(made.key):
             return made

@@ -230,12 +230,12 @@ def test_workers_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
 # -- warnings
 
 
-def test_a_route_that_is_never_reached_is_warned_of(folder: Path) -> None:
-    text = GOOD.replace('match = "mhs:*"', 'match = "smtp:*"')
+def test_a_rule_that_shows_what_nobody_can_answer_is_warned_of(folder: Path) -> None:
+    text = GOOD.replace('direction = "both"', 'direction = "outward"')
     (folder / "gatepost.toml").write_text(text)
-    warnings = read(folder, dry=True).warnings
-    assert len(warnings) == 2
-    assert "gatepost.toml:42: route 3 (smtp:* -> internet) is never reached: route 1" in warnings[1]
+    (warning,) = read(folder, dry=True).warnings
+    assert "gatepost.toml:15: rule 1" in warning
+    assert "a reply to that would not come to mhs:x@x" in warning
 
 
 def test_an_open_admin_port_is_warned_of(tmp_path: Path) -> None:
@@ -245,6 +245,17 @@ def test_an_open_admin_port_is_warned_of(tmp_path: Path) -> None:
 
 
 # -- mistakes
+
+
+def test_rules_and_routes_are_proved_together(folder: Path) -> None:
+    (folder / "gatepost.toml").write_text(GOOD.replace('match = "mhs:*"', 'match = "smtp:*"'))
+    with pytest.raises(ConfigErrors) as caught:
+        read(folder, dry=True)
+    told = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(told) == 3
+    assert "gatepost.toml:15: mapping.rule[0]: mail to smtp:x@x.mhs.acme.example ends nowhere" in told[0]
+    assert "gatepost.toml:37: route[1]: no address comes to route 2 (smtp:*@*.partner.example -> internet)" in told[1]
+    assert "gatepost.toml:42: route[2]: no address comes to route 3 (smtp:* -> internet)" in told[2]
 
 
 @pytest.mark.parametrize("case", sorted(p.name for p in BAD.iterdir()))

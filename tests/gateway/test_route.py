@@ -92,23 +92,13 @@ def test_explain_tells_each_rule_looked_at() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("general", "special", "covers"),
-    [
-        ("smtp:*", "smtp:*@x.example", True),
-        ("smtp:*@*", "smtp:*@x.example", True),
-        ("smtp:*@*.example", "smtp:*@a.example", True),
-        ("smtp:*@*.example", "smtp:*@example", False),
-        ("smtp:a*@x.example", "smtp:*@x.example", False),
-        ("smtp:*@x.example", "smtp:a*@x.example", True),
-        ("smtp:*@x.example", "smtp:*", False),
-        ("mhs:*", "smtp:*", False),
-        ("smtp:*", "smtp:*", True),
-    ],
-)
-def test_shadowed(general: str, special: str, covers: bool) -> None:
-    found = Routes([Route(general, "a"), Route(special, "b")]).shadowed()
-    assert found == ([(1, 0)] if covers else [])
+def test_patterns_are_as_they_compare_with_keys() -> None:
+    routes = Routes([Route("SMTP:*@BÜCHER.example", "a"), Route("fidonet:*", "b"), Route("smtp: Ann@x.example", "c")])
+    assert list(routes.patterns()) == [
+        ("smtp", "*@xn--bcher-kva.example"),
+        ("ftn", "*"),
+        ("smtp", "ann@x.example"),
+    ]
 
 
 def test_the_memory_of_domains_is_bounded() -> None:

@@ -238,13 +238,18 @@ def test_dead_ends(rules: tuple[Rule, ...], ways: tuple[str, ...], example: str 
             (),
         ),
         ((Rule("smtp:sales@old.example", "mhs:sales@hq", TO),), (INTERNET,), ()),  # perhaps somebody with a home
-        ((Rule("smtp:{l}@{wg}.mhs.acme.example", "mhs:{l}@{wg}"),), (), ()),  # no routes are given at all
     ],
 )
 def test_what_ends_somewhere_is_not_refused(
     rules: tuple[Rule, ...], ways: tuple[str, ...], domains: tuple[str, ...]
 ) -> None:
     assert proved(rules, *ways, domains=domains) == []
+
+
+def test_without_routes_nothing_is_said_of_ends() -> None:
+    rules = compiled(Rule("smtp:{l}@{wg}.mhs.acme.example", "mhs:{l}@{wg}"))
+    assert prove(rules) == []
+    assert [f.kind for f in prove(rules, [])] == [Kind.NOWHERE]
 
 
 def test_one_address_that_a_rule_names_is_somebody_or_has_a_route() -> None:
@@ -295,6 +300,11 @@ def test_our_own_addresses_have_a_route() -> None:
             ),
             2,
             None,
+        ),
+        (
+            (Rule("smtp:{l}@{wg}.mhs.example", "mhs:{l}@{wg}"), Rule("smtp:{l}@hq.mhs.example", "mhs:{l}@head")),
+            1,
+            "smtp:x@hq.mhs.example",
         ),
         ((Rule("smtp:postmaster@acme.example", "smtp:ann@b.example", TO),), 0, "smtp:postmaster@acme.example"),
     ],
@@ -348,6 +358,10 @@ def test_rules_for_some_places_are_proved_place_by_place() -> None:
         ("smtp:*@*.example", "smtp:*@a.example", True),
         ("smtp:*@*.example", "smtp:*@*.a.example", True),
         ("smtp:*@*", "smtp:*", False),
+        ("smtp:*", "smtp:*", True),
+        ("smtp:*@*", "smtp:*@x.example", True),
+        ("smtp:*@*.example", "smtp:*@example", False),
+        ("smtp:*@a.example", "smtp:*", False),
         ("smtp:*@a.example", "smtp:*@b.example", False),
         ("smtp:*@*.a.example", "smtp:*@*.example", False),
         ("mhs:*", "smtp:*", False),
