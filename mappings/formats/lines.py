@@ -19,14 +19,16 @@ from mappings.tabular import MAX_OCTETS, Problems, Unreadable
 MAX_LINE: Final = 4 * 1024 * 1024
 """A group of a hundred thousand members still fits."""
 
+NO_TEXT: Final = "\ufffd"
+"""Stands for octets that are no text."""
+
 _QUOTED_OR_END: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|\\.|[ \t\r\f\v]', re.DOTALL)
 _SIGNS: Final = frozenset('"\\()<>')
 
 
 def text_of(octets: bytes, options: Options) -> str:
-    """Return the text of a file: UTF-8, else the option `encoding`, else UTF-8 with its faults marked.
+    """Return the text of a file: UTF-8, else the option `encoding`, else UTF-8 with NO_TEXT for its faults.
 
-    A fault becomes a character that no address may hold, so that the rows without one are read.
     Raises: Unreadable where there are too many octets; OptionError.
     """
     encoding = encoding_of(options)
@@ -38,7 +40,15 @@ def text_of(octets: bytes, options: Options) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError:
-        return octets.decode("utf-8", "surrogateescape") if encoding is None else octets.decode(encoding, "replace")
+        return octets.decode(encoding or "utf-8", "replace")
+
+
+def is_text(line: int, row: str, problems: Problems) -> bool:
+    """Tell whether a row is text as a whole; where not, add that as a problem."""
+    if NO_TEXT not in row:
+        return True
+    problems.add(line, "", "the row has octets that are no UTF-8; save the file as UTF-8, or give the option encoding")
+    return False
 
 
 def logical_lines(text: str, problems: Problems) -> Iterator[tuple[int, str]]:
@@ -55,8 +65,8 @@ def logical_lines(text: str, problems: Problems) -> Iterator[tuple[int, str]]:
         if not bare or bare[0] == "#":
             continue
         if line[0] not in " \t\r\f\v":
-            if parts:
-                yield start, "".join(parts)
+            if parts and is_text(start, row := "".join(parts), problems):
+                yield start, row
             start, size, parts = number, 0, []
         elif not parts:
             if not start:
@@ -68,8 +78,8 @@ def logical_lines(text: str, problems: Problems) -> Iterator[tuple[int, str]]:
             parts = []
             continue
         parts.append(line)
-    if parts:
-        yield start, "".join(parts)
+    if parts and is_text(start, row := "".join(parts), problems):
+        yield start, row
 
 
 def key_and_value(line: str) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class Rewriting:
         declared: dict[str, int] = {}
         try:
             for line, key, value in rows_of(octets, options, problems):
-                if "@" not in key and "." in key and "@" not in value and len(value.split()) == 1:
+                if "@" not in value and len(value.split()) == 1 and _is_domain(key):
                     declared.setdefault(key.lower(), line)  # virtual(5): a domain's own row, whose value means nothing
                 else:
                     _take(forwarding, line, key, value, here, networks, problems)
@@ -220,6 +220,14 @@ class Transport:
                     out.row(held.address.value, hop)
         out.refuse_rules(rules, self.name)
         return out.written()
+
+
+def _is_domain(text: str) -> bool:
+    """Tell whether a text is a domain of at least two labels, and so hardly a bare user."""
+    try:
+        return "." in text and "@" not in text and bool(domain_key(text))
+    except AddressError:
+        return False
 
 
 def _take(

@@ -24,7 +24,7 @@ from mappings.address import Address, AddressError
 from mappings.formats import Format, Options, Reading, Writer, Written
 from mappings.formats.aliases import Aliases
 from mappings.formats.forwarding import HERE, LOCAL, Forwarding, Here, held_on_smtp, is_usable, literal
-from mappings.formats.lines import text_of
+from mappings.formats.lines import is_text, text_of
 from mappings.formats.maps import Map, row_of
 from mappings.formats.people import ENCODING, check_options, unreadable
 from mappings.formats.routes import HOMES, Homes, Hops
@@ -43,7 +43,7 @@ def rows_of(octets: bytes, options: Options, problems: Problems) -> Iterator[tup
     """Yield (line, key, value) of each row. Raises: Unreadable, OptionError."""
     for line, raw in enumerate(text_of(octets, options).split("\n"), 1):
         text = raw.rstrip()
-        if not text or text[0] == "#":
+        if not text or text[0] == "#" or not is_text(line, text, problems):
             continue
         key, *rest = text.split(None, 1)
         if text[0].isspace():

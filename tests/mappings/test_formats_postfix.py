@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings.address import Address
+from mappings.checks import check_identities
 from mappings.formats import FORMATS, OptionError, Reading, Writer, by_name
 from mappings.formats.lines import addresses_in, key_and_value, logical_lines, parts_of
 from mappings.identity import Held, Identity, Kind, Role
@@ -508,6 +509,19 @@ def test_what_is_written_is_read_again(pairs: list[tuple[Address, Address]]) -> 
         assert [e.identity.addresses for e in again.entries] == [one.addresses for one in people]
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=st.lists(st.tuples(smtp, smtp), min_size=1, max_size=4))
+def test_postmap_finds_whatever_is_written(tmp_path: Path, pairs: list[tuple[Address, Address]]) -> None:
+    people = [person(one.value, other.value) for one, other in pairs if one != other]
+    written = writer("postfix-virtual")(people, {}, registry())
+    tool = Tool(tmp_path, written.octets)
+    assert tool.warnings == ""
+    if not written.problems:
+        for one in people:
+            for held in one.addresses:
+                assert tool.query(held.address.value) == one.addresses[0].address.value
+
+
 _octets = st.one_of(
     st.binary(max_size=300),
     st.lists(
@@ -538,7 +552,11 @@ def test_any_octets_give_entries_and_problems(name: str, octets: bytes) -> None:
         str(entry.identity.addresses).encode()
     for rule in reading.rules:
         compile_rule(rule, 0)
-    "".join(said(reading)).encode()
+    "".join([*said(reading), *reading.notes]).encode()
+    assert not check_identities([entry.identity for entry in reading.entries], {"CONNECTOR": "smtp"})
+    write = by_name(name).write
+    if write is not None:
+        write([entry.identity for entry in reading.entries], options, registry(), reading.rules).octets.decode()
 
 
 def test_time_is_linear_in_the_file() -> None:
