@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import db, message, queue
+from gateway.cli import db, mapping, message, queue
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
@@ -35,6 +35,7 @@ UNUSABLE = 78
 app.command()(message.trace)
 app.command()(message.why)
 app.add_typer(queue.app, name="queue")
+app.add_typer(mapping.app, name="map")
 app.add_typer(db.app, name="db")
 
 

@@ -41,11 +41,13 @@ def config_path(ctx: typer.Context, after: Path | None) -> Path:
     return after or before or default_file()
 
 
-def load_config(ctx: typer.Context, after: Path | None, *, as_json: bool = False, mapping: bool = False) -> Config:
-    """Load the whole configuration, or tell every mistake and exit."""
+def load_config(
+    ctx: typer.Context, after: Path | None, *, as_json: bool = False, mapping: bool = False, identities: bool = True
+) -> Config:
+    """Load the whole configuration, or tell every mistake and exit. See `gateway.config.load`."""
     from gateway.config import load
 
-    return _or_exit(lambda: load(config_path(ctx, after), mapping=mapping, dry=True), as_json)
+    return _or_exit(lambda: load(config_path(ctx, after), mapping=mapping, identities=identities, dry=True), as_json)
 
 
 def load_gateway(ctx: typer.Context, after: Path | None, *, as_json: bool = False) -> tuple[GatewaySection, Path]:

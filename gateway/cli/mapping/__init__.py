@@ -1,0 +1,25 @@
+"""`gatepost map`: who is meant by an address, changed, looked at and asked why."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli.mapping import change, checks, look, transfer
+
+app = typer.Typer(
+    help="Explain addresses; look at, change, import, export, check and plan who has which.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(look.explain)
+app.command()(look.find)
+app.command()(change.add)
+app.command("set", cls=change.ChangesCommand)(change.set_)
+app.command("rm")(change.remove)
+app.command("import")(transfer.import_)
+app.command()(transfer.export)
+app.command()(checks.check)
+app.command()(look.log)
+app.command()(look.diff)
+app.command()(change.rollback)
