@@ -131,6 +131,18 @@ class Table:
             for rule in rules
         )
 
+    def written_for(self, address: Address) -> Address | None:
+        """Return the address of another network that an smtp address at a domain of ours carries, signed here or as
+        plain IMCEA; None where it carries none. It may be nobody's, and open to nobody. Raises nothing."""
+        if address.network != "smtp" or self._encapsulation is None:
+            return None
+        if not self._is_own_domain(_split(address.key)[1]):
+            return None
+        try:
+            return self._encapsulation.decapsulate(address, unsigned=_anybody) or self._encapsulation.unsigned(address)
+        except EncapsulationError:
+            return None
+
     def translate(
         self, address: Address, to_network: str, direction: Direction, destination: Place | None = None
     ) -> Translation:
@@ -143,7 +155,8 @@ class Table:
         person = self._find(address)
         if address.network == to_network:
             if person is None:
-                return Translation(address, "same")
+                ruled = None if direction is Direction.INWARD else self._by_rule(address, to_network, destination)
+                return ruled if ruled is not None and ruled.address != address else Translation(address, "same")
             return self._same_network(person, address, direction)
         if person is not None:
             shown = person.primary(to_network)
@@ -298,6 +311,10 @@ class Table:
                 if inner is not None:
                     # Nobody signed it, so it opens no network to strangers; people of ours may be named so.
                     return inner, self._is_somebody(inner), "names, unsigned,"
+                inner = self._encapsulation.unsigned(address)
+                if inner is not None and self._is_somebody(inner):
+                    # At another domain of ours, where a system that is gone had written it: a person's name alone.
+                    return inner, True, "names, unsigned,"
             local, domain = _split(address.key)
             # RFC 5321 §4.5.1: for every domain a host serves, and without any domain
             if local == "postmaster" and self._postmaster is not None and (not domain or domain in self._own_domains):
@@ -442,6 +459,9 @@ class Table:
         if not forward and not backward:
             return None
         goes_to = self.resolve(address, destination).address
+        if address.network == to_network:
+            # A catch-all takes mail for many, and is not how any of them is shown.
+            forward = [r for r in forward if r.match.names == r.to.names]
         for rule, made in (
             *((r, r.forward(address)) for r in forward if r.to.network == to_network and r.shows_to(destination)),
             *((r, r.backward(address)) for r in backward if r.shows_to(destination)),

@@ -381,3 +381,24 @@ def test_a_table_is_read_by_many_threads() -> None:
     expected = [table.resolve(r) for r in recipients]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(company().resolve, recipients)) == expected
+
+
+def test_senders_of_a_renamed_domain_go_out_under_its_new_name() -> None:
+    rules = [
+        Rule("smtp:{local}@old.example", "smtp:{local}@new.example", Way.INWARD),
+        Rule("smtp:{local}@shown.example", "smtp:{local}@within.example", Way.BOTH),
+        Rule("smtp:{local}@all.example", "smtp:box@all.example", Way.INWARD),
+        Rule("smtp:{local}@gone.example", "smtp:{local}@elsewhere.example", Way.OUTWARD),
+    ]
+    table = compile_table([], rules, domains=["old.example", "all.example"], homes={}, encapsulation=None, version=1)
+
+    def shown(text: str, direction: Direction = OUT) -> str:
+        return str(table.translate(parse(text), "smtp", direction).address)
+
+    assert shown("smtp:x@old.example") == "smtp:x@new.example"
+    assert shown("smtp:x@within.example") == "smtp:x@shown.example"
+    assert shown("smtp:x@new.example") == "smtp:x@new.example"
+    # Among ourselves it stays as it is; so does what an answer would not find, and a catch-all names nobody.
+    assert shown("smtp:x@old.example", Direction.INWARD) == "smtp:x@old.example"
+    assert shown("smtp:x@elsewhere.example") == "smtp:x@elsewhere.example"
+    assert shown("smtp:x@all.example") == "smtp:x@all.example"
