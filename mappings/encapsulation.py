@@ -162,6 +162,19 @@ class Encapsulation:
             raise _not_issued()
         return inner
 
+    def unsigned(self, address: Address) -> Address | None:
+        """Return what an smtp address of the form `IMCEA<type>-…` names, whatever its domain; None where it has no such
+        form, or a broken one. Nothing proves that anyone may write to it."""
+        if address.network != "smtp" or not address.key.startswith("imcea"):
+            return None
+        plain = _UNSIGNED.fullmatch(address.value.rpartition("@")[0])
+        if plain is None:
+            return None
+        try:
+            return self._inner(self._network(plain[1]), plain[2])
+        except (AddressError, EncapsulationError):
+            return None
+
     def numbered(self, number: int) -> Address:
         """Return the smtp address that stands for a kept number, for addresses too long to be carried."""
         local = f"GPT-{_token(self._signing, number)}"

@@ -311,9 +311,9 @@ class Table:
                 if inner is not None:
                     # Nobody signed it, so it opens no network to strangers; people of ours may be named so.
                     return inner, self._is_somebody(inner), "names, unsigned,"
-                inner = self._encapsulation.unsigned(address)
+                inner = self.written_for(address)
                 if inner is not None and self._is_somebody(inner):
-                    # At another domain of ours, where a system that is gone had written it: a person's name alone.
+                    # At another domain of ours, as a mail system that is gone wrote it: it may name people alone.
                     return inner, True, "names, unsigned,"
             local, domain = _split(address.key)
             # RFC 5321 §4.5.1: for every domain a host serves, and without any domain

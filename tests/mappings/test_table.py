@@ -79,6 +79,42 @@ def test_an_unsigned_address_opens_nothing_to_strangers() -> None:
     assert not found.is_carried
 
 
+@pytest.mark.parametrize(
+    ("recipient", "verdict", "address"),
+    [
+        ("smtp:IMCEAMHS-ann+40sales@acme.example", Verdict.KNOWN, "mhs:ann@sales"),
+        ("smtp:imceamhs-ALEE+40old@ACME.example", Verdict.KNOWN, "mhs:ann@sales"),
+        ("smtp:IMCEAMHS-joe+40far@acme.example", Verdict.UNKNOWN, "smtp:IMCEAMHS-joe+40far@acme.example"),
+        ("smtp:IMCEAMHS-ann+4@acme.example", Verdict.UNKNOWN, "smtp:IMCEAMHS-ann+4@acme.example"),
+        ("smtp:IMCEAMHS-ann+40sales@far.example", Verdict.FOREIGN, "smtp:IMCEAMHS-ann+40sales@far.example"),
+    ],
+)
+def test_an_unsigned_address_at_any_domain_of_ours_names_people_alone(
+    recipient: str, verdict: Verdict, address: str
+) -> None:
+    found = TABLE.resolve(parse(recipient))
+    assert (found.verdict, str(found.address)) == (verdict, address)
+
+
+@pytest.mark.parametrize(
+    ("address", "within"),
+    [
+        ("smtp:IMCEAMHS-joe+40far@acme.example", "mhs:joe@far"),
+        ("smtp:IMCEAMHS-joe+40far@gw.merged.example", "mhs:joe@far"),
+        (f"smtp:{SIGNED}", "mhs:joe@far"),
+        (f"smtp:{SIGNED.replace('joe', 'jim')}", None),
+        ("smtp:IMCEAMHS-joe+40far@far.example", None),
+        ("smtp:IMCEAMHS-joe+4@acme.example", None),
+        ("smtp:IMCEAPIGEON-joe@gw.merged.example", None),
+        ("smtp:ann@acme.example", None),
+        ("mhs:joe@far", None),
+    ],
+)
+def test_what_an_address_at_a_domain_of_ours_is_written_for(address: str, within: str | None) -> None:
+    found = TABLE.written_for(parse(address))
+    assert (None if found is None else str(found)) == within
+
+
 def test_a_refusal_says_what_to_do_and_names_nobody_else() -> None:
     text = TABLE.resolve(parse("smtp:anm@acme.example")).text
     assert "postmaster@acme.example" in text
