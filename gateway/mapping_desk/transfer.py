@@ -17,7 +17,7 @@ from gateway.mapping_desk import ldap
 from gateway.mapping_desk.desk import Desk, DeskError
 from gateway.mapping_desk.edit import Author
 from gateway.mapping_desk.history import MOST_SHOWN, Pairs
-from gateway.mapping_desk.words import change_as_json
+from gateway.mapping_desk.words import change_as_json, refused_as_json
 from mappings import store
 from mappings.checks import mistakes_of
 from mappings.formats import FORMATS, Format, OptionError, Reading, Written, by_name, guess
@@ -77,9 +77,7 @@ class Imported:
             "removed": self.removed,
             "unchanged": self.unchanged,
             "changes": [change_as_json(*pair) for pair in self.changes],
-            "refused": [
-                {"file": file, "line": p.line, "column": p.column, "reason": p.message} for file, p in self.refused
-            ],
+            "refused": refused_as_json(self.refused),
             "notes": self.notes,
             "rules": [{"match": rule.match, "to": rule.to, "direction": rule.way.value} for rule in self.rules],
         }
@@ -214,14 +212,19 @@ def _read(desk: Desk, name: str, request: Request) -> _Read:
         source = request.source or ldap.source_of(name)
         fetched = ldap.fetch(desk, name, request.options, whole=request.strict)
         return _Read(name, source, _with_homes(desk, fetched.reading, request), fetched)
+    reading = read_file(desk, name, request.format, request.options)
+    source = request.source or Path(name).name.partition(".")[0] or name
+    return _Read(name, source, _with_homes(desk, reading, request))
+
+
+def read_file(desk: Desk, name: str, format: str | None, options: Mapping[str, str]) -> Reading:
+    """Read a file in a form, or in the one that it seems to have."""
     path = Path(name)
     octets = _octets(path)
-    form = _format(path, octets, request.format)
     try:
-        reading = form.read(octets, request.options, desk.networks)
+        return _format(path, octets, format).read(octets, options, desk.networks)
     except OptionError as e:
         raise DeskError(f"{name}: {e}") from None
-    return _Read(name, request.source or path.name.partition(".")[0] or path.name, _with_homes(desk, reading, request))
 
 
 def _octets(path: Path) -> bytes:

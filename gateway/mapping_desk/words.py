@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -14,6 +14,7 @@ from mappings.identity import Held, Identity, Role
 from mappings.merged import GIVEN
 from mappings.rule import Rule
 from mappings.store import Revision
+from mappings.tabular import Problem
 
 _FIELDS: Final = ("name", "kind", "home", "stage", "copy_home", "owner", "expand")
 
@@ -192,3 +193,8 @@ def rule_as_toml(rule: Rule) -> str:
     """Return a rule as it stands in the configuration."""
     pairs = (("match", rule.match), ("to", rule.to), ("direction", rule.way.value))
     return "\n".join(["[[mapping.rule]]", *(f"{key} = {json.dumps(text, ensure_ascii=False)}" for key, text in pairs)])
+
+
+def refused_as_json(refused: Iterable[tuple[str, Problem]]) -> list[dict[str, Any]]:
+    """Return which rows of which files were not taken, and why."""
+    return [{"file": file, "line": p.line, "column": p.column, "reason": p.message} for file, p in refused]

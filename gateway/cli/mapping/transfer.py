@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.mapping.shared import Who, Why, author, desk_of
+from gateway.cli.mapping.shared import (
+    Columns,
+    Options,
+    Who,
+    Why,
+    author,
+    columns_given,
+    desk_of,
+    options_given,
+    tell_refused,
+)
 from gateway.cli.options import AsJson, ConfigFile, fail, print_json
 
 if TYPE_CHECKING:
     from gateway.mapping_desk.transfer import Imported
 
 _SHOWN: Final = 50
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="An option of the format; may be repeated."),
-]
 
 
 def import_(
@@ -31,12 +37,7 @@ def import_(
     format: Annotated[
         str | None, typer.Option("--format", metavar="FORM", help="The form of the files. Absent: it is guessed.")
     ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="COLUMN=FIELD", help="What a column of the file is, such as E-mail=smtp; may be repeated."
-        ),
-    ] = None,
+    columns: Columns = None,
     options: Options = None,
     source: Annotated[
         str | None,
@@ -64,7 +65,7 @@ def import_(
     """Take identities over from other systems' files; the same import again changes nothing."""
     from gateway.mapping_desk import edit, transfer
 
-    chosen = _columns(columns, as_json) | _options(options, as_json)
+    chosen = columns_given(columns, as_json) | options_given(options, as_json)
     with desk_of(ctx, config, as_json=as_json) as desk:
         request = transfer.Request(
             files, format, chosen, source, home, edit.stage_of(stage), remove_missing, strict, dry_run
@@ -107,7 +108,7 @@ def export(
         choice = transfer.Choice(
             frozenset(homes or ()), frozenset(not_homes or ()), frozenset(edit.kind_of(kind) for kind in kinds or ())
         )
-        written = transfer.export(desk, format, _options(options, as_json), choice)
+        written = transfer.export(desk, format, options_given(options, as_json), choice)
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(written.octets)
@@ -120,28 +121,6 @@ def export(
         return
     for problem in written.problems:
         typer.echo(f"not carried: {problem}", err=True)
-
-
-def _columns(pairs: list[str] | None, as_json: bool) -> dict[str, str]:
-    """Return the options that name columns: several columns of one field are parted by |."""
-    found: dict[str, str] = {}
-    for text in pairs or ():
-        column, equals, field = text.rpartition("=")
-        if not equals or not column.strip() or not field.strip():
-            fail(f"--map {text}: write COLUMN=FIELD, such as E-mail=smtp", as_json=as_json)
-        name = field.strip()
-        found[name] = f"{found[name]}|{column.strip()}" if name in found else column.strip()
-    return found
-
-
-def _options(pairs: list[str] | None, as_json: bool) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in pairs or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            fail(f"--option {text}: write NAME=VALUE, such as encoding=cp1252", as_json=as_json)
-        found[name.strip()] = value.strip()
-    return found
 
 
 def _write(path: Path, octets: bytes, as_json: bool) -> None:
@@ -166,8 +145,7 @@ def _tell(done: Imported, dry_run: bool, limit: int) -> None:
     total = done.added + done.changed + done.removed
     if total > min(limit, len(done.changes)):
         typer.echo(f"and {total - min(limit, len(done.changes))} more")
-    for file, problem in done.refused:
-        typer.echo(f"refused: {file}, {problem}", err=True)
+    tell_refused(done.refused)
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     if done.rules:
