@@ -49,8 +49,9 @@ class Csv:
             return unreadable(e)
         table = read_table(text, networks, wanted or None)
         notes = [f"these columns were ignored: {', '.join(table.ignored)}"] if table.ignored else []
-        states = table.columns if whole else frozenset()
-        return Reading(table.entries, problems=table.problems, notes=notes, states=frozenset(states))
+        # What the column `other` holds is of networks that are not installed: a row without it says nothing of them.
+        states = table.columns - {"other"} if whole else frozenset()
+        return Reading(table.entries, problems=table.problems, notes=notes, states=states)
 
     def write(
         self, identities: Iterable[Identity], options: Options, networks: Registry, rules: Sequence[Rule] = ()
