@@ -89,8 +89,8 @@ class Person:
             return None
         if (at - FIRST) % WIDTH:  # a value that reads like a network with its sign
             return self.primaries.get(network)
-        value = fields[at + 1].decode()
-        return Address(network, value, fields[at + 2].decode() or value)
+        value, key = fields[at + 1].decode(), fields[at + 2]
+        return Address(network, value, key.decode() if key else value)
 
     def fallback(self) -> Address | None:
         """Return the address to use where a network has no primary: smtp's, or the first."""

@@ -44,7 +44,7 @@ from tests.peers.smtp_source import environment
 MIB: Final = 1024 * 1024
 WORKERS: Final = 3
 CHANGED: Final = 1000
-LOOK_UPS: Final = 60_000
+LOOK_UPS: Final = 200_000
 ASKED: Final = 1_000_000
 """Of postmap, which is quick, and whose time is told in ticks of 10 ms."""
 CHANGES: Final = 8
