@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Final
 
@@ -28,6 +28,8 @@ from mappings.fields import scan, unfold
 
 MAX_RETURNED: Final = 64 * 1024
 """Octets of the original that come back whole; of a larger one, or where not asked for, its header (RFC 3461 §4.3)."""
+STATUS_TYPES: Final = ("message/delivery-status", "message/global-delivery-status")
+WHOLE_TYPES: Final = ("message/rfc822", "message/global")
 _MAX_HEAD: Final = 32 * 1024
 _MAX_RECIPIENTS: Final = 10_000
 
@@ -324,14 +326,20 @@ def parse(octets: bytes) -> Parsed | None:
     """Read a DSN; None where there is no delivery status in it."""
     whole = mime.parse(mime.InMemory(octets))
     message_id = ""
-    blocks: list[dict[str, str]] = []
+    found: Parsed | None = None
     for part in whole.walk():
-        if part.type in ("message/delivery-status", "message/global-delivery-status") and not blocks:
-            blocks = list(_blocks(octets[part.body : part.end]))
-        elif part.type in ("text/rfc822-headers", "message/global-headers") and blocks and not message_id:
+        if part.type in STATUS_TYPES and found is None:
+            found = read_status(octets[part.body : part.end])
+        elif part.type in ("text/rfc822-headers", "message/global-headers") and found and not message_id:
             message_id = _message_id(octets[part.body : part.end])
-        elif part.type in ("message/rfc822", "message/global") and blocks and not message_id and part.children:
+        elif part.type in WHOLE_TYPES and found and not message_id and part.children:
             message_id = _message_id(part.children[0].head)
+    return None if found is None else replace(found, message_id=message_id)
+
+
+def read_status(octets: bytes) -> Parsed | None:
+    """Read what a part of STATUS_TYPES holds, without its own header; None where it tells of no recipient."""
+    blocks = list(_blocks(octets))
     if not blocks:
         return None
     first = blocks[0]
@@ -355,7 +363,6 @@ def parse(octets: bytes) -> Parsed | None:
         reporting_mta=first.get("reporting-mta", "").partition(";")[2].strip(),
         envid=first.get("original-envelope-id"),
         arrival=first.get("arrival-date", ""),
-        message_id=message_id,
     )
 
 

@@ -97,10 +97,13 @@ def content_type(value: bytes) -> tuple[str, dict[str, bytes]]:
     return name, parameters
 
 
-def parse(source: Octets, start: int = 0) -> Part:
-    """Return the structure of a message that begins at `start`. Blocks where the source does; raises what it raises."""
+def parse(source: Octets, start: int = 0, *, levels: int = MAX_DEPTH) -> Part:
+    """Return the structure of a message that begins at `start`, down to `levels` below it.
+
+    Blocks where the source does, and raises what it raises.
+    """
     budget = [MAX_PARTS]
-    return _entity(source, start, source.size, 0, budget)
+    return _entity(source, start, source.size, MAX_DEPTH - min(levels, MAX_DEPTH), budget)
 
 
 def _entity(source: Octets, start: int, end: int, depth: int, budget: list[int]) -> Part:
