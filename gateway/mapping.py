@@ -260,6 +260,19 @@ class FollowedMapping:
                     self.directory = compact
                     changed(compact)
 
+    async def change(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` does with the stored mapping, in one transaction that is committed when this returns.
+
+        The change comes into force by `follow`, here as in all other workers. Raises: SQLAlchemyError, SpoolUnusable,
+        and what `work` raises; nothing is changed then.
+        """
+
+        def do() -> T:
+            with self.database.connect() as connection:
+                return work(connection)
+
+        return await self._in_thread(do)
+
     @property
     def is_pending(self) -> bool:
         """Whether a correspondent has got a number that is not stored yet, and must not be shown."""
