@@ -272,6 +272,11 @@ class MappingSection(Section):
     tell_moved: bool = Field(
         False, description="Tell whoever writes to a former address of the new one, about once a month."
     )
+    learn: bool = Field(
+        False,
+        description="Learn from bounces: a directory name of Exchange (`IMCEAEX-…`) that is nobody's becomes a former "
+        "address of the one person whom it can mean, and the message is sent on.",
+    )
     paid_networks: tuple[str, ...] = Field(
         ("tel", "fax", "sms"), description="Networks that cost money: strangers reach them only as `paid_senders`."
     )

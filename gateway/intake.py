@@ -11,8 +11,8 @@ fails at once, so that the report about it is made and traced like any other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from gateway import moved
 from gateway.contract import Batch, ContentWriter, Delivered, Failed, Receipt, Rejected, Unavailable
@@ -34,12 +34,25 @@ class SpoolSide(Protocol):
     def content(self) -> ContentWriter: ...
 
 
+class Learning(Protocol):
+    """What looks at bounces before they are stored; see `gateway.learner`."""
+
+    def reads(self, message: Message) -> bool: ...
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+    async def learn(self, planned: Planned) -> Planned: ...
+
+    def withdraw(self, planned: Planned) -> None: ...
+
+
 class GatewayIntake:
-    """The Intake that sources are handed."""
+    """The Intake that sources are handed. `learner` is asked about bounces, where there is one."""
 
     def __init__(self, spool: SpoolSide, planner: Planner, hand_over: Callable[[Sequence[Claim]], None]) -> None:
         self._spool = spool
         self.planner = planner
+        self.learner: Learning | None = None
         self._hand_over = hand_over
         self._log = get_log("intake")
         self.accepted = 0
@@ -66,7 +79,22 @@ class GatewayIntake:
             self.refused += 1
             receipt.set_exception(refusal)
             return receipt
+        learner = self.learner
+        if learner is not None and message.envelope.reverse_path is None and learner.reads(message):
+            learner.start(self._look(learner, planned, receipt))
+        else:
+            self._store(planned, receipt)
+        return receipt
 
+    async def _look(self, learner: Learning, planned: Planned, receipt: asyncio.Future[Receipt]) -> None:
+        try:
+            planned = await learner.learn(planned)
+        except BaseException:  # the node stops: nothing was accepted
+            receipt.cancel()
+            raise
+        self._store(planned, receipt)
+
+    def _store(self, planned: Planned, receipt: asyncio.Future[Receipt]) -> None:
         def committed(done: asyncio.Future[DuplicateHandOver | None]) -> None:
             fault = done.exception()
             if fault is None:
@@ -91,13 +119,16 @@ class GatewayIntake:
             else:
                 self._spool.submit(stored, planned.more).add_done_callback(committed)
         except SpoolError as fault:
-            receipt.set_exception(Unavailable(fault.status))
-        return receipt
+            if not receipt.done():
+                receipt.set_exception(Unavailable(fault.status))
 
     def _accepted(self, planned: Planned) -> None:
         stored = planned.message
         self.accepted += 1
-        self._hand_over(claims_of(stored))
+        if planned.withdrawn is not None and self.learner is not None:
+            self.learner.withdraw(planned)
+        else:
+            self._hand_over(claims_of(stored))
         self._tell(stored)
         for more in planned.more:
             self._hand_over(claims_of(more))

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,12 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import config as configuration
-from gateway import dsn
+from gateway import dsn, learning
 from gateway.adapt.adapter import Adapter
 from gateway.adapt.fidelity import Fitted
 from gateway.config import Config, ConfigErrors, ConnectorSection
 from gateway.contract import Capabilities, Connector, Context, Destination
+from gateway.control import ask_all
 from gateway.dispatch.backoff import Backoff
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.lane import Limits
@@ -37,6 +39,7 @@ from gateway.dispatch.settings import Settings
 from gateway.faces import faces
 from gateway.ids import IdSource
 from gateway.intake import Expansions, GatewayIntake, Refusals
+from gateway.learner import Learner, traced
 from gateway.limiter import Limiter
 from gateway.log import configure, get_log, hide
 from gateway.mapping import FollowedMapping, MappingDatabase
@@ -44,7 +47,7 @@ from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.report import Report
 from gateway.route import glob
 from gateway.sources import Sources
-from gateway.spool.api import Delivery, SpoolError, SpoolUnusable, Stored
+from gateway.spool.api import Delivery, SpoolError, SpoolUnusable, Stored, TraceEvent
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
@@ -89,6 +92,7 @@ class Node:
         self.planner: Planner
         self.dispatcher: Dispatcher
         self.intake: GatewayIntake
+        self.learner: Learner
         self.sources: Sources
 
     # -- life
@@ -107,6 +111,7 @@ class Node:
             self.table = await self._open_mapping()
             stack.push_async_callback(self.mapping.close)
             await self._build()
+            stack.push_async_callback(self.learner.close)
             stack.push_async_callback(self._stop_connectors)
             await stack.enter_async_context(faces(self))
             for name, connector in self.connectors.items():
@@ -176,6 +181,7 @@ class Node:
         self.table = table
         self.planner = self._plan(self.config)
         self.intake.planner = self.planner
+        self.intake.learner = self.learner if self.config.mapping.learn else None
 
     # -- building
 
@@ -192,12 +198,16 @@ class Node:
             rng=random.Random(),
             log=get_log("dispatch"),
             settings=dispatch_settings(self.config),
-            hooks=Hooks(on_lease_lost=self._lease_lost),
+            hooks=Hooks(on_lease_lost=self._lease_lost, instead=self._instead),
             node=self.spool.node_number,
             disclosures=self.mapping,
         )
         self.spool.on_fenced(self.dispatcher.lose_lease)
         self.intake = GatewayIntake(self.spool, self.planner, self.dispatcher.hand_over)
+        self.learner = Learner(
+            self.spool, self.mapping, self._trace, lambda: self.planner, self.dispatcher.hand_over, self.clock
+        )
+        self.intake.learner = self.learner if self.config.mapping.learn else None
         self.sources = Sources(self.intake, self.spool.hold_singleton, self.log)
 
     def _add(self, section: ConnectorSection) -> None:
@@ -241,6 +251,7 @@ class Node:
             shared={domain_key(each.domain): each.systems for each in mapping.shared},
             secret=self.table.derived_key("trace"),
             tell_moved=mapping.tell_moved,
+            learn=mapping.learn,
             paid_networks=frozenset(mapping.paid_networks),
             paid_senders=tuple(glob(pattern) for pattern in mapping.paid_senders),
         )
@@ -256,7 +267,17 @@ class Node:
     def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:
         return self.adapter.adapt(message, deliveries, capabilities, self.planner.table)
 
+    async def _instead(self, report: Report, about: Stored) -> Stored | None:
+        return await self.learner.instead(report, about) if self.config.mapping.learn else None
+
+    async def _trace(self, message_id: int) -> list[TraceEvent]:
+        """Return the trace of a message that any worker took."""
+        alone = self.config.spool_dir is None or self.config.gateway.workers == 1
+        return await traced(message_id, self.spool.trace, None if alone else partial(ask_all, self.config.state_dir))
+
     def _make_report(self, report: Report, about: Stored) -> Stored | None:
+        if learning.message_of(self.planner.envid_key, report.envid) is not None:
+            report = replace(report, envid=None)  # the sender gave none; see `learning.envid`
         content = dsn.build(report, about, hostname=self.config.gateway.name, now=self.clock())
         return self.planner.plan_report(report.reverse_path, content)
 

@@ -11,17 +11,18 @@ import hmac
 import re
 from base64 import b32encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Final
 
+from gateway import learning
 from gateway.contract import Destination, Rejected
 from gateway.ids import IdSource
 from gateway.ids import text as shown_id
 from gateway.limiter import Limiter
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.route import Routes
-from gateway.spool.api import Delivery, LaneKey, State, Stored
+from gateway.spool.api import Delivery, LaneKey, State, Stored, TraceEvent
 from gateway.status import (
     LOOP,
     NO_RELAY,
@@ -105,6 +106,8 @@ class Planned:
     message: Stored
     more: tuple[Stored, ...] = ()
     moved: tuple[Moved, ...] = ()
+    withdrawn: TraceEvent | None = None
+    """The message is a bounce of what `more` sends on: once both are stored it is dropped, and this is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class PlannerSettings:
     """Keys what is told of recipients in trace fields, so that nobody else can read it."""
     tell_moved: bool = False
     """Senders who use a former address are told of the new one."""
+    learn: bool = False
+    """Bounces of directory names that nobody has are known again by an ENVID of ours; see `gateway.learning`."""
     paid_networks: frozenset[str] = frozenset({"tel", "fax", "sms"})
     paid_senders: tuple[re.Pattern[str], ...] = ()
     """Who may send to networks that cost money though no trusted peer brings it: matched with `network:key`."""
@@ -157,6 +162,7 @@ class Planner:
         self._own_pass = re.compile(rb"(?im)^received[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*?\bby[ \t]+" + host + rb"\b")
         self._hostname_lower = settings.hostname.lower().encode()
         self._date = (0, "")
+        self.envid_key = table.derived_key("envid")
 
     def now(self) -> float:
         return self._clock()
@@ -315,6 +321,8 @@ class Planner:
             # Known at RCPT time and not now: the configuration changed in between. The whole transaction is
             # refused for now, so that the peer asks again and each recipient gets an answer of its own.
             raise Rejected(Status("4.3.0", "the recipients changed meanwhile, try again"))
+        if plan.goes_astray and not plan.leaves and self._comes_back(envelope):
+            envelope = replace(envelope, envid=learning.envid(self.envid_key, plan.message_id))
         stored = Stored(
             id=plan.message_id,
             envelope=envelope,
@@ -326,6 +334,11 @@ class Planner:
         )
         more = tuple(self._for_members(stored, members, original, owner) for members, original, owner in plan.groups)
         return Planned(stored, more, tuple(plan.moved))
+
+    def _comes_back(self, envelope: Envelope) -> bool:
+        """Say whether a report about a message would pass here, and nobody else has marked it."""
+        path = envelope.reverse_path
+        return envelope.envid is None and path is not None and (path.network != "smtp" or self.table.is_ours(path))
 
     def _for_members(self, outer: Stored, members: Members, original: Address, owner: Address) -> Stored:
         """Make the message that a group's members get, with the owner as its reverse-path (RFC 5321 §3.9.2)."""
@@ -442,6 +455,11 @@ class _Plan:
         self.tokens: list[str] = []
         self.groups: list[tuple[Members, Address, Address]] = []
         self.moved: list[Moved] = []
+        self._learns = planner.settings.learn and bool(planner.envid_key)
+        self.goes_astray = False
+        """A directory name that nobody has goes on to another system, which may not know it either."""
+        self.leaves = False
+        """Some of it goes to strangers."""
 
     def add(self, recipient: Recipient, *, original: Address | None = None, within: bool = False) -> None:
         """Plan one recipient: `original` is what the sender wrote, `within` says that it is a group's member."""
@@ -496,6 +514,8 @@ class _Plan:
 
     def _deliver(self, target: Target, original: Address, notify: Notify, orcpt: str | None) -> None:
         self._reached.add((target.lane, target.address.key))
+        if self._learns:
+            self._note(target, original)
         self.deliveries.append(
             Delivery(
                 id=(self.message_id, len(self.deliveries)),
@@ -511,3 +531,15 @@ class _Plan:
             )
         )
         self.why.append(target.why)
+
+    def _note(self, target: Target, original: Address) -> None:
+        """Note what matters of a delivery for learning from its bounce."""
+        if target.lane[0] in (REFUSALS, EXPANDED):
+            return
+        table = self._planner.table
+        for address in (original, target.address):
+            name = learning.name_of(table, address)
+            if name is not None:
+                self.goes_astray = self.goes_astray or not table.is_ours(name)
+                return
+        self.leaves = self.leaves or target.foreign

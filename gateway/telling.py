@@ -20,6 +20,8 @@ _KINDS: Final = {
     "requeued": "queued anew by an operator",
     "rerouted": "rerouted by an operator",
     "dropped": "dropped",
+    "learnt": "learnt from its bounce",
+    "sent_on": "sent on",
 }
 
 

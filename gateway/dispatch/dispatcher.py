@@ -71,6 +71,7 @@ class Dispatcher:
         self._ledger = ledger = Ledger(
             spool, make_report, settings, log,
             on_reports=self._reports_committed, on_lost=self.lose_lease, on_room=self._unblock,
+            instead=hooks.instead,
         )  # fmt: skip
         self._lanes = LaneBook(settings, destinations, spool, clock, rng, log, hooks, node, self._go)
         self._outcomes = Outcomes(ledger, memory, counts, settings, clock, rng, self._lanes.change)

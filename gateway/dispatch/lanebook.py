@@ -8,7 +8,7 @@ not configured is held until it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -20,7 +20,8 @@ from gateway.dispatch.live import LiveLane
 from gateway.dispatch.queue import LaneQueue
 from gateway.dispatch.settings import Settings
 from gateway.dispatch.tasks import Tasks
-from gateway.spool.api import LaneKey, LeaseLost, Spool, SpoolError
+from gateway.report import Report
+from gateway.spool.api import LaneKey, LeaseLost, Spool, SpoolError, Stored
 from gateway.status import Status
 
 _OWN_WORDS: Final = 8
@@ -34,10 +35,12 @@ def _nothing(*_: object) -> None:
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What the node may listen to. `on_lease_lost`: everything was dropped from memory, nothing more is sent from it.
-    `on_lane`: a lane opened or closed."""
+    `on_lane`: a lane opened or closed. `instead` may give another message in place of a report of failures that is due,
+    committed like it; the outcomes wait for it."""
 
     on_lease_lost: Callable[[], None] = _nothing
     on_lane: Callable[[LaneKey, Lane], None] = _nothing
+    instead: Callable[[Report, Stored], Awaitable[Stored | None]] | None = None
 
 
 class LaneBook:

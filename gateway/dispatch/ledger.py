@@ -8,7 +8,7 @@ what could not be committed stays here and is tried until it is. `is_full` says 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.dispatch.settings import Settings
@@ -24,6 +24,9 @@ Line = tuple[Settlement, Stored | None, Delivery, RecipientReport | None]
 
 MakeReport = Callable[[Report, Stored], Stored | None]
 """Build the message that tells a Report about a message; None where no route leads to its reverse-path."""
+
+Instead = Callable[[Report, Stored], Awaitable[Stored | None]]
+"""Return what goes out in place of a Report, None where the Report does."""
 
 
 def _octets(message: Stored) -> int:
@@ -44,6 +47,7 @@ class Ledger:
         on_reports: Callable[[Sequence[Stored]], None],
         on_lost: Callable[[], None],
         on_room: Callable[[], None],
+        instead: Instead | None = None,
     ) -> None:
         self._spool = spool
         self._make_report = make_report
@@ -52,6 +56,7 @@ class Ledger:
         self._on_reports = on_reports
         self._on_lost = on_lost
         self._on_room = on_room
+        self._instead = instead
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(log)
         self._lines: list[Line] = []
@@ -205,7 +210,7 @@ class Ledger:
             if not message.content.is_inline:
                 # Its header is read here, where the loop does not wait for it, and kept by the Content.
                 await asyncio.to_thread(getattr, message.content, "head")
-            report = self._made(message, tuple(part for i in indexes if (part := lines[i][3]) is not None))
+            report = await self._made(message, tuple(part for i in indexes if (part := lines[i][3]) is not None))
             if report is not None:
                 new.append(report)
                 continue
@@ -214,7 +219,7 @@ class Ledger:
                 if isinstance(settlement, Done) and part is not None and part.action is Action.FAILED:
                     settlements[i] = park(settlement, delivery, part.status)
 
-    def _made(self, message: Stored, parts: tuple[RecipientReport, ...]) -> Stored | None:
+    async def _made(self, message: Stored, parts: tuple[RecipientReport, ...]) -> Stored | None:
         envelope = message.envelope
         assert envelope.reverse_path is not None
         report = Report(
@@ -226,6 +231,8 @@ class Ledger:
             ret_full=envelope.ret == "full",
         )
         try:
+            if self._instead is not None and (other := await self._instead(report, message)) is not None:
+                return other
             return self._make_report(report, message)
         except Exception:  # noqa: BLE001  a fault in making a report must not keep the outcome from being committed
             self._log.exception("report_fault", id=message.id)

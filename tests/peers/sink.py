@@ -48,6 +48,8 @@ class Taken:
     octets: bytes | None = None
     wire: bytes | None = None
     """The octets before the dots were taken away."""
+    options: str = ""
+    """What stood after the path in the MAIL command."""
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Session(asyncio.Protocol):
         self.in_data = False
         self.stuck = False
         self.sender: str | None = None
+        self.options = ""
         self.recipients: list[str] = []
         self.kept: list[bytes] = []
         self.wire: list[bytes] = []
@@ -159,6 +162,7 @@ class Session(asyncio.Protocol):
             return True
         if verb == "MAIL":
             self.sender, self.recipients = _path(line), []
+            self.options = line.rpartition(b">")[2].strip().decode("latin-1")
             replies.append(b"250 2.1.0 ok\r\n")
         elif verb == "RCPT":
             self.recipients.append(recipient)
@@ -270,6 +274,7 @@ class Session(asyncio.Protocol):
                 port=self.port,
                 octets=b"".join(self.kept) if self.records.keep else None,
                 wire=b"".join(self.wire) if self.records.keep else None,
+                options=self.options,
             )
         )
         self.sender, self.recipients = None, []
@@ -322,7 +327,10 @@ class Control(asyncio.Protocol):
                 return None
             case "taken":
                 return [
-                    [t.at, t.id, t.size, t.body, t.sender, t.recipients, t.port, _text(t.octets), _text(t.wire)]
+                    [
+                        *(t.at, t.id, t.size, t.body, t.sender, t.recipients, t.port, _text(t.octets), _text(t.wire)),
+                        t.options,
+                    ]
                     for t in records.taken[ask["start"] :]
                 ]
         raise ValueError(ask["do"])
@@ -396,8 +404,8 @@ class Sink:
     def taken(self, start: int = 0) -> list[Taken]:
         """Return what it has taken, in order, from the `start`-th on."""
         return [
-            Taken(at, id, size, body, sender, to, port, _octets(octets), _octets(wire))
-            for at, id, size, body, sender, to, port, octets, wire in self._ask("taken", start=start)
+            Taken(at, id, size, body, sender, to, port, _octets(octets), _octets(wire), options)
+            for at, id, size, body, sender, to, port, octets, wire, options in self._ask("taken", start=start)
         ]
 
     def reset(self) -> None:
