@@ -145,6 +145,7 @@ class _Orphan:
         for row in self._raw.execute(f"SELECT {', '.join(columns)} FROM {table} WHERE {where}", values).fetchall():
             own = list(row)
             if at is not None and own[at] is not None:
+                self._store.may_have_files = True
                 path = self._store.content.path(own[at])
                 names.append(path)
                 with suppress(FileNotFoundError):  # missing there too: the check of the spool will tell

@@ -29,12 +29,12 @@ from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable
 from gateway.spool.chunks import ChunkBlob, ChunkDatabase
 from gateway.spool.content import Sink
 from gateway.spool.dump import dump_database
-from gateway.spool.jobs import Accept, Job, Packed, Settle
+from gateway.spool.jobs import Accept, Job, Packed
 from gateway.spool.migrations import check_or_create, upgrade_and_say
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres_statements import FENCED_STATE, NOW, WIRE, node_statements
 from gateway.spool.postgres_wire import Wire, array_writer, number
-from gateway.spool.rows import Row, trace_row
+from gateway.spool.rows import Row
 from gateway.spool.statements import ARRAYS, insert_arrays
 from gateway.spool.store import HOST, Aftermath, Fenced, Store
 from gateway.status import SPOOL_DOWN, SPOOL_FULL, Status
@@ -283,7 +283,7 @@ class PostgresStore(Store):
         return self._raw.execute(sql, arguments)
 
     def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
-        if not self._is_plain(group):
+        if not self.is_plain(group):
             return super().commit(group, durable, ids, reports)
         if self._raw is None:
             self._open()
@@ -291,16 +291,7 @@ class PostgresStore(Store):
             raise Fenced
         assert self._wire is not None
         self.aftermath = aftermath = Aftermath()
-        packed = [p for job in group if isinstance(job, Accept) for p in (job.packed, *job.more)]
-        done: list[Row] = []
-        results: list[object] = []
-        for job in group:
-            if isinstance(job, Settle) and job.me != self.me:
-                results.append(LeaseLost("the node was fenced before these outcomes were committed"))
-                continue
-            results.append(None)
-            if isinstance(job, Settle):
-                done += [trace_row(event, self.numbers.next()) for _, event in job.done]
+        packed, done, results = self.plainly(group)
         try:
             answers = self._wire.run(self._calls(packed, done))
         except psycopg.Error as error:
@@ -313,18 +304,6 @@ class PostgresStore(Store):
         aftermath.accepted = len(packed)
         aftermath.settled = len(answers[2]) if done else 0
         return results
-
-    def _is_plain(self, group: Sequence[Job]) -> bool:
-        """Tell whether a group is what nearly all are: inline messages, and deliveries that are over."""
-        if self.options.keep_delivered_s > 0:
-            return False
-        for job in group:
-            if isinstance(job, Accept):
-                if job.dedupe_key is not None or any(p.content_ref is not None for p in (job.packed, *job.more)):
-                    return False
-            elif not isinstance(job, Settle) or job.again or job.new:
-                return False
-        return True
 
     def _calls(self, packed: Sequence[Packed], done: Sequence[Row]) -> list[tuple[str, list[bytes]]]:
         me = number(self.me)

@@ -29,10 +29,12 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from gateway.spool import sqlite_group
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
 from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
 from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.folder import make_folder, take_worker_lock
+from gateway.spool.jobs import Accept, Job, Settle
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
@@ -120,6 +122,8 @@ class SqliteStore(Store):
         self._lock = -1
         self._durable = True
         self._failed: list[int] = []
+        self.may_have_files = True
+        """A row may name a content file, which is to be removed when the row is."""
         self._next_prune = 0.0
         self._next_tidy = 0.0
 
@@ -166,6 +170,7 @@ class SqliteStore(Store):
             raise SpoolUnusable(f"the spool {self.path} cannot use a write-ahead log (journal mode {mode})")
         try:
             check_or_create(connection, f"the spool {self.path}")
+            sqlite_group.prepare(raw)
             self.undo_doubtful(forget=True)
         except DBAPIError as error:
             raise self._unusable(error.orig) from error
@@ -226,11 +231,7 @@ class SqliteStore(Store):
             self._open()
         raw = self._raw
         assert raw is not None
-        if durable is not self._durable:
-            # Leases need no fsync: after a crash they are all free anyway, and the next durable commit takes
-            # what is in the log before it along.
-            raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
+        self._set_durable(raw, durable)
         self.aftermath = Aftermath()
         try:
             with self.connection.begin():
@@ -242,6 +243,34 @@ class SqliteStore(Store):
         self.content.remove(self.aftermath.unlink)
         for then in self.aftermath.then:
             then()
+
+    def _set_durable(self, raw: sqlite3.Connection, durable: bool) -> None:
+        if durable is not self._durable:
+            # Leases need no fsync: after a crash they are all free anyway, and the next durable commit takes
+            # what is in the log before it along.
+            raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+    def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
+        if not self.is_plain(group):
+            self.may_have_files = self.may_have_files or any(_brings_file(job) for job in group)
+            return super().commit(group, durable, ids, reports)
+        if self._raw is None:
+            self._open()
+        raw = self._raw
+        assert raw is not None
+        self._set_durable(raw, durable)
+        self.aftermath = aftermath = Aftermath()
+        packed, done, results = self.plainly(group)
+        try:
+            sqlite_group.commit(raw, packed, done, self.me)
+        except BaseException:
+            self.recount()
+            self._failed = list(ids)
+            raise
+        aftermath.accepted = len(packed)
+        aftermath.settled = len(done)
+        return results
 
     def fault(self, error: Exception) -> Exception | None:
         self.connection.rollback()
@@ -353,6 +382,9 @@ class SqliteStore(Store):
         return value
 
     def tick(self) -> None:
+        if self.may_have_files and self._raw is not None:
+            found = self._raw.execute("SELECT 1 FROM messages WHERE content_ref IS NOT NULL LIMIT 1").fetchone()
+            self.may_have_files = found is not None
         self._check_room()
         now = time.monotonic()
         if now >= self._next_prune:
@@ -369,3 +401,10 @@ class SqliteStore(Store):
             path.stat().st_size for path in (self.path, self.path.with_name(self.path.name + "-wal")) if path.exists()
         )
         return {"free_bytes": room.f_bavail * room.f_frsize, "database_bytes": size}
+
+
+def _brings_file(job: Job) -> bool:
+    """Tell whether a job stores a message whose content lies in a file."""
+    if isinstance(job, Accept):
+        return any(p.content_ref is not None for p in (job.packed, *job.more))
+    return isinstance(job, Settle) and any(p.content_ref is not None for p in job.new)

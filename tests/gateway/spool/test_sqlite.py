@@ -8,16 +8,20 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from gateway.message import Traits
+from gateway.spool import sqlite_group
 from gateway.spool.api import QueueFilter, SpoolError, SpoolUnusable, State
 from gateway.spool.durable import DurableSpool
+from gateway.spool.jobs import Packed
 from gateway.spool.open import open_spool, spool_workers
 from gateway.spool.options import SpoolOptions
+from gateway.spool.rows import Row
 from gateway.spool.sqlite import PAGE_BYTES, SqliteStore
 from tests.gateway.spool.builders import LANE, Clock, Maker
 
@@ -244,16 +248,16 @@ async def test_a_failed_sync_leaves_no_refused_message_behind(
         await spool.accept(good)
         store = spool._store
         assert isinstance(store, SqliteStore)
-        commit = store.connection.dialect.do_commit
+        commit = sqlite_group.commit
 
-        def commit_and_fail(connection: object) -> None:
-            commit(connection)  # type: ignore[arg-type]  # the driver's own connection
-            if store.aftermath.accepted:
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-                raise error
+        def commit_and_fail(raw: sqlite3.Connection, packed: Sequence[Packed], done: Sequence[Row], me: int) -> None:
+            commit(raw, packed, done, me)
+            monkeypatch.setattr(sqlite_group, "commit", commit)
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
 
-        monkeypatch.setattr(store.connection.dialect, "do_commit", commit_and_fail)
+        monkeypatch.setattr(sqlite_group, "commit", commit_and_fail)
         refused = maker.message()
         with pytest.raises(SpoolError) as error:
             await spool.accept(refused)
