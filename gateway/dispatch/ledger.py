@@ -230,9 +230,15 @@ class Ledger:
             envid=envelope.envid,
             ret_full=envelope.ret == "full",
         )
+        if self._instead is not None:
+            try:
+                other = await self._instead(report, message)
+            except Exception:  # noqa: BLE001  the report is due all the same
+                self._log.exception("report_fault", id=message.id)
+            else:
+                if other is not None:
+                    return other
         try:
-            if self._instead is not None and (other := await self._instead(report, message)) is not None:
-                return other
             return self._make_report(report, message)
         except Exception:  # noqa: BLE001  a fault in making a report must not keep the outcome from being committed
             self._log.exception("report_fault", id=message.id)

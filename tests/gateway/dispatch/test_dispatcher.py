@@ -134,6 +134,34 @@ def test_a_fault_in_making_the_report_does_not_lose_the_outcome() -> None:
     assert list(scenario(work, Peer(always(Failed(UNKNOWN_MAILBOX))), make_report=broken).how.values()) == ["parked"]
 
 
+@pytest.mark.parametrize("fault", [False, True])
+def test_another_message_may_go_in_place_of_a_report(fault: bool) -> None:
+    seen: list[str] = []
+    others: list[Stored] = []
+
+    async def instead(r: Any, about: Stored) -> Stored | None:
+        seen.extend(p.original.value for p in r.recipients)
+        if fault:
+            raise ValueError("no")
+        if len(r.recipients) == 1:
+            return None
+        others.append(stored("other", sender="ann@here", notify=Notify.NEVER))
+        return others[0]
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        hand(d, spool, stored(recipients=2))
+        await until(lambda: len(spool.reports) == 1)
+        hand(d, spool, stored(recipients=1))
+        await until(lambda: len(spool.reports) == 2)
+
+    def answer(hop: str, item: Any, tries: int) -> Any:
+        return Failed(UNKNOWN_MAILBOX) if hop == "hop" else Delivered()
+
+    spool = scenario(work, Peer(answer, latency_s=0.0), hooks=Hooks(instead=instead))
+    assert seen == ["r0@hop", "r1@hop", "r0@hop"]
+    assert [r in others for r in spool.reports] == [not fault, False]
+
+
 def test_a_report_that_fails_is_parked_and_never_reported_on() -> None:
     def answer(hop: str, item: Any, tries: int) -> Any:
         return Failed(UNKNOWN_MAILBOX)
