@@ -41,7 +41,8 @@ class Writer:
         self._loop = loop
         store.fenced = lambda: self._call(on_fenced)
         store.between = self._between
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        # A group at a time: a thread that is woken by the first of many takes turns with the loop for the rest.
+        self._queue: SimpleQueue[list[Job] | None] = SimpleQueue()
         self._inbox: list[Job] = []
         """What waits in the loop for company."""
         self._inbox_accepts = self._inbox_outcomes = self._inbox_bytes = 0
@@ -131,8 +132,8 @@ class Writer:
             self._last_accepts = self._inbox_accepts
         inbox, self._inbox = self._inbox, []
         self._inbox_accepts = self._inbox_outcomes = self._inbox_bytes = 0
-        for job in inbox:
-            self._queue.put(job)
+        if inbox:
+            self._queue.put(inbox)
 
     # -- the thread
 
@@ -191,24 +192,23 @@ class Writer:
         group: list[Job] = []
         size = 0
         while len(group) < _GROUP_JOBS and size < _GROUP_BYTES:
-            job: Job | None
-            if pending:
-                job = pending.popleft()
-            else:
+            if not pending:
                 try:
                     if group or self._stopping:
-                        job = self._queue.get_nowait()
+                        posted = self._queue.get_nowait()
                     else:
-                        job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+                        posted = self._queue.get(timeout=max(0.0, until - time.monotonic()))
                 except Empty:
                     return group
-            if job is None:  # stop() has called
-                if group:
-                    continue
-                return group
+                if posted is None:  # stop() has called
+                    if group:
+                        continue
+                    return group
+                pending.extend(posted)
+            job = pending.popleft()
             if _is_outside(job):
                 if group:
-                    pending.append(job)
+                    pending.appendleft(job)
                     return group
                 return [job]
             group.append(job)
@@ -286,11 +286,11 @@ class Writer:
         self._pending.clear()
         while True:
             try:
-                job = self._queue.get_nowait()
+                posted = self._queue.get_nowait()
             except Empty:
                 break
-            if job is not None:
-                rest.append(job)
+            if posted is not None:
+                rest.extend(posted)
         cause = SpoolError(SPOOL_DOWN.but(cause=f"the spool is closed: {error or 'stopped'}"))
         self._send([(job, None, cause) for job in rest])
         self._call(self._fail_inbox, cause)
