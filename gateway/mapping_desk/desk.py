@@ -106,12 +106,22 @@ class Desk:
         with _in_words(self._database.name), self._lent() as connection:
             return store.is_past(connection, seen)
 
+    def begin(self) -> None:
+        """Take over what the mapping begins with, where nothing was ever stored."""
+        with self.changing():
+            pass
+
     def directory(self) -> Directory:
         """Return all identities, for what looks at many of them: no transaction is held, and little memory."""
+        return self.snapshot()[0]
+
+    def snapshot(self) -> tuple[Directory, int]:
+        """Return all identities, and the revision that they are of; 0 where nothing was ever stored."""
         if not self.is_begun:
-            return MemoryDirectory(self._first)
+            return MemoryDirectory(self._first), 0
         with _in_words(self._database.name):
-            return MappingReader(self._database.connect, self.config.state_dir / "mapping").open()
+            reader = MappingReader(self._database.connect, self.config.state_dir / "mapping")
+            return reader.open(), reader.revision
 
     def table(self, directory: Directory, connection: Connection | None = None) -> Table:
         """Make the table of some identities. `connection` gives it the numbers of correspondents."""

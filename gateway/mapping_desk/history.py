@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
@@ -16,6 +17,18 @@ MOST_SHOWN: Final = 1000
 """Changes of one revision that are told one by one."""
 
 Pairs = list[tuple[Identity | None, Identity | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A revision that was made; the newest one, not `is_new`, where nothing had to be changed.
+
+    `changes` is empty where they are too many to be told one by one.
+    """
+
+    revision: Revision
+    is_new: bool
+    changes: Pairs
 
 
 def log(desk: Desk, *, limit: int, which: str | None = None) -> list[Revision]:
@@ -37,28 +50,24 @@ def diff(desk: Desk, older: int, newer: int | None = None) -> Pairs:
             raise DeskError(str(e)) from None
 
 
-def rollback(desk: Desk, author: Author, number: int | None, to: int | None) -> tuple[Revision, Pairs]:
-    """Undo one revision, or everything after the revision `to`.
-
-    Returns the revision made, and what it changed where that is not very much. Where nothing had to be changed, the
-    revision is the newest one.
-    """
+def rollback(desk: Desk, author: Author, number: int | None, to: int | None) -> Made:
+    """Undo one revision, or everything after the revision `to`."""
     if (number is None) == (to is None):
         raise DeskError("name either the revision to undo, or with --to the one to go back to")
     what = f"undone revision {number}" if to is None else f"back to revision {to}"
     with desk.changing() as connection:
         before = store.revision(connection)
         why = f"{what}{f': {author.why}' if author.why else ''}"
-        made = store.rollback(connection, number, to=to, who=author.who, why=why, at=desk.clock())
-        (newest,) = store.log(connection, limit=1)
-        return newest, changed_by(connection, before, newest) if made != before else []
+        store.rollback(connection, number, to=to, who=author.who, why=why, at=desk.clock())
+        return made_since(connection, before)
 
 
-def changed_by(connection: Connection, before: int, newest: Revision) -> Pairs:
-    """Return what the newest revision changed; nothing where that is too much to look at."""
-    if newest.added + newest.changed + newest.removed > MOST_SHOWN:
-        return []
-    return store.diff(connection, before, newest.number)
+def made_since(connection: Connection, before: int) -> Made:
+    """Return what the newest revision is and changed, where it is another one than before."""
+    (newest,) = store.log(connection, limit=1)
+    is_new = newest.number != before
+    few = newest.added + newest.changed + newest.removed <= MOST_SHOWN
+    return Made(newest, is_new, store.diff(connection, before, newest.number) if is_new and few else [])
 
 
 def find(desk: Desk, text: str, limit: int) -> list[Identity]:

@@ -182,9 +182,9 @@ def _import(desk: Desk, connection: Connection, author: Author, one: _Read, requ
 
 def _existing(connection: Connection, entries: int) -> Existing:
     """Return the stored identities: looked up one by one where few are asked for."""
-    if entries <= _FEW or store.facts(connection).size == 0:
-        return Stored(connection)
-    return InMemory(store.load(connection))
+    if store.facts(connection).size == 0:
+        return InMemory(())
+    return Stored(connection) if entries <= _FEW else InMemory(store.load(connection))
 
 
 def _shown(connection: Connection, made: Merge, removed: Sequence[Remove], room: int) -> Pairs:
@@ -212,9 +212,16 @@ def _read(desk: Desk, name: str, request: Request) -> _Read:
         source = request.source or ldap.source_of(name)
         fetched = ldap.fetch(desk, name, request.options, whole=request.strict)
         return _Read(name, source, _with_homes(desk, fetched.reading, request), fetched)
-    reading = read_file(desk, name, request.format, request.options)
     source = request.source or Path(name).name.partition(".")[0] or name
-    return _Read(name, source, _with_homes(desk, reading, request))
+    return _Read(name, source, read_people(desk, name, request))
+
+
+def read_people(desk: Desk, name: str, request: Request) -> Reading:
+    """Read a file, with the homes and stages that are asked for."""
+    if request.home is not None and request.home not in desk.config.homes:
+        known = ", ".join(sorted(desk.config.homes)) or "none"
+        raise DeskError(f"there is no connector {request.home!r} to be their home; there are: {known}")
+    return _with_homes(desk, read_file(desk, name, request.format, request.options), request)
 
 
 def read_file(desk: Desk, name: str, format: str | None, options: Mapping[str, str]) -> Reading:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from gateway.cli.mapping.shared import Who, Why, author, desk_of
+from gateway.cli.mapping.shared import Who, Why, author, desk_of, tell_made
 from gateway.cli.options import AsJson, ConfigFile, print_json
 
 if TYPE_CHECKING:
@@ -131,18 +131,11 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Undo a revision, as a new one."""
-    from gateway.mapping_desk import history, words
+    from gateway.mapping_desk import history
 
     with desk_of(ctx, config, as_json=as_json) as desk:
-        made, pairs = history.rollback(desk, author(who, why), revision, to)
-    if as_json:
-        changes = [words.change_as_json(*pair) for pair in pairs]
-        print_json({"ok": True, "revision": words.revision_as_json(made), "changes": changes})
-        return
-    for pair in pairs:
-        for line in words.change_lines(*pair):
-            typer.echo(line)
-    typer.echo(words.made_line(made) if pairs else f"nothing had to be changed; the newest is revision {made.number}")
+        made = history.rollback(desk, author(who, why), revision, to)
+    tell_made(made, as_json)
 
 
 def _tell(done: list[Done], as_json: bool) -> None:

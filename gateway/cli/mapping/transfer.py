@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -19,6 +18,7 @@ from gateway.cli.mapping.shared import (
     desk_of,
     options_given,
     tell_refused,
+    write_file,
 )
 from gateway.cli.options import AsJson, ConfigFile, fail, print_json
 
@@ -114,26 +114,13 @@ def export(
         sys.stdout.buffer.write(written.octets)
         sys.stdout.buffer.flush()
     else:
-        _write(out, written.octets, as_json)
+        write_file(out, written.octets, as_json)
     if as_json:
         lost = [{"line": p.line, "column": p.column, "reason": p.message} for p in written.problems]
         print_json({"ok": True, "file": str(out), "octets": len(written.octets), "lost": lost})
         return
     for problem in written.problems:
         typer.echo(f"not carried: {problem}", err=True)
-
-
-def _write(path: Path, octets: bytes, as_json: bool) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        fail(f"{path} cannot be written: {e.strerror}", as_json=as_json)
 
 
 def _tell(done: Imported, dry_run: bool, limit: int) -> None:
