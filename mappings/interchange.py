@@ -142,12 +142,15 @@ def without_conflicts(entries: Sequence[Entry], problems: Problems) -> list[Entr
     for address, claimants in claims.items():
         if len(claimants) < 2:
             continue
-        for place, (entry, held) in enumerate(claimants[:_SHOWN_CLAIMANTS]):
-            others = [
-                other
-                for at, (other, theirs) in enumerate(claimants)
-                if at != place and other is not entry and overlap(held, theirs)
-            ]
+        if len(claimants) > _MAX_CLAIMANTS:
+            refused |= {id(entry) for entry, _ in claimants}
+            for entry, _ in claimants:
+                problems.add(
+                    entry.line, address.network, f"{address} is claimed by {len(claimants)} rows; none is applied"
+                )
+            continue
+        for entry, held in claimants:
+            others = [other for other, theirs in claimants if other is not entry and overlap(held, theirs)]
             if not others:
                 continue
             refused.add(id(entry))
@@ -155,14 +158,11 @@ def without_conflicts(entries: Sequence[Entry], problems: Problems) -> list[Entr
             more = " and others" if len(others) > 5 else ""
             message = f"{address} is claimed by {named}{more} too; none of these rows is applied"
             problems.add(entry.line, address.network, message)
-        for entry, _ in claimants[_SHOWN_CLAIMANTS:]:
-            refused.add(id(entry))
-            problems.add(entry.line, address.network, f"{address} is claimed by {len(claimants)} rows; none is applied")
     return [entry for entry in entries if id(entry) not in refused]
 
 
-_SHOWN_CLAIMANTS: Final = 200
-"""Of one address; each is compared with each, and a file in which more claim it is not a list of people."""
+_MAX_CLAIMANTS: Final = 200
+"""Of one address, each of whom is compared with each; where more claim it they do not do so one after the other."""
 
 
 # -- reading

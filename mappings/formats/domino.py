@@ -57,24 +57,25 @@ class Domino:
         headers = {column: options.get(column.lower(), column) for column in _COLUMNS}
         if not all(header.strip() for header in headers.values()):
             raise OptionError("an option that names a column holds its header, as in fullname=Name")
+        places = {column: header_name(header) for column, header in headers.items()}
         people = People(networks)
         try:
             text = text_of(octets, options)
         except Unreadable as e:
             return unreadable(e)
         for row in columns(text, people.problems, (headers["FullName"], headers["ListName"])):
-            _Document(row, headers, people.draft(row.line), networks).read()
+            _Document(row, headers, places, people.draft(row.line)).read()
         return people.reading()
 
 
 class _Document:
     """One document of the directory on its way to a draft."""
 
-    def __init__(self, row: Row, headers: Mapping[str, str], draft: Draft, networks: Registry) -> None:
+    def __init__(self, row: Row, headers: Mapping[str, str], places: Mapping[str, str], draft: Draft) -> None:
         self._row = row
         self._headers = headers
+        self._places = places
         self._draft = draft
-        self._networks = networks
 
     def read(self) -> None:
         draft = self._draft
@@ -112,7 +113,7 @@ class _Document:
         self._draft.member(f"{network}:{text}", self._headers["Members"])
 
     def _text(self, column: str) -> str:
-        return self._row.text(header_name(self._headers[column]))
+        return self._row.text(self._places[column])
 
     def _values(self, column: str) -> list[str]:
         return [value for text in self._text(column).split(";") if (value := text.strip())]

@@ -243,3 +243,9 @@ def test_anything_is_read_without_a_fault(text: str, octets: bytes) -> None:
     read_csv(text)
     read_csv("name,home,kind,smtp,mhs\n" + text)
     read_csv(octets)
+
+
+def test_an_address_that_all_rows_claim_is_refused_in_little_time() -> None:
+    found, problems = read_csv("name,smtp\n" + "A,a@far.example\n" * 5000)
+    assert found == []
+    assert problems[0].message == "smtp:a@far.example is claimed by 5000 rows; none of them is applied"
