@@ -14,21 +14,21 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.content import sync_folder
 from gateway.spool.copying import sync_file
 from gateway.spool.folder import make_folder, sqlite_folder
 from gateway.spool.shared import SHARED_PRAGMAS
-from gateway.spool.sqlite import open_engine
+from gateway.spool.sqlite import READING, open_engine
 from mappings import migrations, schema, store, token_store
 from mappings.address import Address
 from mappings.directory import Directory
@@ -45,6 +45,8 @@ UPKEEP_S: Final = 3600.0
 TOKEN_DAYS: Final = 400
 """A number that is neither shown nor written to for so long is given back."""
 _TIMEOUT_S: Final = 15.0
+_IMPORT_PRAGMAS: Final = ("cache_spill=OFF",)
+"""What a long transaction has written stays in memory until its commit, or it would keep readers out from then on."""
 _COPY_PRAGMAS: Final = ("journal_mode=DELETE", "synchronous=FULL")
 _ROWS: Final = 2000
 _TOKEN_OVERLAP_S: Final = 60.0
@@ -74,11 +76,21 @@ class MappingDatabase:
         return self.folder is None or (self.folder / FILE).exists()
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """Lend a connection in a transaction that is committed at the end of the block."""
+    def connect(self, *, reading: bool = False) -> Iterator[Connection]:
+        """Lend a connection in a transaction that is committed at the end of the block.
+
+        With `reading` it writes nothing, and waits for another process's commit alone, not for all that led to it.
+        """
         engine = self._open()
-        with engine.connect() as connection, connection.begin():
-            yield connection
+        with engine.connect() as connection:
+            if reading:
+                connection = connection.execution_options(**{READING: True})
+            with connection.begin():
+                yield connection
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """Lend a connection for reading."""
+        return self.connect(reading=True)
 
     def upgrade(self) -> list[str]:
         """Bring it to this release and return the revisions applied. Raises: SpoolUnusable."""
@@ -145,7 +157,8 @@ class MappingDatabase:
             )
         else:
             make_folder(self.folder)
-            engine = open_engine(self.folder / FILE, _TIMEOUT_S, SHARED_PRAGMAS)
+            # Several threads use it, each by a connection of its own.
+            engine = open_engine(self.folder / FILE, _TIMEOUT_S, (*SHARED_PRAGMAS, *_IMPORT_PRAGMAS), pool=QueuePool)
         try:
             self._upgrade(engine)
         except BaseException:
@@ -205,7 +218,7 @@ class FollowedMapping:
         self._clock = clock
         self._log = log
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mapping")
-        self._reader = MappingReader(database.connect, state_dir / "mapping")
+        self._reader = MappingReader(database.read, state_dir / "mapping")
         self.tokens = TokenBook(secret)
         self._tokens_until = float("-inf")
         self._next_upkeep = clock() + UPKEEP_S
@@ -255,7 +268,8 @@ class FollowedMapping:
             if directory is not None:
                 self.directory = directory
                 changed(directory)
-                compact = await self._in_thread(self._reader.compact)
+                # In another thread: it may take seconds, and changes go on being seen.
+                compact = await asyncio.to_thread(self._reader.compact)
                 if compact is not None:
                     self.directory = compact
                     changed(compact)
@@ -295,7 +309,7 @@ class FollowedMapping:
 
     def _read_tokens(self) -> None:
         now = self._clock()
-        with self.database.connect() as connection:
+        with self.database.read() as connection:
             found = list(token_store.load(connection, self._tokens_until - _TOKEN_OVERLAP_S))
         self._tokens_until = now
         for number, address in found:

@@ -27,7 +27,7 @@ from typing import Any, Final
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import Pool, StaticPool
 
 from gateway.spool import sqlite_group
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
@@ -48,6 +48,8 @@ _OLDEST_SQLITE: Final = (3, 38, 0)
 # Measured: for small messages the same as 4 KiB pages, for those of 100 KiB a third less CPU.
 PAGE_BYTES: Final = 16384
 _CACHE_KIB: Final = 32 * 1024
+READING: Final = "gatepost_reading"
+"""The execution option of a connection whose transactions write nothing."""
 _PRUNE_EVERY_S: Final = 10.0
 _PRUNE_BITE: Final = 500
 _TIDY_EVERY_S: Final = 3600.0
@@ -62,8 +64,15 @@ _INSERTS: Final = {
 _IOERR_WRITES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE})
 
 
-def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_page_bytes: int | None = None) -> Engine:
-    """Return an engine of one connection, in which transactions begin where we say so."""
+def open_engine(
+    path: Path,
+    timeout_s: float,
+    pragmas: Sequence[str],
+    *,
+    new_page_bytes: int | None = None,
+    pool: type[Pool] = StaticPool,
+) -> Engine:
+    """Return an engine in which transactions begin where we say so; of one connection, unless `pool` has more."""
 
     def connect() -> sqlite3.Connection:
         raw = sqlite3.connect(
@@ -79,13 +88,14 @@ def open_engine(path: Path, timeout_s: float, pragmas: Sequence[str], *, new_pag
             raise
         return raw
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         raw = connection.connection.driver_connection
         assert raw is not None
-        raw.execute("BEGIN IMMEDIATE")
+        # Who only reads may do so while another process writes, until that one commits.
+        raw.execute("BEGIN" if connection.get_execution_options().get(READING) else "BEGIN IMMEDIATE")
 
     return engine
 

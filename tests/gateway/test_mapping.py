@@ -127,6 +127,19 @@ async def test_a_number_lives_while_it_is_used(opened: Opened) -> None:
     assert (await opened(worker=1)).tokens.address(used) is not None
 
 
+async def test_a_long_import_keeps_no_reader_out(opened: Opened, database: MappingDatabase) -> None:
+    mapping = await opened(ANN)
+    with database.connect() as writing:
+        store.apply(writing, [store.Put(BOB)], who="me", why="an import that takes long", at=0.0)
+        began = time.monotonic()
+        assert await mapping._in_thread(mapping._reader.refresh) is None
+        await mapping._in_thread(mapping._read_tokens)
+        assert time.monotonic() - began < 1.0
+    directory = await mapping._in_thread(mapping._reader.refresh)
+    assert directory is not None
+    assert names(directory) == ["Ann Lee", "Bob Ray"]
+
+
 async def test_a_dump_restores_the_revisions(opened: Opened, database: MappingDatabase, tmp_path: Path) -> None:
     mapping = await opened(ANN)
     mapping.tokens.number(parse("smtp:x@far.example"))
