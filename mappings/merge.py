@@ -4,7 +4,8 @@ An entry is matched with the stored identity that its source made and that has i
 currently holds one of its addresses. What the source does not know is kept: addresses and attributes of other sources
 or made by hand, former addresses, and homes and stages, which an entry fills in and never replaces. To that end each
 identity keeps two attributes: `source`, the source that made it, which alone names, renames and removes it; and
-`given:SOURCE`, marks of the addresses that a source gave last, so that those it gives no more are taken back.
+`given:SOURCE`, marks of the addresses that a source gave last, so that those it gives no more are taken back. A contact
+stands for somebody elsewhere, so the first source that has the person takes it over.
 
 Promises: the same import again changes nothing. Of two entries that claim one address neither is used; an address goes
 from one identity to another only where the same import takes it from the one and gives it to the other. Identities

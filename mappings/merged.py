@@ -40,12 +40,15 @@ class Merged:
         self._entry = entry
         self._source = source
         self._states = states
-        self._owns = old.attribute(SOURCE) == source
+        # A contact stands for somebody whom another directory has: that one says who it is from then on.
+        self._is_found = old.kind is Kind.CONTACT and entry.kind is not Kind.CONTACT
+        self._owns = self._is_found or old.attribute(SOURCE) == source
 
     def identity(self) -> Identity:
         old, entry = self._old, self._entry
         kind = old.kind
-        if "kind" in self._states or (entry.kind is not Kind.PERSON and (self._owns or kind is Kind.PERSON)):
+        is_more = entry.kind not in (Kind.PERSON, Kind.CONTACT) and kind is Kind.PERSON
+        if "kind" in self._states or self._is_found or is_more or (self._owns and entry.kind is not Kind.PERSON):
             kind = entry.kind
         members, owner = self._group(kind)
         return replace(
@@ -148,6 +151,8 @@ class Merged:
             replaced = {name for name, _ in said}
             result = {pair for pair in old if pair[0] not in replaced} | said
         ref = self._entry.attribute(REF)
+        if self._is_found:
+            own = {pair for pair in own if pair[0] not in (SOURCE, REF)} | {(SOURCE, self._source)}
         if ref is not None and self._owns:
             own = {pair for pair in own if pair[0] != REF} | {(REF, ref)}
         own = {pair for pair in own if pair[0] != GIVEN + self._source}

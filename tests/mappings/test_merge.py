@@ -112,6 +112,23 @@ def test_an_address_finds_a_person_of_another_directory() -> None:
     )
 
 
+@pytest.mark.parametrize("contact_first", [True, False])
+def test_a_contact_becomes_the_person_that_it_stands_for(contact_first: bool) -> None:
+    stored = Mapping()
+    contact = replace(who("Bob (Bolt)", "smtp:bob@bolt.example", "mhs:bob@acme", ref="1"), kind=Kind.CONTACT)
+    person = who("Bob Ray", "smtp:bob@bolt.example", "notes:CN=Bob/O=Bolt", ref="x")
+    imports = [(contact, ACME), (person, "bolt")]
+    for entry, source in imports if contact_first else reversed(imports):
+        stored.take(entry, source=source)
+    bob = stored["Bob Ray"]
+    assert (bob.kind, bob.attribute("source"), bob.attribute("ref")) == (Kind.PERSON, "bolt", "x")
+    assert set(stored.shown()["Bob Ray"]) == {"smtp:bob@bolt.example", "mhs:bob@acme", "notes:CN=Bob/O=Bolt"}
+    for entry, source in imports:
+        assert nothing(stored.take(entry, source=source))
+    stored.take(who("Ann", "smtp:ann@acme.example"), missing=True)
+    assert set(stored.shown()["Bob Ray"]) == {"smtp:bob@bolt.example", "notes:CN=Bob/O=Bolt"}
+
+
 def test_a_source_takes_back_what_it_gave_and_no_more() -> None:
     stored = Mapping()
     stored.take(who("Ann", "smtp:ann@acme.example", "smtp:al@acme.example", "mhs:ann@sales", ref="1"))
