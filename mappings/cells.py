@@ -17,6 +17,20 @@ from mappings.address import Address
 from mappings.identity import Held, Role
 from mappings.network import Registry
 
+FIXED: Final = (
+    "name",
+    "home",
+    "kind",
+    "stage",
+    "copy_home",
+    "members",
+    "owner",
+    "expand",
+    "other",
+    "attributes",
+)
+"""The columns that are not those of networks."""
+
 _PARTS: Final = re.compile(r"(?:\\;|[^;])+")
 _PAIRS: Final = re.compile(r"(?:\\.|[^;])+", re.DOTALL)
 _PAIR: Final = re.compile(r"((?:\\.|[^=\\])*)=(.*)", re.DOTALL)
