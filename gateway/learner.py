@@ -159,10 +159,6 @@ class Learner:
         self._log = get_log("learner")
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._tasks = Tasks(self._log)
-        self.learnt = 0
-        """Names entered so far."""
-        self.sent_on = 0
-        """Messages sent on so far."""
 
     async def close(self) -> None:
         await self._tasks.close(1.0)
@@ -291,7 +287,6 @@ class Learner:
                 if attempt == _TRIES:
                     raise
         for name in entered.new:
-            self.learnt += 1
             who = entered.holders[name.key].name
             self._log.info("learnt", message_id=about, address=str(name), identity=who, revision=entered.revision)
         if entered.new:
@@ -332,7 +327,6 @@ class Learner:
             return None
         if planned.more:
             return None
-        self.sent_on += 1
         why = f"sent on, since the name that it was for is nobody's{at}"
         return replace(planned.message, why=tuple(f"{why}; {each}" for each in planned.message.why))
 

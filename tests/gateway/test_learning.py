@@ -257,7 +257,9 @@ def test_what_tells_nothing(octets: bytes) -> None:
 def test_any_octets_are_read(octets: bytes, at: int, gone: int) -> None:
     whole = bounce()
     read(octets)
-    found = read(whole[:at] + octets + whole[at + gone :])
+    broken = whole[:at] + octets + whole[at + gone :]
+    learning.is_report(Content(broken))
+    found = read(broken)
     # Whatever is done to a report, it tells of the message that its envelope identifier proves.
     assert found is None or found.message_id == ID
 

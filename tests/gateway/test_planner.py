@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway import learning
 from gateway.contract import Batch, Rejected
 from gateway.ids import IdSource
 from gateway.limiter import Limiter
@@ -254,3 +255,67 @@ def test_an_address_holds_for_its_time() -> None:
     refused = plan.check(message.envelope, message.envelope.recipients[0])
     assert refused is not None
     assert refused.code == "5.1.1"
+
+
+ASTRAY = "smtp:IMCEAEX-_o=Acme_cn=al@merged.example"
+LEARNING: dict[str, Any] = {**SHARED, "learn": True}
+CAROL = "smtp:carl@merged.example"
+
+
+def marked(plan: Planner, *to: str, **more: Any) -> bool:
+    message = mail(*to, **{"sender": CAROL, "trusted": True, **more})
+    stored = plan.plan(message).message
+    assert stored.envelope.envid in (None, learning.envid(plan.envid_key, stored.id))
+    return stored.envelope.envid is not None
+
+
+def test_a_directory_name_that_goes_astray_is_marked() -> None:
+    plan = planner(**LEARNING)
+    assert marked(plan, ASTRAY)
+    assert marked(plan, ASTRAY, "smtp:bob@merged.example"), "another of ours may see the mark"
+    assert marked(plan, ASTRAY, trusted=False)
+    assert marked(plan, ASTRAY, sender="mhs:ann@sales")
+
+
+@pytest.mark.parametrize(
+    ("to", "more"),
+    [
+        (["smtp:nobody@merged.example"], {}),
+        (["smtp:bob@merged.example"], {}),
+        ([ASTRAY, "smtp:x@elsewhere.example"], {}),
+        ([ASTRAY], {"sender": None}),
+        ([ASTRAY], {"sender": "smtp:pat@peer.example"}),
+    ],
+    ids=["no name", "somebody", "strangers would see it", "no sender", "its bounce would not pass here"],
+)
+def test_nothing_else_is_marked(to: list[str], more: dict[str, Any]) -> None:
+    assert not marked(planner(**LEARNING), *to, **more)
+
+
+def test_nothing_is_marked_unless_asked_for() -> None:
+    assert not marked(planner(**SHARED), ASTRAY)
+
+
+def test_a_name_that_somebody_has_is_theirs() -> None:
+    al = Identity(
+        "Al", addresses(parse("smtp:al@merged.example"), former=(parse("x500:/o=ACME/cn=AL"),)), home="internet"
+    )
+    plan = planner(al, CARL, **LEARNING)
+    stored = plan.plan(mail(ASTRAY, sender=CAROL, trusted=True)).message
+    assert ways(stored) == [("internet", "smtp:al@merged.example")]
+    assert stored.envelope.envid is None
+
+
+def test_the_senders_own_envelope_identifier_stays() -> None:
+    message = mail(ASTRAY, sender=CAROL, trusted=True)
+    envelope = replace(message.envelope, envid="QQ314159")
+    assert planner(**LEARNING).plan(replace(message, envelope=envelope)).message.envelope.envid == "QQ314159"
+
+
+def test_a_name_that_goes_out_signed_is_marked_too() -> None:
+    """From a network of its own the name comes as it is, and is encapsulated for the next hop."""
+    plan = planner(**LEARNING)
+    plan.routes = Routes([Route("x500:*", "internet"), Route("smtp:*", "internet")])
+    stored = plan.plan(mail("x500:/o=Acme/cn=al", sender=CAROL, trusted=True)).message
+    assert stored.deliveries[0].address.value.startswith("GPa")
+    assert stored.envelope.envid is not None
