@@ -16,13 +16,10 @@ from mappings.address import Address, AddressError
 from mappings.formats import OptionError, Options, Reading
 from mappings.identity import Held, Identity, Kind, Role
 from mappings.interchange import Entry, without_conflicts
+from mappings.merged import GIVEN, REF, SOURCE
 from mappings.network import Registry
 from mappings.rule import Rule
 from mappings.tabular import Problem, Problems, decode
-
-BOOKKEEPING: Final = frozenset({"ref", "source"})
-"""Attributes that an import keeps for itself, beside those that begin with GIVEN; no foreign form carries them."""
-GIVEN: Final = "given:"
 
 ENCODING: Final = {"encoding": "the code page of a file that is neither UTF-8 nor UTF-16, such as cp1252"}
 PHONES: Final = {"phones": "no leaves telephone and fax numbers out"}
@@ -81,7 +78,7 @@ def unreadable(message: object) -> Reading:
 
 def foreign(attribute: str) -> bool:
     """Tell whether an attribute says something of a person, rather than of how it came here."""
-    return attribute not in BOOKKEEPING and not attribute.startswith(GIVEN)
+    return attribute not in (SOURCE, REF) and not attribute.startswith(GIVEN)
 
 
 def guid(text: str) -> str:
