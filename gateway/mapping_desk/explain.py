@@ -6,7 +6,7 @@ A source is a rule or route with its line in the configuration, or an identity w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -312,12 +312,11 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         for n, step in enumerate(told["steps"], 1):
             yield f"  {n}. {step['text']}"
             yield from _source_line(step["source"], "       ")
-        if told["members"] is not None:
-            yield f"  goes to {told['members']} member{'s' if told['members'] != 1 else ''}:"
-        for end in told["ends"]:
-            yield from _end_lines(end)
-        if told["members"] is not None and told["members"] > len(told["ends"]):
-            yield f"  and {told['members'] - len(told['ends'])} more"
+        if told["members"] is None:
+            for end in told["ends"]:
+                yield from _end_lines(end)
+        else:
+            yield from _member_lines(told["members"], told["ends"])
         if told["who_may_write"]:
             yield f"  {told['who_may_write']}"
     if told["shown"]:
@@ -328,6 +327,15 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"  on {one['network']:{width}}  as {one['address']}{by}"
             yield f"  {'':{width}}       {one['text']}{_in_brackets(one['source'])}"
     yield from (f"Note: {note}" for note in told["notes"])
+
+
+def _member_lines(count: int, ends: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"  goes to its {count} member{'s' if count != 1 else ''}:"
+    for end in ends:
+        first, *_ = _end_lines(end)
+        yield f"    {first.strip().removeprefix('goes to ')}"
+    if count > len(ends):
+        yield f"    and {count - len(ends)} more"
 
 
 def _end_lines(end: Mapping[str, Any]) -> Iterator[str]:

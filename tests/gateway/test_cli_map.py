@@ -540,8 +540,97 @@ def test_check_tells_a_rule_that_leads_nowhere(folder: Path) -> None:
     assert re.search(r"gatepost.toml:11: .*mhs:x@x", said_.output)
 
 
+# -- the merger
+
+
+MERGER = Path(__file__).parents[2] / "examples" / "merger"
+
+
+@pytest.fixture
+def merger(folder: Path) -> Path:
+    """Two companies' directories, imported."""
+    for file in MERGER.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    said("import", "acme-exchange.csv", "--source", "acme", "--home", "exchange")
+    said("import", "bolt-domino.csv", "--source", "bolt", "--home", "domino")
+    return folder
+
+
+def test_conflicts_of_files_and_of_what_is_stored(folder: Path) -> None:
+    (folder / "a.csv").write_text("name,smtp\nAnn Lee,ann@acme.example\nKim Oh,kim@acme.example\n")
+    (folder / "b.csv").write_text("name,smtp\nA. Lee,ann@acme.example\nKIM,k\u0456m@acme.example\nX,x@\n")
+    result = gatepost("conflicts", "a.csv", "b.csv")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == (
+        "error: smtp:ann@acme.example is held by both 'Ann Lee' (a.csv, line 2) and 'A. Lee' (b.csv, line 2)"
+    )
+    assert "letters of another script" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("1 error, 1 warning")
+    assert result.stderr.startswith("refused: b.csv, line 4, column smtp: 'x@'")
+    found = json.loads(gatepost("conflicts", "a.csv", "b.csv", "--json").stdout)
+    assert (found["ok"], found["conflicts"][0]["kind"], found["refused"][0]["file"]) == (False, "claimed", "b.csv")
+    said("add", "Kathe", "smtp:kathe@merged.example")
+    said("add", "K\u00e4the", "smtp:k\u00e4the@merged.example")
+    found = told("conflicts")
+    assert (found["conflicts"][0]["kind"], found["conflicts"][0]["ids"]) == ("accents", [3, 4])
+    assert said("conflicts", "--no-notes") == "0 errors, 0 warnings, 0 notes\n"
+
+
+def test_a_plan_is_proposed_reviewed_and_taken_over(merger: Path) -> None:
+    proposed = told("plan", "--domain", "merged.example", "--german", "--out", "plan.csv")
+    assert proposed["actions"] == {"keep": 0, "rename": 10, "join": 0, "drop": 0}
+    assert proposed["collisions"] == [
+        "chris.novak@merged.example is for 'Chris Novak' of acme; 'Chris Novak' of bolt gets cnovak@merged.example"
+    ]
+    assert len(told("log")["revisions"]) == 2
+    sheet = (merger / "plan.csv").read_text("utf-8-sig").replace("rename,Jurgen Gross,", "join,Jurgen Gross,")
+    (merger / "plan.csv").write_text(sheet.replace("sue.kim@merged.example", "sue@merged.example"), "utf-8-sig")
+    done = told("plan", "--apply", "plan.csv", "--who", "kim", "--why", "the merger")
+    assert (done["changed"], done["revision"]["changed"], done["revision"]["removed"]) == (True, 9, 1)
+    assert (done["revision"]["who"], done["revision"]["why"]) == ("kim", "the merger")
+    gross = addresses_of("juergen")
+    assert (gross["smtp:juergen.gross@merged.example"], gross["smtp:jgross@bolt.example"]) == ("primary", "alias")
+    assert told("explain", "smtp:sue.kim@bolt.example")["ends"][0]["to"] == "smtp:sue@merged.example"
+    assert said("rollback", "3").splitlines()[-1] == "revision 4: 1 added, 9 changed, 0 removed"
+    assert said("diff", "2") == "the two are equal\n"
+
+
+def test_a_plan_of_files_is_taken_over_as_one_revision(folder: Path) -> None:
+    for file in MERGER.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    files = ["acme-exchange.csv", "bolt-domino.csv"]
+    homes = ["--home", "acme-exchange=exchange", "--home", "bolt-domino=domino"]
+    text = said("plan", *files, *homes, "--domain", "merged.example", "--company", "bolt-domino", "--out", "plan.csv")
+    assert "collision: chris.novak@merged.example is for 'Chris Novak' of bolt-domino" in text
+    assert "'Bob Ray' of bolt-domino" in (folder / "plan.csv").read_text("utf-8-sig")
+    done = told("plan", *files, *homes, "--apply", "plan.csv", "--company", "bolt-domino")
+    assert (done["revision"]["number"], done["revision"]["added"]) == (1, 10)
+    assert told("find", "smtp:sue.kim@merged.example")["identities"][0]["home"] == "domino"
+    again = told("import", "bolt-domino.csv", "--home", "domino")
+    assert (again["added"], again["changed"], again["removed"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ((), "name the domain of the new addresses by --domain"),
+        (("--domain", "merged.example", "--pattern", "{nick}"), "{nick} in '{nick}' is none of {first}"),
+        (("--domain", "merged.example", "--pattern", "{first}.{last}"), "runs out of addresses"),
+        (("--domain", "merged.example", "--company", "ajax"), "there is no company 'ajax'; there are: acme, bolt"),
+        (("--domain", "merged.example", "--first", "ann"), "'ann' is no address"),
+        (("--apply", "none.csv"), "none.csv cannot be read"),
+        (("--apply", "bad.csv"), "bad.csv, line 2, column action: 'rule' is no action; there are: keep"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_or_taken_over(merger: Path, words: tuple[str, ...], reason: str) -> None:
+    (merger / "bad.csv").write_text("action,new primary,key\nrule,,acme 1\n")
+    assert reason in refused("plan", *words)
+    assert len(told("log")["revisions"]) == 2
+
+
 def test_help_of_every_command() -> None:
-    for name in ("explain", "find", "add", "set", "rm", "import", "export", "check", "log", "diff", "rollback"):
+    names = ("explain", "find", "add", "set", "rm", "import", "export", "check", "conflicts", "plan", "log", "diff")
+    for name in (*names, "rollback"):
         assert "Usage" in said(name, "--help")
 
 

@@ -188,6 +188,8 @@ def plan(
 
 
 def _tell_plan(found: Proposal, out: Path | None) -> None:
+    from mappings.conflicts import Severity
+
     tell_refused(found.refused)
     for one in found.plan.collisions:
         typer.echo(f"collision: {one}")
@@ -195,7 +197,8 @@ def _tell_plan(found: Proposal, out: Path | None) -> None:
         if row.conflict:
             typer.echo(f"{row.name} of {row.company}: {row.conflict}")
     for conflict in found.conflicts:
-        typer.echo(str(conflict))
+        if conflict.severity is not Severity.NOTE:  # the rows say who may be the same
+            typer.echo(str(conflict))
     for gap in found.gaps:
         typer.echo(f"unreachable: {gap}")
     counts = ", ".join(f"{count} {action.value}" for action, count in found.counts.items())

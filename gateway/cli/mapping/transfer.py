@@ -121,6 +121,8 @@ def export(
         return
     for problem in written.problems:
         typer.echo(f"not carried: {problem}", err=True)
+    if out is not None:
+        typer.echo(f"{out} is written")
 
 
 def _tell(done: Imported, dry_run: bool, limit: int) -> None:
