@@ -206,10 +206,7 @@ class Naming:
 
     def _fits(self, entry: Entry, address: Address) -> bool:
         local, _, domain = address.key.rpartition("@")
-        return any(
-            domain == at and re.fullmatch(re.escape(text).replace(re.escape(_NUMBER), r"\d+"), local)
-            for _, text, at in self._texts(entry)
-        )
+        return any(domain == at and _is_made_by(text, local) for _, text, at in self._texts(entry))
 
     def _texts(self, entry: Entry) -> Iterator[tuple[_Pattern, str, str]]:
         """Yield the mailboxes that the policy gives an entry, with a sign for the number, and their domains."""
@@ -291,6 +288,15 @@ class Naming:
             others = tuple((str(e), self.given[e.place]) for e in entries if e.place in self.given)
             found.append(Collision(address, str(holder), others))
         return found
+
+
+def _is_made_by(text: str, local: str) -> bool:
+    """Tell whether a mailbox is a text, with some number for the sign of one."""
+    before, sign, after = text.partition(_NUMBER)
+    if not sign:
+        return local == text
+    number = local[len(before) : len(local) - len(after)]
+    return number.isdecimal() and local == before + number + after
 
 
 class _Pattern:

@@ -37,7 +37,7 @@ from mappings.language import (
 from mappings.network import Registry, registry
 from mappings.rule import MAX_STEPS, Compiled, Pattern, Place, Span
 
-_SAMPLES: Final = ("x", "17", "a.b-c")
+_SAMPLES: Final = ("x", "17", "5551234", "a.b-c")
 _ODD: Final = (*"!#$%&'*+-./=?^_`{|}~[]", "é", "日", "a.b", "a+b", "A", "x" * 70)
 _MOST_TAKERS: Final = 300
 _LAST: Final = "\U0010ffff"

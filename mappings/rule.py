@@ -5,7 +5,8 @@ or more characters other than `@`, blanks and quoting signs, and in an internet 
 for one or more. So a percent or bang in a mailbox is passed on as part of a name, and a quoted local part matches
 nothing. Of several variables the earlier take as much as they can. `{wg|table:NAME}` is written as what the table
 gives for its text, and read by the same table backwards; `|lower` and `|upper` set the case of what is written.
-A side without a variable that the other has is a catch-all, and one-way.
+A side without a variable that the other has is a catch-all, and one-way. A pattern may be written as its network's
+addresses may be written; it is kept as they are kept.
 Promises: what a rule makes is normalised by its network, or the rule does not apply; an address with a sub-address
 that is in no pattern or table is tried without it, and gets it back where the network can carry it; reading is linear
 in the address's length, whatever a stranger writes; `is_reversible` is only said of what is proved by structure.
@@ -40,8 +41,13 @@ _MEANT: Final = re.compile(r"\w*\*?(?:\|.*)?", re.DOTALL)
 _NOT_IN_ANY: Final = frozenset('@"\\<>(),;: \t')
 _MAX_CHAINS: Final = 2000
 # What stands for a variable when a pattern is tried: some networks have numbers alone.
-_FILLERS: Final = ("x", "1", "10")
-_MIXED: Final = ("Qz7", "17")
+_FILLERS: Final = ("x", "1", "10", "5551234")
+# Short texts that stand in no pattern, to find variables again in what a network makes of one.
+_SIGNS: Final = (
+    tuple(f"qz{c}x" for c in "abcdefghi"),
+    tuple(f"90{n}7{n}55" for n in range(1, 10)),
+)
+_MIXED: Final = ("Qz7", "17", "5551234")
 
 
 class Way(Enum):
@@ -344,7 +350,10 @@ class Compiled:
         for key in network.lookup_keys(address):
             if key == address.key:
                 continue
-            texts = one.read(self.networks.parse_in(one.network, key))
+            try:
+                texts = one.read(self.networks.parse_in(one.network, key))
+            except AddressError:  # with its domain in ASCII, over the bound
+                continue
             made = None if texts is None else other.write(texts, self.networks)
             if made is not None:
                 return self.networks.get(other.network).carry(made, address)
@@ -510,6 +519,7 @@ def _with_words(piece: Piece, words: str, text: str, tables: Mapping[str, Lookup
 def _compile(name: str, pieces: tuple[Piece, ...], text: str, networks: Registry) -> Pattern:
     filler = _filler(name, pieces, text, networks)
     if name != "smtp":
+        pieces = _as_kept(name, pieces, networks)
         pieces = tuple(
             p if p.name else replace(p, folds=_folds(name, pieces, n, filler, networks)) for n, p in enumerate(pieces)
         )
@@ -534,6 +544,31 @@ def _filler(name: str, pieces: Sequence[Piece], text: str, networks: Registry) -
         else:
             return filler
     raise fault or AssertionError("there is no filler")
+
+
+def _as_kept(name: str, pieces: tuple[Piece, ...], networks: Registry) -> tuple[Piece, ...]:
+    """Return the pieces in the form in which the network keeps its addresses, where it keeps them in another one."""
+    variables = [p for p in pieces if p.name and p.lookup is None]
+    for signs in _SIGNS:
+        texts = {p.name: sign for p, sign in zip(variables, signs, strict=False)}
+        written = "".join(texts.get(p.name) or _sample((p,), "") for p in pieces)
+        try:
+            kept = networks.parse_in(name, written).value
+        except AddressError:
+            continue
+        if kept.lower() == written.lower():
+            return pieces
+        signs_in_it = re.compile("|".join(map(re.escape, texts.values())) or r"(?!)", re.IGNORECASE)
+        by_sign = {texts[p.name]: p for p in variables}
+        found = [by_sign[sign.lower()] for sign in signs_in_it.findall(kept)]
+        between = signs_in_it.split(kept)
+        is_whole = sorted(p.name for p in found) == sorted(texts) and len(variables) == sum(1 for p in pieces if p.name)
+        if is_whole and all(between[1:-1]):
+            made = [Piece(between[0])]
+            for piece, text in zip(found, between[1:], strict=True):
+                made += [piece, Piece(text)]
+            return tuple(p for p in made if p.name or p.text)
+    return pieces
 
 
 def _sample(pieces: Sequence[Piece], filler: str) -> str:

@@ -179,6 +179,23 @@ def test_reading_takes_a_time_that_grows_with_the_length() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "address"),
+    [
+        ("x400:/C=US/A=att/P=acme/S={l}", "x400:/S=Lee/P=acme/A=att/C=US"),
+        ("x400:S={l};P=acme;A=att;C=US", "x400:/C=us/A=att/P=acme/S=lee"),
+        ("profs:{l} at node", "profs:NODE/LEE"),
+        ("uucp:host!{l}", "uucp:host!lee"),
+        ("tel:+358 55 {l}", "tel:+358555551234"),
+    ],
+)
+def test_a_pattern_is_kept_as_its_network_keeps_addresses(pattern: str, address: str) -> None:
+    kept = rule("smtp:{l}@x.example", pattern)
+    shown = kept.backward(parse(address))
+    assert shown is not None
+    assert kept.forward(shown) == parse(address)
+
+
+@pytest.mark.parametrize(
     ("applied", "why"),
     [
         (BOTH, ""),
