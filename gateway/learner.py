@@ -91,7 +91,7 @@ class Entered:
 
 
 def enter(connection: Connection, names: Iterable[Address], domains: Iterable[str], why: str, now: float) -> Entered:
-    """Find whose directory names are, and enter those that nobody has as former addresses of the one who is meant.
+    """Find whose former addresses directory names are, and enter those that nobody has as the one's who is meant.
 
     `domains` are ours, in comparison form. Raises: StaleMapping where another has written meanwhile; MappingError.
     """
@@ -104,6 +104,8 @@ def enter(connection: Connection, names: Iterable[Address], domains: Iterable[st
         found = store.find(connection, name.network, name.key)
         if found:
             only = learning.the_one(found, name.network, [name.key], now)
+            if only is not None and not Person(only, now).is_former(name):
+                only = None  # mail goes to it, so it was known where it failed
         else:
             keys = learning.keys(name, domains)
             candidates = (who for key in keys for who in store.find(connection, "smtp", key))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import b32encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -211,7 +211,7 @@ def failed_name(recipient: RecipientReport, name_of: NameOf) -> Address | None:
     """Return the directory name that a recipient of ours was, where the next hop says that it is nobody's."""
     if recipient.action is not Action.FAILED or not _UNKNOWN.fullmatch(recipient.status.code):
         return None
-    return name_of(recipient.original) or name_of(recipient.final)
+    return name_of(recipient.final)
 
 
 def _original(source: mime.Octets, part: mime.Part) -> Original | None:
@@ -249,7 +249,8 @@ class _Limited:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message of ours as its trace knows it; `names` gives, by key, how the sender wrote each directory name."""
+    """A message of ours as its trace knows it; `names` gives, by key, how the sender wrote each directory name that it
+    went out to."""
 
     sender: Address
     names: dict[str, Address]
@@ -269,24 +270,21 @@ def sent(events: Sequence[TraceEvent], name_of: NameOf) -> Sent | None:
     detail = next((e.detail for e in events if e.kind == "accepted"), None)
     if detail is None or not detail.get("from"):
         return None
-    try:
-        sender = registry().parse(detail["from"])
-    except AddressError:
+    sender = _address(detail["from"])
+    if sender is None:
         return None
     names: dict[str, Address] = {}
-    for original, address, *_ in detail.get("to", ()):
-        for wrote, name in _names((original, address), name_of):
+    for texts in detail.get("to", ()):
+        wrote, address = _address(texts[0]), _address(texts[1])
+        name = None if address is None else name_of(address)
+        if wrote is not None and name is not None:
             names.setdefault(name.key, wrote)
     done = frozenset(key for e in events if e.kind == SENT_ON for key in e.detail.get("names", ()))
     return Sent(sender, names, int(detail.get("size", 0)), str(detail.get("message_id", "")), done)
 
 
-def _names(texts: Iterable[str], name_of: NameOf) -> Iterator[tuple[Address, Address]]:
-    for text in texts:
-        try:
-            wrote = registry().parse(text)
-        except AddressError:
-            continue
-        name = name_of(wrote)
-        if name is not None:
-            yield wrote, name
+def _address(text: str) -> Address | None:
+    try:
+        return registry().parse(text)
+    except AddressError:
+        return None

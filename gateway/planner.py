@@ -515,7 +515,7 @@ class _Plan:
     def _deliver(self, target: Target, original: Address, notify: Notify, orcpt: str | None) -> None:
         self._reached.add((target.lane, target.address.key))
         if self._learns:
-            self._note(target, original)
+            self._note(target)
         self.deliveries.append(
             Delivery(
                 id=(self.message_id, len(self.deliveries)),
@@ -532,14 +532,13 @@ class _Plan:
         )
         self.why.append(target.why)
 
-    def _note(self, target: Target, original: Address) -> None:
+    def _note(self, target: Target) -> None:
         """Note what matters of a delivery for learning from its bounce."""
         if target.lane[0] in (REFUSALS, EXPANDED):
             return
         table = self._planner.table
-        for address in (original, target.address):
-            name = learning.name_of(table, address)
-            if name is not None:
-                self.goes_astray = self.goes_astray or not table.is_ours(name)
-                return
-        self.leaves = self.leaves or target.foreign
+        name = learning.name_of(table, target.address)
+        if name is None:
+            self.leaves = self.leaves or target.foreign
+        elif not table.is_ours(name):
+            self.goes_astray = True

@@ -519,6 +519,28 @@ async def test_any_other_failure_is_reported(desk: Desk, parts: tuple[RecipientR
     assert desk.holders() == []
 
 
+async def test_mail_to_somebody_who_has_the_name_fails_like_any(desk: Desk) -> None:
+    """Where the next hop does not know the person's own address, nothing is gained by sending it there again."""
+    (ann,) = desk.work(lambda c: store.find(c, "smtp", "ann.lee@merged.example"))
+    desk.put(replace(ann, addresses=(*ann.addresses, *addresses(former=(X500,)))))
+    stored = await about(desk, NAME)
+    assert [str(d.address) for d in stored.deliveries] == ["smtp:ann.lee@merged.example"]
+    assert stored.envelope.envid is None
+    (failed,) = failures((NAME, "5.1.1"))
+    parts = (replace(failed, final=stored.deliveries[0].address),)
+    assert await desk.learner.instead(told(stored, parts), stored) is None
+
+
+async def test_a_name_that_mail_is_sent_to_is_no_former_one(desk: Desk) -> None:
+    """Somebody's mailbox may be at a system that takes directory names: sent on, it would come back for ever."""
+    (ann,) = desk.work(lambda c: store.find(c, "smtp", "ann.lee@merged.example"))
+    stored, octets = await desk.write()
+    desk.put(replace(ann, addresses=(*ann.addresses, *addresses(X500))))
+    receipt, handed = await desk.bounce(report(stored, octets))
+    assert [m.id for m in handed] == [receipt.message_id]
+    assert await desk.learner.instead(told(stored, failures((NAME, "5.1.1"))), stored) is None
+
+
 async def test_a_large_message_that_was_refused_is_sent_on(desk: Desk) -> None:
     stored, octets = await desk.write(body=b"line\r\n" * 10_000)
     on = await desk.learner.instead(told(stored, failures((NAME, "5.1.1"))), stored)

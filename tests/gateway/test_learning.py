@@ -361,7 +361,8 @@ def test_an_exchange_report_of_the_corpus_teaches_once_it_is_about_us() -> None:
     ("original", "final", "code", "action", "is_name"),
     [
         (f"smtp:{NAME}", f"smtp:{NAME}", "5.1.1", Action.FAILED, True),
-        ("x500:/o=Acme/ou=HQ/cn=Recipients/cn=alee", "smtp:x@acme.example", "5.1.10", Action.FAILED, True),
+        ("x500:/o=Acme/ou=HQ/cn=Recipients/cn=alee", f"smtp:{NAME}", "5.1.10", Action.FAILED, True),
+        (f"smtp:{NAME}", "smtp:ann.lee@merged.example", "5.1.1", Action.FAILED, False),
         ("smtp:all@merged.example", "x500:/o=Acme/ou=HQ/cn=Recipients/cn=alee", "5.1.1", Action.FAILED, True),
         (f"smtp:{NAME}", f"smtp:{NAME}", "5.1.8", Action.FAILED, False),
         (f"smtp:{NAME}", f"smtp:{NAME}", "5.4.4", Action.FAILED, False),
@@ -383,6 +384,7 @@ def accepted(**more: Any) -> TraceEvent:
         "to": [
             ["smtp:carl@merged.example", "smtp:carl@merged.example", "internet", "hop", ""],
             [f"smtp:{NAME}", f"smtp:{NAME}", "exchange", "hop", ""],
+            ["x500:/o=Acme/cn=bob", "smtp:bob@merged.example", "internet", "hop", ""],
             ["no address", "smtp:@", "exchange", "hop", ""],
         ],
         "size": 100,
