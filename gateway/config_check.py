@@ -341,7 +341,8 @@ class _Loader:
                 self.doc.secrets.add(secret)
                 signing = Key(section.key_id, secret.encode())
         retired = [Key(k.id, k.key.get_secret_value().encode(), retired=True) for k in section.retired]
-        return Encapsulation([section.domain or gateway.name, *section.former_domains], [signing, *retired])
+        domains = [section.domain or gateway.name, *section.former_domains]
+        return Encapsulation(domains, [signing, *retired], percent=section.percent)
 
 
 def _context(base: Path, gateway: GatewaySection | None) -> Any:

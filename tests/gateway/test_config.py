@@ -205,6 +205,15 @@ def test_the_key_is_made_once_and_kept(folder: Path) -> None:
     assert again.resolve(shown).address == stranger
 
 
+@pytest.mark.parametrize("percent", ["false", "true"])
+def test_escapes_with_a_percent_sign_are_read_where_asked_for(folder: Path, percent: str) -> None:
+    (folder / "gatepost.toml").write_text(GOOD + f"\n[mapping.encapsulation]\npercent = {percent}\n")
+    table = read(folder).table
+    assert table is not None
+    inner = table.written_for(parse("smtp:IMCEAEX-_o=Acme_cn=Ann%20Lee@acme.example"))
+    assert str(inner) == ("x500:/o=Acme/cn=Ann Lee" if percent == "true" else "x500:/o=Acme/cn=Ann%20Lee")
+
+
 def test_a_dry_check_touches_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     read(folder, dry=True)
