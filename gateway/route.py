@@ -183,10 +183,10 @@ def _ascii(label: re.Match[str]) -> str:
 
 
 def _glob(text: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", text)), re.DOTALL)
+    return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", text)), re.DOTALL | re.IGNORECASE)
 
 
 def glob(match: str) -> re.Pattern[str]:
     """Return what matches `network:key` texts as a whole for a pattern of routes. Raises: RouteError."""
     network, text = _split(match)
-    return re.compile(re.escape(network) + ":" + _glob(text).pattern, re.DOTALL)
+    return re.compile(re.escape(network) + ":" + _glob(text).pattern, re.DOTALL | re.IGNORECASE)

@@ -120,3 +120,11 @@ def test_memory_and_rules_agree(glob: str, local: str, domain: str) -> None:
     assert first is not None
     assert first == routes.find(address)
     assert (first.connector == "one") == explained.startswith("route 1")
+
+
+def test_a_pattern_meets_keys_of_networks_that_tell_case_apart() -> None:
+    routes = Routes([Route("mqtt:Plant7/*", "things"), Route("mqtt:*", "rest")])
+    for text in ("Plant7/line", "plant7/line"):
+        found = routes.find(parse(f"mqtt:{text}"))
+        assert found is not None
+        assert found.connector == "things"
