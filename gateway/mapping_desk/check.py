@@ -21,12 +21,13 @@ from gateway.toml_places import Path
 from mappings.address import Address
 from mappings.checks import mistakes_of
 from mappings.directory import Directory
-from mappings.identity import Identity, Kind, Role
+from mappings.identity import Identity, Kind, Role, Stage
 from mappings.networks.smtp import domain_key
 from mappings.prove import Finding as Proof
 from mappings.prove import RouteLike, prove
-from mappings.rule import Place, compile_rule
-from mappings.rule import Way as Direction
+from mappings.reach import find_gaps
+from mappings.resolution import Direction
+from mappings.rule import Place, Way, compile_rule
 
 
 @unique
@@ -40,7 +41,10 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found. `kind` is dangling, unreachable, group, or what a proof or a rule is about."""
+    """One thing that was found.
+
+    `kind` is dangling, unreachable, unanswerable, leftover, group, or what a proof or a rule is about.
+    """
 
     severity: Severity
     kind: str
@@ -65,7 +69,8 @@ def check(desk: Desk) -> Iterator[Finding]:
     Raises: DeskError.
     """
     directory = desk.directory()
-    planner = planner_of(desk.config, desk.table(directory), desk.clock)
+    table = desk.table(directory)
+    planner = planner_of(desk.config, table, desk.clock)
     document = Document(desk.config.path)
     proofs = list(_proofs(desk, directory, document))
     for warning in desk.config.warnings:
@@ -74,6 +79,12 @@ def check(desk: Desk) -> Iterator[Finding]:
     yield from proofs
     yield from _not_reversible(desk, document)
     yield from _identities(desk, directory, planner)
+    for gap in find_gaps(
+        directory.identities(),
+        sorted(set(desk.config.homes.values())),
+        lambda address, network: table.translate(address, network, Direction.OUTWARD).address,
+    ):
+        yield Finding(Severity.WARNING, "unanswerable", str(gap))
 
 
 # -- rules and routes
@@ -120,7 +131,7 @@ def _not_reversible(desk: Desk, document: Document) -> Iterator[Finding]:
         if not why:
             continue
         # One that is meant for one direction is told too, since nothing else shows that replies need another way.
-        severity = Severity.WARNING if rule.way is Direction.BOTH else Severity.NOTE
+        severity = Severity.WARNING if rule.way is Way.BOTH else Severity.NOTE
         line = document.line(("mapping", "rule", n))
         text = f"rule {n + 1} ({rule}) is not reversible: {why}"
         yield Finding(severity, "not-reversible", text, None, desk.config.path.name, line)
@@ -137,6 +148,13 @@ def _identities(desk: Desk, directory: Directory, planner: Planner) -> Iterator[
         for mistake in mistakes_of(who, desk.config.homes):
             yield Finding(Severity.ERROR, "dangling", f"identity {who.id}: {mistake}", who.id)
         yield from _unreachable(who, planner, now)
+        if who.copy_home is not None and who.stage not in (Stage.BEFORE, Stage.COEXISTING):
+            stage = "no stage of a merger" if who.stage is None else f"the stage {who.stage.value}"
+            text = (
+                f"{called(who)} still gets copies at {who.copy_home} and has {stage}: end the copies with "
+                f"`gatepost map set {who.id} copy_home=`, or set the stage to coexisting"
+            )
+            yield Finding(Severity.WARNING, "leftover", text, who.id)
         if who.kind is Kind.GROUP:
             names[who.id] = called(who)
             within[who.id] = set()

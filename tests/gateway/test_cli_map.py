@@ -526,6 +526,24 @@ def test_check_finds_what_keeps_mail_from_people(folder: Path) -> None:
     assert "and 4 more" in gatepost("check", "--limit", "1").stdout
 
 
+def test_check_tells_copies_that_were_forgotten(folder: Path) -> None:
+    said("set", "2", "home=internet", "copy_home=internet", "stage=coexisting")
+    assert "still gets copies" not in said("check")
+    said("set", "2", "stage=moved")
+    (found,) = (f for f in told("check")["findings"] if f["kind"] == "leftover")
+    assert found["identity"] == 2
+    assert "copy_home=" in found["text"]
+
+
+def test_check_tells_whom_a_network_cannot_answer(folder: Path) -> None:
+    text = re.sub(r"(?m)^\[mapping.gates\]\n(?:\w+ = .*\n)+", "", CONFIG)
+    text = re.sub(r"(?m)^gates = .*\n", "", text)
+    (folder / "gatepost.toml").write_text(text)
+    found = [f for f in told("check")["findings"] if f["kind"] == "unanswerable"]
+    assert [f["text"].partition(":")[0] for f in found] == ["people of mhs cannot answer 1 with smtp addresses alone"]
+    assert "mapping.gates" in found[0]["text"]
+
+
 def test_check_tells_a_home_that_is_gone(folder: Path) -> None:
     said("set", "2", "home=internet")
     text = CONFIG.replace("connector.internet", "connector.outside").replace('"internet"', '"outside"')
