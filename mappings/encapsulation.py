@@ -26,9 +26,9 @@ MAX_ENCODED: Final = 250
 """The longest encoded address; the local part is at most 268 octets then."""
 
 _KEY_ID: Final = re.compile(r"[a-z2-7]")
-_SIGNED: Final = re.compile(r"gp([a-z2-7])([a-z2-7]{12})-([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTALL)
+_SIGNED: Final = re.compile(r"gp([a-z2-7])([a-z2-7]{12})-([a-z0-9]+)-(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 _TOKEN: Final = re.compile(r"gpt-([a-z2-7]{26})")
-_UNSIGNED: Final = re.compile(r"imcea([a-z0-9]+)-(.*)", re.IGNORECASE | re.DOTALL)
+_UNSIGNED: Final = re.compile(r"imcea([a-z0-9]+)-(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\+([0-9A-Fa-f]{2})?")
 _KEPT: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-=")
 _ENCODED: Final = tuple(chr(o) if o in _KEPT else "_" if o == 0x2F else f"+{o:02X}" for o in range(256))
@@ -144,13 +144,15 @@ class Encapsulation:
             if secret is None:
                 raise _not_issued()
             network = self._network(kind)
-            try:
-                inner = self._inner(network, encoded)
-            except AddressError:
-                raise _not_issued() from None
-            if not hmac.compare_digest(_mac(secret, kind, inner.key), mac):
-                raise _not_issued()
-            return inner
+            # Where case counts, what was written in lower case comes back by it though a peer put it in capitals.
+            for text in dict.fromkeys((encoded, encoded.lower())):
+                try:
+                    inner = self._inner(network, text)
+                except AddressError:
+                    continue
+                if hmac.compare_digest(_mac(secret, kind, inner.key), mac):
+                    return inner
+            raise _not_issued()
         plain = _UNSIGNED.fullmatch(local)
         if plain is None:
             return None

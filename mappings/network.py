@@ -28,6 +28,7 @@ Style = Literal["canonical", "ascii", "display"]
 """`canonical` is what `parse` reads back; `ascii` is for peers that take no UTF-8; `display` is for people."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # Unicode's Cc, Zl and Zp
 _PREFIX: Final = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9]{0,31}):")
 
 
@@ -145,13 +146,14 @@ def clean(text: str) -> str:
         if not value.isprintable():
             raise _control(text)
         return value
-    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value):
+    if _CONTROL.search(value):
         raise _control(text)
     value = unicodedata.normalize("NFC", value)
     try:
         size = len(value.encode())
-    except UnicodeEncodeError as e:
-        raise AddressError("addr.not-unicode", text, e.start, "the address holds octets that are not UTF-8") from None
+    except UnicodeEncodeError:
+        at = next(i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff")
+        raise AddressError("addr.not-unicode", text, at, "the address holds octets that are not UTF-8") from None
     if size > MAX_OCTETS:
         raise _too_long(text)
     return value
@@ -162,7 +164,9 @@ def _too_long(text: str) -> AddressError:
 
 
 def _control(text: str) -> AddressError:
-    at = next((i for i, c in enumerate(text) if unicodedata.category(c) in ("Cc", "Zl", "Zp")), 0)
+    lead = len(text) - len(text.lstrip(" \t"))
+    found = _CONTROL.search(text, lead)
+    at = 0 if found is None else found.start()
     return AddressError("addr.control", text, at, "an address holds no control characters; remove it")
 
 

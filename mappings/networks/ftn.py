@@ -24,8 +24,8 @@ ZONES: Final[Mapping[int, str]] = MappingProxyType(dict.fromkeys(range(1, 7), FI
 
 _PLACE: Final = re.compile(r"(?:(-?[0-9]+):)?(-?[0-9]+)/(-?[0-9]+)(?:\.([0-9]+))?")
 _NO_NODE: Final = re.compile(r"[0-9]+:[0-9]*")
-_LABELS: Final = re.compile(r"(?:p([0-9]+)\.)?f([0-9]+)\.n([0-9]+)(?:\.z([0-9]+))?", re.IGNORECASE)
-_INTERNET: Final = re.compile(rf"{_LABELS.pattern}\.fidonet\.org\.?", re.IGNORECASE)
+_LABELS: Final = re.compile(r"(?:p([0-9]+)\.)?f([0-9]+)\.n([0-9]+)(?:\.z([0-9]+))?", re.IGNORECASE | re.ASCII)
+_INTERNET: Final = re.compile(rf"{_LABELS.pattern}\.fidonet\.org\.?", re.IGNORECASE | re.ASCII)
 _DOMAIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9-]+(?: [A-Za-z0-9-]+)*")
 _NAME: Final = 35

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from mappings.network import Address, AddressError, Network, clean
 
 _ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+")
-_OID_PREFIX: Final = re.compile(r"oid\.(?=[0-9])", re.IGNORECASE)
+_OID_PREFIX: Final = re.compile(r"oid\.(?=[0-9])", re.IGNORECASE | re.ASCII)
 _BLANKS: Final = re.compile(" +")
 _HEX_STRING: Final = re.compile(r"#(?:[0-9A-Fa-f]{2})+")
 _HEX_PAIRS: Final = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")

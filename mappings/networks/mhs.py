@@ -17,7 +17,7 @@ from mappings.networks.smtp import Smtp, quote, unquote
 _COMMENT: Final = re.compile(r" *\([^()]{0,66}\)\Z")
 _USER: Final = re.compile(r"[^@{}()<>\",;:\\\[\]]+")
 _WORKGROUP: Final = re.compile(r"[^@{}()<>\",;:\\\[\] ]+")
-_BEHIND: Final = re.compile(r"(.*?) \{SMTP:(.*)\}", re.IGNORECASE)
+_BEHIND: Final = re.compile(r"(.*?) \{SMTP:(.*)\}", re.IGNORECASE | re.ASCII)
 _SMF70_NAME: Final = 8
 _SMTP: Final = Smtp()
 
@@ -35,25 +35,25 @@ class Mhs(Network):
         head, brace, rest = value.partition("{")
         user, at, workgroup = head.partition("@")
         if not at:
-            raise AddressError("mhs.no-workgroup", text, len(user), "write user@workgroup")
+            raise AddressError("mhs.no-workgroup", value, len(user), "write user@workgroup")
         user = " ".join(user.split())
         workgroup = workgroup.strip()
         if not user:
-            raise AddressError("mhs.no-user", text, 0, "there is no user before the @")
+            raise AddressError("mhs.no-user", value, 0, "there is no user before the @")
         if not workgroup:
-            raise AddressError("mhs.no-workgroup", text, len(user) + 1, "write user@workgroup")
+            raise AddressError("mhs.no-workgroup", value, len(user) + 1, "write user@workgroup")
         if not _USER.fullmatch(user):
-            raise AddressError("mhs.bad-char", text, 0, "a user's name has no @ { } ( ) < > \" , ; : \\ [ ]")
+            raise AddressError("mhs.bad-char", value, 0, "a user's name has no @ { } ( ) < > \" , ; : \\ [ ]")
         if not _WORKGROUP.fullmatch(workgroup):
             message = "a workgroup's name has no blank and no @ { } ( ) < > \" , ; : \\ [ ]"
-            raise AddressError("mhs.bad-char", text, text.find("@") + 1, message)
+            raise AddressError("mhs.bad-char", value, value.find("@") + 1, message)
         made = f"{user}@{workgroup}"
         if brace:
             if len(rest) < 2 or not rest.endswith("}"):
-                raise AddressError("mhs.open-brace", text, len(head), "the part in braces is not closed, or is empty")
+                raise AddressError("mhs.open-brace", value, len(head), "the part in braces is not closed, or is empty")
             inner = rest[:-1]
             if inner != inner.strip():
-                raise AddressError("mhs.blank-in-braces", text, len(head), "no blanks just inside the braces")
+                raise AddressError("mhs.blank-in-braces", value, len(head), "no blanks just inside the braces")
             made = f"{made} {{{inner}}}"
         made = clean(made)
         return Address("mhs", made, unicodedata.normalize("NFC", made.lower()))
@@ -85,7 +85,7 @@ class Mhs(Network):
 
     def behind(self, gate: Address, address: Address) -> Address | None:
         extended = _BEHIND.fullmatch(address.value)
-        if extended is None or extended[1].lower() != gate.key:
+        if extended is None or unicodedata.normalize("NFC", extended[1].lower()) != gate.key:
             return None
         try:
             return _SMTP.parse(extended[2])

@@ -40,9 +40,11 @@ class Mqtt(Network):
             return None
         level = _TO_ESCAPE.sub(lambda found: f"%{ord(found[0]):02X}", inner.value)
         try:
-            return self.parse(f"{gate.value}/{level}")
+            made = self.parse(f"{gate.value}/{level}")
         except AddressError:
             return None
+        # A combining mark behind an escape becomes one character with its last digit.
+        return made if self.behind(gate, made) == inner else None
 
     def behind(self, gate: Address, address: Address) -> Address | None:
         level = address.value.removeprefix(f"{gate.value}/")

@@ -19,7 +19,7 @@ from mappings.networks.smtp import Smtp, unquote
 _RANKS: Final = {"CN": 0, "G": 1, "I": 1, "S": 1, "Q": 1, "OU": 2, "O": 3, "C": 4}
 _WRITTEN: Final = ("CN", "G", "I", "S", "Q", "OU", "O", "C")
 _UNITS: Final = 4
-_KEYED: Final = re.compile(rf"({'|'.join(_WRITTEN)}) *=", re.IGNORECASE)
+_KEYED: Final = re.compile(rf"({'|'.join(_WRITTEN)}) *=", re.IGNORECASE | re.ASCII)
 _COUNTRY: Final = re.compile("[A-Za-z]{2}")
 _SMTP: Final = Smtp()
 

@@ -55,7 +55,9 @@ class Sip(Network):
             return None
         user = quote(inner.value, safe="!*'()")
         made = f"{user}@{gate.value.rpartition('@')[2]}"
-        return Address("sip", made, made) if len(made) <= MAX_OCTETS else None
+        if "%40" not in user or len(made) > MAX_OCTETS:  # the bare postmaster is one of the gate's own there
+            return None
+        return Address("sip", made, made)
 
     def behind(self, gate: Address, address: Address) -> Address | None:
         user, _, host = address.value.rpartition("@")

@@ -68,7 +68,7 @@ class Smtp(Network):
         key = address.key
         yield key
         at = self._tag_start(key)
-        if at > 0:
+        if at > 0 and key[at - 1] != ".":  # a mailbox ends in no dot, so what it is without a tag is none
             yield key[:at] + key[key.rindex("@") :]
 
     def carry(self, target: Address, asked: Address) -> Address:
@@ -80,7 +80,10 @@ class Smtp(Network):
         local, _, domain = target.value.rpartition("@")
         if local.startswith('"'):
             return target
-        return self.parse(f"{local}{tag}@{domain}")
+        try:
+            return self.parse(f"{local}{tag}@{domain}")
+        except AddressError:  # too long with it
+            return target
 
     def from_addr_spec(self, local: str, domain: str) -> Address | None:
         try:
@@ -89,7 +92,7 @@ class Smtp(Network):
             return None
 
     def to_addr_spec(self, address: Address) -> str | None:
-        return address.value
+        return address.value if "@" in address.value else None  # the bare postmaster is one in an envelope alone
 
     def warnings(self, address: Address) -> tuple[str, ...]:
         local, _, domain = address.value.rpartition("@")

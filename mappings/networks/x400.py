@@ -486,8 +486,8 @@ def _printable_or_teletex(name: str, text: str, whole: str, at: int) -> tuple[st
     if not teletex:
         return printable, length
     # RFC 2156 §4.1.1: what both forms say alike, or Teletex says without a need, is written as printable
-    if not has_lines and printable in ("", teletex) and _PRINTABLE.fullmatch(teletex):
-        return teletex, length
+    if not has_lines and (not printable or printable.lower() == teletex.lower()) and _PRINTABLE.fullmatch(teletex):
+        return printable or teletex, length
     return f"{printable}*{teletex}", length
 
 

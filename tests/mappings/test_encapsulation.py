@@ -129,6 +129,18 @@ def test_other_local_parts_are_ordinary(local: str) -> None:
     assert ENCAPSULATION.decapsulate(parse(f"smtp:{quoted}@gw.merged.example")) is None
 
 
+@pytest.mark.parametrize("text", ["mqtt:alerts/Plant7", "mqtt:alerts", "sip:Ann@acme.example", "uucp:Alpha!ann"])
+def test_case_that_counts_outlives_peers_that_fold_it(text: str) -> None:
+    shown = ENCAPSULATION.encapsulate(parse(text)).value
+    for told in (shown, shown.lower(), shown.upper()):
+        assert ENCAPSULATION.decapsulate(parse(f"smtp:{told}")) == parse(text)
+
+
+def test_letters_that_fold_to_others_are_no_signature() -> None:
+    for local in ("gpa" + "\u017f" * 12 + "-mhs-x", "gpaaaaaaaaaaaa\u017f-mhs-x", "\u0130mcea-x"):
+        assert ENCAPSULATION.decapsulate(parse(f"smtp:{local}@gw.merged.example")) is None
+
+
 def test_elsewhere_it_is_an_ordinary_address() -> None:
     assert ENCAPSULATION.decapsulate(parse(f"smtp:{SHOWN}@other.example")) is None
     assert ENCAPSULATION.decapsulate(parse(f"smtp:{SHOWN}@gw.acme.example")) == parse("mhs:joe@sales")

@@ -63,6 +63,19 @@ def test_addr_spec_has_no_dot_after_the_sign() -> None:
     assert MHS.to_addr_spec(parse("mhs:User@gate {NET/PO/JohnS}")) is None
 
 
+def test_a_refusal_names_the_place_in_the_text_it_shows() -> None:
+    with pytest.raises(AddressError) as raised:
+        MHS.parse("\u0958")  # two characters in their normal form
+    assert (raised.value.text, raised.value.position) == ("\u0915\u093c", 2)
+
+
+def test_a_gate_compares_in_its_normal_form() -> None:
+    gate, inner = parse("mhs:\u03aa\u0301@q"), parse("smtp:ann@acme.example")
+    shown = MHS.through(gate, inner)
+    assert shown is not None
+    assert MHS.behind(gate, shown) == inner
+
+
 @given(mhs)
 def test_addr_spec_is_read_back(address: Address) -> None:
     shown = MHS.to_addr_spec(address)

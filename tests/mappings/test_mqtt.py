@@ -83,6 +83,8 @@ def test_what_is_not_behind_the_gate_is_nothing_there() -> None:
         assert MQTT.behind(GATE, MQTT.parse(text)) is None
     assert MQTT.through(GATE, MQTT.parse("a/b")) is None
     assert MQTT.through(MQTT.parse("x" * 1020), SMTP.parse("bob@b.example")) is None
+    # The dot above would become one character with the B of the escape %2B.
+    assert MQTT.through(GATE, SMTP.parse("bob+\u0307@b.example")) is None
 
 
 @given(smtp)

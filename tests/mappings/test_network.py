@@ -90,6 +90,15 @@ def test_an_address_of_an_uninstalled_network_prints_back(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "at"), [(" \tan\tn", 4), ("\u0958\x85", 1), ("\u0958\u0958\udce9", 2), ("a\u2028", 1), ("\x7f", 0)]
+)
+def test_the_place_of_what_no_network_takes(text: str, at: int) -> None:
+    with pytest.raises(AddressError) as raised:
+        network("mhs").parse(text)
+    assert (raised.value.text, raised.value.position) == (text, at)
+
+
+@pytest.mark.parametrize(
     ("text", "rule"),
     [
         ("ann@acme.example", "addr.no-network"),

@@ -117,6 +117,10 @@ def test_refusal(text: str, rule: str) -> None:
     assert raised.value.message
 
 
+def test_a_key_has_letters_of_ascii() -> None:
+    assert NET.parse("Ann/\u0130=D").value == "CN=Ann/O=\u0130=D"
+
+
 def test_two_letters_need_not_be_a_country() -> None:
     assert Notes(two_letter_country=False).parse("Ann Lee/Sales/HQ").value == "CN=Ann Lee/OU=Sales/O=HQ"
     assert Notes(two_letter_country=False).parse("Ann Lee/O=HQ/C=US").value == "CN=Ann Lee/O=HQ/C=US"

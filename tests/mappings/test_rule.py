@@ -148,6 +148,10 @@ KEPT = rule("smtp:{u|table:names}@a.example", "smtp:{u}@b.example", names=NAMES)
         (rule("smtp:{l}@a.example", "smtp:box@a.example", Way.TO), "smtp:anyone@a.example", "smtp:box@a.example"),
         (rule("smtp:ann@a.example", "smtp:alee@b.example"), "smtp:ann+news@a.example", "smtp:alee+news@b.example"),
         (rule("smtp:ann@a.example", "mhs:ann@hq"), "smtp:ann+news@a.example", "mhs:ann@hq"),
+        (rule("smtp:ann@a.example", "mhs:ann@hq"), "smtp:ann.+news@a.example", None),
+        # numbers, which are longer than any other text that a pattern is tried with
+        (rule("smtp:{n}@fax.a.example", "fax:+{n}"), "smtp:3585551234@fax.a.example", "fax:+3585551234"),
+        (rule("smtp:{n}@fax.a.example", "fax:+358{n}"), "smtp:x@fax.a.example", None),
         (rule("smtp:{u}@a.example", "smtp:{u}@b.example"), "smtp:Ann+News@a.example", "smtp:Ann+News@b.example"),
         (KEPT, "smtp:alee+news@a.example", "smtp:ann+news@b.example"),
         (KEPT, "smtp:cleo+news@a.example", None),

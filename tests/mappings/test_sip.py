@@ -129,6 +129,7 @@ def test_what_is_not_behind_the_gate_is_nothing_there() -> None:
     ):
         assert SIP.behind(GATE, SIP.parse(text)) is None
     assert SIP.through(GATE, SIP.parse("ann@acme.example")) is None
+    assert SIP.through(GATE, SMTP.parse("postmaster")) is None
     assert SIP.through(GATE, SMTP.parse("ä" * 300 + "@b.example")) is None
 
 

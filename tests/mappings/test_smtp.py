@@ -99,10 +99,21 @@ def test_long_and_unseen_addresses_are_warned_of() -> None:
         ("+x@acme.example", ["+x@acme.example"]),
         ('"a n+x"@acme.example', ['"a n+x"@acme.example']),
         ("ann@acme.example", ["ann@acme.example"]),
+        ("ann.+x@acme.example", ["ann.+x@acme.example"]),
     ],
 )
 def test_lookup_keys(text: str, keys: list[str]) -> None:
     assert list(SMTP.lookup_keys(SMTP.parse(text))) == keys
+
+
+def test_a_tag_that_makes_an_address_too_long_is_left_out() -> None:
+    long = SMTP.parse(f"{'a' * 1000}@acme.example")
+    assert SMTP.carry(long, SMTP.parse(f"ann+{'x' * 20}@acme.example")) == long
+    assert SMTP.carry(long, SMTP.parse("ann+x@acme.example")).value == f"{'a' * 1000}+x@acme.example"
+
+
+def test_the_bare_postmaster_has_no_form_in_a_header() -> None:
+    assert SMTP.to_addr_spec(SMTP.parse("PostMaster")) is None
 
 
 def test_forms_for_peers_without_utf8() -> None:

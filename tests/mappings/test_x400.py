@@ -245,6 +245,7 @@ def test_compares_without_case_blanks_and_an_empty_admd() -> None:
     assert NET.parse("C=US;S=LEE;O=ACME  CORP") == NET.parse("/S=Lee/O=Acme Corp/ADMD= /C=us/")
     assert NET.parse("C=de;S=MÜLLER") == NET.parse("C=de;S=*M{252}ller")
     assert NET.parse("C=us;S=Lee;A=att") != NET.parse("C=us;S=Lee")
+    assert NET.parse("C=us;S=Lee*lEE") == NET.parse("C=US;S=LEE*LEE") == NET.parse("C=us;S=Lee")
     assert NET.parse("C=us;OU1=a;OU2=b") != NET.parse("C=us;OU1=b;OU2=a")
 
 
