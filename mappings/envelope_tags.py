@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ _DAY_S: Final = 86400
 _BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _STAMPS: Final = 1024
 _HASH: Final = 4
-_SRS: Final = re.compile(r"srs([01])[-=+]", re.IGNORECASE)
-_SRS0: Final = re.compile(r"srs0[-=+]([^=]+)=([a-z2-7]{2})=([^=]+)=(.*)", re.IGNORECASE | re.DOTALL)
-_SRS1: Final = re.compile(r"srs1[-=+]([^=]+)=([^=]+)=([-=+].+)", re.IGNORECASE | re.DOTALL)
-_PRVS: Final = re.compile(r"prvs=(?:([0-9]{4}[0-9a-f]{6})=(.*)|(.+)=([0-9]{4}[0-9a-f]{6}))", re.IGNORECASE | re.DOTALL)
+_AS_ASCII: Final = re.IGNORECASE | re.ASCII
+_SRS: Final = re.compile(r"srs([01])[-=+]", _AS_ASCII)
+_SRS0: Final = re.compile(r"srs0[-=+]([^=]+)=([a-z2-7]{2})=([^=]+)=(.*)", _AS_ASCII | re.DOTALL)
+_SRS1: Final = re.compile(r"srs1[-=+]([^=]+)=([^=]+)=([-=+].+)", _AS_ASCII | re.DOTALL)
+_PRVS: Final = re.compile(r"prvs=(?:([0-9]{4}[0-9a-f]{6})=(.*)|(.+)=([0-9]{4}[0-9a-f]{6}))", _AS_ASCII | re.DOTALL)
 _NUMBERED: Final = re.compile(r"[0-9]+-(.+)", re.DOTALL)
 _SMTP: Final = Smtp()
 
@@ -144,9 +146,10 @@ class Srs:
         local = unquote(local)
         srs1 = _SRS1.fullmatch(local)
         kind = _SRS.match(local)
-        if srs1 is not None:  # the first forwarder stays, and only the one between is left out
+        if srs1 is not None and _inside(Wrapper.SRS1, f"SRS0{srs1[3]}", srs1[2]) is not None:
+            # The first forwarder stays, and only the one between is left out.
             made = f"SRS1={self._sign(srs1[2], srs1[3])}={srs1[2]}={srs1[3]}"
-        elif kind is not None and kind[1] == "0":
+        elif kind is not None and kind[1] == "0" and len(local) > kind.end():
             rest = local[4:]
             made = f"SRS1={self._sign(domain, rest)}={domain}={rest}"
         else:
@@ -267,12 +270,17 @@ def _inside(wrapper: Wrapper, local: str, domain: str) -> tuple[Wrapper, str] | 
 
 
 def _srs_hash(secret: bytes, parts: Iterable[str]) -> str:
-    digest = hmac.digest(secret, "".join(parts).lower().encode(), "sha1")
+    digest = hmac.digest(secret, _folded("".join(parts)), "sha1")
     return b64encode(digest)[:_HASH].decode("ascii")
 
 
 def _batv_hash(secret: bytes, head: str, local: str, domain: str) -> str:
-    return hmac.digest(secret, f"{head}{local}@{domain}".lower().encode(), "sha1").hex()[:6]
+    return hmac.digest(secret, _folded(f"{head}{local}@{domain}"), "sha1").hex()[:6]
+
+
+def _folded(text: str) -> bytes:
+    """Return what a text has in common with what becomes of it where it is put into lower case and normalised."""
+    return unicodedata.normalize("NFC", text.lower()).encode()
 
 
 def _forged() -> EnvelopeTagError:

@@ -124,6 +124,22 @@ def test_others_return_paths_are_not_ours_to_verify() -> None:
         assert BATV.unwrap(path, NOW) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "back"),
+    [
+        ("SRS0=@far.example", "SRS0=@far.example"),
+        ("SRS1=q=%==n@far.example", "SRS1=q=%==n@far.example"),
+        ('"SRS1=Ab3d=e.example== "@far.example', '"SRS0= "@e.example'),
+        ("\u0399\u0308\u0301@far.example", "\u03aa\u0301@far.example"),
+    ],
+)
+def test_odd_return_paths_come_back(path: str, back: str) -> None:
+    for made in (SRS.wrap(path, NOW), SRS.wrap(path, NOW).lower()):
+        found = SRS.unwrap(made, NOW)
+        assert found is not None
+        assert SMTP.parse(found) == SMTP.parse(back)
+
+
 def test_a_forged_or_ill_formed_return_path_is_refused() -> None:
     made = SRS.wrap("ann@acme.example", NOW)
     for path in (
