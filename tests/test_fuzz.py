@@ -1,17 +1,23 @@
-"""Every input that ever broke a parser is replayed, and the fuzzer itself gets a short run."""
+"""Every input that ever broke a parser is replayed, and each target gets a short run."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from random import Random
+
 import pytest
 
-from tests.fuzz import KEPT, TARGETS, fuzz
+from mappings.network import registry
+from tests.fuzz.run import KEPT, Run, fuzz, keep, shrunk
+from tests.fuzz.target import Target, octets_of, text_of
+from tests.fuzz.targets import TARGETS
 
 
 def test_what_broke_once_does_not_again() -> None:
     for path in sorted(KEPT.glob("*-*")):
         for name, target in TARGETS.items():
             try:
-                target(path.read_bytes())
+                target.replay(path.read_bytes())
             except Exception as fault:
                 raise AssertionError(f"{name} is broken again by {path.name}") from fault
 
@@ -19,8 +25,65 @@ def test_what_broke_once_does_not_again() -> None:
 @pytest.mark.parametrize("octets", [b"", b"\0", b"\r\n", b"\n" * 1000, b"\xff" * 1000, b"<" * 1000, b"." * 1000])
 def test_the_plainest_oddities(octets: bytes) -> None:
     for target in TARGETS.values():
-        target(octets)
+        target.replay(octets)
+
+
+def test_every_network_has_a_target() -> None:
+    assert set(registry().names) <= TARGETS.keys()
 
 
 def test_a_short_run_breaks_nothing() -> None:
-    assert fuzz(seconds=5, seed=1) == 0
+    assert fuzz(TARGETS.values(), 1, seconds=12) == 0
+
+
+def test_a_run_by_count_breaks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz([TARGETS["mhs"], TARGETS["table"]], 1, inputs=300) == 0
+    counted = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    assert counted == [["mhs", "300", "inputs"], ["table", "300", "inputs"]]
+
+
+def _target(text: str) -> Target[str]:
+    def check(given: str) -> str:
+        assert not {"x", "7"} <= set(given)
+        return given[:1]
+
+    return Target("broken", check, lambda: [text], lambda one, other, chance: one + "7", text_of, octets_of)
+
+
+def test_what_breaks_a_target_is_made_short_kept_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.fuzz.run.KEPT", tmp_path)
+    assert fuzz([_target("ein xylophon")], 5, inputs=10) == 1
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_bytes() == b"x7"
+    told = capsys.readouterr().out
+    assert f"broken is broken by 'x7', kept as {kept}" in told
+    assert "--seed 5 --target broken, 'ein xylophon7'" in told
+
+
+def test_a_slow_input_breaks_its_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.run.KEPT", tmp_path)
+    slow = Target("slow", lambda given: "y", lambda: ["abc"], lambda one, other, chance: one, text_of, octets_of, 0.0)
+    assert not Run(slow, 1).until(inputs=1)
+
+
+
+
+def test_a_seed_gives_the_same_inputs() -> None:
+    target = TARGETS["mhs"]
+    pool = target.seeds()
+
+    def made(seed: int) -> list[str]:
+        chance = Random(seed)
+        return [target.mutated(pool[n % len(pool)], pool[-1], chance) for n in range(200)]
+
+    assert made(7) == made(7) != made(8)
+
+
+def test_any_octets_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.run.KEPT", tmp_path)
+    octets = bytes(range(256)) + "é日\ud7ff".encode()
+    assert octets_of(text_of(octets)) == octets
+    assert keep(TARGETS["mhs"], text_of(octets)).read_bytes() == octets
+    assert shrunk(b"abcdef", lambda some: b"d" in some) == b"d"

@@ -1,21 +1,12 @@
-"""Throw mutated octets at every parser of foreign octets: `make fuzz FUZZ_S=60`.
-
-Seeds are the corpus of third-party mail where it is at hand, the SMTP dialogs and data of the tests, and every input
-that ever broke a parser (`tests/corpus`). An input that raises what is not declared, or breaks an invariant, is kept
-in `tests/corpus` and ends the run with status 1; from then on each run of the tests replays it.
-"""
+"""The targets that take octets: what comes over the wire, from the file system, and as a message."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import hashlib
 import os
 import random
-import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -34,10 +25,11 @@ from tests.connectors.filedrop import test_pickup as pickup
 from tests.connectors.smtp import test_client_wire as client
 from tests.connectors.smtp import test_commands as commands
 from tests.connectors.smtp import test_server_wire as server
+from tests.fuzz.mutate import Octets
+from tests.fuzz.run import KEPT
+from tests.fuzz.target import Target, same_octets
 
-KEPT: Final = Path(__file__).parent / "corpus"
 MAX_SEED: Final = 20_000
-MAX_INPUT: Final = 40_000
 TOKENS: Final = (
     b"\r\n", b"\n", b"\r", b"\0", b".", b"\r\n.\r\n", b"\n.\n", b"<", b">", b"@", b'"', b"\\", b"(", b")", b",", b";",
     b":", b" ", b"\t", b"=?utf-8?q?x?=", b"=?", b"?=", b"\xff", b"\xc3\xa9", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>",
@@ -120,14 +112,9 @@ def fuzz_csv(octets: bytes) -> None:
     read_csv(octets)
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    name.removeprefix("fuzz_"): each for name, each in sorted(globals().items()) if name.startswith("fuzz_")
-}
-
-
 def seeds() -> Iterator[bytes]:
-    """Yield inputs to begin with."""
-    folders = [KEPT, Path(__file__).parent / "dialogs", Path(__file__).parent / "data"]
+    """Yield inputs to begin with: the corpus of third-party mail where it is at hand, and what the tests have."""
+    folders = [KEPT, KEPT.parent / "dialogs", KEPT.parent / "data"]
     named = os.environ.get("GATEPOST_CORPUS")
     if named:
         folders.append(Path(named))
@@ -138,69 +125,27 @@ def seeds() -> Iterator[bytes]:
     yield b""
 
 
-def mutated(octets: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Return a few changes of one input, with parts of another."""
-    made = bytearray(octets)
-    for _ in range(chance.randint(1, 8)):
-        at = chance.randint(0, len(made))
-        match chance.randint(0, 5):
-            case 0:
-                made[at:at] = chance.choice(TOKENS)
-            case 1:
-                del made[at : at + chance.choice((1, 2, 10, 200))]
-            case 2:
-                made[at : at + 1] = bytes([chance.randrange(256)])
-            case 3:
-                start = chance.randint(0, len(other))
-                made[at:at] = other[start : start + chance.choice((5, 50, 500))]
-            case 4:
-                end = at + chance.choice((1, 4, 60))
-                made[at:at] = made[at:end] * chance.choice((1, 3, 50))
-            case 5:
-                token = chance.choice(TOKENS)
-                made[at : at + len(token)] = token
-    return bytes(made[:MAX_INPUT])
+@cache
+def _all_seeds() -> tuple[bytes, ...]:
+    return tuple(seeds())
 
 
-def keep(octets: bytes, target: str) -> Path:
-    """Keep an input that broke a target."""
-    KEPT.mkdir(exist_ok=True)
-    path = KEPT / f"{target}-{hashlib.sha256(octets).hexdigest()[:12]}"
-    path.write_bytes(octets)
-    return path
+def _check(check: Callable[[bytes], None], octets: bytes) -> str:
+    check(octets)
+    return ""
 
 
-def fuzz(seconds: float, seed: int) -> int:
-    """Run for so long; return 1 where an input broke something."""
-    chance = random.Random(seed)
-    pool = list(seeds())
-    until = time.monotonic() + seconds
-    runs = 0
-    print(f"seed {seed}, {len(pool)} seeds, targets {' '.join(TARGETS)}", flush=True)
-    while time.monotonic() < until:
-        octets = mutated(chance.choice(pool), chance.choice(pool), chance)
-        for name, target in TARGETS.items():
-            started = time.monotonic()
-            try:
-                target(octets)
-                took = time.monotonic() - started
-                assert took < 5, f"{took:.1f} s for {len(octets)} octets"
-            except Exception:  # noqa: BLE001  # any fault at all is what is looked for
-                traceback.print_exc()
-                print(f"{name} is broken by {keep(octets, name)} (seed {seed}, run {runs})")
-                return 1
-            runs += 1
-    print(f"fuzz: {runs} runs, nothing broken")
-    return 0
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    asked = parser.parse_args()
-    return fuzz(asked.seconds, asked.seed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+TARGETS: Final = tuple(
+    Target(
+        name.removeprefix("fuzz_"),
+        partial(_check, each),
+        _all_seeds,
+        Octets(TOKENS),
+        same_octets,
+        same_octets,
+        5.0,
+        MAX_SEED,
+    )
+    for name, each in sorted(globals().items())
+    if name.startswith("fuzz_")
+)
