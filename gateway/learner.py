@@ -179,7 +179,7 @@ class Learner:
     async def learn(self, planned: Planned) -> Planned:
         """Learn from a bounce that is about to be stored, and return what to store: the same where it is to go its way;
         with the message in it, and to be withdrawn, where that is sent on."""
-        done = await self._safely(self._from_bounce(planned), _TIMEOUT_S, planned.message.id)
+        done = await self._safely(lambda: self._from_bounce(planned), _TIMEOUT_S, planned.message.id)
         return planned if done is None else done
 
     def withdraw(self, planned: Planned) -> None:
@@ -250,7 +250,11 @@ class Learner:
             wrote[name.key] = asked.get(each.original, Recipient(each.original))
         if not 0 < len(names) <= learning.MAX_NAMES:
             return None
-        return await self._safely(self._from_failure(planner, about, names, wrote), _REPORT_TIMEOUT_S, about.id)
+
+        def work() -> Awaitable[Stored | None]:
+            return self._from_failure(planner, about, names, wrote)
+
+        return await self._safely(work, _REPORT_TIMEOUT_S, about.id)
 
     async def _from_failure(
         self, planner: Planner, about: Stored, names: Mapping[str, Address], wrote: Mapping[str, Recipient]
@@ -337,11 +341,11 @@ class Learner:
         detail = {"why": f"as {ids.text(on.id)}", "names": [*names], "message_id": message_id}
         return TraceEvent(about, self._clock(), SENT_ON, None, detail)
 
-    async def _safely(self, work: Awaitable[T], timeout_s: float, message_id: int) -> T | None:
+    async def _safely(self, work: Callable[[], Awaitable[T]], timeout_s: float, message_id: int) -> T | None:
         """Return what `work` returns within its time, None where it fails."""
         try:
             async with asyncio.timeout(timeout_s), self._turns:
-                return await work
+                return await work()
         except (
             TimeoutError, SQLAlchemyError, SpoolUnusable, SpoolError, LeaseLost, OSError, ControlError, MappingError,
             store.StaleMapping,
