@@ -346,8 +346,6 @@ def _end_lines(end: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"  goes to {end['to']} by connector {end['connector']}, next hop {end['next_hop']}"
     yield from _source_line(end["source"], "       ")
-    for copy in end["copies"]:
-        yield f"  a copy goes to {copy['to']} by connector {copy['connector']}, next hop {copy['next_hop']}"
 
 
 def _source_line(source: Mapping[str, Any] | None, indent: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 A page's blocks after a line "`NAME`:" are files; those marked `console` are commands (`$ …`) with what they print,
 where `...` stands for any text. A comment `<!-- $ command -->` is run too, for what a reader has done already. A
 command that ends in ` &` runs until the page ends. Loopback ports are moved to free ones, so that pages run beside each
-other. The folder has the quick start's configuration and the environment, as the project's own folder has.
+other. The folder has the examples' files and the environment, as the project's own folder has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$|^<!-- (\$ [^\n]*) -->$", re.MULTILINE | re.DOTALL)
-_QUICKSTART = ("examples/quickstart/gatepost.toml", "examples/quickstart/people.csv")
+_EXAMPLES = (
+    *(f"examples/quickstart/{name}" for name in ("gatepost.toml", "people.csv")),
+    *(f"examples/merger/{name}" for name in ("gatepost.toml", "acme-exchange.csv", "bolt-domino.csv")),
+)
 _PORT = re.compile(r"127\.0\.0\.1:(\d{4,5})\b")
 _REPEATABLE = (
     "gatepost queue",
@@ -102,7 +105,7 @@ class Sandbox:
             "COLUMNS": "200",
             "TZ": "UTC",
         }
-        for name in _QUICKSTART:
+        for name in _EXAMPLES:
             self.write(name, (ROOT / name).read_text(encoding="utf-8"))
         (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
 
