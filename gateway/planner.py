@@ -332,7 +332,7 @@ class Planner:
             deliveries=tuple(plan.deliveries),
             why=tuple(plan.why),
         )
-        more = tuple(self._for_members(stored, members, original, owner) for members, original, owner in plan.groups)
+        more = tuple(self._for_members(stored, members, owner) for members, owner in plan.groups)
         return Planned(stored, more, tuple(plan.moved))
 
     def _comes_back(self, envelope: Envelope) -> bool:
@@ -340,7 +340,7 @@ class Planner:
         path = envelope.reverse_path
         return envelope.envid is None and path is not None and (path.network != "smtp" or self.table.is_ours(path))
 
-    def _for_members(self, outer: Stored, members: Members, original: Address, owner: Address) -> Stored:
+    def _for_members(self, outer: Stored, members: Members, owner: Address) -> Stored:
         """Make the message that a group's members get, with the owner as its reverse-path (RFC 5321 §3.9.2)."""
         envelope = outer.envelope
         inner = Envelope(
@@ -354,7 +354,7 @@ class Planner:
         )
         plan = _Plan(self, inner, outer.arrived_at, self._ids.next(), frozenset(), report=True)
         for recipient in inner.recipients:
-            plan.add(recipient, original=original, within=True)
+            plan.add(recipient, within=True)  # the owner is to read in a report which member it is about
         return Stored(
             id=plan.message_id,
             envelope=inner,
@@ -453,7 +453,7 @@ class _Plan:
         self.looped = 0
         """How many of them go round between systems that share a domain: known from the header alone."""
         self.tokens: list[str] = []
-        self.groups: list[tuple[Members, Address, Address]] = []
+        self.groups: list[tuple[Members, Address]] = []
         self.moved: list[Moved] = []
         self._learns = planner.settings.learn and bool(planner.envid_key)
         self.goes_astray = False
@@ -508,7 +508,7 @@ class _Plan:
                 self.add(Recipient(member, recipient.notify, recipient.orcpt), original=wrote, within=True)
             return
         # RFC 3461 §5.2.7.1: for the sender a list is the end of the way; its members are its owner's.
-        self.groups.append((members, wrote, group.owner))
+        self.groups.append((members, group.owner))
         why = f"{members.why}; its members get it under the name of {group.owner}"
         self._deliver(Target(wrote, (EXPANDED, group.name), False, why), wrote, recipient.notify, recipient.orcpt)
 

@@ -125,6 +125,12 @@ def test_a_group_with_an_owner_gets_a_message_of_its_own() -> None:
     (inner,) = planned.more
     assert str(inner.envelope.reverse_path) == "smtp:carl@merged.example"
     assert {d.notify for d in inner.deliveries} == {Notify.UNSET}
+    # A report to the owner names the member, not the list that the sender wrote to.
+    assert sorted(str(d.original) for d in inner.deliveries) == [
+        "smtp:ann@merged.example",
+        "smtp:carl@merged.example",
+        "smtp:x@elsewhere.example",
+    ]
     assert sorted(ways(inner)) == [
         ("internet", "smtp:carl@merged.example"),
         ("internet", "smtp:x@elsewhere.example"),
