@@ -28,7 +28,8 @@ class SpoolOptions:
     keep_delivered_bytes: int = 1024 * 1024 * 1024
     """How many octets of kept contents there may be."""
     trace_days: float = 30.0
-    dedupe_days: float = 14.0
+    dedupe_days: float = 35.0
+    """How long a message that was taken is known again; over a month, since that is how often a notice is sent."""
     lease_s: float = 20.0
     """A node that has not been heard of for this long is taken for dead."""
     wal_pages: int = 2000
