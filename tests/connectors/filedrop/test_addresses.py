@@ -108,7 +108,7 @@ def test_the_folder_s_own_network_is_read_first(spec: Spec, expected: str) -> No
         ("mhs:ann@sales.example", "mhs:ann@sales.example"),
         ("mhs:gate@hub {SMTP:ann@acme.example}", "gate@hub {SMTP:ann@acme.example}"),
         ("smtp:ann@localhost", "smtp:ann@localhost"),
-        ("fax:+358 9 1234", "fax:+358 9 1234"),
+        ("pigeon:+358 9 1234", "pigeon:+358 9 1234"),
     ],
 )
 def test_one_address_is_written_so_that_it_is_read_back(address: str, text: str) -> None:

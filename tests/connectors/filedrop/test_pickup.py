@@ -212,7 +212,7 @@ ADDRESSES = st.sampled_from(
         "smtp:bob@acme.example",
         'smtp:"a>b, c"@acme.example',
         "smtp:jürgen@acme.example",
-        "fax:+358 9 > 12",
+        "pigeon:+358 9 > 12",
     ]
 ).map(parse)
 
