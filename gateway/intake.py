@@ -31,6 +31,8 @@ class SpoolSide(Protocol):
 
     async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None: ...
 
+    def take_once(self, key: str) -> asyncio.Future[bool]: ...
+
     def content(self) -> ContentWriter: ...
 
 
@@ -137,21 +139,38 @@ class GatewayIntake:
             self._tell_moved(each, stored)
 
     def _tell_moved(self, each: Moved, about: Stored) -> None:
-        """Send one notice of the new address; that it is the only one in weeks is the dedupe key's doing."""
+        """Send a notice of the new address, once in weeks, whichever node the messages come to."""
         content = moved.notice(each, about, self.planner.settings.hostname, self.planner.now())
         if content is None:
             return
-        notice = self.planner.plan_report(each.sender, content, dedupe_key=moved.key(each))
+        notice = self.planner.plan_report(each.sender, content)
 
         def committed(done: asyncio.Future[DuplicateHandOver | None]) -> None:
-            if done.exception() is None and done.result() is None:
-                self._hand_over(claims_of(notice))
-                self._tell(notice)
+            if (fault := done.exception()) is not None:
+                self._no_notice(fault)
+                return
+            self._hand_over(claims_of(notice))
+            self._tell(notice)
+
+        def taken(done: asyncio.Future[bool]) -> None:
+            if (fault := done.exception()) is not None:
+                self._no_notice(fault)
+            elif done.result():
+                try:
+                    self._spool.submit(notice).add_done_callback(committed)
+                except SpoolError as error:
+                    self._no_notice(error)
 
         try:
-            self._spool.submit(notice).add_done_callback(committed)
-        except SpoolError as fault:  # a courtesy: the message itself is in
-            self._log.warning("notice_not_stored", reason=str(fault.status))
+            self._spool.take_once(moved.key(each)).add_done_callback(taken)
+        except SpoolError as error:
+            self._no_notice(error)
+
+    def _no_notice(self, fault: BaseException) -> None:
+        """Tell the operator that a notice is not sent: it is a courtesy, and the message itself is in."""
+        self._log.warning(
+            "notice_not_stored", reason=str(fault.status) if isinstance(fault, SpoolError) else str(fault)
+        )
 
     def _tell(self, stored: Stored) -> None:
         envelope = stored.envelope

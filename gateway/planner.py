@@ -365,7 +365,7 @@ class Planner:
             why=tuple(plan.why),
         )
 
-    def plan_report(self, to: Address, content: Content, *, dedupe_key: str | None = None) -> Stored:
+    def plan_report(self, to: Address, content: Content) -> Stored:
         """Make a report to `to` ready for the spool: null reverse-path, NOTIFY=NEVER (RFC 3461 §5.2.9).
 
         One that has no way to its recipient is stored parked, for the postmaster to see.
@@ -379,9 +379,7 @@ class Planner:
             found = Target(to, (REPORTS, why), False, "no way back to the sender")
             state = State.PARKED
         origin = Origin(connector=REPORTS, protocol="report", trusted=True)
-        envelope = Envelope(
-            reverse_path=None, recipients=(Recipient(to, Notify.NEVER),), origin=origin, dedupe_key=dedupe_key
-        )
+        envelope = Envelope(reverse_path=None, recipients=(Recipient(to, Notify.NEVER),), origin=origin)
         delivery = Delivery(
             id=(message_id, 0),
             lane=found.lane,

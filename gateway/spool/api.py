@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, unique
@@ -272,6 +273,13 @@ class Spool(Protocol):
 
     async def lanes_down(self) -> dict[LaneKey, float]:
         """Return the lanes that any node found down, with the time until which."""
+        ...
+
+    def take_once(self, key: str) -> asyncio.Future[bool]:
+        """Take a key for `dedupe_days`, of all nodes together; the future gives False where one has it already.
+
+        Raises: SpoolError, at once or by the future.
+        """
         ...
 
     async def hold_singleton(self, name: str) -> bool:

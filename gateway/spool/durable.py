@@ -312,6 +312,11 @@ class DurableSpool:
     async def lanes_down(self) -> dict[LaneKey, float]:
         return await self._shared(lambda store: store.lanes_down(self._clock()))
 
+    def take_once(self, key: str) -> asyncio.Future[bool]:
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._shared_writer.put(Work(future, lambda store: store.take_once(key)))
+        return future
+
     async def hold_singleton(self, name: str) -> bool:
         return await self._shared(lambda store: store.hold_singleton(name))
 

@@ -50,6 +50,8 @@ from gateway.status import Status
 HOST: Final = socket.gethostname()
 PID: Final = os.getpid()
 
+_PRUNED_KEYS: Final = 1000
+
 
 class Fenced(Exception):
     """This node's row is gone, or too old to rely on: what it had leased may be another's."""
@@ -408,6 +410,12 @@ class Store(ABC):
 
     def lanes_down(self, now: float) -> dict[LaneKey, float]:
         return {lane_key(lane): until for lane, until in self.query(self.statements.lanes_down, now=now)}
+
+    def take_once(self, key: str) -> bool:
+        """Take a key where no node has it. What is past its time goes first: nobody else prunes what nodes share."""
+        st, now = self.statements, self.clock()
+        self.execute(st.dedupe_prune, before=now - self.options.dedupe_days * 86400, most=_PRUNED_KEYS)
+        return bool(self.query(st.dedupe_take, key=key, message_id=0, now=now))
 
     def hold_singleton(self, name: str) -> bool:
         now = self.now()

@@ -24,7 +24,7 @@ from mappings.table import compile_table
 
 NOW = 1_764_000_000.0
 PEOPLE = """name,home,kind,smtp,mhs
-Ann Lee,oldmhs,person,ann.lee@merged.example;alee@acme.example,ann@sales
+Ann Lee,oldmhs,person,ann.lee@merged.example;alee@acme.example;former:al@acme.example,ann@sales
 Bob Ray,,person,bob@merged.example,
 """
 
@@ -77,6 +77,7 @@ class Spool:
     def __init__(self) -> None:
         self.waiting: list[tuple[Stored, asyncio.Future[DuplicateHandOver | None]]] = []
         self.down = False
+        self.taken: set[str] = set()
 
     def submit(self, message: Stored, more: Sequence[Stored] = ()) -> asyncio.Future[DuplicateHandOver | None]:
         if self.down:
@@ -88,15 +89,24 @@ class Spool:
     async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
         raise AssertionError("not asked for here")
 
+    def take_once(self, key: str) -> asyncio.Future[bool]:
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self.down:
+            future.set_exception(SpoolError(SPOOL_DOWN))
+        else:
+            future.set_result(key not in self.taken)
+        self.taken.add(key)
+        return future
+
     def content(self) -> ContentWriter:
         raise AssertionError("not asked for here")
 
 
 class Desk:
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.spool = Spool()
         self.handed: list[Claim] = []
-        self.intake = GatewayIntake(self.spool, planner(), self._take)
+        self.intake = GatewayIntake(self.spool, planner(**settings), self._take)
 
     def _take(self, claims: Sequence[Claim]) -> None:
         self.handed.extend(claims)
@@ -239,6 +249,34 @@ async def test_a_cancelled_source_strands_no_delivery() -> None:
     await asyncio.gather(accepting, return_exceptions=True)
     desk.spool.waiting[0][1].set_result(None)
     await asyncio.sleep(0)
+    assert len(desk.handed) == 1
+
+
+async def test_a_new_address_is_told_once() -> None:
+    desk = Desk(tell_moved=True)
+    for _ in range(2):
+        accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
+        await asyncio.sleep(0)
+        desk.spool.waiting[-1][1].set_result(None)
+        await accepting
+        await asyncio.sleep(0)
+    first, notice, second = (stored for stored, _ in desk.spool.waiting)
+    assert [bool(m.is_report) for m in (first, notice, second)] == [False, True, False]
+    assert str(notice.deliveries[0].address) == "smtp:carl@peer.example"
+    desk.spool.waiting[1][1].set_result(None)
+    await asyncio.sleep(0)
+    assert [c.message for c in desk.handed] == [first, second, notice]
+
+
+async def test_a_notice_that_cannot_be_stored_takes_nothing_from_the_message() -> None:
+    desk = Desk(tell_moved=True)
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
+    await asyncio.sleep(0)
+    desk.spool.down = True
+    desk.spool.waiting[0][1].set_result(None)
+    assert not (await accepting).duplicate
+    await asyncio.sleep(0)
+    assert len(desk.spool.waiting) == 1
     assert len(desk.handed) == 1
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import StartGateway
 from tests.peers.gateway import Gateway
 from tests.peers.process import free_port, wait_until
-from tests.peers.raw import RawClient, Reply, stuffed
+from tests.peers.raw import RawClient, Reply, send, stuffed
 from tests.peers.sink import Sink, Taken
 
 PEOPLE = """\
@@ -297,6 +298,18 @@ def test_a_sender_is_told_of_a_new_address_once(company: Company) -> None:
     company.internet.wait_for(2)
     company.is_done()
     assert [taken.recipients for taken in company.internet.taken()] == [["kim@far.example"], ["lou@far.example"]]
+
+
+def test_a_sender_is_told_once_by_all_workers_together(tmp_path: Path, start_gateway: StartGateway, sink: Sink) -> None:
+    (tmp_path / "people.csv").write_text("name,smtp\nAnn Lee,ann@merged.example;former:al@old.example\n")
+    more = '[mapping]\ndomains = ["merged.example", "old.example"]\nimport = ["people.csv"]\ntell_moved = true\n'
+    gateway = start_gateway(sink.port, folder=tmp_path, workers=2, more=more)
+    content = b"From: <kim@far.example>\r\n\r\ntext\r\n"
+    for _ in range(12):  # each by a connection of its own, which the kernel gives to either
+        assert send(gateway.port, "kim@far.example", ["al@old.example"], content).code == 250
+    sink.wait_for(13)
+    wait_until(lambda: gateway.queued() == 0, 20, "the queue is empty")
+    assert [taken.recipients for taken in sink.taken() if taken.sender == ""] == [["kim@far.example"]]
 
 
 def test_a_person_is_reached_under_every_address_of_theirs(company: Company) -> None:

@@ -474,6 +474,18 @@ async def test_a_singleton_is_held_by_one(opened: OpenSpool, clock: Clock) -> No
     assert await two.hold_singleton("inbox")
 
 
+async def test_a_key_is_taken_once_by_all_nodes_together(opened: OpenSpool, clock: Clock) -> None:
+    one, two = await opened(0), await opened(1)
+    assert await one.take_once("a")
+    assert not await two.take_once("a")
+    assert await two.take_once("b")
+    clock.now += 34 * 86400
+    assert not await one.take_once("b")
+    clock.now += 2 * 86400
+    assert await two.take_once("a")
+    assert not await one.take_once("a")
+
+
 async def test_a_large_content_is_kept_beside_the_row(spool: DurableSpool, maker: Maker) -> None:
     octets = bytes(i % 251 for i in range(1_000_003))
     writer = spool.content()
