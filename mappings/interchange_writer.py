@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from mappings.cells import FIXED, escaped, is_split, mark_of, pairs_of, parse_cell, parts_of, read_mark
@@ -33,23 +33,37 @@ def write_csv(identities: Iterable[Identity], *, networks: Registry | None = Non
 def write_table(identities: Iterable[Identity], networks: Registry) -> tuple[str, list[Problem]]:
     """Return identities as CSV, and what of them was left out since it could not be read back.
 
-    The lines of the problems are those of the CSV.
+    The lines of the problems are those of the CSV. The identities are gone through twice, and are kept meanwhile only
+    where they come from an iterator.
     """
-    identities = list(identities)
-    there = {h.address.network for i in identities for h in i.addresses}
+    people = list(identities) if isinstance(identities, Iterator) else identities
+    there: set[str] = set()
+    needed: set[str] = set()
+    for identity in people:
+        there.update(h.address.network for h in identity.addresses)
+        needed.update(name for name in _AFTER if name not in needed and _has(identity, name))
     columns = sorted((n for n in there if networks.is_installed(n)), key=lambda n: (n != "smtp", n))
+    if len(columns) < len(there):
+        needed.add("other")
+    optional = [name for name in _AFTER if name in needed]
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     made = _Writer(networks, set(columns))
-    optional = [name for name in _AFTER if any(made.has(identity, name) for identity in identities)]
     writer.writerow((*_ALWAYS, *columns, *optional))
-    for identity in identities:
+    for identity in people:
         made.line += 1
         cells = (made.cell(identity, column) for column in (*_ALWAYS, *columns, *optional))
         row = list(cells)
         writer.writerow(row)
         made.line += sum(cell.count("\n") for cell in row)
     return out.getvalue(), made.problems.in_order()
+
+
+def _has(identity: Identity, column: str) -> bool:
+    """Tell whether an identity has something to say in a column that may be left out; `other` is told by networks."""
+    if column == "other":
+        return False
+    return not identity.expand if column == "expand" else bool(getattr(identity, column))
 
 
 class _Writer:
@@ -60,13 +74,6 @@ class _Writer:
         self.problems = Problems()
         self._networks = networks
         self._columns = columns
-
-    def has(self, identity: Identity, column: str) -> bool:
-        if column == "other":
-            return any(h.address.network not in self._columns for h in identity.addresses)
-        if column == "expand":
-            return not identity.expand
-        return bool(getattr(identity, column))
 
     def cell(self, identity: Identity, column: str) -> str:
         match column:

@@ -20,6 +20,7 @@ from gateway.mapping_desk.history import MOST_SHOWN, Pairs
 from gateway.mapping_desk.words import change_as_json, refused_as_json
 from mappings import store
 from mappings.checks import mistakes_of
+from mappings.directory import Directory
 from mappings.formats import FORMATS, Format, OptionError, Reading, Written, by_name, guess
 from mappings.identity import Identity, Kind, Stage
 from mappings.merge import Existing, InMemory, Merge, Stored, merge
@@ -308,6 +309,17 @@ class Choice:
         )
 
 
+class _Chosen:
+    """Those of a directory whom a choice takes, anew each time they are gone through."""
+
+    def __init__(self, directory: Directory, choice: Choice) -> None:
+        self._directory = directory
+        self._choice = choice
+
+    def __iter__(self) -> Iterator[Identity]:
+        return (who for who in self._directory.identities() if self._choice.has(who))
+
+
 def export(desk: Desk, format: str, options: Mapping[str, str], choice: Choice) -> Written:
     """Write identities in another system's form; rules too, where the form has a place for them."""
     try:
@@ -317,7 +329,7 @@ def export(desk: Desk, format: str, options: Mapping[str, str], choice: Choice) 
         for home in (choice.homes | choice.not_homes) - desk.config.homes.keys() - {""}:
             known = ", ".join(sorted(desk.config.homes)) or "none"
             raise DeskError(f"there is no connector {home!r}; there are: {known}")
-        chosen = (who for who in desk.directory().identities() if choice.has(who))
+        chosen = _Chosen(desk.directory(), choice)
         rules = desk.config.rules if _RULES_IN.fullmatch(form.name) else ()
         return form.write(chosen, options, desk.networks, rules)
     except OptionError as e:
