@@ -54,7 +54,7 @@ def notice(each: Moved, about: Stored, hostname: str, now: float) -> Content | N
     if original is not None and original.isascii():
         message["In-Reply-To"] = original.decode("ascii").strip()
     message.set_content(
-        f"Your message to {each.former.value} was delivered.\n\n"
+        f"Your message to {each.former.value} is passed on.\n\n"
         f"The address has changed. Please write to {each.now.value} from now on, and put it into your address book.\n\n"
         "You get this notice once in a while only, however often you write.\n"
     )

@@ -489,7 +489,10 @@ class _Plan:
             self._deliver(copy, wrote, Notify.NEVER, None)
         reverse_path = self._envelope.reverse_path
         if found.former is not None and planner.settings.tell_moved and reverse_path is not None and not within:
-            self.moved.append(Moved(reverse_path, asked, found.former))
+            # What the sender can write to: the person may have no address of their own on the sender's network.
+            now = planner.table.translate(found.former, reverse_path.network, Direction.OUTWARD).address
+            if now.network == reverse_path.network:
+                self.moved.append(Moved(reverse_path, asked, now))
 
     def _offer(self, found: Elsewhere) -> Target | Status:
         origin = self._envelope.origin

@@ -180,6 +180,14 @@ def test_mail_to_a_former_address_goes_on_and_its_sender_may_be_told() -> None:
     assert is_automatic(told)
 
 
+def test_the_new_address_is_one_that_the_sender_can_write_to() -> None:
+    zoe = Identity("Zoe", addresses(parse("mhs:zoe@hq"), former=(parse("smtp:zoe@old.example"),)), home="oldmhs")
+    plan = planner(zoe, tell_moved=True)
+    (moved,) = plan.plan(mail("smtp:zoe@old.example")).moved
+    assert moved.now.network == "smtp"
+    assert ways(plan.plan(mail(str(moved.now))).message) == [("oldmhs", "mhs:zoe@hq")]
+
+
 @pytest.mark.parametrize(
     "head",
     [b"Auto-Submitted: auto-generated\r\n", b"Precedence: Bulk\r\n", b"List-Id: <a.b>\r\n", b"Auto-Submitted: x\r\n"],
