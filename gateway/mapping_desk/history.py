@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from gateway.mapping_desk import ldap
 from gateway.mapping_desk.desk import Desk, DeskError
 from gateway.mapping_desk.edit import Author
 from mappings import store
@@ -59,7 +60,9 @@ def rollback(desk: Desk, author: Author, number: int | None, to: int | None) -> 
         before = store.revision(connection)
         why = f"{what}{f': {author.why}' if author.why else ''}"
         store.rollback(connection, number, to=to, who=author.who, why=why, at=desk.clock())
-        return made_since(connection, before)
+        made = made_since(connection, before)
+    ldap.forget(desk)
+    return made
 
 
 def made_since(connection: Connection, before: int) -> Made:

@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Connection
-
 from gateway.mapping_desk.desk import Desk, DeskError
-from mappings import store
 from mappings.live_ldap import DirectoryError, Fetched, Server
 from mappings.live_ldap import fetch as fetch_from
 from mappings.merge import Existing, Merge
 from mappings.merged import REF, SOURCE, sources_of
 from mappings.store import Head, Remove
 
-__all__ = ["Fetched", "fetch", "gone", "mark", "remember", "source_of"]
+__all__ = ["Fetched", "fetch", "forget", "gone", "remember", "source_of"]
 
 _OPTIONS: Final = ("user", "password_file", "filter", "start_tls", "ca_file", "phones")
 _YES: Final = {"yes": True, "no": False}
@@ -39,10 +36,13 @@ def source_of(url: str) -> str:
     return f"{parts.hostname or ''}/{unquote(parts.path.strip('/'))}"
 
 
-def fetch(desk: Desk, url: str, options: Mapping[str, str], *, whole: bool) -> Fetched:
-    """Read all of a directory, or what has changed since the last import of it, unless all is wanted."""
+def fetch(desk: Desk, url: str, options: Mapping[str, str], *, removes: bool) -> Fetched:
+    """Read all of a directory, or what has changed since the last import of it.
+
+    With `removes`, all of it where an import since has left those in place who were gone.
+    """
     server = _server(desk, url, options)
-    state = "" if whole else _remembered(desk, url)
+    state = _remembered(desk, url, removes=removes)
     try:
         return fetch_from(server, desk.networks, state)
     except DirectoryError as e:
@@ -85,29 +85,33 @@ def _yes(options: Mapping[str, str], name: str, default: bool) -> bool:
 # -- what the last import saw
 
 
-def mark(connection: Connection) -> Head:
-    """Return the revision that an import leaves."""
-    return store.head(connection)
+def remember(desk: Desk, url: str, state: str, at: Head, *, removes: bool) -> None:
+    """Keep what the next import is to begin from. Called after the commit: what is lost is read once more.
 
-
-def remember(desk: Desk, url: str, state: str, at: Head) -> None:
-    """Keep what the next import is to begin from. Called after the commit: what is lost is read once more."""
+    Not called where an entry was refused, so that it is read again when its mistake may have been mended.
+    """
     path = _path(desk, url)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"state": state, "revision": at.number, "mark": at.mark}, file)
+        json.dump({"state": state, "revision": at.number, "mark": at.mark, "removes": removes}, file)
     part.replace(path)
 
 
-def _remembered(desk: Desk, url: str) -> str:
+def _remembered(desk: Desk, url: str, *, removes: bool) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(_path(desk, url).read_text(encoding="utf-8"))
         seen = Head(int(kept["revision"]), str(kept["mark"]))
-        if desk.has_seen(seen):
+        if desk.has_seen(seen) and (kept["removes"] or not removes):
             return str(kept["state"])
     return ""
+
+
+def forget(desk: Desk) -> None:
+    """Let the next imports read everything: what was taken from directories has been undone."""
+    for path in (desk.config.state_dir / "mapping").glob("ldap-*.json"):
+        path.unlink(missing_ok=True)
 
 
 def _path(desk: Desk, url: str) -> Path:
@@ -115,8 +119,8 @@ def _path(desk: Desk, url: str) -> Path:
     return desk.config.state_dir / "mapping" / f"ldap-{digest}.json"
 
 
-def gone(fetched: Fetched, made: Merge, existing: Existing, source: str, notes: list[str]) -> list[Remove]:
-    """Return the removal of whoever is no longer in the directory, and in no other source."""
+def gone(fetched: Fetched, made: Merge, existing: Existing, source: str) -> list[Remove]:
+    """Return the removal of whoever is no longer in the directory; who is in another source too stays, with a note."""
     kept = {was.id for was, _ in made.changed}
     found = {
         ref: who
@@ -128,7 +132,7 @@ def gone(fetched: Fetched, made: Merge, existing: Existing, source: str, notes: 
     for ref in fetched.gone(found):
         others = sources_of(found[ref]) - {source}
         if others:
-            notes.append(f"{found[ref].name!r} is gone from {source}, and stays for {', '.join(sorted(others))}")
+            made.notes.append(f"{found[ref].name!r} is gone from {source}, and stays for {', '.join(sorted(others))}")
         else:
             removed.append(Remove(found[ref].id))
     return removed

@@ -6,7 +6,7 @@ An import of several files is one revision, as is that of one. A dry run does th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from mappings.store import Change, Put, Remove
 from mappings.tabular import MAX_OCTETS, Problem
 
 _FEW: Final = 20_000
+_MOST_UNREACHED: Final = 20
 _RULES_IN: Final = re.compile(r"postfix-(?:virtual|canonical|generic)|virtusertable|genericstable")
 
 
@@ -102,18 +103,21 @@ def import_(desk: Desk, author: Author, request: Request) -> Imported:
     for one in read:
         done.rules += one.reading.rules
         done.notes += [f"{one.name}: {note}" for note in one.reading.notes]
+    ahead = _planned_ahead(desk, read, request)
     with desk.changing(dry=request.dry) as connection:
-        if len(read) == 1:
-            made = _import(desk, connection, author, read[0], request, done)
-        else:
+        if len(read) > 1:
             made = _import_all(desk, connection, author, read, request, done)
+        else:
+            is_new = ahead is None or ahead[1] != store.revision(connection)
+            plan = _plan(read[0], _existing(connection, read[0]), request) if ahead is None or is_new else ahead[0]
+            made = _store(desk, connection, author, read[0], plan, done)
         if done.is_change and not request.dry:
             done.revision = made
-        marks = {one.name: ldap.mark(connection) for one in read if one.fetched is not None}
-    if not request.dry:
+        head = store.head(connection)
+    if not request.dry and not done.refused:
         for one in read:
             if one.fetched is not None:
-                ldap.remember(desk, one.name, one.fetched.state, marks[one.name])
+                ldap.remember(desk, one.name, one.fetched.state, head, removes=request.remove_missing)
     return done
 
 
@@ -133,7 +137,8 @@ def _import_all(
     attempt = connection.begin_nested()
     sums = Imported()
     for one in read:
-        last = _import(desk, connection, author, one, request, sums)
+        plan = _plan(one, _existing(connection, one), request)
+        last = _store(desk, connection, author, one, plan, sums)
     pairs = store.diff(connection, before, last)
     attempt.rollback()
     done.refused, done.unchanged = sums.refused, sums.unchanged
@@ -152,53 +157,64 @@ def _import_all(
     return store.apply(connection, changes, who=author.who, why=author.why or _why(read), at=desk.clock())
 
 
-def _import(desk: Desk, connection: Connection, author: Author, one: _Read, request: Request, done: Imported) -> int:
-    """Import one file as a revision; add to `done` what it came to."""
-    reading = one.reading
-    existing = _existing(connection, len(reading.entries))
-    is_whole = one.fetched is None or one.fetched.is_whole
-    made = merge(
-        reading,
-        existing,
-        source=one.source,
-        remove_missing=request.remove_missing and is_whole,
-        strict=request.strict,
-    )
-    removed = list(made.removed)
-    if request.remove_missing and not is_whole and one.fetched is not None and not (request.strict and made.refused):
-        removed += ldap.gone(one.fetched, made, existing, one.source, done.notes)
-    done.refused += [(one.name, problem) for problem in made.refused]
-    done.notes += made.notes
-    done.unchanged += made.unchanged
-    done.added += len(made.added)
-    done.changed += len(made.changed)
-    done.removed += len(removed)
-    room = MOST_SHOWN - len(done.changes)
-    if room > 0:
-        done.changes += _shown(connection, made, removed, room)
-    done.notes += _unreached(desk, made)
-    changes: Iterable[Change] = (*removed, *(put for _, put in made.changed), *made.added)
-    return store.apply(connection, changes, who=author.who, why=author.why or _why([one]), at=desk.clock())
+def _planned_ahead(desk: Desk, read: Sequence[_Read], request: Request) -> tuple[Merge, int] | None:
+    """Plan a large import before anybody has to wait for it: return the plan, and the revision that it is for."""
+    if len(read) > 1 or len(read[0].reading.entries) <= _FEW or not desk.is_begun:
+        return None
+    directory, revision = desk.snapshot()
+    return _plan(read[0], InMemory(directory.identities()), request), revision
 
 
-def _existing(connection: Connection, entries: int) -> Existing:
+def _existing(connection: Connection, one: _Read) -> Existing:
     """Return the stored identities: looked up one by one where few are asked for."""
     if store.facts(connection).size == 0:
         return InMemory(())
-    return Stored(connection) if entries <= _FEW else InMemory(store.load(connection))
+    return Stored(connection) if len(one.reading.entries) <= _FEW else InMemory(store.load(connection))
 
 
-def _shown(connection: Connection, made: Merge, removed: Sequence[Remove], room: int) -> Pairs:
-    pairs: Pairs = [(store.get(connection, each.id), None) for each in removed[:room]]
-    pairs += [(was, put.identity) for was, put in made.changed[: room - len(pairs)]]
-    return pairs + [(None, put.identity) for put in made.added[: max(0, room - len(pairs))]]
+def _plan(one: _Read, existing: Existing, request: Request) -> Merge:
+    """Return what the import of one file would do."""
+    fetched = one.fetched
+    is_whole = fetched is None or fetched.is_whole
+    removes = request.remove_missing and is_whole
+    made = merge(one.reading, existing, source=one.source, remove_missing=removes, strict=request.strict)
+    if request.remove_missing and fetched is not None and not is_whole and not (request.strict and made.refused):
+        made.removed.extend(ldap.gone(fetched, made, existing, one.source))
+    return made
 
 
-def _unreached(desk: Desk, made: Merge) -> Iterator[str]:
+def _store(desk: Desk, connection: Connection, author: Author, one: _Read, plan: Merge, done: Imported) -> int:
+    """Store a plan as a revision; add to `done` what it came to."""
+    done.refused += [(one.name, problem) for problem in plan.refused]
+    done.notes += plan.notes
+    done.unchanged += plan.unchanged
+    done.added += len(plan.added)
+    done.changed += len(plan.changed)
+    done.removed += len(plan.removed)
+    room = MOST_SHOWN - len(done.changes)
+    if room > 0:
+        done.changes += _shown(connection, plan, room)
+    done.notes += _unreached(desk, plan)
+    return store.apply(connection, plan.changes(), who=author.who, why=author.why or _why([one]), at=desk.clock())
+
+
+def _shown(connection: Connection, plan: Merge, room: int) -> Pairs:
+    pairs: Pairs = [(store.get(connection, each.id), None) for each in plan.removed[:room]]
+    pairs += [(was, put.identity) for was, put in plan.changed[: room - len(pairs)]]
+    return pairs + [(None, put.identity) for put in plan.added[: max(0, room - len(pairs))]]
+
+
+def _unreached(desk: Desk, plan: Merge) -> Iterator[str]:
     """Yield whom mail does not reach at the home that they are given."""
-    for put in (*(put for _, put in made.changed), *made.added):
+    found = 0
+    for put in (*(put for _, put in plan.changed), *plan.added):
         if put.identity.home is not None or put.identity.copy_home is not None:
-            yield from mistakes_of(put.identity, desk.config.homes)
+            for mistake in mistakes_of(put.identity, desk.config.homes):
+                found += 1
+                if found <= _MOST_UNREACHED:
+                    yield mistake
+    if found > _MOST_UNREACHED:
+        yield f"and {found - _MOST_UNREACHED} more such; `gatepost map check` lists them"
 
 
 def _why(read: Sequence[_Read]) -> str:
@@ -211,7 +227,7 @@ def _why(read: Sequence[_Read]) -> str:
 def _read(desk: Desk, name: str, request: Request) -> _Read:
     if name.startswith(("ldap://", "ldaps://")):
         source = request.source or ldap.source_of(name)
-        fetched = ldap.fetch(desk, name, request.options, whole=request.strict)
+        fetched = ldap.fetch(desk, name, request.options, removes=request.remove_missing)
         return _Read(name, source, _with_homes(desk, fetched.reading, request), fetched)
     source = request.source or Path(name).name.partition(".")[0] or name
     return _Read(name, source, read_people(desk, name, request))

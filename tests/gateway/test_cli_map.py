@@ -12,9 +12,10 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.app import app
 from gateway.config import load
-from gateway.mapping_desk import edit, history
+from gateway.mapping_desk import edit, history, transfer
 from gateway.mapping_desk.desk import Desk, DeskError
 from tests.gateway.spool.conftest import postgres, postgres_url
+from tests.peers.slapd import ADMIN, PASSWORD, SUFFIX, Slapd
 
 __all__ = ["postgres", "postgres_url"]  # fixtures
 
@@ -494,6 +495,52 @@ def test_export_for_the_other_side_tells_what_it_loses(folder: Path) -> None:
     assert "ann@acme.example\tann.lee@merged.example" in result.stdout
     assert "bob" not in result.stdout
     assert re.search(r"not carried: line \d+: the rule .* has no form in postfix-virtual", result.stderr)
+
+
+def test_a_large_import_is_planned_before_others_have_to_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = "".join(EXCHANGE.splitlines(keepends=True)[:3])
+    (folder / "acme.csv").write_text(clean)
+    monkeypatch.setattr(transfer, "_FEW", 1)
+    said("import", "acme.csv")
+    assert told("import", "acme.csv")["unchanged"] == 2
+    planned = transfer._planned_ahead
+
+    def overtaken(desk: Desk, *rest: Any) -> Any:
+        found = planned(desk, *rest)
+        edit.change(desk, edit.Author("me", ""), "1", ["attribute.room=7"])
+        return found
+
+    monkeypatch.setattr(transfer, "_planned_ahead", overtaken)
+    (folder / "acme.csv").write_text(clean.replace("a.lee@", "a.b.lee@"))
+    assert told("import", "acme.csv")["changed"] == 1
+    (ann,) = told("find", "1")["identities"]
+    assert ann["attributes"]["room"] == ["7"], "a change that came between is kept"
+    assert addresses_of("1")["smtp:a.b.lee@acme.example"] == "alias"
+
+
+def test_a_live_directory_and_then_what_has_changed_in_it(folder: Path) -> None:
+    (folder / "password").write_text(f"{PASSWORD}\n")
+    with Slapd() as slapd:
+        url = f"{slapd.url}/{SUFFIX}"
+        slapd.add(SUFFIX, ["dcObject", "organization"], dc="acme", o="Acme")
+        for name in ("Ann Lee", "Kim Oh", "Lou Orr"):
+            first, last = name.split()
+            mail = f"{first.lower()}@ldap.example"
+            slapd.add(f"cn={name},{SUFFIX}", ["inetOrgPerson"], sn=last, givenName=first, mail=mail)
+        words = ["import", url, "--option", f"user={ADMIN}", "--option", "password_file=password", "--remove-missing"]
+        assert told(*words)["added"] == 3
+        assert told("find", "kim")["identities"][0]["attributes"]["source"] == [f"127.0.0.1/{SUFFIX}"]
+        assert told(*words)["unchanged"] == 0, "nothing was read that did not change"
+        slapd.modify(f"cn=Kim Oh,{SUFFIX}", mail=["kim.oh@ldap.example"])
+        slapd.delete(f"cn=Lou Orr,{SUFFIX}")
+        done = told(*words)
+        assert (done["added"], done["changed"], done["removed"]) == (0, 1, 1)
+        assert gatepost("find", "lou").exit_code == 1
+        said("rollback", "--to", "1")
+        assert told(*words)["added"] == 2, "what was undone is read again"
+        (folder / "password").write_text("wrong")
+        assert "does not take the user" in refused(*words)
+    assert "no connection to" in refused(*words)
 
 
 # -- check
