@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,14 @@ CONFIGURED: Final[dict[str, tuple[Network, ...]]] = {
     "uucp": (Uucp(bang_first=True),),
 }
 """The same networks as an operator may configure them."""
+
+CASELESS: Final = frozenset(
+    (
+        *("smtp", "x500", "x400", "ldap", "notes", "gwise", "mhs", "ccmail", "msmail"),
+        *("profs", "snads", "bitnet", "decnet", "ftn", "xmpp"),
+    )
+)
+"""Networks on which capitals make no other address, wherever they stand."""
 
 _INNERS: Final = tuple(
     map(
@@ -81,6 +89,8 @@ def _check(net: Network, text: str) -> str:
         return refusal(e)
     _is_address(net, address)
     _is_shown(net, address)
+    if net.name in CASELESS:
+        _is_folded(net, address, (str.lower, str.upper, str.swapcase)[chance % 3])
     _is_carried(net, address, chance)
     _is_gate(net, address, chance)
     return _SQUEEZED.sub("9", _SHORT.sub("a", address.value))[:40]
@@ -131,6 +141,11 @@ def _is_shown(net: Network, address: Address) -> None:
         below = domain.removesuffix(GATEWAY)
         assert below != domain, f"{custom} is not at the gateway"
         assert net.from_gateway(local, below.rstrip(".")) == address
+
+
+def _is_folded(net: Network, address: Address, fold: Callable[[str], str]) -> None:
+    told = "".join(fold(c) if c.isascii() else c for c in address.value)
+    assert net.parse(told) == address, f"{told} is another address than {address}"
 
 
 def _is_carried(net: Network, address: Address, chance: int) -> None:
