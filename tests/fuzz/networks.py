@@ -68,31 +68,38 @@ _MODULES: Final = {"tel": "phone", "fax": "phone", "sms": "phone"}
 
 
 def check(networks: Sequence[Network], text: str) -> str:
-    """Check a text with each configuration of one network. Returns: what the first made of it."""
-    first = _check(networks[0], text)
-    for each in networks[1:]:
-        _check(each, text)
-    return first
+    """Check a text with one network. Returns: what it made of it.
 
-
-def _check(net: Network, text: str) -> str:
-    mailbox, _, place = text.rpartition("@")
-    _is_address(net, net.from_addr_spec(mailbox, place))
-    _is_address(net, net.from_gateway(text, ""))
-    _is_address(net, net.from_gateway(mailbox, place))
+    Each text is parsed and its normal form read back; every fourth goes through all else that is promised of an
+    address, in each configuration, which takes ten times as long.
+    """
     chance = crc32(octets_of(text))
-    if chance % 4 == 0:
+    if chance % 4 == 1:
+        for each in networks[1:]:
+            _check(each, text, chance)
+    return _check(networks[0], text, chance)
+
+
+def _check(net: Network, text: str, chance: int) -> str:
+    whole = chance % 4 == 1
+    if whole:
+        mailbox, _, place = text.rpartition("@")
+        _is_address(net, net.from_addr_spec(mailbox, place))
+        _is_address(net, net.from_gateway(text, ""))
+        _is_address(net, net.from_gateway(mailbox, place))
+    if chance % 16 == 0:
         _decapsulated(net, text)
     try:
         address = net.parse(text)
     except AddressError as e:
         return refusal(e)
     _is_address(net, address)
-    _is_shown(net, address)
-    if net.name in CASELESS:
-        _is_folded(net, address, (str.lower, str.upper, str.swapcase)[chance % 3])
-    _is_carried(net, address, chance)
-    _is_gate(net, address, chance)
+    if whole:
+        _is_shown(net, address)
+        if net.name in CASELESS:
+            _is_folded(net, address, (str.lower, str.upper, str.swapcase)[chance % 3])
+        _is_carried(net, address, chance >> 2)
+        _is_gate(net, address, chance >> 2)
     return _SQUEEZED.sub("9", _SHORT.sub("a", address.value))[:40]
 
 
