@@ -269,6 +269,11 @@ class MappingSection(Section):
         "takes them from `[mapping.tables.sites]`.",
     )
     shared: tuple[SharedSection, ...] = Field((), description="Domains shared with other systems.")
+    percent_hack: bool = Field(
+        False,
+        description="Send `user%host` at a domain of ours on to `user@host`, for clients that may relay; else such an "
+        "address is nobody's.",
+    )
     tell_moved: bool = Field(
         False, description="Tell whoever writes to a former address of the new one, about once a month."
     )
@@ -343,6 +348,7 @@ class Config:
             gates=self.gates,
             shared=[each.domain for each in self.mapping.shared],
             tokens=tokens,
+            percent_hack=self.mapping.percent_hack,
         )
 
     @property

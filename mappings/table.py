@@ -55,10 +55,12 @@ class Table:
         gates: Mapping[str, Address],
         shared: frozenset[str],
         tokens: TokenBook | None,
+        percent_hack: bool,
         networks: Registry,
         version: int,
     ) -> None:
         self.tokens = tokens
+        self._percent_hack = percent_hack
         self.version = version
         self._shared = shared
         self.domains = checked.domains
@@ -319,12 +321,27 @@ class Table:
             # RFC 5321 §4.5.1: for every domain a host serves, and without any domain
             if local == "postmaster" and self._postmaster is not None and (not domain or domain in self._own_domains):
                 return self._postmaster, True, "goes to the configured postmaster"
+            inner = self._routed_by_percent(address) if self._percent_hack else None
+            if inner is not None:
+                # Whoever writes so is asking us to relay, which is for those alone who may.
+                return inner, False, "asks to be sent on to"
             rules = self._candidates(domain) if self._smtp_rules else ()
         for rule in rules:
             made = rule.forward(address) if rule.takes_from(source) else None
             if made is not None:
                 return made, True, f"by the rule {rule.rule} is"
         return None
+
+    def _routed_by_percent(self, address: Address) -> Address | None:
+        """Return `user@host` for `user%host` at a domain of ours: the last percent sign counts (RFC 1123 §5.2.16)."""
+        local = address.value.rpartition("@")[0]
+        user, sign, host = local.rpartition("%")
+        if not (sign and user and host) or local.startswith('"') or _split(address.key)[1] not in self._own_domains:
+            return None
+        try:
+            return self._networks.parse_in("smtp", f"{user}@{host}")
+        except AddressError:
+            return None
 
     def _end(self, address: Address, steps: tuple[str, ...], *, is_open: bool, is_carried: bool) -> Resolution:
         """Answer for an address that is nobody and that nothing translates."""
@@ -503,6 +520,7 @@ def compile_table(
     gates: Mapping[str, Address] | None = None,
     shared: Iterable[str] = (),
     tokens: TokenBook | None = None,
+    percent_hack: bool = False,
     networks: Registry | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Table:
@@ -510,9 +528,10 @@ def compile_table(
 
     `domains` are ours: who is not known there is unknown. `homes` gives each connector's network. `gates` gives, by
     network, this gateway's own address there, behind which that network reaches internet mail. In `shared` domains
-    of ours another system may know whom we do not. `tokens` keeps the numbers of correspondents on networks that have
-    no room for their addresses. `clock` says which addresses hold. The identities of a Directory
-    have been checked when they were stored; only their homes are looked at.
+    of ours another system may know whom we do not. `tokens` keeps the numbers of correspondents on networks that
+    have no room for their addresses. `percent_hack` reads `user%host` at our domains as a wish to be sent on.
+    `clock` says which addresses hold. The identities of a Directory have been checked when they were stored; only
+    their homes are looked at.
     Raises: MappingError, with every mistake and collision.
     """
     networks = networks if networks is not None else registry()
@@ -542,6 +561,7 @@ def compile_table(
         gates=gates or {},
         shared=frozenset(domain_key(domain) for domain in shared),
         tokens=tokens,
+        percent_hack=percent_hack,
         networks=networks,
         version=version,
     )

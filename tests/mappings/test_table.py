@@ -438,3 +438,21 @@ def test_senders_of_a_renamed_domain_go_out_under_its_new_name() -> None:
     assert shown("smtp:x@old.example", Direction.INWARD) == "smtp:x@old.example"
     assert shown("smtp:x@elsewhere.example") == "smtp:x@elsewhere.example"
     assert shown("smtp:x@all.example") == "smtp:x@all.example"
+
+
+def test_the_percent_hack_is_for_those_who_may_relay() -> None:
+    def found(percent_hack: bool, text: str) -> tuple[Verdict, str]:
+        table = compile_table(
+            [], [], domains=["gw.example"], homes={}, encapsulation=None, version=1, percent_hack=percent_hack
+        )
+        resolution = table.resolve(parse(text))
+        return resolution.verdict, str(resolution.address)
+
+    text = "smtp:u%h.example@gw.example"
+    assert found(False, text) == (Verdict.UNKNOWN, text)
+    assert found(True, text) == (Verdict.FOREIGN, "smtp:u@h.example")
+    assert found(True, "smtp:u%h.example%gw.example@gw.example") == (Verdict.FOREIGN, "smtp:u@h.example")
+    # Only at our own domains, never inside quotes, and what makes no address is nobody.
+    assert found(True, "smtp:u%h.example@far.example") == (Verdict.FOREIGN, "smtp:u%h.example@far.example")
+    for nobody in ('smtp:"u%h.example "@gw.example', "smtp:%h.example@gw.example", "smtp:u%-@gw.example"):
+        assert found(True, nobody)[0] is Verdict.UNKNOWN
