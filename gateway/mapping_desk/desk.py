@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
@@ -215,8 +214,3 @@ def _in_words(name: str) -> Iterator[None]:
         raise DeskError(f"{name} cannot be used: {e.orig}") from None
     except (SQLAlchemyError, OSError) as e:
         raise DeskError(f"{name} cannot be used: {e}") from None
-
-
-def relative(path: Path, base: Path) -> str:
-    """Return a path as an operator in the folder of the configuration would write it."""
-    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
