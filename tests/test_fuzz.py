@@ -68,8 +68,6 @@ def test_a_slow_input_breaks_its_target(tmp_path: Path, monkeypatch: pytest.Monk
     assert not Run(slow, 1).until(inputs=1)
 
 
-
-
 def test_a_seed_gives_the_same_inputs() -> None:
     target = TARGETS["mhs"]
     pool = target.seeds()
