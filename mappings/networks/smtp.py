@@ -194,6 +194,9 @@ def _local(value: str) -> tuple[str, int]:
             raise AddressError("smtp.no-local", value, at, "there is no mailbox before the @")
         raise _empty_atom(value, at)
     text = ".".join(parts)
+    if not text.isascii():
+        # A letter and an accent that an escape or a comment stood between come together here.
+        text = unicodedata.normalize("NFC", text)
     return (quote(text) if quoted else text), at
 
 

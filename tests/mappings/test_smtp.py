@@ -139,3 +139,13 @@ def test_a_parsed_address_can_stand_in_a_command(text: str) -> None:
     assert not re.search(r"[\0-\x1f\x7f]", value)
     outside_quotes = re.sub(r'^"(?:[^"\\]|\\.)*"', "", value)
     assert not re.search(r"[ <>,;()\"\\]", outside_quotes)
+
+
+@pytest.mark.parametrize("text", ['"A\\\u0300"@a.example', '"A"(x).\u0300@a.example', 'A(x)"\u0300"@a.example'])
+def test_a_letter_and_its_accent_that_come_together_are_one(text: str) -> None:
+    try:
+        address = SMTP.parse(text)
+    except AddressError:
+        return
+    again = SMTP.parse(address.value)
+    assert (again.value, again.key) == (address.value, address.key)
