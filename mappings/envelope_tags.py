@@ -280,7 +280,8 @@ def _batv_hash(secret: bytes, head: str, local: str, domain: str) -> str:
 
 def _folded(text: str) -> bytes:
     """Return what a text has in common with what becomes of it where it is put into lower case and normalised."""
-    return unicodedata.normalize("NFC", text.lower()).encode()
+    # Not by `lower`, which makes of one Σ this or that letter by what stands around it.
+    return unicodedata.normalize("NFC", text.casefold()).encode()
 
 
 def _forged() -> EnvelopeTagError:

@@ -131,6 +131,7 @@ def test_others_return_paths_are_not_ours_to_verify() -> None:
         ("SRS1=q=%==n@far.example", "SRS1=q=%==n@far.example"),
         ('"SRS1=Ab3d=e.example== "@far.example', '"SRS0= "@e.example'),
         ("\u0399\u0308\u0301@far.example", "\u03aa\u0301@far.example"),
+        ("\u03a3@far.example", "\u03a3@far.example"),
     ],
 )
 def test_odd_return_paths_come_back(path: str, back: str) -> None:
