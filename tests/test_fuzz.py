@@ -85,3 +85,9 @@ def test_any_octets_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     assert octets_of(text_of(octets)) == octets
     assert keep(TARGETS["mhs"], text_of(octets)).read_bytes() == octets
     assert shrunk(b"abcdef", lambda some: b"d" in some) == b"d"
+
+
+def test_the_page_has_every_network() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "fuzzing.md").read_text()
+    counted = [line.split("|")[1:3] for line in page.splitlines() if line.endswith(" |") and "1,000,000" in line]
+    assert [name.strip(" `") for name, _ in counted] == list(registry().names)
