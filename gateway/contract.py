@@ -16,7 +16,9 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.fidelity import Fate, Note
 from gateway.ids import text as id_text
+from gateway.memo import Attachment, Mailbox, Memo, compose, memo
 from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.report import Action, RecipientReport, Report
@@ -45,8 +47,19 @@ class Capabilities:
     utf8_addresses: bool = True
     bare_newlines: bool = False
     nul: bool = True
+    mime: bool = True
+    """MIME travels as it is. Where not, a message is brought to one text, decoded, and attachments behind it;
+    `gateway.memo` takes that apart, and what follows here applies."""
     html: bool = True
     attachments: bool = True
+    """The other side gets attachments, in some way of the connector's; where not, they are left out and named in the
+    text."""
+    charset: str = "utf-8"
+    """The Python codec whose characters subject, names and text are brought to; the octets stay UTF-8."""
+    max_subject_chars: int | None = None
+    """A longer subject is cut, and stands whole on top of the text."""
+    wrap_columns: int | None = None
+    """Lines of text are broken at blanks to be no longer; None: as they are."""
     max_size_bytes: int | None = None
     max_line_octets: int | None = None
     delivery_reports: bool = False
@@ -169,6 +182,8 @@ class Parcel:
     content: Content
     items: tuple[Item, ...]
     arrived_at: float
+    report: Report | None = None
+    """What the content tells, where this is a report to the connector by which the message it is about came in."""
 
 
 class Batch(Protocol):
@@ -210,6 +225,9 @@ class Connector(ABC):
     contract_version: ClassVar[int] = CONTRACT_VERSION
     singleton: ClassVar[bool] = False
     """The source runs on exactly one node at a time; the node holds its lease."""
+    takes_reports: bool = False
+    """Reports on messages that came in by this connector go back by it, as parcels with `report`, whatever the routes
+    say of the reverse-path; it maps them to its network's own form. May depend on the Config."""
 
     def __init__(self, name: str, config: Any, context: Context) -> None:
         self.name = name
@@ -312,6 +330,7 @@ __all__ = [
     "Action",
     "Address",
     "AddressError",
+    "Attachment",
     "Batch",
     "Blob",
     "Capabilities",
@@ -325,10 +344,14 @@ __all__ = [
     "Destination",
     "Envelope",
     "Failed",
+    "Fate",
     "Health",
     "Intake",
     "Item",
+    "Mailbox",
+    "Memo",
     "Message",
+    "Note",
     "Notify",
     "Origin",
     "Outcome",
@@ -343,5 +366,7 @@ __all__ = [
     "Status",
     "Traits",
     "Unavailable",
+    "compose",
     "id_text",
+    "memo",
 ]

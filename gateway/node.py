@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import config as configuration
 from gateway import dsn, learning
 from gateway.adapt.adapter import Adapter
-from gateway.adapt.fidelity import Fitted
+from gateway.adapt.fitted import Fitted
 from gateway.config import Config, ConfigErrors, ConnectorSection
 from gateway.contract import Capabilities, Connector, Context, Destination
 from gateway.control import ask_all

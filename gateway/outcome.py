@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, unique
 
+from gateway.fidelity import Note
 from gateway.status import DELIVERED, Status
 
 
@@ -25,11 +26,13 @@ class Delivered:
     """The next hop has taken responsibility.
 
     `relayed` is true where the next hop can give no delivery reports of its own (RFC 3461 §5.2.2),
-    so that a success report asked for says `relayed`, not `delivered`.
+    so that a success report asked for says `relayed`, not `delivered`. `notes` are what the connector itself kept,
+    mapped or dropped of the message, beyond what was adapted before.
     """
 
     status: Status = DELIVERED
     relayed: bool = False
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

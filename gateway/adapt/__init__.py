@@ -7,6 +7,7 @@ Known limit: an over-long quoted-printable part of a content that is not in memo
 """
 
 from gateway.adapt.adapter import Adapter, adapt
-from gateway.adapt.fidelity import INTACT, Fate, Fidelity, Fitted, Note
+from gateway.adapt.fitted import Fitted
+from gateway.fidelity import INTACT, Fate, Fidelity, Note
 
 __all__ = ["INTACT", "Adapter", "Fate", "Fidelity", "Fitted", "Note", "adapt"]

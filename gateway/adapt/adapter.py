@@ -13,13 +13,14 @@ from typing import Final
 
 from gateway.adapt.address_step import AddressStep
 from gateway.adapt.body_step import fit_body
-from gateway.adapt.fidelity import INTACT, Fidelity, Fitted, Note
+from gateway.adapt.fitted import Fitted
 from gateway.adapt.head_step import fit_head
 from gateway.adapt.octet_step import mend_octets
 from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_recipients
 from gateway.adapt.plan import Step, has_longer_line, longer_line_in, plan
 from gateway.adapt.signatures import broken
 from gateway.contract import Capabilities
+from gateway.fidelity import INTACT, Fidelity, Note
 from gateway.message import Content, Envelope
 from gateway.octets import MAX_LINE
 from gateway.outcome import Failed

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.adapt.fidelity import Fate, Note
 from gateway.contract import Capabilities
+from gateway.fidelity import Fate, Note
 from mappings.address import Address
 from mappings.network import Network
 from mappings.rewrite import rewrite_head

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from gateway.adapt.blobs import Filtered, Slice, Spliced, rewrap_base64, to_base64
-from gateway.adapt.fidelity import Fate, Note
 from gateway.adapt.head_step import fit_head, with_field
 from gateway.adapt.plan import has_longer_line
 from gateway.contract import Capabilities
+from gateway.fidelity import Fate, Note
 from gateway.message import Blob, Content, Traits
 from gateway.mime import MAX_HEAD, InMemory, Octets, Part, parse
 from gateway.octets import MAX_LINE, encode_base64, encode_quoted_printable

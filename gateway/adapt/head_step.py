@@ -10,7 +10,7 @@ import re
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from gateway.adapt.fidelity import Fate, Note
+from gateway.fidelity import Fate, Note
 from gateway.octets import MAX_LINE, encode_words, fold
 from mappings.fields import Field, scan
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.adapt.fidelity import Fate, Note
 from gateway.adapt.head_step import ADDRESS_FIELDS
+from gateway.fidelity import Fate, Note
 from gateway.octets import encode_words
 from gateway.outcome import Failed
 from gateway.spool.api import Delivery, DeliveryId

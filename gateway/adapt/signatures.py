@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.adapt.fidelity import Fate, Note
+from gateway.fidelity import Fate, Note
 from mappings.fields import scan, unfold
 
 _TAG: Final = re.compile(rb"(?:^|;)[ \t]*([a-z]+)[ \t]*=[ \t]*([^;]*)")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Any
 
-from gateway.adapt.fidelity import Fidelity
 from gateway.contract import Capabilities, Destination, Parcel
 from gateway.dispatch.lane import Lane
 from gateway.dispatch.queue import Entry, LaneQueue
+from gateway.fidelity import Fidelity
 from gateway.outcome import Outcome
 from gateway.spool.api import Delivery, DeliveryId, LaneKey
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from gateway.adapt.fidelity import INTACT, Fitted
+from gateway.adapt.fitted import Fitted
 from gateway.contract import Capabilities, Item, Parcel
 from gateway.dispatch.counts import Counts
 from gateway.dispatch.lane import LaneState
@@ -22,6 +22,7 @@ from gateway.dispatch.queue import Entry
 from gateway.dispatch.settings import Settings
 from gateway.dispatch.tasks import Tasks
 from gateway.dispatch.verdict import CANCELLED, HUNG, NOT_SETTLED, RAISED
+from gateway.fidelity import INTACT
 from gateway.outcome import Deferred, Outcome, Scope
 from gateway.spool.api import Delivery, DeliveryId, Stored
 from gateway.status import FAULT

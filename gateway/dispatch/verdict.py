@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gateway.adapt.fidelity import INTACT, Fidelity
 from gateway.dsn import due
+from gateway.fidelity import INTACT, Fidelity
 from gateway.outcome import Deferred, Delivered, Failed, Outcome
 from gateway.report import Action, RecipientReport
 from gateway.spool.api import Again, Delivery, Done, Settlement, State, Stored, TraceEvent
@@ -47,6 +47,8 @@ def judge(
             action = Action.RELAYED if outcome.relayed else Action.DELIVERED
             if due(action, delivery.notify, message.envelope.reverse_path):
                 report = part(delivery, action, outcome.status, now)
+        if outcome.notes:
+            fidelity = fidelity + outcome.notes
         return Done(delivery.id, _event(message.id, delivery, now, "delivered", outcome.status, fidelity)), report
     if type(outcome) is Failed:
         return _failed(message, delivery, outcome.status, now, fidelity)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.contract import Address, Recipient
+from pydantic import BaseModel, ConfigDict
+
+from gateway.contract import Address, Note, Recipient
+
+
+class FormatSettings(BaseModel):
+    """The base of each format's own options: unknown keys are errors, every field has a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a codec reads and writes. `network` is the one whose addresses the folder's other side uses."""
+    """What every codec is told. `network` is the one whose addresses the folder's other side uses."""
 
     network: str = "smtp"
     hostname: str = "localhost"
     """Our own name: the domain of a Message-ID that we add, and the name in our trace fields."""
     envelope_headers: bool = True
+    recipients: tuple[Address, ...] = ()
+    """Who gets a message whose file names no envelope; none: those of its To, Cc and Bcc."""
     max_recipients: int = 1000
     max_header_bytes: int = 2 * 1024 * 1024
+    max_text_bytes: int = 16 * 1024 * 1024
+    """The most octets of one text that is made anew, in memory; contents that travel as they are have no such limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +38,70 @@ class Stamp:
     """What a file's reader knows beside its octets; used for fields that the file lacks.
 
     `token` is unique to this hand-over and stays the same when the file is read again, so that a Message-ID made
-    from it does too. `at` is in seconds since 1970.
+    from it does too. `at` is in seconds since 1970. `name` is what the file's writer called it.
     """
 
     token: str
     at: float
+    name: str = ""
+
+
+Filter = Callable[[Iterator[bytes]], Iterator[bytes]]
+"""A change of octets that come in pieces of any size, such as the undoing of a quotation; made anew for each use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of the file: the octets [start, end), through `filter` where there is one."""
+
+    start: int
+    end: int
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The octets of another file, which the message names, as lines of base64.
+
+    `name` is a file name alone, without any folder: a codec refuses every other. `folder` is relative to the inbox,
+    empty for the folder that the connector is configured with. The file is claimed, and goes where its message's file
+    goes, unless `keep`.
+    """
+
+    name: str
+    folder: str = ""
+    keep: bool = False
+
+
+Piece = bytes | Span | Beside
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One message found in a file: its content is `head`, then the file's octets from `start` to `end`.
+    """One message found in a file: its envelope, and its content piece by piece, as RFC 5322 octets.
 
-    Where nothing had to be edited, `head` is empty and the content is a plain stretch of the file.
+    A content that travels as it stands is one Span. `key` is what the other system calls the message; a status
+    report names it.
     """
 
     reverse_path: Address | None
     recipients: tuple[Recipient, ...]
-    head: bytes
-    start: int
-    end: int
+    content: tuple[Piece, ...]
     ret: Literal["full", "hdrs"] | None = None
     envid: str | None = None
+    priority: int = 0
+    expires_at: float | None = None
+    key: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
     """A file, or a message in it, that cannot be taken: which rule, where, what was found, and the mend.
 
-    `rule` is a stable id such as `pickup.no-sender`; `offset` is in octets from 0, `line` from 1.
+    `rule` is a stable id such as `pickup.no-sender`; `offset` is in octets from 0, `line` from 1, 0 where the place
+    has no lines. `item` is a file of its own that holds this item alone, so that the others need not be kept with it;
+    None where the whole file is bad, or is this item.
     """
 
     rule: str
@@ -61,3 +110,26 @@ class Bad:
     text: str
     mend: str
     found: bytes = b""
+    item: tuple[bytes | Span, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """A file that a message's file names: put before it, durable before it."""
+
+    name: str
+    octets: Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One message, or one report, in a format: what its file holds, and what was kept, mapped and dropped.
+
+    `octets` is called once for each attempt to write, in a thread; it may block on a Blob, and raises OSError alone.
+    `hop` is where the file is to go, where the folder's layout parts files by it (a FidoNet node), empty else.
+    """
+
+    octets: Callable[[], Iterable[bytes]]
+    enclosures: tuple[Enclosure, ...] = ()
+    notes: tuple[Note, ...] = ()
+    hop: str = ""

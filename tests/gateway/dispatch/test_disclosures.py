@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.adapt.fidelity import Fitted
+from gateway.adapt.fitted import Fitted
 from gateway.contract import Batch, Capabilities, Delivered
 from gateway.dispatch.settings import Settings
 from gateway.outcome import Outcome

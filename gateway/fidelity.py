@@ -1,0 +1,46 @@
+"""Fidelity: what was kept, mapped or dropped of a message on its way into another form, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Final
+
+
+@unique
+class Fate(Enum):
+    """What became of a thing: carried on as it was though something may depend on it, carried in another form, or not
+    carried."""
+
+    KEPT = "kept"
+    MAPPED = "mapped"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One entry: `what` happened to which part, and `why`."""
+
+    fate: Fate
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The list of notes of one delivery; empty where the octets go out as they came."""
+
+    notes: tuple[Note, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.notes)
+
+    def __add__(self, notes: tuple[Note, ...]) -> Fidelity:
+        return Fidelity(self.notes + notes) if notes else self
+
+    def plain(self) -> list[dict[str, str]]:
+        """Return it as plain JSON values for the trace."""
+        return [{"fate": n.fate.value, "what": n.what, "why": n.why} for n in self.notes]
+
+
+INTACT: Final = Fidelity()
