@@ -9,6 +9,8 @@ wanted=(
   postfix:postfix smtp-source:postfix smtp-sink:postfix postmap:postfix
   swaks:swaks strace:strace cc:gcc curl:curl git:git
   psql:postgresql-client slapd:slapd
+  mutt:mutt movemail:mailutils packf:nmh formail:procmail
+  crashmail:crashmail
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
