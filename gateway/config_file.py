@@ -70,13 +70,22 @@ class ConfigErrors(Exception):
 
 
 class Document:
-    """A TOML file, read and located. `data` is as written; `expanded` has variables and files put in.
+    """A TOML file, read and located. `data` is as written; `expanded` has variables and files put in, unless
+    `expands` is off.
 
-    `shown` is the file's name as mistakes tell it.
+    `shown` is the file's name as mistakes tell it, `wanted` what a missing one should be.
     """
 
-    def __init__(self, path: FilePath, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: FilePath,
+        environ: Mapping[str, str] | None = None,
+        *,
+        expands: bool = True,
+        wanted: str = "a configuration file; name it with -c FILE",
+    ) -> None:
         self.path = path
+        self.wanted = wanted
         self.shown = str(path)
         self.base = path.absolute().parent
         self.environ = os.environ if environ is None else environ
@@ -87,17 +96,17 @@ class Document:
         self._places = Places({})
         self._failed: set[Path] = set()
         self._read()
-        self.expanded: dict[str, Any] = self._expand((), self.data)
+        self.expanded: dict[str, Any] = self._expand((), self.data) if expands else self.data
 
     def _read(self) -> None:
         try:
             with self.path.open("rb") as file:
                 octets = file.read(MAX_FILE_OCTETS + 1)
         except OSError as e:
-            self._add(None, "", f"no readable file ({e.strerror})", "a configuration file; name it with -c FILE")
+            self._add(None, "", f"no readable file ({e.strerror})", self.wanted)
             return
         if len(octets) > MAX_FILE_OCTETS:
-            self._add(None, "", f"more than {MAX_FILE_OCTETS} octets", "a configuration file of a smaller size")
+            self._add(None, "", f"more than {MAX_FILE_OCTETS} octets", "a file of a smaller size")
             return
         try:
             text = octets.decode()

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.config_file import ConfigErrors
 from gateway.fidelity import Fate, Note
 from gateway.ids import text as id_text
 from gateway.memo import Attachment, Mailbox, Memo, compose, memo
@@ -23,6 +24,7 @@ from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Re
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.report import Action, RecipientReport, Report
 from gateway.status import Status
+from gateway.toml_file import read_toml
 from mappings.address import Address, AddressError
 
 CONTRACT_VERSION: Final = 1
@@ -334,6 +336,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Capabilities",
+    "ConfigErrors",
     "Connector",
     "ConnectorConfig",
     "Content",
@@ -369,4 +372,5 @@ __all__ = [
     "compose",
     "id_text",
     "memo",
+    "read_toml",
 ]

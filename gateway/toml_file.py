@@ -1,0 +1,26 @@
+"""A TOML file of a connector's own, read into a model: every mistake is told at once, with its place and its mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from gateway.config_file import ConfigErrors, Document
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_toml(path: Path, model: type[M], wanted: str) -> M:
+    """Return what a file says. `wanted` tells what is missing where there is none: "a description of records".
+
+    `${NAME}` and `file:` mean nothing here: what stands in the file is what it says.
+    Raises: ConfigErrors, with all that is wrong.
+    """
+    document = Document(path, expands=False, wanted=wanted)
+    found = None if document.mistakes else document.model((), model, document.data, "a key of this file")
+    document.finish()
+    if found is None:
+        raise ConfigErrors(document.mistakes)
+    return found
