@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.contract import Address, Note, Recipient
+from gateway.contract import Address, Note, Recipient, Status
 
 
 class FormatSettings(BaseModel):
@@ -31,6 +32,18 @@ class Options:
     max_header_bytes: int = 2 * 1024 * 1024
     max_text_bytes: int = 16 * 1024 * 1024
     """The most octets of one text that is made anew, in memory; contents that travel as they are have no such limit."""
+    base_dir: Path = Path()
+    """Where relative paths in a format's own settings begin: the configuration file's folder."""
+    counter: Callable[[str], int] | None = None
+    """Gives the next number of a row that has this name: durable, never one twice, from 1 on, perhaps with gaps."""
+
+
+class Refused(Exception):
+    """A format cannot carry a message to these recipients, now and ever: why, as what they are settled with."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(str(status))
 
 
 @dataclass(frozen=True, slots=True)
