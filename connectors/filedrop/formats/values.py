@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.contract import Address, Note, Recipient, Status
+from gateway.contract import Address, Blob, Note, Recipient, Status
 
 
 class FormatSettings(BaseModel):
@@ -52,11 +52,14 @@ class Stamp:
 
     `token` is unique to this hand-over and stays the same when the file is read again, so that a Message-ID made
     from it does too. `at` is in seconds since 1970. `name` is what the file's writer called it.
+    `beside` opens a file of the same folder by its name alone, for a format that keeps envelope or content there; what
+    it raises, FileNotFoundError where the file is not there yet, goes out of `decode`.
     """
 
     token: str
     at: float
     name: str = ""
+    beside: Callable[[str], Blob] | None = None
 
 
 Filter = Callable[[Iterator[bytes]], Iterator[bytes]]
@@ -65,11 +68,16 @@ Filter = Callable[[Iterator[bytes]], Iterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of the file: the octets [start, end), through `filter` where there is one."""
+    """A stretch of the file: the octets [start, end), through `filter` where there is one.
+
+    `file` is the name of a file beside it that this is a stretch of, opened by `Stamp.beside`, claimed and finished
+    with the message's file; empty for the message's own.
+    """
 
     start: int
     end: int
     filter: Filter | None = None
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
