@@ -114,6 +114,9 @@ class Part:
     expires_at: float | None = None
     key: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    item: tuple[bytes | Span, ...] | None = None
+    """A file of its own that holds this message alone, in a format of many a file: what is kept of it where it is
+    refused, so that the others need not be kept with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ class Enclosure:
 
     name: str
     octets: Callable[[], Iterable[bytes]]
+    folder: str = ""
+    """Where it is put, relative to the outbox; empty: beside the message's file. From a format's settings alone."""
 
 
 @dataclass(frozen=True, slots=True)
