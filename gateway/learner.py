@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import ids, learning
-from gateway.adapt.blobs import Slice, Spliced
+from gateway.blobs import Slice, Spliced
 from gateway.contract import Rejected
 from gateway.control import ControlError
 from gateway.dispatch.tasks import Tasks

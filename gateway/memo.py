@@ -4,29 +4,70 @@
 of text/plain, and everything else a file behind it. It takes any other content too, as well as that can be had.
 `compose` makes RFC 5322 octets of fields, a text and files. Both are pure, but for reading a Blob.
 
-Promises: no CR, LF or other control character of a value leaves its field; a file's octets are decoded and encoded
-piece by piece, so that one of any size is never whole in memory.
+Promises: any octets are taken; no control character is in a field's value or a name; a file's octets are decoded piece
+by piece, so that one of any size is never whole in memory.
 Sources: RFC 5322 §2.2, §3.4; RFC 2045, 2046, 2047, 2183, 2231.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Final
 
+from gateway.blobs import readable
+from gateway.charsets import decoded
+from gateway.compose import Mailbox, compose
 from gateway.message import Content
+from gateway.mime import Octets, Part, content_type, parse
+from gateway.octets import encoded_words, no_controls
+from gateway.parameters import parameter
+from gateway.transfer import decoded_pieces
 from mappings.address import Address
+from mappings.encapsulation import named_unsigned
+from mappings.network import network
+from mappings.rewrite import Named, mailboxes
 
-T = TypeVar("T")
+MAX_TEXT: Final = 16 * 1024 * 1024
+"""Octets of the text that is brought into memory; a longer one is a file."""
+GATEWAY: Final = "gateway"
+"""The attribute of an adapted content that tells the gateway's own name."""
 
-
-@dataclass(frozen=True, slots=True)
-class Mailbox:
-    """One address of a header field with the name that stands beside it, empty where none does."""
-
-    name: str
-    address: Address
+_NEWLINE: Final = re.compile(r"\r\n?")
+_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+_BLANKS: Final = re.compile(rb"[ \t\r\n]+")
+_EXTENSIONS: Final = {
+    "text/plain": ".txt",
+    "text/html": ".html",
+    "text/calendar": ".ics",
+    "text/csv": ".csv",
+    "text/vcard": ".vcf",
+    "text/rfc822-headers": ".txt",
+    "message/rfc822": ".eml",
+    "message/global": ".eml",
+    "message/delivery-status": ".txt",
+    "message/disposition-notification": ".txt",
+    "application/pdf": ".pdf",
+    "application/pgp-signature": ".asc",
+    "application/pgp-encrypted": ".asc",
+    "application/pkcs7-signature": ".p7s",
+    "application/x-pkcs7-signature": ".p7s",
+    "application/pkcs7-mime": ".p7m",
+    "application/x-pkcs7-mime": ".p7m",
+    "application/ms-tnef": ".dat",
+    "application/rtf": ".rtf",
+    "application/zip": ".zip",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/tiff": ".tif",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +94,107 @@ class Memo:
 
     def get(self, name: bytes) -> str:
         """Return the first field of this (lower-case) name, decoded and on one line; empty where there is none."""
-        raise NotImplementedError
+        value = self.content.get(name)
+        return "" if value is None else no_controls(encoded_words(value))
 
     def mailboxes(self, name: bytes, networks: Sequence[str]) -> tuple[Mailbox, ...]:
-        """Return the addresses of all fields of this name: each of the first of these networks that knows it."""
-        raise NotImplementedError
+        """Return the addresses of all fields of this name: each of the first of these networks that knows it.
+
+        What none of them knows is left out. An address without an addr-spec of its own is read in the form in which
+        `compose` and the adapter write it.
+        """
+        own = self.content.attributes.get(GATEWAY)
+        found = []
+        for value in self.content.get_all(name):
+            for box in mailboxes(value):
+                address = address_of(box, networks, own)
+                if address is not None:
+                    found.append(Mailbox(name_of(box.name), address))
+        return tuple(found)
 
 
 def memo(content: Content) -> Memo:
     """Take a content apart. Raises: OSError where a Blob cannot be read."""
-    raise NotImplementedError
+    source = readable(content)
+    root = parse(source)
+    leaves = list(_leaves(root))
+    text_part = next((part for part in leaves if is_text(part)), None)
+    text = "" if text_part is None else text_of(source, text_part)
+    attachments = tuple(
+        Attachment(file_name(part, n), part.type, partial(decoded_pieces, source, part.body, part.end, part.encoding))
+        for n, part in enumerate((part for part in leaves if part is not text_part), 1)
+    )
+    subject = content.get(b"subject")
+    return Memo(
+        content, "" if subject is None else no_controls(encoded_words(subject)), text, attachments, _date(content)
+    )
 
 
-def compose(
-    fields: Iterable[tuple[str, str | Sequence[Mailbox]]],
-    text: str,
-    attachments: Sequence[tuple[str, str, T]] = (),
-    *,
-    hostname: str,
-) -> list[bytes | T]:
-    """Return the octets of a message, in pieces.
+def _leaves(part: Part) -> Iterator[Part]:
+    """Yield what is not a multipart; an enclosed message is one thing. Nothing for a message without any body."""
+    if part.type.startswith("multipart/") and part.children:
+        for child in part.children:
+            yield from _leaves(child)
+    elif part.start or part.end > part.body:
+        yield part
 
-    `fields` are names and decoded values, addresses as Mailboxes; an empty value leaves its field out. `text` has LF
-    line ends. Each attachment is (name, type, what stands in its place in the pieces): lines of base64 that whoever
-    has the octets is to fill in, with a CRLF at the end. `hostname` is the gateway's own name: the domain under which
-    an address without an addr-spec of its own is written.
+
+def is_text(part: Part, kind: str = "text/plain") -> bool:
+    """Say whether a part is text to be read on the spot, and not too long to be."""
+    disposition = part.get(b"content-disposition")
+    attached = disposition is not None and content_type(disposition)[0] == "attachment"
+    return part.type == kind and not attached and part.end - part.body <= MAX_TEXT
+
+
+def text_of(source: Octets, part: Part) -> str:
+    """Return the text that a part holds, its lines ended by LF."""
+    octets = b"".join(decoded_pieces(source, part.body, part.end, part.encoding))
+    return _NEWLINE.sub("\n", decoded(octets, part.parameters.get("charset", b"").decode("latin-1")))
+
+
+def file_name(part: Part, n: int) -> str:
+    """Return the name of a part as a file; where it has none, one by its number among them."""
+    disposition = part.get(b"content-disposition")
+    name = parameter(content_type(disposition)[1], "filename") if disposition is not None else ""
+    return name or parameter(part.parameters, "name") or f"attachment-{n}{_EXTENSIONS.get(part.type, '.bin')}"
+
+
+def address_of(box: Named, networks: Sequence[str], own: str | None = None) -> Address | None:
+    """Return the address of a mailbox: of the first of these networks that knows it.
+
+    `own` is the domain at which unsigned forms are taken; any where it is None.
     """
-    raise NotImplementedError
+    if box.local[:5].lower() == "imcea" and (own is None or box.domain.lower() == own.lower()):
+        named = named_unsigned(box.local)
+        if named is not None and named.network != "smtp" and named.network in networks:
+            return named
+    for name in networks:
+        address = network(name).from_addr_spec(box.local, box.domain)
+        if address is not None:
+            return address
+    return None
+
+
+def name_of(octets: bytes) -> str:
+    """Return the name beside an address: words, quoted strings and encoded words as text; a comment without its
+    brackets."""
+    if octets.startswith(b"("):
+        octets = _ESCAPED.sub(rb"\1", octets[1:-1])
+    elif b'"' in octets:
+        octets = _QUOTED.sub(lambda quoted: _ESCAPED.sub(rb"\1", quoted[1]), octets)
+    else:
+        octets = _BLANKS.sub(b" ", octets)
+    return no_controls(encoded_words(octets))
+
+
+def _date(content: Content) -> float | None:
+    value = content.get(b"date")
+    if value is None:
+        return None
+    try:
+        return parsedate_to_datetime(value[:100].decode("latin-1")).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+__all__ = ["GATEWAY", "MAX_TEXT", "Attachment", "Mailbox", "Memo", "compose", "memo"]

@@ -10,12 +10,13 @@ import binascii
 import re
 from typing import Final
 
+from gateway.charsets import decoded, guessed
+
 LINE: Final = 78
 MAX_LINE: Final = 998  # RFC 5322 §2.1.1
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]+")
 _WORD: Final = re.compile(rb"=\?([!-+.-<>@-~-]{1,40})(?:\*[^?]{0,20})?\?([BbQq])\?([ -~]{0,300}?)\?=")
-_BETWEEN: Final = re.compile(rb"(\?=)[ \t\r\n]+(=\?)")
 
 
 def no_controls(text: str) -> str:
@@ -58,20 +59,43 @@ def encode_base64(octets: bytes) -> bytes:
 
 
 def encoded_words(value: bytes) -> str:
-    """Return a header value with its encoded words decoded (RFC 2047); what can't be is shown as it stands."""
+    """Return a header value with its encoded words decoded (RFC 2047); what can't be is shown as it stands.
 
-    def decoded(match: re.Match[bytes]) -> bytes:
-        charset, kind, text = match[1].decode("ascii"), match[2].lower(), match[3]
-        try:
-            octets = (
-                binascii.a2b_base64(text) if kind == b"b" else binascii.a2b_qp(text.replace(b"_", b" "), header=False)
-            )
-            return octets.decode(charset).encode()
-        except (binascii.Error, LookupError, UnicodeError, ValueError):
-            return match[0]
+    Adjacent words of one charset are decoded together, since some senders part a character between two of them. Raw
+    8-bit octets are read as UTF-8 where they are, else as Windows-1252.
+    """
+    pieces: list[str] = []
+    run = b""  # the octets of the words before, of one charset
+    charset = ""
+    at = 0
+    for match in _WORD.finditer(value):
+        octets = _word(match[2], match[3])
+        if octets is None:
+            continue
+        between = value[at : match.start()]
+        name = match[1].decode("ascii").lower()
+        if not charset or name != charset or between.strip(b" \t\r\n"):
+            if charset:
+                pieces.append(decoded(run, charset))
+            if not charset or between.strip(b" \t\r\n"):  # RFC 2047 §6.2: blanks between two words are not shown
+                pieces.append(guessed(between))
+            run, charset = b"", name
+        run += octets
+        at = match.end()
+    if charset:
+        pieces.append(decoded(run, charset))
+    pieces.append(guessed(value[at:]))
+    return "".join(pieces)
 
-    joined = _BETWEEN.sub(rb"\1\2", value)
-    return _WORD.sub(decoded, joined).decode("utf-8", "replace")
+
+def _word(kind: bytes, text: bytes) -> bytes | None:
+    """Return the octets of an encoded word's text, None where it is not encoded so."""
+    try:
+        if kind in b"bB":
+            return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+        return binascii.a2b_qp(text.replace(b"_", b" "), header=False)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def encode_words(text: bytes) -> bytes:

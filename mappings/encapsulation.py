@@ -25,6 +25,9 @@ from mappings.networks.smtp import domain_key
 MAX_ENCODED: Final = 250
 """The longest encoded address; the local part is at most 268 octets then."""
 
+_WORD: Final = 600
+"""The longest word of an unsigned form, so that its lines stay under 998 octets."""
+
 _KEY_ID: Final = re.compile(r"[a-z2-7]")
 _SIGNED: Final = re.compile(r"gp([a-z2-7])([a-z2-7]{12})-([a-z0-9]+)-(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 _TOKEN: Final = re.compile(r"gpt-([a-z2-7]{26})")
@@ -246,6 +249,31 @@ class Encapsulation:
         if inner.network == "smtp":  # some networks write an internet address inside their own
             raise AddressError("encapsulation.smtp", encoded, 0, "an smtp address is not carried in an smtp address")
         return inner
+
+
+def unsigned_spec(address: Address, domain: str, networks: Registry | None = None) -> str:
+    """Return an addr-spec that names an address of any network, `IMCEA<type>-…@domain`, with nothing to prove it.
+
+    For header fields between this gateway and those who know what such a mailbox is. One that is too long for a line
+    has dots in it, where it may be folded (RFC 5322 §4.4, obs-local-part): the encoding itself writes none.
+    """
+    network = (networks if networks is not None else registry()).get(address.network)
+    encoded = encode(address.value, keep_case=address.key != address.key.lower())
+    local = f"IMCEA{network.imcea_type.upper()}-{encoded}"
+    return ".".join(local[i : i + _WORD] for i in range(0, len(local), _WORD)) + f"@{domain}"
+
+
+def named_unsigned(local: str, networks: Registry | None = None) -> Address | None:
+    """Return what the local part of an `unsigned_spec` names; None where it is none."""
+    found = networks if networks is not None else registry()
+    plain = _UNSIGNED.fullmatch(local.replace(".", ""))
+    network = None if plain is None else found.by_type(plain[1])
+    if plain is None or network is None:
+        return None
+    try:
+        return found.parse_in(network.name, decode(plain[2]))
+    except AddressError:
+        return None
 
 
 def encode(value: str, *, keep_case: bool = False) -> str:

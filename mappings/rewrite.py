@@ -42,7 +42,7 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _COMMENT_PART: Final = re.compile(rb"\\.|[()]|[^()\\]++|\\\Z", re.DOTALL)
-_SAFE: Final = re.compile(
+SAFE_SPEC: Final = re.compile(
     r"(?:[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.\u0080-\U0010ffff]+|\"(?:[^\"\\\x00-\x1f\x7f]|\\[ -~])*\")"
     r"@(?:[A-Za-z0-9._\u0080-\U0010ffff-]+|\[[A-Za-z0-9.:]+\])"
 )
@@ -82,6 +82,7 @@ class _Mailbox(NamedTuple):
     domain: bytes
     comments: bytes
     after: int
+    name: bytes = b""
 
 
 class _Edit(NamedTuple):
@@ -89,6 +90,25 @@ class _Edit(NamedTuple):
     end: int
     octets: bytes
     after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A mailbox as an address field has it: two parts of an addr-spec as written, and the octets of the name beside it:
+    words, quoted strings and encoded words, or a comment with its brackets."""
+
+    local: str
+    domain: str
+    name: bytes
+
+
+def mailboxes(value: bytes) -> Iterator[Named]:
+    """Yield the mailboxes of an address field's value, those of groups too, in order; what is none is passed over."""
+    for box in _mailboxes(value, 0, len(value)):
+        try:
+            yield Named(box.local.decode(), box.domain.decode(), box.name)
+        except UnicodeDecodeError:
+            continue
 
 
 def rewrite_head(head: bytes, translate: Translate, *, read: Read, write: Write) -> Rewritten:
@@ -150,7 +170,7 @@ def _edits(
         if shown is None or (shown.address.network == address.network and shown.address.value == address.value):
             continue
         written = write(shown.address)
-        if written is None or not _SAFE.fullmatch(written):
+        if written is None or not SAFE_SPEC.fullmatch(written):
             continue
         octets = written.encode()
         if octets != head[box.start : box.end]:
@@ -185,6 +205,7 @@ def _mailboxes(head: bytes, start: int, end: int) -> Iterator[_Mailbox]:
             element.comments.append((token_start, token_end))
         elif kind == b"<" and not element.in_angle:
             element.in_angle = True
+            element.name = head[element.words[0][0] : element.words[-1][1]] if element.words else b""
             element.words = []
         elif kind == b">" and element.in_angle:
             element.in_angle = False
@@ -243,9 +264,10 @@ def _comment_end(head: bytes, start: int, end: int) -> int:
 class _Element:
     """What stands between two commas: gathers the words of its addr-spec."""
 
-    __slots__ = ("closed", "comments", "in_angle", "route_start", "words")
+    __slots__ = ("closed", "comments", "in_angle", "name", "route_start", "words")
 
     def __init__(self) -> None:
+        self.name = b""
         self.words: list[tuple[int, int, bytes]] = []
         self.comments: list[tuple[int, int]] = []
         self.in_angle = False
@@ -270,7 +292,10 @@ class _Element:
         start = self.route_start if self.route_start is not None else before[0][0]
         end = behind[-1][1]
         inside = [b" " + head[a:b] for a, b in self.comments if start < a and b < end]
-        return _Mailbox(start, end, local, domain, b"".join(inside), after)
+        name = self.name
+        if not name and self.comments:
+            name = head[slice(*self.comments[-1])]  # RFC 5322 §3.4, note: where old mail has the name
+        return _Mailbox(start, end, local, domain, b"".join(inside), after, name)
 
 
 def _joined(words: list[tuple[int, int, bytes]]) -> bytes | None:

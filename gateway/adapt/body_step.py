@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.adapt.blobs import Filtered, Slice, Spliced, rewrap_base64, to_base64
 from gateway.adapt.head_step import fit_head, with_field
 from gateway.adapt.plan import has_longer_line
+from gateway.blobs import Filtered, Slice, Spliced, readable, rewrap_base64, to_base64
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from gateway.message import Blob, Content, Traits
@@ -35,14 +35,7 @@ def fit_body(content: Content, traits: Traits, capabilities: Capabilities) -> tu
     A part is encoded for its 8-bit octets, its long lines, its NULs, or, where it is declared binary, its bare line
     ends; bare line ends of text are left to `mend_octets`, since they are line ends.
     """
-    source: Octets
-    whole = content.source
-    if isinstance(whole, bytes):
-        source = InMemory(content.octets())
-    elif content.front or content.offset:
-        source = Spliced([content.front, Slice(whole, content.offset, whole.size)])
-    else:
-        source = whole
+    source = readable(content)
     seven_bit = traits.eight_bit and not capabilities.eight_bit
     step = _Step(
         source,
@@ -56,7 +49,7 @@ def fit_body(content: Content, traits: Traits, capabilities: Capabilities) -> tu
     if not step.edits:
         return content, step.notes
     pieces = list(_spliced(source, step.edits))
-    if isinstance(whole, bytes):
+    if content.is_inline:
         made: bytes | Blob = b"".join(p for p in pieces if isinstance(p, bytes))
     else:
         made = Spliced(pieces)

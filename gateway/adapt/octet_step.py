@@ -6,7 +6,7 @@ become whole lines, which the connector escapes like any other. Source: RFC 5321
 
 from __future__ import annotations
 
-from gateway.adapt.blobs import Filtered, Slice, Spliced, clean
+from gateway.blobs import Filtered, Slice, Spliced, clean
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from gateway.message import Content, Traits

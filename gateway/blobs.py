@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gateway.message import Blob
-from gateway.mime import InMemory
+from gateway.message import Blob, Content
+from gateway.mime import InMemory, Octets
 
 BLOCK: Final = 57 * 4096
 """Octets of the source in a block; whole lines of base64."""
@@ -149,3 +149,13 @@ class Spliced:
             parts.append(part)
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def readable(content: Content) -> Octets:
+    """Return a content as octets that can be read anywhere; nothing of a Blob is read for it."""
+    source = content.source
+    if isinstance(source, bytes):
+        return InMemory(content.octets())
+    if content.front or content.offset:
+        return Spliced([content.front, Slice(source, content.offset, source.size)])
+    return source
