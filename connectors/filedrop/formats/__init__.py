@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Final, Literal, Protocol, cast
 from connectors.filedrop.formats.values import (
     Bad,
     Beside,
-    Encoded,
     Enclosure,
+    Encoded,
     Filter,
     FormatSettings,
     Options,
@@ -48,16 +48,30 @@ FormatName = Literal[
 class Codec(Protocol):
     """One format, with its options: immutable, and safe to use from several threads at once."""
 
-    name: str
-    """The format's name, which begins the rules of its Bads."""
-    extension: str
-    """The usual end of its files' names, with the dot; empty where they have none."""
-    capabilities: Capabilities
-    """What its files can carry, `max_size_bytes` aside."""
-    one_a_recipient: bool
-    """A file tells the envelope of one recipient, so that nobody reads of another; else one file serves them all."""
-    many_a_file: bool
-    """A file may hold several messages: between `opening` and `closing`, in any number."""
+    @property
+    def name(self) -> str:
+        """The format's name, which begins the rules of its Bads."""
+        ...
+
+    @property
+    def extension(self) -> str:
+        """The usual end of its files' names, with the dot; empty where they have none."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its files can carry, `max_size_bytes` aside."""
+        ...
+
+    @property
+    def one_a_recipient(self) -> bool:
+        """A file tells the envelope of one recipient, so that nobody reads of another; else one serves them all."""
+        ...
+
+    @property
+    def many_a_file(self) -> bool:
+        """A file may hold several messages: between `opening` and `closing`, in any number."""
+        ...
 
     def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
         """Yield the messages of a file in order, without reading much more of it than the next one needs.
@@ -127,8 +141,8 @@ __all__ = [
     "Beside",
     "Codec",
     "CodecClass",
-    "Encoded",
     "Enclosure",
+    "Encoded",
     "Filter",
     "FormatName",
     "FormatSettings",

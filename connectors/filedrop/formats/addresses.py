@@ -26,6 +26,13 @@ _PLAIN: Final = rf"([{_ATEXT}][{_ATEXT}.]*)@([A-Za-z0-9][A-Za-z0-9.-]*)"
 _SIMPLE: Final = re.compile(rf"{_PLAIN}|[{_ATEXT}. ]*<{_PLAIN}>")
 """What nearly every field holds: one address, perhaps with a plain name before it."""
 
+_IMCEA: Final = re.compile(r"imcea([a-z0-9]+)-(.+)@[^@]+", re.IGNORECASE | re.ASCII)
+_IMCEA_KEPT: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-=")
+_ESCAPE: Final = re.compile(rb"\+([0-9A-Fa-f]{2})")
+_BAD_ESCAPE: Final = re.compile(rb"\+(?![0-9A-Fa-f]{2})")
+_NOT_CARRIED: Final = frozenset(("SMTP", "X500"))
+"""Exchange refuses these types: an internet address in an internet address would be a relay for whoever writes one."""
+
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*:")
 _COMMENT: Final = re.compile(r"\\.|[()]|[^()\\]+", re.DOTALL)
 
@@ -184,3 +191,33 @@ def write_one(address: Address, name: str) -> str:
             if back == address and back.value == address.value:
                 return text
     return f"{address.network}:{own.format(address)}"
+
+
+def from_imcea(address: Address) -> Address | None:
+    """Return the address that an internet address of the form `IMCEA<type>-...` carries, whatever its domain; None
+    where it has no such form, or no installed network reads it. Source: MS-OXCMAIL, "IMCEA".
+    """
+    found = _IMCEA.match(address.value) if address.network == "smtp" else None
+    if found is None or found[1].upper() in _NOT_CARRIED:
+        return None
+    carried = registry().by_type(found[1])
+    if carried is None:
+        return None
+    octets = found[2].encode().replace(b"_", b"/")
+    if _BAD_ESCAPE.search(octets):
+        return None
+    try:
+        text = _ESCAPE.sub(lambda m: bytes((int(m[1], 16),)), octets).decode()
+        inner = registry().parse_in(carried.name, text)
+    except (UnicodeDecodeError, AddressError):
+        return None
+    return None if inner.network == "smtp" else inner
+
+
+def to_imcea(address: Address, domain: str) -> str:
+    """Return the internet address that carries one of another network; `from_imcea` is its inverse."""
+    octets = address.value.encode()
+    encoded = "".join(
+        "_" if octet == 0x2F else chr(octet) if octet in _IMCEA_KEPT else f"+{octet:02X}" for octet in octets
+    )
+    return f"IMCEA{network(address.network).imcea_type.upper()}-{encoded}@{domain}"

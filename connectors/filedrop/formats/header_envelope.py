@@ -15,7 +15,7 @@ from email.utils import formatdate
 from typing import Final, Literal
 
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list
-from connectors.filedrop.formats.values import Bad, Options, Stamp
+from connectors.filedrop.formats.values import Bad, Options, Part, Piece, Stamp
 from gateway.contract import Address, AddressError, Content, Recipient
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
@@ -190,6 +190,18 @@ def _addresses(lines: Sequence[HeaderLine], names: tuple[bytes, ...], options: O
             except AddressError as e:
                 raise bad_address(line, e) from None
     return found
+
+
+def part_of(envelope: FileEnvelope, content: tuple[Piece, ...]) -> Part:
+    """Return the Part of an envelope and a content."""
+    return Part(
+        envelope.reverse_path,
+        envelope.recipients,
+        content,
+        envelope.ret,
+        envelope.envid,
+        attributes=envelope.attributes,
+    )
 
 
 def completed(header: Header, kept: Sequence[HeaderLine], stamp: Stamp, options: Options) -> bytes | None:

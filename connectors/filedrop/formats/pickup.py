@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from connectors.filedrop.formats.envelope_lines import (
+    closed,
     envelope_of_lines,
     injected,
     names_envelope,
     receiver_line,
     sender_line,
+    writer_in,
 )
 from connectors.filedrop.formats.header_envelope import (
     HeaderLine,
@@ -80,7 +82,14 @@ class Pickup:
             kept = self._kept(header.lines)
         head = completed(header, kept, stamp, self.options)
         content = (Span(0, size),) if head is None else (head, Span(len(header.head), size))
-        return Part(envelope.reverse_path, envelope.recipients, content, envelope.ret, envelope.envid)
+        return Part(
+            envelope.reverse_path,
+            envelope.recipients,
+            content,
+            envelope.ret,
+            envelope.envid,
+            attributes=envelope.attributes,
+        )
 
     def _kept(self, lines: tuple[HeaderLine, ...]) -> list[HeaderLine]:
         by_us = re.compile(rb"\bby[ \t]+" + re.escape(self.options.hostname.encode()) + rb"[ \t;(]", re.IGNORECASE)
@@ -94,13 +103,11 @@ class Pickup:
 
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients."""
-        lines = []
+        top = b""
         if self.options.envelope_headers:
-            lines = [sender_line(parcel.envelope.reverse_path, self.options.network)]
-            lines += [receiver_line(item, self.options.network) for item in items]
-        head = parcel.content.head if lines else b""
-        newline = b"\r\n" if b"\r\n" in head or b"\n" not in head else b"\n"
-        top = b"".join(line.encode() + newline for line in lines)
+            write = writer_in(self.options.network)
+            lines = [sender_line(parcel.envelope, write), *(receiver_line(item, write) for item in items)]
+            top = closed(lines, parcel.content)
 
         def octets() -> Iterator[bytes]:
             if top:
