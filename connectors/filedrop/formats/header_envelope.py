@@ -105,11 +105,16 @@ def read_header(start: bytes, options: Options) -> Header:
             "begin with From: and To: lines, then an empty line, then the text",
             start[:_SHOWN].split(b"\n")[0],
         )
-    lines = tuple(
+    return Header(head, header_lines(content), has_end=len(head) < len(start))
+
+
+def header_lines(content: Content) -> tuple[HeaderLine, ...]:
+    """Return the header fields of a content, in order."""
+    head = content.head
+    return tuple(
         HeaderLine(f.name, f.start, f.end, _FOLD.sub(b"", head[f.value_start : f.end]).strip(b" \t\r\n"))
         for f in content.fields
     )
-    return Header(head, lines, has_end=len(head) < len(start))
 
 
 def envelope_of_header(lines: Sequence[HeaderLine], options: Options) -> FileEnvelope:

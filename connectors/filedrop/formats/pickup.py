@@ -6,8 +6,11 @@ writes them passes a message on. Else the sender is the one address of From, or 
 the recipients are those of To, Cc and Bcc; Received and Resent fields go, except our own Received, by which a loop
 is seen. Either way Bcc goes, and a Message-ID and a Date are added where they are missing. Everything else,
 line ends included, stays octet for octet.
-Out: the message, with the envelope in such lines on top; without them where `envelope_headers` is off.
+Out, by the dialect: `lines`, the message with the envelope in such lines on top, or without them where
+`envelope_headers` is off; `iis`, the same in lower case and without angle brackets, as IIS writes them; `exchange`,
+a message whose header is its envelope, which is all that Exchange's Pickup reads.
 Source: Microsoft's "Pickup directory and Replay directory"; the lines `x-sender`, `x-receiver` as IIS writes them.
+Neither Exchange nor IIS was at hand to try it on.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
+
+from pydantic import Field
 
 from connectors.filedrop.formats.envelope_lines import (
     closed,
@@ -23,7 +28,9 @@ from connectors.filedrop.formats.envelope_lines import (
     injected,
     names_envelope,
     receiver_line,
+    receiver_parameters,
     sender_line,
+    sender_parameters,
     writer_in,
 )
 from connectors.filedrop.formats.header_envelope import (
@@ -34,14 +41,27 @@ from connectors.filedrop.formats.header_envelope import (
     header_octets,
     read_header,
 )
+from connectors.filedrop.formats.pickup_fit import MAX_RECIPIENTS, fit
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
-from gateway.contract import Blob, Capabilities, Item, Parcel, Report
+from gateway.contract import Blob, Capabilities, Item, Note, Parcel, Report
 
 EXTENSION: Final = ".eml"
 
 
 class PickupSettings(FormatSettings):
     """What can be set for pickup alone."""
+
+    dialect: Literal["lines", "exchange", "iis"] = Field(
+        "lines",
+        description="What is written. lines: the envelope in X-Sender and X-Receiver lines on top of each file. iis: "
+        "the same as x-sender and x-receiver, without angle brackets. exchange: no such lines, for Exchange's Pickup "
+        "folder does not read them: To, Cc and Bcc name those who get the file, and nobody else. All three are read.",
+    )
+    parameters: bool = Field(
+        False,
+        description="Write wishes for delivery reports as parameters behind the addresses of X-Sender and X-Receiver "
+        "lines (dialect lines).",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +77,18 @@ class Pickup:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(header_networks=(self.options.network,), bare_newlines=True)
+        networks = (self.options.network,)
+        if self.settings.dialect == "exchange":
+            return Capabilities(header_networks=networks, utf8_addresses=False, nul=False, max_line_octets=998)
+        return Capabilities(header_networks=networks, bare_newlines=True)
 
     @property
     def one_a_recipient(self) -> bool:
-        return self.options.envelope_headers
+        return self.options.envelope_headers and self.settings.dialect != "exchange"
+
+    @property
+    def max_recipients_a_file(self) -> int | None:
+        return MAX_RECIPIENTS if self.settings.dialect == "exchange" else None
 
     def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
         """Yield the one message of a pickup file, or what is wrong with it. Raises: OSError alone."""
@@ -103,18 +130,33 @@ class Pickup:
 
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients."""
+        content = parcel.content
+        notes: tuple[Note, ...] = ()
         top = b""
-        if self.options.envelope_headers:
-            write = writer_in(self.options.network)
-            lines = [sender_line(parcel.envelope, write), *(receiver_line(item, write) for item in items)]
-            top = closed(lines, parcel.content)
+        if self.settings.dialect == "exchange":
+            content, notes = fit(parcel, items, self.options)
+        elif self.options.envelope_headers:
+            top = closed(self._lines(parcel, items), content)
 
         def octets() -> Iterator[bytes]:
             if top:
                 yield top
-            yield from parcel.content.chunks()
+            yield from content.chunks()
 
-        return Encoded(octets)
+        return Encoded(octets, notes=notes)
+
+    def _lines(self, parcel: Parcel, items: tuple[Item, ...]) -> list[str]:
+        write = writer_in(self.options.network)
+        if self.settings.dialect == "iis":
+            sender = parcel.envelope.reverse_path
+            # An empty value would be a line without an address; the null reverse-path keeps its brackets.
+            first = "x-sender: " + ("<>" if sender is None else write(sender))
+            return [first, *(f"x-receiver: {write(item.address)}" for item in items)]
+        if not self.settings.parameters:
+            return [sender_line(parcel.envelope, write), *(receiver_line(item, write) for item in items)]
+        content = parcel.content
+        lines = [sender_line(parcel.envelope, write, sender_parameters(parcel.envelope, content))]
+        return lines + [receiver_line(item, write, receiver_parameters(item, content, "rfc3461")) for item in items]
 
     def opening(self, encoded: Encoded) -> bytes:
         return b""
