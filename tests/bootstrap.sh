@@ -9,6 +9,7 @@ wanted=(
   postfix:postfix smtp-source:postfix smtp-sink:postfix postmap:postfix
   swaks:swaks strace:strace cc:gcc curl:curl git:git
   psql:postgresql-client slapd:slapd
+  mmdebstrap:mmdebstrap uux:uucp
   mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail
 )
