@@ -1,0 +1,228 @@
+"""The codec: packets and stored messages read, packets written, netmail as status reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Final, Literal
+from zoneinfo import ZoneInfo
+
+from connectors.filedrop.files import REAL, Operations
+from connectors.filedrop.formats.ftn.attributes import IN_PACKETS, Attribute
+from connectors.filedrop.formats.ftn.charsets import chrs_of, encode
+from connectors.filedrop.formats.ftn.dates import write_date
+from connectors.filedrop.formats.ftn.inward import Found, Inward
+from connectors.filedrop.formats.ftn.msgid import crc
+from connectors.filedrop.formats.ftn.node import Node
+from connectors.filedrop.formats.ftn.outward import PROGRAM, Outward, named_node
+from connectors.filedrop.formats.ftn.packets import (
+    END,
+    HEADER_OCTETS,
+    SUBJECT_OCTETS,
+    Fault,
+    PackedMessage,
+    PacketHeader,
+    read_header,
+    read_messages,
+    write_header,
+    write_message,
+)
+from connectors.filedrop.formats.ftn.settings import FtnSettings
+from connectors.filedrop.formats.ftn.stored import HEADER_OCTETS as STORED_OCTETS
+from connectors.filedrop.formats.ftn.stored import read_stored
+from connectors.filedrop.formats.ftn.text import Kludge, join_text
+from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
+from connectors.filedrop.layouts import Layout
+from gateway.contract import Action, Blob, Capabilities, Item, Parcel, RecipientReport, Report
+
+Flavour = Literal["normal", "crash", "direct", "hold"]
+
+_STORED: Final = ".msg"
+_PACKETS: Final = (".pkt", ".out", ".cut", ".dut", ".hut", ".iut")
+_WORDS: Final = {
+    Action.DELIVERED: "delivered",
+    Action.RELAYED: "passed on to a system that tells no more",
+    Action.DELAYED: "not delivered yet; it is being tried again",
+    Action.FAILED: "not delivered",
+    Action.DISPLAYED: "read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Netmail(Encoded):
+    """Packed messages for one node: `node` is `hop` as a value. `at` is when they came, in seconds since 1970."""
+
+    node: Node = field(default=Node(0, 0, 0))
+    flavour: Flavour = "normal"
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ftn:
+    """FidoNet technology: a file is a packet of any number of messages, or one stored message."""
+
+    name: str
+    options: Options
+    settings: FtnSettings
+    Settings: ClassVar[type[FormatSettings]] = FtnSettings
+    extension: ClassVar[str] = ".pkt"
+    one_a_recipient: ClassVar[bool] = True
+    many_a_file: ClassVar[bool] = True
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            header_networks=("ftn", "smtp"),
+            mime=False,
+            html=False,
+            attachments=True,
+            charset=self.settings.codec,
+            max_subject_chars=SUBJECT_OCTETS,
+        )
+
+    @staticmethod
+    def is_message(name: str) -> bool:
+        """Say whether a file's name is one of a packet or of a stored message, in any case."""
+        return not name.startswith(".") and name.lower().endswith((*_PACKETS, _STORED))
+
+    @staticmethod
+    def file_stem(stem: str) -> str:
+        """Return a packet's name without its extension: eight hexadecimal digits, always the same for a stem."""
+        return crc(stem)
+
+    def layout(self, folder: Path, ops: Operations = REAL) -> Layout | None:
+        """Return how packets stand in an outbound of a mailer; None where they are files like any other format's."""
+        if self.settings.layout == "packets":
+            return None
+        from connectors.filedrop.bso import BsoLayout  # it writes what this module makes
+
+        return BsoLayout(folder, self, ops)
+
+    def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
+        """Yield the messages of a packet, or of a stored message. Raises: OSError."""
+        inward = Inward(self.settings, self.options)
+        start = file.read(0, HEADER_OCTETS)
+        lower = stamp.name.lower()
+        if lower.endswith(_STORED) or (start[18:20] != b"\x02\x00" and not lower.endswith(_PACKETS)):
+            yield self._stored(file, stamp, inward)
+        else:
+            yield from self._packet(file, start, stamp, inward)
+
+    def _stored(self, file: Blob, stamp: Stamp, inward: Inward) -> Part | Bad:
+        limit = self.options.max_text_bytes + STORED_OCTETS
+        if file.size > limit:
+            text = f"the message has more than {limit} octets"
+            return Bad("ftn.text-too-long", limit, 0, text, "have it sent in parts, or raise max_file_bytes")
+        octets = file.read(0, file.size)
+        stored = read_stored(octets)
+        if stored is None:
+            text = f"a stored message has at least {STORED_OCTETS} octets"
+            return Bad("ftn.cut-off", len(octets), 0, text, "have it written again", octets[:32])
+        message = stored.message
+        origin = Node(stored.zones[0], *message.origin, stored.points[0])
+        destination = Node(stored.zones[1], *message.destination, stored.points[1])
+        return inward.gate(Found(message, origin, destination), stamp)
+
+    def _packet(self, file: Blob, start: bytes, stamp: Stamp, inward: Inward) -> Iterator[Part | Bad]:
+        header = read_header(start)
+        if isinstance(header, Fault):
+            yield _bad(header)
+            return
+        refusal = self._refusal(header)
+        if refusal is not None:
+            yield _bad(refusal)
+            return
+        for found in read_messages(file, self.options.max_text_bytes):
+            item = (Span(0, HEADER_OCTETS), Span(found.start, found.end))
+            if isinstance(found, Fault):
+                yield _bad(found, item)
+            else:
+                yield inward.gate(Found(found, header.origin, header.destination, (*item, END)), stamp)
+
+    def _refusal(self, header: PacketHeader) -> Fault | None:
+        """Return why nothing of a packet is taken: a password that is not the one agreed on."""
+        origin = header.origin
+        if not origin.zone:
+            origin = Node(self.settings.own.zone, origin.net, origin.node, origin.point)
+        expected = self.settings.password_of(origin)
+        if expected is None and self.settings.known_only:
+            text = f"the packet is from {origin.bare}, with which no password is agreed on"
+            return Fault(
+                "unknown-link", 0, 0, HEADER_OCTETS, text, "set a password for this node, or known_only = false"
+            )
+        if expected is not None and header.password.upper() != expected.encode("ascii").upper():
+            text = f"the packet from {origin.bare} has another password than is agreed on"
+            return Fault("password", 26, 0, HEADER_OCTETS, text, "set the same password at both ends")
+        return None
+
+    def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
+        """Return the netmail for one recipient. Raises: OSError where the content cannot be read; Refused."""
+        made = Outward(self.settings, self.options).gate(parcel, items[0], stem)
+        flavour: Flavour = "crash" if made.crash else self.settings.flavour
+        messages = tuple(write_message(message) for message in made.messages)
+        return Netmail(
+            lambda: iter(messages), made.enclosures, made.notes, str(made.hop), made.hop, flavour, parcel.arrived_at
+        )
+
+    def opening(self, encoded: Encoded) -> bytes:
+        """Return the packet's header."""
+        if not isinstance(encoded, Netmail):
+            raise TypeError("a packet is made of what this codec encodes")
+        at = datetime.fromtimestamp(encoded.at, UTC).astimezone(ZoneInfo(self.settings.timezone))
+        own, node = self.settings.own, encoded.node
+        header = PacketHeader(
+            self.settings.in_network(own),
+            self.settings.in_network(node),
+            self.settings.packet_type,
+            (at.year, at.month, at.day, at.hour, at.minute, at.second),
+            (self.settings.password_of(node) or "").encode("ascii"),
+            self.settings.product,
+        )
+        return write_header(header, self.settings.point_style)
+
+    def closing(self) -> bytes:
+        return END
+
+    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
+        """Return netmail to the sender that tells what became of a message: a return receipt, or that it failed."""
+        if report.reverse_path.network != "ftn":
+            return None
+        name, node = named_node(report.reverse_path)
+        own, codec = self.settings.own, self.settings.codec
+        good = all(each.action in (Action.DELIVERED, Action.RELAYED, Action.DISPLAYED) for each in report.recipients)
+        at = datetime.fromtimestamp(int(report.arrived_at), UTC)
+        kludges = [Kludge("INTL", f"{node.boss_text} {own.boss_text}", colon=False)]
+        kludges += [Kludge("FMPT", str(own.point), colon=False)] if own.point else []
+        kludges += [Kludge("TOPT", str(node.point), colon=False)] if node.point else []
+        kludges.append(Kludge("MSGID", f"{own} {crc(f'{stem}{report.message_id}')}"))
+        kludges += [Kludge("REPLY", key)] if key else []
+        kludges += [Kludge("CHRS", chrs_of(codec)), Kludge("TZUTC", "0000"), Kludge("PID", PROGRAM)]
+        lines = [line for each in report.recipients for line in _about(each)]
+        text, _ = encode(join_text(kludges, lines, []), codec)
+        message = PackedMessage(
+            (own.net, own.node),
+            (node.net, node.node),
+            int(Attribute.PVT | Attribute.RRC) & IN_PACKETS,
+            0,
+            write_date(at),
+            encode(name, codec)[0],
+            b"Postmaster" if good else b"Mail Delivery",
+            b"Return receipt" if good else b"Undelivered mail",
+            text,
+        )
+        octets = write_message(message)
+        hop = self.settings.link_of(node)
+        return Netmail(lambda: (octets,), (), (), str(hop), hop, self.settings.flavour, report.arrived_at)
+
+
+def _about(report: RecipientReport) -> Iterable[str]:
+    """Return the lines about one recipient."""
+    yield f"{report.original}: {_WORDS[report.action]}"
+    yield f"    {report.status}"
+    yield ""
+
+
+def _bad(fault: Fault, item: tuple[bytes | Span, ...] | None = None) -> Bad:
+    return Bad(f"ftn.{fault.rule}", fault.offset, 0, fault.text, fault.mend, fault.found, item)
