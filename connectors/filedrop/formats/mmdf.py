@@ -1,0 +1,130 @@
+"""MMDF: a mailbox of many messages in one file, each between two lines of four ^A.
+
+In and out as mbox has it (see there), but that nothing is quoted, and that an envelope sender stands in Return-Path
+alone: a From_ line that a program wrote into the frame is read, and not written. A line of four ^A in a message gets a
+blank behind it, and that is told.
+Source: mmdf(5) of mutt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+from connectors.filedrop.append import AppendLayout
+from connectors.filedrop.files import REAL, Operations
+from connectors.filedrop.formats.header_envelope import Mistake, header_octets, read_header
+from connectors.filedrop.formats.mailbox import (
+    LAST_LINE,
+    SharedSettings,
+    delivered,
+    ends_in_newline,
+    envelope_fields,
+    holds_line,
+    without,
+)
+from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Span, Stamp
+from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, MailboxLock
+from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel, Report
+from gateway.formats.flags import STATUS_FIELDS
+from gateway.formats.lines import to_crlf
+from gateway.formats.mmdf import RULE, Frame, Junk, joint, scan, written
+
+_ESCAPED: Final = Note(Fate.MAPPED, "lines of four ^A", "each got a blank behind it, or it would end the message")
+_SHOWN: Final = 200
+
+
+class MmdfSettings(SharedSettings):
+    """The options of MMDF mailboxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mmdf:
+    """The codec of MMDF mailboxes."""
+
+    name: str
+    options: Options
+    settings: MmdfSettings
+    Settings: ClassVar[type[MmdfSettings]] = MmdfSettings
+    extension: ClassVar[str] = ""
+    many_a_file: ClassVar[bool] = True
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(header_networks=(self.options.network,))
+
+    @property
+    def one_a_recipient(self) -> bool:
+        return self.options.envelope_headers
+
+    @staticmethod
+    def is_message(name: str) -> bool:
+        """Tell whether a file of this name is a mailbox, and no lock of one."""
+        return not name.endswith(LOCK_SUFFIX)
+
+    def guard(self, path: Path, ops: Operations = REAL) -> AbstractContextManager[object]:
+        """Hold the mailbox's lock without waiting for it, as whoever takes the mailbox away has to.
+
+        Raises, when entered: BlockingIOError where another holds it; FileNotFoundError; OSError.
+        """
+        return MailboxLock(path, self.settings.locks, 0, ops)
+
+    def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout:
+        """Return the layout of the outbox: one file, appended to."""
+        return AppendLayout(folder, self.settings.file, self.settings.locks, self.settings.lock_wait_s, joint, ops)
+
+    def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
+        """Yield the messages of a mailbox. Raises: OSError alone."""
+        for entry in scan(file):
+            if isinstance(entry, Junk):
+                yield self._bad(file, entry, "junk", "text outside the frames of four ^A", "put it between two of them")
+            elif not entry.is_whole:
+                text, mend = "the file ends within a message", "let its writer finish, or end it with a line of four ^A"
+                yield self._bad(file, entry, "no-end", text, mend)
+            else:
+                yield self._message(file, entry, stamp)
+
+    def _bad(self, file: Blob, entry: Frame | Junk, rule: str, text: str, mend: str) -> Bad:
+        end = entry.next if isinstance(entry, Frame) else entry.end
+        shown = file.read(entry.start, min(_SHOWN, end - entry.start)).lstrip(RULE).split(b"\n")[0]
+        return Bad(f"{self.name}.{rule}", entry.start, entry.line, text, mend, shown, (Span(entry.start, end),))
+
+    def _message(self, file: Blob, frame: Frame, stamp: Stamp) -> Part | Bad:
+        item = (Span(frame.start, frame.next),)
+        written_at = frame.from_line.at if frame.from_line is not None else None
+        token = Stamp(f"{stamp.token}.{frame.start}", written_at or stamp.at, stamp.name)
+        start = file.read(frame.head, min(header_octets(self.options), frame.end - frame.head))
+        try:
+            header = read_header(start, self.options)
+            found = delivered(header, frame.from_line, token, self.options, self.settings, STATUS_FIELDS)
+        except Mistake as mistake:
+            line = frame.line + 1 + (frame.from_line is not None)
+            return replace(mistake.bad(self.name, start, frame.head, line), item=item)
+        content: tuple[bytes | Span, ...] = (Span(frame.head, frame.end, to_crlf),)
+        if found.head is not None:
+            made = b"".join(to_crlf(iter((found.head,))))
+            content = (made, Span(frame.head + len(header.head), frame.end, to_crlf))
+        return Part(found.reverse_path, found.recipients, content, item=item)
+
+    def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
+        """Return what is appended for these recipients."""
+        content, notes = without(parcel.content, STATUS_FIELDS)
+        content = content.with_prefix(fields) if (fields := envelope_fields(parcel, items, self.options)) else content
+        if not ends_in_newline(content):
+            notes += (LAST_LINE,)
+        if holds_line(content, RULE[:-1], whole=True):
+            notes += (_ESCAPED,)
+        return Encoded(written(content), notes=notes)
+
+    def opening(self, encoded: Encoded) -> bytes:
+        return b""
+
+    def closing(self) -> bytes:
+        return b""
+
+    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
+        """Return None: a report goes to the sender as a message."""
+        return None
