@@ -49,3 +49,7 @@ class Report:
     recipients: tuple[RecipientReport, ...]
     envid: str | None = None
     ret_full: bool = False
+    peer: str = ""
+    """What the message's origin says of its peer, e.g. the name of the file it came in."""
+    hand_over: str | None = None
+    """The message's dedupe key: which hand-over it came by."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from connectors.filedrop.config import FileDropConfig
-from connectors.filedrop.destination import Outbox, OutboxDestination
-from connectors.filedrop.formats import Options
+from connectors.filedrop import status
+from connectors.filedrop.config import FileDropConfig, may_be_one
+from connectors.filedrop.destination import Letter, Outbox, OutboxDestination
+from connectors.filedrop.extras import extras_of
+from connectors.filedrop.files import REAL
+from connectors.filedrop.formats import Codec, Encoded, Options, codec_class
 from connectors.filedrop.inbox import Inbox
+from connectors.filedrop.layouts import FilesLayout, Layout, Put, dos_stem
 from connectors.filedrop.source import InboxSource
+from connectors.filedrop.unpacked import Unpacked
 from gateway.contract import (
     Address,
     Batch,
@@ -20,18 +26,14 @@ from gateway.contract import (
     Connector,
     ConnectorConfig,
     Context,
-    Deferred,
     Health,
     Intake,
-    Scope,
-    Status,
+    Parcel,
 )
 
-READERS = 2
-WRITERS = 8
+READERS: Final = 2
+WRITERS: Final = 8
 """Threads that write files: a disk syncs many files at once faster than one after the other."""
-
-_NO_OUTBOX = Deferred(Status("4.3.5", "this file drop has no outbox; set one, or route elsewhere"), Scope.HOP)
 
 
 class FileDrop(Connector):
@@ -42,57 +44,134 @@ class FileDrop(Connector):
 
     def __init__(self, name: str, config: FileDropConfig, context: Context) -> None:
         super().__init__(name, config, context)
-        self._options = Options(
-            network=config.network,
-            hostname=context.hostname,
-            envelope_headers=config.envelope_headers,
-            max_recipients=config.max_recipients,
-            max_header_bytes=config.max_header_bytes,
-        )
-        self._inbox, self._outbox, self._errors, self._archive = (
-            None if folder is None else context.base_dir / folder
-            for folder in (config.inbox, config.outbox, config.errors, config.archive)
-        )
+        self.takes_reports = config.status is not None
+        self._codec = self._made_codec()
+        self._extension = self._codec.extension if config.extension is None else config.extension
+        named = {
+            "inbox": config.inbox,
+            "outbox": config.outbox,
+            "errors": config.errors,
+            "archive": config.archive_base(),
+            "status": config.status,
+            "inbox_attachments": config.inbox_attachments,
+            "outbox_attachments": config.outbox_attachments,
+        }
+        self._folders = {name: context.base_dir / folder for name, folder in named.items() if folder is not None}
         self._in_trouble: str | None = None
         self._out_trouble: str | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"{name}-in")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix=f"{name}-out")
-        self._destination: OutboxDestination | None = None
-        if self._outbox is not None:
-            outbox = Outbox(self._outbox, config, self._options)
-            self._destination = OutboxDestination(config, outbox, self._writers, context.log, self._tell_out)
+        self._destination = self._made_destination()
+
+    def _made_codec(self) -> Codec:
+        config: FileDropConfig = self.config
+        context = self.context
+        options = Options(
+            network=config.network,
+            hostname=context.hostname,
+            envelope_headers=config.envelope_headers,
+            recipients=config.addresses(),
+            max_recipients=config.max_recipients,
+            max_header_bytes=config.max_header_bytes,
+            base_dir=context.base_dir,
+        )
+        codec = codec_class(config.format)(config.format, options, config.format_settings())
+        if config.outbox_attachments is not None and not codec.capabilities.attachments:
+            return Unpacked(codec, config.outbox_attachments_shown or config.outbox_attachments, context.hostname)
+        return codec
+
+    def _made_destination(self) -> OutboxDestination:
+        config: FileDropConfig = self.config
+        codec = self._codec
+        outbox = to_status = None
+        if "outbox" in self._folders:
+            folder = self._folders["outbox"]
+            outbox = Outbox(folder, config, self._layout(folder), self._encode)
+        if "status" in self._folders:
+            folder = self._folders["status"]
+            layout = FilesLayout(
+                folder, codec, status.extension_for(codec, config), style=config.name_style, put=self._put()
+            )
+            to_status = Outbox(folder, config, layout, self._encode_status)
+        extras = extras_of(codec)
+        return OutboxDestination(
+            config,
+            outbox,
+            to_status,
+            most=1 if codec.one_a_recipient else extras.max_recipients_a_file,
+            own=extras.file_stem,
+            status_letter=self._status_letter,
+            executor=self._writers,
+            log=self.context.log,
+            tell=self._tell_out,
+        )
+
+    def _put(self) -> Put:
+        config: FileDropConfig = self.config
+        pattern = config.lock if config.put_as == "lock" else config.trigger
+        return Put(config.put_as, pattern, config.trigger_check)
+
+    def _layout(self, folder: Path) -> Layout:
+        config: FileDropConfig = self.config
+        make = extras_of(self._codec).layout
+        own: Layout | None = None if make is None else make(folder, REAL)
+        if own is not None:
+            return own
+        return FilesLayout(
+            folder,
+            self._codec,
+            self._extension,
+            enclosures=self._folders.get("outbox_attachments"),
+            most=config.max_messages_per_file,
+            style=config.name_style,
+            put=self._put(),
+        )
+
+    def _encode(self, letter: Letter) -> Encoded:
+        return self._codec.encode(letter.parcel, letter.items, letter.stem)
+
+    def _status_letter(self, parcel: Parcel) -> Letter:
+        assert parcel.report is not None
+        stem = status.stem_for(parcel.report)
+        return Letter(dos_stem(stem) if self.config.name_style == "dos83" else stem, parcel, parcel.items)
+
+    def _encode_status(self, letter: Letter) -> Encoded:
+        assert letter.parcel.report is not None
+        return status.encode_status(self._codec, letter.parcel.report, letter.stem, self.config.network)
 
     @property
     def capabilities(self) -> Capabilities:
         config: FileDropConfig = self.config
-        return Capabilities(header_networks=(config.network,), bare_newlines=True, max_size_bytes=config.max_file_bytes)
+        return replace(self._codec.capabilities, max_size_bytes=config.max_file_bytes)
 
     async def start(self) -> None:
         """Check the folders. One that is missing is told by `health`, for a share may be mounted later.
 
-        Raises: ValueError where two folders are one, or errors or archive cannot be reached by a rename; OSError.
+        Raises: ValueError where two folders are one, or one cannot be reached by a rename; OSError.
         """
         config: FileDropConfig = self.config
-        named = {"inbox": self._inbox, "outbox": self._outbox, "errors": self._errors, "archive": self._archive}
-        folders = {name: folder for name, folder in named.items() if folder is not None}
-        for name, folder in folders.items():
+        for name, folder in self._folders.items():
             if config.create_folders:
                 folder.mkdir(parents=True, exist_ok=True)
             if not folder.is_dir():
                 trouble = f"the {name} {folder} does not exist; create it, mount it, or set create_folders"
                 self.context.log.warning("a folder is missing", folder=name, path=str(folder), mend=trouble)
-                if name == "outbox":
+                if name in ("outbox", "status", "outbox_attachments"):
                     self._out_trouble = trouble
                 else:
                     self._in_trouble = trouble
-        there = {name: folder.resolve() for name, folder in folders.items() if folder.is_dir()}
+        there = {name: folder.resolve() for name, folder in self._folders.items() if folder.is_dir()}
         for name, folder in there.items():
             for other, its in there.items():
-                if name < other and folder == its:
+                if name < other and folder == its and not may_be_one(name, other):
                     raise ValueError(
                         f"{name} and {other} are one folder, {folder}: files put there would be taken again"
                     )
-            if name in ("errors", "archive") and "inbox" in there and _device(folder) != _device(there["inbox"]):
+            if (
+                name in ("errors", "archive", "inbox_attachments")
+                and "inbox" in there
+                and _device(folder) != _device(there["inbox"])
+            ):
                 raise ValueError(f"{name} {folder} is on another file system than the inbox; choose one beside it")
 
     async def stop(self) -> None:
@@ -105,29 +184,28 @@ class FileDrop(Connector):
         return Health(False, "; ".join(trouble)) if trouble else Health(True)
 
     async def run(self, intake: Intake) -> None:
-        if self._inbox is None:
+        folders = self._folders
+        if "inbox" not in folders:
             await asyncio.Event().wait()  # nothing comes in here; to be cancelled like any source
             return
         config: FileDropConfig = self.config
         inbox = Inbox(
-            self._inbox,
+            folders["inbox"],
             config,
-            self._options,
-            errors=self._errors,
-            archive=self._archive,
+            self._codec,
+            extension=self._extension,
+            errors=folders.get("errors"),
+            archive=None if config.archive is None else self.context.base_dir / config.archive,
+            attachments=folders.get("inbox_attachments"),
             worker=self.context.worker,
+            clock=self.context.clock,
         )
         await InboxSource(self.name, config, self.context, inbox, self._readers, self._tell_in).run(intake)
 
     def next_hop(self, address: Address) -> str:
-        return str(self.config.outbox or "none")
+        return str(self.config.outbox or self.config.status or "none")
 
     async def deliver(self, batch: Batch) -> None:
-        if self._destination is None:
-            for parcel in batch.parcels:
-                for item in parcel.items:
-                    batch.settle(item.id, _NO_OUTBOX)
-            return
         await self._destination.deliver(batch)
 
     def _tell_in(self, trouble: str | None) -> None:

@@ -2,8 +2,9 @@
 
 Promises: Delivered only once the file and its name are synced; a reader never sees part of a file; a retry after a
 crash finds the file it had put, by a name made from arrival time, message id and recipient. Files of one group are
-written and synced by several threads at once and share one sync of the folder. Known limit: where a reader took the
-file before the outcome was committed and the gateway then died, the retry puts it again.
+written and synced by several threads at once and share one sync of the folder. What a format could not carry is told
+with the outcome. Known limit: where a reader took the file before the outcome was committed and the gateway then
+died, the retry puts it again.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from connectors.filedrop.config import FileDropConfig
-from connectors.filedrop.files import REAL, Occupied, Operations, place, sync_folder
-from connectors.filedrop.formats import FORMATS, Options
+from connectors.filedrop.files import Occupied
+from connectors.filedrop.formats import Encoded
+from connectors.filedrop.formats.values import Refused
+from connectors.filedrop.layouts import Layout, NameStyle, Sheet, dos_stem
 from gateway.contract import (
     Batch,
     Deferred,
     Delivered,
+    Failed,
     Item,
     Outcome,
     Parcel,
@@ -41,24 +45,42 @@ PLACED: Final = Delivered(Status("2.0.0", "put into the folder"), relayed=True)
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One file to put: its name, and the recipients that it settles."""
+    """One message to put: its file's name without the extension, and the recipients that it settles."""
 
-    name: str
+    stem: str
     parcel: Parcel
     items: tuple[Item, ...]
 
 
-def letters(parcel: Parcel, *, one_a_recipient: bool, extension: str) -> list[Letter]:
-    """Return the files for a parcel. Pure: the same parcel gives the same names.
+def letters(
+    parcel: Parcel, *, most: int | None = None, style: NameStyle = "long", own: Callable[[str], str] = str
+) -> list[Letter]:
+    """Return the letters for a parcel, each to at most so many recipients. Pure: always the same names.
 
     One a recipient where the file tells its envelope: so no recipient reads of another, and a retry for some of
-    them finds its own files.
+    them finds its own files. `own` makes the name that a format has for it.
     """
+    items = parcel.items
+    size = most or len(items)
+    groups = [items[n : n + size] for n in range(0, len(items), size)]
     at = datetime.fromtimestamp(int(parcel.arrived_at * 1000) / 1000, UTC)
-    stem = f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}Z-{id_text(parcel.message_id)}"
-    if one_a_recipient:
-        return [Letter(f"{stem}-{item.id[1]}{extension}", parcel, (item,)) for item in parcel.items]
-    return [Letter(f"{stem}-{parcel.items[0].id[1]}{extension}", parcel, parcel.items)]
+    made = []
+    for group in groups:
+        number = group[0].id[1]
+        stem = f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}Z-{id_text(parcel.message_id)}-{number}"
+        made.append(Letter(dos_stem(stem) if style == "dos83" else own(stem), parcel, group))
+    return made
+
+
+class Unreadable(Exception):
+    """A message's content cannot be read: no fault of the folder."""
+
+
+def _read(octets: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+    try:
+        yield from octets()
+    except OSError as e:
+        raise Unreadable(e.strerror or str(e)) from e
 
 
 def fault(e: OSError, folder: Path) -> Deferred:
@@ -84,14 +106,15 @@ _FAULTS: Final = {
 
 
 class Outbox:
-    """One outbox folder, used by threads."""
+    """One folder that files are put into, used by threads. `encode` makes a letter's file."""
 
-    def __init__(self, folder: Path, config: FileDropConfig, options: Options, ops: Operations = REAL) -> None:
+    def __init__(
+        self, folder: Path, config: FileDropConfig, layout: Layout, encode: Callable[[Letter], Encoded]
+    ) -> None:
         self.folder = folder
+        self.layout = layout
         self._config = config
-        self._options = options
-        self._format = FORMATS[config.format]
-        self._ops = ops
+        self._encode = encode
         self._files = 0
         self._counted_at = float("-inf")
 
@@ -100,13 +123,7 @@ class Outbox:
         limit = self._config.max_files_in_outbox
         now = time.monotonic()
         if now - self._counted_at > RECOUNT_S or self._files >= limit:
-            with os.scandir(self.folder) as found:
-                # Over the limit the exact number does not matter, and a full folder is not read to its end.
-                self._files = 0
-                for entry in found:
-                    self._files += not entry.name.startswith(".")
-                    if self._files > limit:
-                        break
+            self._files = self.layout.count(limit)
             self._counted_at = now
         if self._files >= limit:
             text = f"the folder holds {limit} files that nobody has fetched"
@@ -118,40 +135,78 @@ class Outbox:
             return Deferred(Status("4.3.1", text, cause=cause), Scope.HOP)
         return limit - self._files
 
-    def put(self, letter: Letter) -> Outcome | None:
-        """Put one file; None where it is there and only its name is not yet synced."""
+    def prepare(self, group: Sequence[Letter]) -> list[Sheet | Outcome]:
+        """Encode letters; an outcome stands for one that cannot be."""
+        return [self._prepared(letter) for letter in group]
+
+    def _prepared(self, letter: Letter) -> Sheet | Outcome:
         try:
-            place(
-                self.folder,
-                letter.name,
-                lambda: self._format.encode(letter.parcel, letter.items, self._options),
-                sync=False,
-                ops=self._ops,
-            )
+            encoded = self._encode(letter)
+        except Refused as e:
+            return Failed(e.status)
+        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral of this message, never a bounce
+            return _unwritable(e)
+        octets = encoded.octets
+        enclosures = tuple(replace(one, octets=_reader(one.octets)) for one in encoded.enclosures)
+        return Sheet(letter.stem, replace(encoded, octets=_reader(octets), enclosures=enclosures))
+
+    def put(self, sheets: Sequence[Sheet]) -> Outcome | None:
+        """Put one group; None where it is there and only its name is not yet synced."""
+        try:
+            self.layout.put(sheets)
         except Occupied as e:
             return Deferred(Status("4.3.0", "the folder holds other files of the same name", cause=str(e)))
+        except BlockingIOError as e:
+            return Deferred(Status("4.3.0", "the file is in use", cause=str(e)), Scope.MESSAGE)
         except OSError as e:
             return fault(e, self.folder)
-        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral of this message, never a bounce
-            return Deferred(Status("4.3.5", "the message cannot be written now", cause=repr(e)), Scope.MESSAGE)
+        except Exception as e:  # noqa: BLE001 - as above
+            return _unwritable(e)
         self._files += 1
         return None
 
     def sync(self) -> Deferred | None:
         """Make the names put so far durable; return the fault where that fails."""
         try:
-            sync_folder(self.folder, self._ops)
+            self.layout.sync()
         except OSError as e:
             return fault(e, self.folder)
         return None
 
 
-class OutboxDestination:
-    """Delivers batches into one outbox; file calls run in the executor."""
+def _reader(octets: Callable[[], Iterable[bytes]]) -> Callable[[], Iterable[bytes]]:
+    return lambda: _read(octets)
 
-    def __init__(self, config: FileDropConfig, outbox: Outbox, executor: Executor, log: Any, tell: Any) -> None:
+
+def _unwritable(e: Exception) -> Deferred:
+    return Deferred(Status("4.3.5", "the message cannot be written now", cause=repr(e)), Scope.MESSAGE)
+
+
+class OutboxDestination:
+    """Delivers batches into one outbox, and reports into the folder of status files; file calls run in the executor.
+
+    `most` is how many recipients one file serves, None for all of them; `own` makes a name of the format's form.
+    """
+
+    def __init__(
+        self,
+        config: FileDropConfig,
+        outbox: Outbox | None,
+        status: Outbox | None,
+        *,
+        most: int | None,
+        own: Callable[[str], str],
+        status_letter: Callable[[Parcel], Letter],
+        executor: Executor,
+        log: Any,
+        tell: Callable[[str | None], None],
+    ) -> None:
         self._config = config
         self._outbox = outbox
+        self._status = status
+        self._most = most
+        self._own = own
+        self._status_letter = status_letter
         self._executor = executor
         self._log = log
         self._tell = tell
@@ -160,50 +215,84 @@ class OutboxDestination:
         """Put every parcel of the batch, and what waits behind it, a group at a time."""
         parcels: Sequence[Parcel] = batch.parcels
         while parcels:
-            todo = [
-                letter
-                for parcel in parcels
-                for letter in letters(
-                    parcel, one_a_recipient=self._config.envelope_headers, extension=self._config.extension
-                )
-            ]
-            while todo:
-                room = await self._room()
-                if isinstance(room, int):
-                    group, todo = todo[: min(GROUP, room)], todo[min(GROUP, room) :]
-                    room = await self._put_group(batch, group) or room
-                if isinstance(room, Deferred):
-                    self._tell(f"{room.status} ({room.status.cause})")
-                    for letter in todo:
-                        _settle(batch, letter, room)
-                    return
-            self._tell(None)
+            reports = [] if self._status is None else [one for one in parcels if one.report is not None]
+            messages = [one for one in parcels if one not in reports] if reports else parcels
+            if reports and self._status is not None:
+                await self._put_all(batch, self._status, [self._status_letter(parcel) for parcel in reports])
+            if messages and not await self._deliver_messages(batch, messages):
+                return
             parcels = batch.more()
 
-    async def _room(self) -> int | Deferred:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._outbox.room)
-        except OSError as e:
-            return fault(e, self._outbox.folder)
+    async def _deliver_messages(self, batch: Batch, parcels: Sequence[Parcel]) -> bool:
+        if self._outbox is None:
+            for parcel in parcels:
+                for item in parcel.items:
+                    batch.settle(item.id, _NO_OUTBOX)
+            return False
+        todo: list[Letter] = []
+        for parcel in parcels:
+            todo += letters(parcel, most=self._most, style=self._config.name_style, own=self._own)
+        return await self._put_all(batch, self._outbox, todo)
 
-    async def _put_group(self, batch: Batch, group: list[Letter]) -> Deferred | None:
+    async def _put_all(self, batch: Batch, outbox: Outbox, todo: list[Letter]) -> bool:
+        """Put letters a group at a time; False where the folder fails, and the rest is deferred."""
+        while todo:
+            room = await self._room(outbox)
+            if isinstance(room, int):
+                group, todo = todo[: min(GROUP, room)], todo[min(GROUP, room) :]
+                room = await self._put_group(batch, outbox, group) or room
+            if isinstance(room, Deferred):
+                self._tell(f"{room.status} ({room.status.cause})")
+                for letter in todo:
+                    _settle(batch, letter, room)
+                return False
+        self._tell(None)
+        return True
+
+    async def _room(self, outbox: Outbox) -> int | Deferred:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, outbox.room)
+        except OSError as e:
+            return fault(e, outbox.folder)
+
+    async def _put_group(self, batch: Batch, outbox: Outbox, group: list[Letter]) -> Deferred | None:
         """Put and settle a group; return the fault where it concerns everything that would follow."""
         loop = asyncio.get_running_loop()
-        outcomes = await asyncio.gather(
-            *(loop.run_in_executor(self._executor, self._outbox.put, letter) for letter in group)
-        )
+        prepared = await loop.run_in_executor(self._executor, outbox.prepare, group)
+        outcomes: list[Outcome | None] = [one if not isinstance(one, Sheet) else None for one in prepared]
+        ready = [(n, one) for n, one in enumerate(prepared) if isinstance(one, Sheet)]
+        sheets = [one for _, one in ready]
+        groups = outbox.layout.groups(sheets)
+        put = [[sheets[n] for n in indexes] for indexes in groups]
+        results = await asyncio.gather(*(loop.run_in_executor(self._executor, outbox.put, one) for one in put))
         unsynced = None
-        if None in outcomes:
-            unsynced = await loop.run_in_executor(self._executor, self._outbox.sync)
+        if None in results:
+            unsynced = await loop.run_in_executor(self._executor, outbox.sync)
+        for indexes, result in zip(groups, results, strict=True):
+            for n in indexes:
+                outcomes[ready[n][0]] = result or unsynced or _placed(sheets[n])
+        return self._settle_group(batch, group, outcomes)
+
+    def _settle_group(
+        self, batch: Batch, group: Sequence[Letter], outcomes: Sequence[Outcome | None]
+    ) -> Deferred | None:
         trouble = None
         for letter, outcome in zip(group, outcomes, strict=True):
-            result = outcome or unsynced or PLACED
-            _settle(batch, letter, result)
-            if isinstance(result, Deferred):
-                self._log.warning("a file could not be put", file=letter.name, status=str(result.status))
-                if result.scope is Scope.HOP:
-                    trouble = result
+            assert outcome is not None
+            _settle(batch, letter, outcome)
+            if isinstance(outcome, Deferred):
+                self._log.warning("a file could not be put", file=letter.stem, status=str(outcome.status))
+                if outcome.scope is Scope.HOP:
+                    trouble = outcome
         return trouble
+
+
+_NO_OUTBOX: Final = Deferred(Status("4.3.5", "this file drop has no outbox; set one, or route elsewhere"), Scope.HOP)
+
+
+def _placed(sheet: Sheet) -> Delivered:
+    notes = sheet.encoded.notes
+    return replace(PLACED, notes=notes) if notes else PLACED
 
 
 def _settle(batch: Batch, letter: Letter, outcome: Outcome) -> None:

@@ -7,29 +7,36 @@ regular files and follows no link, for a drop folder is untrusted input. All of 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-NAME_OCTETS: Final = 255
+from connectors.filedrop.names import NAME_OCTETS, shown
+
 CHUNK: Final = 256 * 1024
 _TOKEN_CHARS: Final = 16
 
 
 @dataclass(frozen=True)
 class Operations:
-    """The calls that change a disk, so that a test can make each one fail."""
+    """The calls that change a disk, and the one that reads it, so that a test can make each one fail."""
 
     open: Callable[[str, int, int], int] = os.open
     write: Callable[[int, memoryview], int] = os.write
     fsync: Callable[[int], None] = os.fsync
     rename: Callable[[str, str], None] = os.rename
     unlink: Callable[[str], None] = os.unlink
+    link: Callable[[str, str], None] = os.link
+    mkdir: Callable[[str, int], None] = os.mkdir
+    pread: Callable[[int, int, int], bytes] = os.pread
+    pwrite: Callable[[int, memoryview, int], int] = os.pwrite
+    ftruncate: Callable[[int, int], None] = os.ftruncate
 
 
 REAL: Final = Operations()
@@ -40,17 +47,26 @@ class Occupied(Exception):
 
 
 def place(
-    folder: Path, name: str, pieces: Callable[[], Iterable[bytes]], *, sync: bool = True, ops: Operations = REAL
+    folder: Path,
+    name: str,
+    pieces: Callable[[], Iterable[bytes]],
+    *,
+    sync: bool = True,
+    ops: Operations = REAL,
+    names: Sequence[str] | None = None,
 ) -> str:
     """Put a file into a folder; return the name it got.
 
     Durable when this returns: the file's octets, and with `sync` its name. Without, the caller calls `sync_folder`.
     A file of this name with the same octets is taken for the one an earlier attempt put. One with other octets
-    stays; ours becomes `stem-2`, and so on. A reader never sees a part: the temporary name begins with a dot.
+    stays; ours gets the first of `names` that is free (`stem-2` and so on where they are not given). A reader never
+    sees a part: the temporary name begins with a dot.
     Raises: OSError (no file and no temporary file is left where that can be had), Occupied.
     """
-    stem, dot, extension = name.rpartition(".")
-    temporary = str(folder / f".{name}.tmp")
+    if names is None:
+        stem, dot, extension = name.rpartition(".")
+        names = [f"{stem}-{number}{dot}{extension}" for number in range(2, 10)]
+    temporary = str(folder / _temporary(name))
     # An earlier attempt may have died on this very name; whatever it is, it is not followed.
     handle = ops.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     renamed = False
@@ -61,8 +77,7 @@ def place(
                 view = view[ops.write(handle, view) :]
         ops.fsync(handle)
         ours = os.fstat(handle)
-        for number in range(1, 10):
-            final = name if number == 1 else f"{stem}-{number}{dot}{extension}"
+        for final in (name, *names):
             target = str(folder / final)
             try:
                 there = os.lstat(target)
@@ -73,7 +88,7 @@ def place(
             if there.st_size == ours.st_size and stat.S_ISREG(there.st_mode) and _equal(temporary, target):
                 break
         else:
-            raise Occupied(f"{name} and eight names after it are taken by other files")
+            raise Occupied(f"{name} and {len(names)} names after it are taken by other files")
     finally:
         os.close(handle)
         if not renamed:
@@ -82,6 +97,12 @@ def place(
     if sync:
         sync_folder(folder, ops)
     return final
+
+
+def _temporary(name: str) -> str:
+    """Return a hidden name for a file that is being written: the same for every attempt, and of any length."""
+    made = f".{name}.tmp"
+    return made if len(os.fsencode(made)) <= NAME_OCTETS else f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.tmp"
 
 
 def _rename(source: str, target: str, ours: os.stat_result, ops: Operations) -> None:
@@ -128,6 +149,10 @@ class Claimed:
     name: str
     token: str
 
+    @property
+    def shown(self) -> str:
+        return shown(self.name)
+
 
 def claim(inbox: Path, name: str, claims: Path, ops: Operations = REAL) -> Claimed | None:
     """Take a file out of the inbox; None where another took it, or its writer still holds it.
@@ -135,7 +160,7 @@ def claim(inbox: Path, name: str, claims: Path, ops: Operations = REAL) -> Claim
     The token is part of the new name, so that it outlives a crash. Raises: OSError where the folders fail.
     """
     token = secrets.token_hex(_TOKEN_CHARS // 2)
-    path = claims / _short(f"{token}.{name}")
+    path = claims / short(f"{token}.{name}")
     try:
         ops.rename(str(inbox / name), str(path))
     except OSError as e:
@@ -154,7 +179,7 @@ def claimed(path: Path) -> Claimed | None:
     return Claimed(path, name, token)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """Return a name that a file system takes, with its extension kept."""
     octets = os.fsencode(name)
     if len(octets) <= NAME_OCTETS:
@@ -162,15 +187,19 @@ def _short(name: str) -> str:
     return os.fsdecode(octets[: NAME_OCTETS - 16] + octets[-16:])
 
 
-def move(source: Path, folder: Path, name: str, ops: Operations = REAL) -> Path:
-    """Move a file of ours within its file system, under a name that is free. Raises: OSError."""
+def move(source: Path, folder: Path, name: str, ops: Operations = REAL, *, unique: str = "") -> Path:
+    """Move a file of ours within its file system, under a name that is free: `name`, `name-2` to 9, or with `unique`.
+
+    Raises: OSError.
+    """
     stem, dot, rest = name.partition(".")
-    for number in range(1, 10_000):
-        target = folder / _short(name if number == 1 else f"{stem}-{number}{dot}{rest}")
+    for number in range(1, 11):
+        tail = "" if number == 1 else f"-{number}" if number < 10 else f"-{unique or secrets.token_hex(8)}"
+        target = folder / short(f"{stem}{tail}{dot}{rest}")
         if not os.path.lexists(target):
             ops.rename(str(source), str(target))
             return target
-    raise OSError(errno.EEXIST, "ten thousand files of this name", str(folder / name))
+    raise OSError(errno.EEXIST, "all names are taken", str(folder / name))
 
 
 class Changed(Exception):
@@ -187,10 +216,11 @@ class OpenFile:
     Raises: NotRegular, OSError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ops: Operations = REAL) -> None:
+        self._ops = ops
         try:
             # O_NONBLOCK: opening a pipe without a writer must not wait for one.
-            self._handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._handle = ops.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0)
         except OSError as e:
             if e.errno in (errno.ELOOP, errno.ENXIO):
                 raise NotRegular from None
@@ -209,7 +239,7 @@ class OpenFile:
         return self._at_open.st_mtime
 
     def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._handle, length, offset)
+        return self._ops.pread(self._handle, length, offset)
 
     def check_unchanged(self) -> None:
         """Raises: Changed where the file is not what it was when opened."""

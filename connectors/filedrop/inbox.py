@@ -1,23 +1,29 @@
-"""The inbox as a source uses it: which names are files to take, what is in them, and where they go in the end.
+"""The inbox as a source uses it: which files it takes, how they are opened, and where they go in the end.
 
 All of it blocks and runs in threads, one call at a time for `take`. Claimed files lie in `.claimed/` inside the
 inbox, one folder a worker, on the same file system so that a claim is a rename; what a crash leaves there is taken
-up by whoever runs the source next.
+up by whoever runs the source next. Beside a claimed file TOKEN.NAME may lie TOKEN+…, files that its messages name,
+and TOKEN!…, the trigger of a file that is in the spool.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 from typing import Final
 
+from connectors.filedrop.archive import Archive
 from connectors.filedrop.config import FileDropConfig
+from connectors.filedrop.enclosed import Enclosed, Taken, belongs_to
+from connectors.filedrop.extras import extras_of
 from connectors.filedrop.files import (
     REAL,
+    Changed,
     Claimed,
     InMemory,
     NotRegular,
@@ -27,62 +33,90 @@ from connectors.filedrop.files import (
     claimed,
     move,
     place,
+    short,
 )
-from connectors.filedrop.formats import FORMATS, Bad, Options, Part, Stamp
+from connectors.filedrop.formats import Bad, Codec
+from connectors.filedrop.names import stem_of
+from connectors.filedrop.reading import INLINE_OCTETS, Found, Reading
+from connectors.filedrop.ready import Naming, Rule, Since, rule_of
+from connectors.filedrop.reasons import NO_PERMISSION, NOT_REGULAR, REASON, explain, too_big, wrong_trigger
+from connectors.filedrop.signals import read_trigger, signal_name
 
 CLAIMS: Final = ".claimed"
-INLINE_OCTETS: Final = 256 * 1024
-"""A larger file is streamed into the spool."""
-
 SORTED_NAMES: Final = 100_000
-EMPTY_GRACE_S: Final = 60.0
-_TEMPORARY: Final = (".tmp", ".part", "~", ".bad", ".bad.txt")
+_USED: Final = "!"
+"""Stands behind the token in the name of a used trigger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A claimed file and what its format found: parts, and what is bad.
+    """A small claimed file, read and decoded whole."""
 
-    `octets` is the whole file where it is small, None where its parts are to be streamed.
-    """
+    reading: Reading
+    found: list[Found | Bad]
+
+    @property
+    def claimed(self) -> Claimed:
+        return self.reading.claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A claimed file that is to be decoded step by step."""
 
     claimed: Claimed
-    parts: tuple[Part, ...]
-    bad: tuple[Bad, ...]
-    octets: bytes | None
+
+
+Slot = tuple[Claimed, Loaded | Large | Bad | Exception]
+"""A claimed file, and what came of loading it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A file whose messages are in the spool, with what was claimed for them."""
+
+    claimed: Claimed
+    taken: tuple[Taken, ...] = ()
+    size: int = 0
 
 
 class Inbox:
-    """One inbox. `worker` names this worker's claim folder."""
+    """One inbox. `worker` names this worker's claim folder; `clock` gives seconds since 1970."""
 
     def __init__(
         self,
         folder: Path,
         config: FileDropConfig,
-        options: Options,
+        codec: Codec,
         *,
+        extension: str,
         errors: Path | None,
         archive: Path | None,
+        attachments: Path | None = None,
         worker: int,
+        clock: Callable[[], float] = time.time,
         ops: Operations = REAL,
     ) -> None:
         self.folder = folder
         self._config = config
-        self._options = options
-        self._errors = errors or folder
-        self._archive = archive
+        self._codec = codec
+        self._extension = extension
+        self._errors = errors
+        self._archive = None if archive is None else Archive(archive, clock, ops)
+        self._attachments = attachments or folder
         self._claims = folder / CLAIMS / f"w{worker}"
-        self._format = FORMATS[config.format]
         self._ops = ops
-        self._sweep: Iterator[os.DirEntry[str]] | None = None
-        self._empty_since: dict[str, float] = {}
+        self._rule: Rule = rule_of(config, ops)
+        self._naming = Naming(config, extension)
+        self._extras = extras_of(codec)
+        self._sweep: Iterator[tuple[Path, os.DirEntry[str]]] | None = None
+        self._missing = Since()
 
-    def is_ready(self, name: str) -> bool:
-        """Tell whether a file of this name is complete and for us."""
-        lower = name.lower()
-        if name.startswith(".") or lower.endswith(_TEMPORARY):
-            return False
-        return self._config.ready == "rename" or lower.endswith(self._config.extension.lower())
+    def watched(self) -> list[Path]:
+        """Return the folders in which files appear."""
+        return [self.folder / name if name else self.folder for name in self._extras.folders]
+
+    # -- claiming
 
     def leftovers(self) -> list[Claimed]:
         """Return what earlier runs, here or on a worker that is gone, had claimed and not finished.
@@ -94,7 +128,21 @@ class Inbox:
         for folder in (self.folder / CLAIMS).iterdir():
             if folder.is_dir():
                 found += [one for path in folder.iterdir() if (one := claimed(path)) is not None]
+                self._finish_orphans(folder)
+        if self._config.order == "time":
+            return sorted(found, key=lambda one: (_mtime(one.path), one.name))
         return sorted(found, key=lambda one: one.name)
+
+    def _finish_orphans(self, folder: Path) -> None:
+        """Finish files and triggers whose message's file went its way before the crash."""
+        names = os.listdir(folder)
+        tokens = {name.partition(".")[0] for name in names}
+        for name in names:
+            found = belongs_to(name)
+            if found is not None and found[0] not in tokens:
+                self._put_away(folder / name, found[1], found[0])
+            elif name[16:17] == _USED and name[:16] not in tokens:
+                self._ops.unlink(str(folder / name))
 
     def take(self, limit: int) -> list[Claimed]:
         """Claim up to `limit` files. Raises: OSError where the inbox is not there.
@@ -111,7 +159,7 @@ class Inbox:
             if entry is None:
                 self._sweep = None
                 break
-            one = claim(self.folder, entry.name, self._claims, self._ops) if self._is_takeable(entry) else None
+            one = self._claim(*entry)
             if one is not None:
                 found.append(one)
         return found
@@ -119,126 +167,255 @@ class Inbox:
     def _make_claims(self) -> None:
         # Never the inbox itself: where its share is not mounted, a folder of ours would hide it.
         for folder in (self._claims.parent, self._claims):
-            folder.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                self._ops.mkdir(str(folder), 0o777)
 
-    def _entries(self) -> Iterator[os.DirEntry[str]]:
-        with os.scandir(self.folder) as found:
-            if self._config.order == "name":
-                ready = (entry for entry in found if self.is_ready(entry.name))
-                yield from nsmallest(SORTED_NAMES, ready, key=lambda entry: entry.name)
-            else:
-                yield from found
+    def _entries(self) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+        if self._config.order == "none":
+            yield from self._listing()
+            return
+        by_time = self._config.order == "time"
 
-    def _is_takeable(self, entry: os.DirEntry[str]) -> bool:
-        if not self.is_ready(entry.name) or entry.is_dir(follow_symlinks=False):
-            return False
+        def key(one: tuple[Path, os.DirEntry[str]]) -> tuple[float, str]:
+            return (_mtime(Path(one[1].path)) if by_time else 0.0, one[1].name)
+
+        yield from nsmallest(SORTED_NAMES, (one for one in self._listing() if self._is_message(one[1].name)), key=key)
+
+    def _listing(self) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+        for folder in self.watched():
+            with os.scandir(folder) as found:
+                for entry in found:
+                    yield folder, entry
+
+    def _claim(self, folder: Path, entry: os.DirEntry[str]) -> Claimed | None:
+        name = entry.name
+        if not self._is_message(name) or entry.is_dir(follow_symlinks=False):
+            return None
+        guard = self._extras.guard
         try:
-            size = entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            return False
-        if size:
-            self._empty_since.pop(entry.name, None)
-            return True
-        # A writer that creates the file first and fills it then is given time to do so.
-        if len(self._empty_since) > SORTED_NAMES:
-            self._empty_since.clear()
-        now = time.monotonic()
-        return now - self._empty_since.setdefault(entry.name, now) >= EMPTY_GRACE_S
+            found = entry.stat(follow_symlinks=False)
+            if guard is not None and not found.st_size:
+                return None  # a mailbox without messages stays where its writers look for it
+            if not self._rule.is_complete(folder, name, found):
+                return None
+        except (FileNotFoundError, PermissionError, NotRegular):
+            return None
+        if not self._rule.hold(folder, name):
+            return None
+        try:
+            if guard is None:
+                return claim(folder, name, self._claims, self._ops)
+            with guard(folder / name, self._ops):
+                return claim(folder, name, self._claims, self._ops)
+        except (BlockingIOError, FileNotFoundError):
+            if guard is None:
+                raise
+            return None
+        finally:
+            self._rule.release(folder, name)
 
-    def load(self, one: Claimed) -> Loaded:
-        """Read and decode a claimed file.
+    def _is_message(self, name: str) -> bool:
+        return self._naming.is_message(name) and self._extras.is_message(name)
+
+    # -- reading
+
+    def open(self, one: Claimed) -> Reading | Bad:
+        """Open a claimed file to be decoded.
 
         Raises: Changed where its writer still writes it; FileNotFoundError where it is gone; OSError.
         """
         try:
-            with OpenFile(one.path) as file:
-                if file.size > self._config.max_file_bytes:
-                    return Loaded(one, (), (_too_big(file.size, self._config.max_file_bytes),), None)
-                small = file.size <= INLINE_OCTETS
-                octets = file.read(0, file.size) if small else None
-                blob = file if octets is None else InMemory(octets)
-                found = list(self._format.decode(blob, Stamp(one.token, file.mtime), self._options))
-                file.check_unchanged()
+            file = OpenFile(one.path, self._ops)
         except NotRegular:
-            return Loaded(one, (), (_NOT_REGULAR,), None)
+            return NOT_REGULAR
         except PermissionError:
-            return Loaded(one, (), (_NO_PERMISSION,), None)
-        parts = tuple(part for part in found if isinstance(part, Part))
-        return Loaded(one, parts, tuple(bad for bad in found if isinstance(bad, Bad)), octets)
+            return NO_PERMISSION
+        try:
+            bad = self._wrong(one, file)
+            if bad is not None:
+                file.close()
+                return bad
+            blob: OpenFile | InMemory = file
+            mtime = file.mtime
+            if file.size <= INLINE_OCTETS:
+                blob = InMemory(file.read(0, file.size))
+                file.check_unchanged()
+                file.close()
+            enclosed = Enclosed(one, self._attachments, self._ops)
+            return Reading(one, blob, mtime, self._codec, enclosed, lambda name: self._waited(one, name))
+        except BaseException:
+            file.close()
+            raise
 
-    def load_some(self, files: list[Claimed], budget_octets: int) -> list[Loaded | tuple[Claimed, Exception]]:
+    def _wrong(self, one: Claimed, file: OpenFile) -> Bad | None:
+        if file.size > self._config.max_file_bytes:
+            return too_big(file.size, self._config.max_file_bytes)
+        if self._config.ready == "trigger" and self._config.trigger_check != "none":
+            told = read_trigger(self.folder / signal_name(self._config.trigger, one.name)) or read_trigger(_used(one))
+            text = "" if told is None else told.fits(self._config.trigger_check, one.path)
+            if text:
+                return wrong_trigger(text)
+        return None
+
+    def _waited(self, one: Claimed, name: str) -> bool:
+        return self._missing.seconds(f"{one.token} {name}") >= self._config.attachment_grace_s
+
+    def load(self, one: Claimed) -> Loaded | Large | Bad:
+        """Read and decode a claimed file, where it is small. Raises: as `open`; NotThere."""
+        if one.path.lstat().st_size > INLINE_OCTETS:
+            return Large(one)
+        reading = self.open(one)
+        if isinstance(reading, Bad):
+            return reading
+        try:
+            found = reading.all()
+            reading.check_unchanged()
+        finally:
+            reading.close()
+        return Loaded(reading, found)
+
+    def load_some(self, files: list[Claimed], budget_octets: int) -> list[Slot]:
         """Load files from the front of the list, taking them off it, until their octets reach the budget.
 
         A fault of one file stands in its place.
         """
-        loaded: list[Loaded | tuple[Claimed, Exception]] = []
+        loaded: list[Slot] = []
         done = 0
         for one in files:
             done += 1
             try:
                 result = self.load(one)
-            except Exception as e:  # noqa: BLE001 - one file that cannot be read, or a codec's bug, must not stop the others
+            except Exception as e:  # noqa: BLE001 - one file's fault, a codec's bug included, stops no other file
                 loaded.append((one, e))
                 continue
-            loaded.append(result)
-            budget_octets -= len(result.octets or b"")
+            loaded.append((one, result))
+            if isinstance(result, Loaded):
+                budget_octets -= sum(len(each.content or b"") for each in result.found if isinstance(each, Found))
             if budget_octets <= 0:
                 break
         del files[:done]
         return loaded
 
-    def finish(self, files: list[Claimed]) -> list[tuple[Claimed, OSError]]:
-        """Archive or delete files that are in the spool. Returns those that could not be.
+    # -- finishing
 
-        Not synced: a file that a power cut brings back has its token still, and is known by it.
+    def finish(self, files: list[Done]) -> list[tuple[Done, Exception]]:
+        """Archive or delete files that are in the spool. Returns those that could not be: OSError, Changed.
+
+        Not synced: a file that a power cut brings back has its token still, and is known by it. The message's file
+        goes first: whatever else has its token then is known to be finished.
         """
-        failed: list[tuple[Claimed, OSError]] = []
-        for one in files:
+        failed: list[tuple[Done, Exception]] = []
+        for done in files:
+            one = done.claimed
             try:
-                if self._archive is None:
-                    self._ops.unlink(str(one.path))
-                else:
-                    move(one.path, self._archive, one.name, self._ops)
-            except FileNotFoundError as e:
-                if self._archive is not None and one.path.exists():
-                    failed.append((one, e))
-            except OSError as e:
-                failed.append((one, e))
+                used = self._use_trigger(one)
+                self._put_away_guarded(done)
+                for taken in done.taken:
+                    self._put_away(taken.path, taken.name, one.token)
+                if used is not None:
+                    self._ops.unlink(str(used))
+            except (OSError, Changed) as e:
+                failed.append((done, e))
         return failed
 
-    def set_aside(self, one: Claimed, bad: tuple[Bad, ...]) -> Path:
-        """Move a file to NAME.bad, with NAME.bad.txt that says why; return where it is now. Raises: OSError."""
-        stem, dot, rest = one.name.partition(".")
-        numbers = (one.name if n == 1 else f"{stem}-{n}{dot}{rest}" for n in range(1, 10_000))
-        free = (name for name in numbers if not os.path.lexists(self._errors / f"{name}.bad"))
-        name = next(free, f"{one.token}.{one.name}")
-        text = explain(one.name, f"{name}.bad", bad).encode("utf-8", "backslashreplace")
-        place(self._errors, f"{name}.bad.txt", lambda: (text,), ops=self._ops)
-        return move(one.path, self._errors, f"{name}.bad", self._ops)
+    def _put_away_guarded(self, done: Done) -> None:
+        one, guard = done.claimed, self._extras.guard
+        if guard is None:
+            self._put_away(one.path, one.name, one.token)
+            return
+        with guard(one.path, self._ops):
+            # A writer that had it open when it was claimed may have added to it since.
+            if one.path.stat().st_size != done.size:
+                raise Changed
+            self._put_away(one.path, one.name, one.token)
+
+    def _put_away(self, path: Path, name: str, token: str) -> None:
+        try:
+            if self._archive is None:
+                self._ops.unlink(str(path))
+            else:
+                self._archive.take(path, name, token)
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
+
+    def _use_trigger(self, one: Claimed) -> Path | None:
+        """Take the trigger of a file out of the inbox, so that it does not stand for the next one of this name."""
+        if self._config.ready != "trigger":
+            return None
+        used = _used(one)
+        try:
+            self._ops.rename(str(self.folder / signal_name(self._config.trigger, one.name)), str(used))
+        except FileNotFoundError:
+            if not os.path.lexists(used):
+                return None
+        return used
+
+    def set_aside(self, one: Claimed, bad: list[Bad], *, accepted: int = 0, enclosed: Enclosed | None = None) -> Path:
+        """Keep a file that is not taken, with the reason beside it; return where it is now. Raises: OSError."""
+        notes = []
+        folder = self._errors or self.folder
+        for taken in enclosed.give_back() if enclosed is not None else ():
+            kept = move(taken.path, folder, f"{taken.name}{self._mark}", self._ops, unique=one.token)
+            notes.append(f" The file {taken.name} that it names is now {kept}.")
+        used = self._use_trigger(one)
+        name = self._free(folder, one.name, one.token)
+        retry = self._retry(name, one.name) + "".join(notes)
+        text = explain(one.name, f"{name}{self._mark}", bad, retry=retry, accepted=accepted)
+        place(folder, _reason(name), lambda: (text,), ops=self._ops)
+        where = move(one.path, folder, f"{name}{self._mark}", self._ops, unique=one.token)
+        if used is not None:
+            self._ops.unlink(str(used))
+        return where
+
+    def set_aside_item(self, reading: Reading, number: int, bad: Bad) -> Path:
+        """Keep one message of a file as a file of its own, with the reason beside it.
+
+        Its name is the same at every attempt, so that after a crash it is kept once. Raises: OSError, EOFError.
+        """
+        assert bad.item is not None
+        item = bad.item
+        one = reading.claimed
+        folder = self._errors or self.folder
+        stem = stem_of(one.name)
+        name = short(f"{stem}-{one.token[:8]}-{number + 1}{one.name[len(stem) :]}")
+        kept = short(f"{name}{self._mark}")
+        place(folder, kept, lambda: reading.piece_of(item), ops=self._ops, names=())
+        text = explain(one.name, kept, [bad], retry=self._retry(name, name), others="all others in it were looked at.")
+        place(folder, _reason(name), lambda: (text,), ops=self._ops, names=())
+        return folder / kept
+
+    @property
+    def _mark(self) -> str:
+        """What is added to the name of a file that stays in the inbox."""
+        return ".bad" if self._errors is None else ""
+
+    def _free(self, folder: Path, name: str, token: str) -> str:
+        stem, dot, rest = name.partition(".")
+        numbers = (name if n == 1 else f"{stem}-{n}{dot}{rest}" for n in range(1, 10))
+        free = (name for name in numbers if not os.path.lexists(folder / short(f"{name}{self._mark}")))
+        return next(free, f"{stem}-{token}{dot}{rest}")
+
+    def _retry(self, name: str, as_name: str) -> str:
+        moved = f"rename {name}{self._mark} to {as_name}" if self._errors is None else f"move {name} into the inbox"
+        if self._errors is not None and name != as_name:
+            moved += f" as {as_name}"
+        if self._config.ready == "trigger":
+            moved += f", then make {signal_name(self._config.trigger, as_name)}"
+        return f"{moved}; it is taken again."
 
 
-def explain(name: str, now_called: str, bad: tuple[Bad, ...]) -> str:
-    """Return the text beside a bad file: rule, place, what was found, the mend."""
-    lines = [f"The file {name} was not taken, and its message not sent."]
-    for one in bad:
-        lines += ["", f"why:    {one.text}", f"rule:   {one.rule}"]
-        if one.line:
-            lines.append(f"place:  line {one.line}, octet {one.offset}")
-        if one.found:
-            lines.append(f"found:  {one.found.decode('utf-8', 'backslashreplace')!r}")
-        lines.append(f"mend:   {one.mend}")
-    lines += ["", f"Then rename {now_called} to {name} in the inbox: it is taken again.", ""]
-    return "\n".join(lines)
+def _used(one: Claimed) -> Path:
+    """Return where a file's trigger goes once it is used."""
+    return one.path.parent / short(f"{one.token}{_USED}{one.name}")
 
 
-def _too_big(size: int, limit: int) -> Bad:
-    mend = "write a smaller file, or raise max_file_bytes"
-    return Bad("filedrop.too-big", 0, 0, f"{size} octets, the limit is {limit}", mend)
+def _reason(name: str) -> str:
+    return short(f"{name}{REASON}")
 
 
-_NOT_REGULAR: Final = Bad(
-    "filedrop.not-regular", 0, 0, "a link, device or pipe, not a file", "put the file itself into the inbox"
-)
-_NO_PERMISSION: Final = Bad(
-    "filedrop.no-permission", 0, 0, "the gateway may not read the file", "let the gateway's user read it"
-)
+def _mtime(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,36 +1,30 @@
 """The source side: from claimed files to accepted messages.
 
-Promises: a file is deleted or archived only after its message's commit; a crash before that repeats the hand-over
-under the same dedupe key; a file that cannot be taken is kept where an operator finds it, with the reason; one bad
-file stops no other. Bounded: `batch` claimed names, two slices of `max_in_flight / 2` messages and 16 MiB in
-memory, larger files streamed a few at a time.
+Promises: a file is deleted or archived only after its messages' commit; a crash before that repeats the hand-over
+under the same dedupe keys; what cannot be taken is kept where an operator finds it, with the reason; one bad file,
+or message of a file, stops no other. Bounded: `batch` claimed names, two slices of `max_in_flight / 2` files and
+16 MiB in memory, of a larger file no more than the next messages, larger contents streamed a few at a time.
+Where an order is asked for, one message is accepted after the other, and one that must wait holds up the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
 
 from watchfiles import awatch
 
+from connectors.filedrop.acceptance import Acceptance
 from connectors.filedrop.config import FileDropConfig
-from connectors.filedrop.files import CHUNK, Changed, Claimed, OpenFile
-from connectors.filedrop.formats import Bad, Part
-from connectors.filedrop.inbox import Inbox, Loaded
-from gateway.contract import (
-    Content,
-    ContentWriter,
-    Context,
-    Envelope,
-    Intake,
-    Message,
-    Origin,
-    Rejected,
-    Unavailable,
-)
+from connectors.filedrop.enclosed import Enclosed, NotThere
+from connectors.filedrop.files import Changed, Claimed
+from connectors.filedrop.formats import Bad
+from connectors.filedrop.inbox import Done, Inbox, Large, Loaded, Slot
+from connectors.filedrop.reading import Reading
+from gateway.contract import Context, Intake, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +32,10 @@ R = TypeVar("R")
 SLICES: Final = 2
 SLICE_OCTETS: Final = 8 * 1024 * 1024
 STREAMS: Final = 4
+STEP_MESSAGES: Final = 100
+STEP_OCTETS: Final = 4 * 1024 * 1024
+"""Of a large file so much is decoded in one go."""
+
 FAULT_RETRY_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 30.0
 
@@ -80,7 +78,7 @@ class InboxSource:
         self._trouble = trouble
         self._wake = asyncio.Event()
         self._stopping = False
-        self._streams = asyncio.Semaphore(STREAMS)
+        self._large = asyncio.Semaphore(STREAMS)
         self._later = _Later()
 
     async def run(self, intake: Intake) -> None:
@@ -99,11 +97,13 @@ class InboxSource:
             raise
 
     async def _serve(self, intake: Intake) -> None:
+        acceptance = Acceptance(self._name, self._config, self._context, intake, self._thread)
+        ordered = self._config.order != "none"
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             waiting: list[Claimed] = []
             started = False
-            slots = asyncio.Semaphore(SLICES)
+            slots = asyncio.Semaphore(1 if ordered else SLICES)
             limit = max(1, self._config.max_in_flight // SLICES)
             while not self._stopping:
                 self._wake.clear()
@@ -118,14 +118,18 @@ class InboxSource:
                     self._trouble(None)
                 except OSError as e:
                     self._trouble(f"the inbox {self._inbox.folder} cannot be read: {e.strerror or e}")
-                if not waiting:
+                if not waiting or (ordered and now < self._later.paused_until):
                     await self._rest()
                     continue
                 await slots.acquire()
                 chosen, waiting = waiting[:limit], waiting[limit:]
                 loaded = await self._thread(self._inbox.load_some, chosen, SLICE_OCTETS)
                 waiting = chosen + waiting
-                task = group.create_task(self._hand_over(intake, loaded))
+                if ordered:
+                    waiting = await self._hand_over_in_order(acceptance, loaded) + waiting
+                    slots.release()
+                    continue
+                task = group.create_task(self._hand_over(acceptance, loaded))
                 task.add_done_callback(lambda _: slots.release())
             watching.cancel()
 
@@ -138,6 +142,8 @@ class InboxSource:
         wait_s = self._later.wait_s(now)
         wait_s = self._config.poll_s if wait_s is None else min(self._config.poll_s, wait_s)
         paused_s = self._later.paused_until - now
+        if paused_s > 0:
+            wait_s = min(wait_s, paused_s)
         try:
             async with asyncio.timeout(max(0.01, wait_s)):
                 await self._wake.wait()
@@ -151,7 +157,7 @@ class InboxSource:
         while True:
             try:
                 async for _ in awatch(
-                    self._inbox.folder, watch_filter=None, recursive=False, debounce=50, step=10, rust_timeout=1000
+                    *self._inbox.watched(), watch_filter=None, recursive=False, debounce=50, step=10, rust_timeout=1000
                 ):
                     self._wake.set()
                 return  # it was told to stop
@@ -159,123 +165,147 @@ class InboxSource:
                 self._log.debug("no file events, polling alone", folder=str(self._inbox.folder), cause=str(e))
             await asyncio.sleep(60)
 
-    async def _hand_over(self, intake: Intake, loaded: list[Loaded | tuple[Claimed, Exception]]) -> None:
-        done: list[Claimed] = []
+    # -- handing over
+
+    async def _hand_over(self, acceptance: Acceptance, loaded: list[Slot]) -> None:
+        done: list[Done] = []
         async with asyncio.TaskGroup() as group:
-            for one in loaded:
-                if isinstance(one, Loaded):
-                    group.create_task(self._hand_over_file(intake, one, done))
-                else:
-                    self._postpone(*one)
-        if done:
-            self._context.count("files_accepted", len(done))
-            for claimed, e in await self._thread(self._inbox.finish, done):
-                # It is in the spool under its token; another try finds that out, and removes it then.
-                self._log.error("an accepted file cannot be removed", file=claimed.name, cause=str(e))
-                self._try_later(claimed, FAULT_RETRY_S)
+            for slot in loaded:
+                group.create_task(self._hand_over_one(acceptance, slot, done))
+        await self._finish(done)
 
-    async def _hand_over_file(self, intake: Intake, file: Loaded, done: list[Claimed]) -> None:
-        """Accept every message of a file; then it is done, bad, or to be tried again."""
-        claimed = file.claimed
-        bad = list(file.bad)
+    async def _hand_over_in_order(self, acceptance: Acceptance, loaded: list[Slot]) -> list[Claimed]:
+        """Hand files over one after the other; return those held up by one that must wait, itself the first."""
+        done: list[Done] = []
+        held: list[Claimed] = []
+        for number, slot in enumerate(loaded):
+            before = len(self._later.files)
+            if self._stopping or await self._hand_over_one(acceptance, slot, done):
+                held = [claimed for claimed, _ in loaded[number:]]
+                del self._later.files[before:]
+                break
+        await self._finish(done)
+        return held
+
+    async def _hand_over_one(self, acceptance: Acceptance, slot: Slot, done: list[Done]) -> bool:
+        """Hand one file over: then it is done, bad, or to be tried again. True where the order has it wait."""
+        claimed, what = slot
         try:
-            for number, part in enumerate(file.parts):
-                try:
-                    await self._accept(intake, file, part, number)
-                except Rejected as e:
-                    mend = "mend the message, or the gateway's tables"
-                    bad.append(Bad(f"refused.{e.status.code}", 0, 0, e.status.text or str(e.status), mend))
+            match what:
+                case Loaded():
+                    bad = await acceptance.accept_all(what.reading, what.found)
+                    await self._close_up(what.reading, what.found, bad, done)
+                case Large():
+                    async with self._large:
+                        await self._hand_over_large(acceptance, claimed, done)
+                case Bad():
+                    await self._set_aside(claimed, [what])
+                case Exception():
+                    raise what
         except Unavailable as e:
-            later = self._later
-            self._log.warning("the spool takes nothing now; the file waits", file=claimed.name, status=str(e.status))
-            now = asyncio.get_running_loop().time()
-            if later.paused_until <= now:  # one pause for all that failed together
-                later.pause_s = min(_LONGEST_PAUSE_S, later.pause_s * 2)
-                later.paused_until = now + later.pause_s
-            later.files.append((later.paused_until, claimed))
-            return
+            self._pause(claimed, e)
+            return True
+        except (Changed, EOFError):
+            self._log.info("a file is still being written; it waits", file=claimed.shown)
+            return self._wait(claimed)
+        except NotThere as e:
+            self._log.info("a file waits for another that it names", file=claimed.shown, named=str(e.filename))
+            return self._wait(claimed)
+        except FileNotFoundError as e:
+            if await self._thread(claimed.path.exists):
+                self._fault(claimed, e)
+            else:
+                self._log.warning("a claimed file is gone; somebody removed it", file=claimed.shown)
         except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the file stays and is tried again
-            self._postpone(claimed, e)
+            self._fault(claimed, e)
+        return False
+
+    async def _hand_over_large(self, acceptance: Acceptance, claimed: Claimed, done: list[Done]) -> None:
+        """Accept a large file's messages as they are decoded, step by step."""
+        reading = await self._thread(self._inbox.open, claimed)
+        if isinstance(reading, Bad):
+            await self._set_aside(claimed, [reading])
             return
+        try:
+            bad: list[tuple[int, Bad]] = []
+            count = 0
+            while found := await self._thread(reading.some, STEP_MESSAGES, STEP_OCTETS):
+                bad += [(count + n, one) for n, one in await acceptance.accept_all(reading, found)]
+                count += len(found)
+            reading.check_unchanged()
+            await self._close_up(reading, range(count), bad, done)
+        finally:
+            reading.close()
+
+    async def _close_up(
+        self, reading: Reading, found: Sequence[object], bad: list[tuple[int, Bad]], done: list[Done]
+    ) -> None:
+        """Settle a file whose messages are all accepted or bad: keep what is bad, note it as done else."""
         self._later.pause_s = 0.5
+        claimed = reading.claimed
         if not bad:
-            done.append(claimed)
+            done.append(_done(reading))
             return
-        try:
-            where = await self._thread(self._inbox.set_aside, claimed, tuple(bad))
-        except OSError as e:
-            self._postpone(claimed, e)
+        if len(found) > 1 and all(one.item is not None for _, one in bad):
+            for number, one in bad:
+                where = await self._thread(self._inbox.set_aside_item, reading, number, one)
+                self._tell_bad(claimed, one, str(where))
+            done.append(_done(reading))
             return
+        only_bad = [one for _, one in bad]
+        await self._set_aside(claimed, only_bad, accepted=len(found) - len(bad), enclosed=reading.enclosed)
+
+    async def _set_aside(
+        self, claimed: Claimed, bad: list[Bad], accepted: int = 0, enclosed: Enclosed | None = None
+    ) -> None:
+        where = await self._thread(self._inbox.set_aside, claimed, bad, accepted=accepted, enclosed=enclosed)
+        self._tell_bad(claimed, bad[0], str(where))
+
+    def _tell_bad(self, claimed: Claimed, bad: Bad, where: str) -> None:
         self._context.count("files_bad")
-        self._log.warning(
-            "a file was not taken", file=claimed.name, rule=bad[0].rule, why=bad[0].text, kept_as=str(where)
-        )
+        self._log.warning("a file was not taken", file=claimed.shown, rule=bad.rule, why=bad.text, kept_as=where)
 
-    async def _accept(self, intake: Intake, file: Loaded, part: Part, number: int) -> None:
-        writer: ContentWriter | None = None
-        if file.octets is not None:
-            whole = not part.head and part.start == 0 and part.end == len(file.octets)
-            octets = file.octets if whole else part.head + file.octets[part.start : part.end]
-            content = Content(octets)
-        else:
-            async with self._streams:
-                writer = intake.content()
-                content = await self._stream(writer, file.claimed, part)
-        envelope = Envelope(
-            part.reverse_path,
-            part.recipients,
-            Origin(self._name, peer=file.claimed.name, protocol="file", trusted=self._config.trusted),
-            ret=part.ret,
-            envid=part.envid,
-            dedupe_key=f"{self._name}:{file.claimed.token}:{number}",
-        )
-        try:
-            receipt = await intake.accept(Message(envelope, content), report=True)
-        except (Rejected, Unavailable):
-            if writer is not None:
-                await writer.abandon()
-            raise
-        # Any other end, cancellation too, may have come after the commit: the content is then in use.
-        if receipt.duplicate:
-            self._log.info("a file that was accepted before is not taken twice", file=file.claimed.name)
-            if writer is not None:
-                await writer.abandon()
+    async def _finish(self, done: list[Done]) -> None:
+        if not done:
+            return
+        self._context.count("files_accepted", len(done))
+        for one, e in await self._thread(self._inbox.finish, done):
+            if isinstance(e, Changed | BlockingIOError):
+                self._log.info("a mailbox was added to while it was read", file=one.claimed.shown)
+                self._try_later(one.claimed, self._config.poll_s)
+                continue
+            # It is in the spool under its token; another try finds that out, and removes it then.
+            self._log.error("an accepted file cannot be removed", file=one.claimed.shown, cause=str(e))
+            self._try_later(one.claimed, FAULT_RETRY_S)
 
-    async def _stream(self, writer: ContentWriter, claimed: Claimed, part: Part) -> Content:
-        try:
-            file = await self._thread(OpenFile, claimed.path)
-            try:
-                if part.head and not writer.write(part.head):
-                    await writer.drain()
-                at = part.start
-                while at < part.end:
-                    piece = await self._thread(file.read, at, min(CHUNK, part.end - at))
-                    if not piece:
-                        raise Changed
-                    if not writer.write(piece):
-                        await writer.drain()
-                    at += len(piece)
-                file.check_unchanged()
-            finally:
-                file.close()
-            return await writer.finish()
-        except BaseException:
-            await writer.abandon()
-            raise
+    # -- putting off
 
-    def _postpone(self, claimed: Claimed, e: Exception) -> None:
-        match e:
-            case FileNotFoundError():
-                self._log.warning("a claimed file is gone; somebody removed it", file=claimed.name)
-            case Changed():
-                self._log.info("a file is still being written; it waits", file=claimed.name)
-                self._try_later(claimed, self._config.poll_s)
-            case _:
-                self._log.error("a file cannot be handed over; it waits", file=claimed.name, cause=repr(e), exc_info=e)
-                self._try_later(claimed, FAULT_RETRY_S)
+    def _pause(self, claimed: Claimed, e: Unavailable) -> None:
+        later = self._later
+        self._log.warning("the spool takes nothing now; the file waits", file=claimed.shown, status=str(e.status))
+        now = asyncio.get_running_loop().time()
+        if later.paused_until <= now:  # one pause for all that failed together
+            later.pause_s = min(_LONGEST_PAUSE_S, later.pause_s * 2)
+            later.paused_until = now + later.pause_s
+        later.files.append((later.paused_until, claimed))
+
+    def _wait(self, claimed: Claimed) -> bool:
+        """Put a file off until the next look; where an order is kept, all others too."""
+        if self._config.order != "none":
+            self._later.paused_until = asyncio.get_running_loop().time() + self._config.poll_s
+        self._try_later(claimed, self._config.poll_s)
+        return True
+
+    def _fault(self, claimed: Claimed, e: Exception) -> None:
+        self._log.error("a file cannot be handed over; it waits", file=claimed.shown, cause=repr(e), exc_info=e)
+        self._try_later(claimed, FAULT_RETRY_S)
 
     def _try_later(self, claimed: Claimed, after_s: float) -> None:
         self._later.files.append((asyncio.get_running_loop().time() + after_s, claimed))
 
     async def _thread(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+
+def _done(reading: Reading) -> Done:
+    return Done(reading.claimed, tuple(reading.enclosed.taken.values()), reading.size)

@@ -159,3 +159,5 @@ class Encoded:
     enclosures: tuple[Enclosure, ...] = ()
     notes: tuple[Note, ...] = ()
     hop: str = ""
+    name: str = ""
+    """The file's whole name, where it is not to be made of the stem and the extension; must not be another file's."""

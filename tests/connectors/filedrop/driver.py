@@ -45,7 +45,7 @@ class FileDropDriver(SourceDriver, DestinationDriver):
 
     def refused(self) -> set[int]:
         bad = self._numbers(self.inbox, r"(\d{6})\.eml\.bad")
-        return bad & self._numbers(self.inbox, r"(\d{6})\.eml\.bad\.txt")
+        return bad & self._numbers(self.inbox, r"(\d{6})\.eml\.reason\.txt")
 
     def recipient(self, number: int) -> Address:
         return network("mhs").parse(f"user{number}@sales")

@@ -25,7 +25,7 @@ from gateway.testing import KitLog
         ({"inbox": "drop", "network": "carrier-pigeon"}, "is installed"),
         ({"inbox": "drop", "extension": "eml"}, "a dot and letters"),
         ({"inbox": "drop", "extension": ".tmp"}, "a dot and letters"),
-        ({"inbox": "drop", "format": "smf71"}, "pickup"),
+        ({"inbox": "drop", "format": "smf72"}, "pickup"),
         ({"inbox": "drop", "poll_s": 0}, "greater than 0"),
     ],
 )

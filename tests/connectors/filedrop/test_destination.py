@@ -61,9 +61,9 @@ async def test_without_envelope_lines_one_file_serves_all(tmp_path: Path) -> Non
 
 def test_names_are_the_same_at_each_attempt() -> None:
     whole = parcel(7, [ANN, BOB], numbered(7))
-    both = letters(whole, one_a_recipient=True, extension=".eml")
-    assert both == letters(whole, one_a_recipient=True, extension=".eml")
-    assert len({letter.name for letter in both}) == 2
+    both = letters(whole, most=1)
+    assert both == letters(whole, most=1)
+    assert len({letter.stem for letter in both}) == 2
 
 
 async def test_a_retry_finds_the_file_that_a_crash_left_unsettled(tmp_path: Path) -> None:
@@ -108,14 +108,15 @@ async def test_a_nearly_full_disk_makes_the_lane_wait(tmp_path: Path) -> None:
 async def test_whatever_call_fails_nothing_is_delivered_nor_failed(tmp_path: Path, call: int) -> None:
     made = connector(tmp_path)
     await made.start()
-    assert made._destination is not None
-    real = made._destination._outbox._ops
-    made._destination._outbox._ops = Disk(call, errno.ENOSPC).operations
+    assert made._destination._outbox is not None
+    layout: Any = made._destination._outbox.layout
+    real = layout.ops
+    layout.ops = Disk(call, errno.ENOSPC).operations
     outcome = (await deliver(made, parcel(1, [ANN], numbered(1)))).outcomes[1, 0]
     assert isinstance(outcome, Deferred)
     assert (outcome.scope, outcome.status.code) == (Scope.HOP, "4.3.1")
     assert outcome.status.text == "the folder is on a full disk"
-    made._destination._outbox._ops = real
+    layout.ops = real
     assert isinstance((await deliver(made, parcel(1, [ANN], numbered(1)))).outcomes[1, 0], Delivered)
     assert len(list((tmp_path / "out").iterdir())) == 1
     await made.stop()

@@ -15,6 +15,7 @@ import pytest
 
 from connectors.filedrop import FileDrop
 from connectors.filedrop.config import FileDropConfig
+from connectors.filedrop.formats.pickup import Pickup
 from gateway.contract import Context, Status
 from gateway.testing import Journal, KitLog, RecordingIntake, numbered, sample
 from mappings.network import parse
@@ -100,7 +101,7 @@ async def test_an_archive_keeps_what_was_accepted(tmp_path: Path) -> None:
         ("rename", "a~", False),
         ("rename", ".a", False),
         ("rename", "a.bad", False),
-        ("rename", "a.bad.txt", False),
+        ("rename", "a.reason.txt", False),
     ],
 )
 async def test_which_files_are_ready(tmp_path: Path, ready: str, name: str, taken: bool) -> None:
@@ -120,11 +121,11 @@ async def test_a_bad_file_is_kept_with_the_reason(tmp_path: Path) -> None:
     put(tmp_path, "a.eml", octets)
     put(tmp_path, "b.eml")
     async with running(connector(tmp_path), intake):
-        await until(lambda: left(tmp_path) == ["a.eml.bad", "a.eml.bad.txt"])
+        await until(lambda: left(tmp_path) == ["a.eml.bad", "a.eml.reason.txt"])
         put(tmp_path, "a.eml", octets + b" more")
-        await until(lambda: "a-2.eml.bad.txt" in left(tmp_path))
+        await until(lambda: "a-2.eml.reason.txt" in left(tmp_path))
     assert (tmp_path / "in" / "a.eml.bad").read_bytes() == octets
-    text = (tmp_path / "in" / "a.eml.bad.txt").read_text()
+    text = (tmp_path / "in" / "a.eml.reason.txt").read_text()
     for part in ("a.eml", "pickup.bad-address-list", "line 3, octet 29", "Bob Lee", "user@domain"):
         assert part in text
     assert len(intake.accepted) == 1
@@ -138,15 +139,16 @@ async def test_a_mended_file_is_taken(tmp_path: Path) -> None:
         kept = bad.with_name("a.eml.bad")
         kept.write_bytes(GOOD)
         kept.rename(bad)
-        await until(lambda: left(tmp_path) == ["a.eml.bad.txt"])
+        await until(lambda: left(tmp_path) == ["a.eml.reason.txt"])
     assert len(intake.accepted) == 1
 
 
 async def test_bad_files_may_have_a_folder_of_their_own(tmp_path: Path) -> None:
     put(tmp_path, "a.eml", b"no header")
     async with running(connector(tmp_path, errors="bad"), RecordingIntake()):
-        await until(lambda: (tmp_path / "bad" / "a.eml.bad").exists())
-    assert (tmp_path / "bad" / "a.eml.bad.txt").exists()
+        await until(lambda: (tmp_path / "bad" / "a.eml").exists())
+    text = (tmp_path / "bad" / "a.eml.reason.txt").read_text()
+    assert "retry:  move a.eml into the inbox; it is taken again." in text
     assert left(tmp_path) == []
 
 
@@ -155,9 +157,9 @@ async def test_a_refused_message_is_kept_with_the_reason(tmp_path: Path) -> None
     intake.rejects = Status("5.1.1", "nobody of that name at acme.example")
     put(tmp_path, "a.eml")
     async with running(connector(tmp_path), intake):
-        await until(lambda: left(tmp_path) == ["a.eml.bad", "a.eml.bad.txt"])
-    assert "refused.5.1.1" in (tmp_path / "in" / "a.eml.bad.txt").read_text()
-    assert "nobody of that name" in (tmp_path / "in" / "a.eml.bad.txt").read_text()
+        await until(lambda: left(tmp_path) == ["a.eml.bad", "a.eml.reason.txt"])
+    assert "refused.5.1.1" in (tmp_path / "in" / "a.eml.reason.txt").read_text()
+    assert "nobody of that name" in (tmp_path / "in" / "a.eml.reason.txt").read_text()
 
 
 async def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
@@ -169,8 +171,8 @@ async def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "in" / "folder.eml").mkdir()
     async with running(connector(tmp_path), intake):
         await until(lambda: "link.eml.bad" in left(tmp_path))
-    assert left(tmp_path) == ["folder.eml", "link.eml.bad", "link.eml.bad.txt"]
-    assert "filedrop.not-regular" in (tmp_path / "in" / "link.eml.bad.txt").read_text()
+    assert left(tmp_path) == ["folder.eml", "link.eml.bad", "link.eml.reason.txt"]
+    assert "filedrop.not-regular" in (tmp_path / "in" / "link.eml.reason.txt").read_text()
     assert intake.accepted == []
     assert secret.read_bytes() == GOOD
 
@@ -178,8 +180,8 @@ async def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
 async def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     put(tmp_path, "a.eml", GOOD + b"x" * 5000)
     async with running(connector(tmp_path, max_file_bytes=5000), RecordingIntake()):
-        await until(lambda: "a.eml.bad.txt" in left(tmp_path))
-    assert "filedrop.too-big" in (tmp_path / "in" / "a.eml.bad.txt").read_text()
+        await until(lambda: "a.eml.reason.txt" in left(tmp_path))
+    assert "filedrop.too-big" in (tmp_path / "in" / "a.eml.reason.txt").read_text()
 
 
 async def test_a_large_file_goes_through_a_writer(tmp_path: Path) -> None:
@@ -287,9 +289,9 @@ async def test_a_file_still_being_written_waits(tmp_path: Path, monkeypatch: pyt
         (tmp_path / "in" / "empty.eml").write_bytes(GOOD)
         await until(lambda: left(tmp_path) == [])
         # one that never gets any octets is bad in the end
-        monkeypatch.setattr("connectors.filedrop.inbox.EMPTY_GRACE_S", 0.2)
+        monkeypatch.setattr("connectors.filedrop.ready.EMPTY_GRACE_S", 0.2)
         (tmp_path / "in" / "empty.eml").touch()
-        await until(lambda: "empty.eml.bad.txt" in left(tmp_path))
+        await until(lambda: "empty.eml.reason.txt" in left(tmp_path))
 
 
 async def test_an_inbox_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
@@ -315,20 +317,13 @@ async def test_files_are_taken_in_the_order_of_their_names(tmp_path: Path) -> No
 
 
 async def test_a_codec_s_fault_stops_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from connectors.filedrop.formats import FORMATS
-
-    pickup = FORMATS["pickup"]
-
-    class Faulty:
-        EXTENSION = ".eml"
-        encode = staticmethod(pickup.encode)
-
-        def decode(self, file: Any, stamp: Any, options: Any) -> Any:
+    class Faulty(Pickup):
+        def decode(self, file: Any, stamp: Any) -> Any:
             if file.read(0, 4) == b"boom":
                 raise ZeroDivisionError
-            return pickup.decode(file, stamp, options)
+            return super().decode(file, stamp)
 
-    monkeypatch.setattr("connectors.filedrop.inbox.FORMATS", {"pickup": Faulty()})
+    monkeypatch.setattr("connectors.filedrop.connector.codec_class", lambda name: Faulty)
     intake = RecordingIntake()
     put(tmp_path, "a.eml", b"boom")
     put(tmp_path, "b.eml")

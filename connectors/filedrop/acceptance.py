@@ -1,0 +1,150 @@
+"""From a file's messages to the spool: each accepted under a key that names this hand-over of this file.
+
+Many at once, within `max_in_flight` for the whole inbox; or, where an order is kept, one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from connectors.filedrop.config import FileDropConfig
+from connectors.filedrop.formats import Bad, Part
+from connectors.filedrop.reading import Found, Reading
+from connectors.filedrop.status import wishes
+from gateway.contract import (
+    Content,
+    ContentWriter,
+    Context,
+    Envelope,
+    Intake,
+    Message,
+    Notify,
+    Origin,
+    Recipient,
+    Rejected,
+    Unavailable,
+)
+
+STREAMS: Final = 4
+"""Contents streamed at once."""
+
+
+class Acceptance:
+    """Hands the messages of one inbox's files to the intake."""
+
+    def __init__(
+        self,
+        name: str,
+        config: FileDropConfig,
+        context: Context,
+        intake: Intake,
+        thread: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._log = context.log
+        self._intake = intake
+        self._thread = thread
+        self._in_flight = asyncio.Semaphore(config.max_in_flight)
+        self._streams = asyncio.Semaphore(STREAMS)
+        self._notify = wishes(config) if config.status is not None else None
+
+    async def accept_all(self, reading: Reading, found: Sequence[Found | Bad]) -> list[tuple[int, Bad]]:
+        """Accept messages of a file; return what is bad of them, with its place among `found`.
+
+        Raises: Unavailable, OSError, whatever accepting one raises; then others may have been accepted.
+        """
+        if len(found) == 1 or self._config.order != "none":
+            results = [await self._accept_one(reading, one) for one in found]
+        else:
+            results = await self._at_once(reading, found)
+        return [(number, bad) for number, bad in enumerate(results) if bad is not None]
+
+    async def _at_once(self, reading: Reading, found: Sequence[Found | Bad]) -> list[Bad | None]:
+        tasks = [asyncio.ensure_future(self._accept_one(reading, one)) for one in found]
+        try:
+            # All come to their end, so that none is left to accept a message of a file that is read anew.
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        made: list[Bad | None] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            made.append(result)
+        return made
+
+    async def _accept_one(self, reading: Reading, one: Found | Bad) -> Bad | None:
+        if isinstance(one, Bad):
+            return one
+        try:
+            async with self._in_flight:
+                await self._accept(reading, one)
+        except Rejected as e:
+            mend = "mend the message, or the gateway's tables"
+            return Bad(f"refused.{e.status.code}", 0, 0, e.status.text or str(e.status), mend, item=one.part.item)
+        return None
+
+    async def _accept(self, reading: Reading, found: Found) -> None:
+        writer: ContentWriter | None = None
+        part = found.part
+        if found.content is not None:
+            content = Content(found.content)
+        else:
+            async with self._streams:
+                writer = self._intake.content()
+                content = await self._stream(writer, reading, part)
+        if part.attributes:
+            content.attributes = part.attributes
+        try:
+            receipt = await self._intake.accept(Message(self._envelope(reading, found), content), report=True)
+        except (Rejected, Unavailable):
+            if writer is not None:
+                await writer.abandon()
+            raise
+        # Any other end, cancellation too, may have come after the commit: the content is then in use.
+        if receipt.duplicate:
+            self._log.info("a file that was accepted before is not taken twice", file=reading.claimed.shown)
+            if writer is not None:
+                await writer.abandon()
+
+    def _envelope(self, reading: Reading, found: Found) -> Envelope:
+        claimed, part = reading.claimed, found.part
+        key = f"{self._name}:{claimed.token}:{found.number}"
+        return Envelope(
+            part.reverse_path,
+            self._recipients(part),
+            Origin(self._name, peer=claimed.shown, protocol="file", trusted=self._config.trusted),
+            priority=part.priority,
+            expires_at=part.expires_at,
+            ret=part.ret,
+            envid=part.envid,
+            dedupe_key=f"{key}:{part.key}" if part.key else key,
+        )
+
+    def _recipients(self, part: Part) -> tuple[Recipient, ...]:
+        """Return the recipients, with the reports that status files are made of asked for where the file did not."""
+        wanted = self._notify
+        if wanted is None or part.reverse_path is None:
+            return part.recipients
+        return tuple(
+            replace(recipient, notify=wanted) if recipient.notify is Notify.UNSET else recipient
+            for recipient in part.recipients
+        )
+
+    async def _stream(self, writer: ContentWriter, reading: Reading, part: Part) -> Content:
+        try:
+            pieces = reading.chunks(part)
+            while (piece := await self._thread(next, pieces, None)) is not None:
+                if not writer.write(piece):
+                    await writer.drain()
+            await self._thread(reading.check_unchanged)
+            return await writer.finish()
+        except BaseException:
+            await writer.abandon()
+            raise
