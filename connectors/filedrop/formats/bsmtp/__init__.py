@@ -22,13 +22,12 @@ from connectors.filedrop.formats.bsmtp.opening import batch_start
 from connectors.filedrop.formats.bsmtp.reader import BatchReader
 from connectors.filedrop.formats.bsmtp.settings import BsmtpSettings
 from connectors.filedrop.formats.bsmtp.text import BatchText
+from connectors.filedrop.formats.bsmtp.wrapping import Coded, Signed
 from connectors.filedrop.formats.bsmtp.writer import (
-    coded,
     commands,
     greeting,
     notes,
     replies,
-    signed,
     transaction,
     wrapped,
 )
@@ -113,8 +112,8 @@ class Bsmtp:
     def _outer(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """Give the batch's octets the form that the files have."""
         if self.settings.prefix:
-            return signed(pieces, self.settings.prefix.encode())
-        return coded(pieces, self.settings.charset) if self.settings.charset != "ascii" else pieces
+            return Signed(self.settings.prefix).encode(pieces)
+        return Coded(self.settings.charset).encode(pieces) if self.settings.charset != "ascii" else pieces
 
     def _lines(self, lines: Iterable[str]) -> bytes:
         newline = self.settings.newline

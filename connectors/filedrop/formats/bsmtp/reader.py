@@ -195,19 +195,20 @@ class BatchReader:
         return Part(
             mail.reverse_path,
             tuple(transaction.recipients.values()),
-            (self._text.span(body.start, body.end, unstuff=not plain),),
+            (self._text.content(body.start, body.end, unstuff=not plain),),
             mail.ret,
             mail.envid,
             mail.priority,
             key=label or mail.envid or f"{self._stamp.name or self._stamp.token}:{transaction.begin.number}",
+            item=(self._text.item(transaction.begin.start, body.after),),
         )
 
     def _refused(self, transaction: _Transaction, data: Line, body: Body) -> Bad:
         """Return the Bad of recipients that cannot be read: a batch of its own, for them alone."""
         first = transaction.refused[0]
-        item: list[bytes | Span] = [self._text.span(transaction.begin.start, transaction.begin.after)]
-        item += [self._text.span(flaw.line.start, flaw.line.after) for flaw in transaction.refused]
-        item.append(self._text.span(data.start, body.after))
+        item: list[bytes | Span] = [self._text.item(transaction.begin.start, transaction.begin.after)]
+        item += [self._text.item(flaw.line.start, flaw.line.after) for flaw in transaction.refused]
+        item.append(self._text.item(data.start, body.after))
         return self._bad(first, first.line.start, None, tuple(item))
 
     def _drop(self, end: int | None = None) -> Iterator[Bad]:
@@ -252,7 +253,7 @@ class BatchReader:
             flaw.reply,
             flaw.mend,
             flaw.line.text[:_SHOWN],
-            item or (self._text.span(start, end),),
+            item or (self._text.item(start, end),),
         )
 
 

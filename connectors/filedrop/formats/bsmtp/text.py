@@ -20,6 +20,7 @@ LONGEST_LINE: Final = 4096
 """Octets of a command; RFC 5321 §4.5.3.1.4 asks for 512, and extensions for a few hundred more each."""
 
 CHUNK: Final = 256 * 1024
+_ALL: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +131,26 @@ class BatchText:
             last += 1
         del self._places[:last]
 
-    def span(self, start: int, end: int | None, unstuff: bool = False) -> Span:
-        """Return a stretch of the batch, to its end where `end` is None, as one of the file.
+    def content(self, start: int, end: int, *, unstuff: bool) -> Span:
+        """Return a content as a stretch of the file; `unstuff` undoes its dots and line ends.
 
-        Assumes: it begins behind the last mark. With `unstuff` it is a content, and its dots and line ends are undone.
+        Assumes, as `item` does: it begins behind the last mark.
         """
         change: Filter | None = None
         if unstuff:
             change = unstuffed_lf if self.newline == b"\n" else unstuffed_crlf
+        return self._span(start, end, change)
+
+    def item(self, start: int, end: int | None) -> Span:
+        """Return a stretch of the batch, to its end where `end` is None, in the form that the file has."""
+        return self._span(start, end, None if self._wrapping is None else self._wrapping.encode)
+
+    def _span(self, start: int, end: int | None, change: Filter | None) -> Span:
         if self._wrapping is None:
             return Span(start, self._file.size if end is None else end, change)
         place = max((each for each in self._places if each[0] <= start), default=(0, 0, 0))
         if end is None:
-            last, length = self._file.size, 2**62
+            last, length = self._file.size, _ALL
         else:
             last = next((each[2] for each in reversed(self._places) if each[0] < end), place[2])
             length = end - start

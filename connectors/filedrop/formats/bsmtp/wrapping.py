@@ -33,6 +33,10 @@ class Wrapping(Protocol):
 
     def decode(self, unit: bytes) -> bytes: ...
 
+    def encode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Give stretches of the batch a form that the same settings read; a transfer encoding is not made anew."""
+        ...
+
 
 class Base64:
     """Lines of base64; other signs are no part of it."""
@@ -53,6 +57,9 @@ class Base64:
         except binascii.Error:  # a = out of its place
             return b""
 
+    def encode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        return pieces
+
 
 class QuotedPrintable:
     """Lines of quoted-printable."""
@@ -63,12 +70,16 @@ class QuotedPrintable:
     def decode(self, unit: bytes) -> bytes:
         return binascii.a2b_qp(unit)
 
+    def encode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        return pieces
+
 
 class Signed:
     """Lines that begin with a sign; the others are somebody else's."""
 
     def __init__(self, sign: str) -> None:
-        self._line = re.compile(b"(?m)^" + re.escape(sign.encode()) + rb"([^\n]*\n?)")
+        self._sign = sign.encode()
+        self._line = re.compile(b"(?m)^" + re.escape(self._sign) + rb"([^\n]*\n?)")
 
     def cut(self, octets: bytes) -> int:
         return octets.rfind(b"\n") + 1
@@ -76,18 +87,29 @@ class Signed:
     def decode(self, unit: bytes) -> bytes:
         return b"".join(self._line.findall(unit))
 
+    def encode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        begins = True
+        for piece in pieces:
+            if piece:
+                lead, begins = self._sign if begins else b"", piece.endswith(b"\n")
+                yield lead + piece[:-1].replace(b"\n", b"\n" + self._sign) + piece[-1:]
+
 
 class Coded:
     """EBCDIC, as ISO 8859-1; both of its line ends, NL and LF, are LF."""
 
     def __init__(self, charset: str) -> None:
         self._table = to_latin(charset)
+        self._back = from_latin(charset)
 
     def cut(self, octets: bytes) -> int:
         return len(octets)
 
     def decode(self, unit: bytes) -> bytes:
         return unit.translate(self._table)
+
+    def encode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        return (piece.translate(self._back) for piece in pieces)
 
 
 class Cards:
@@ -96,6 +118,7 @@ class Cards:
     def __init__(self, length: int, charset: str) -> None:
         self._length = length
         self._table = to_latin(charset)
+        self._back = from_latin(charset)
 
     def cut(self, octets: bytes) -> int:
         return len(octets) // self._length * self._length
@@ -104,6 +127,14 @@ class Cards:
         text = unit.translate(self._table)
         records = (text[at : at + self._length] for at in range(0, len(text), self._length))
         return b"".join(record.rstrip(b" \0") + b"\n" for record in records)
+
+    def encode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        held = b""
+        for piece in pieces:
+            *lines, held = (held + piece).split(b"\n")
+            yield b"".join(line.ljust(self._length) for line in lines).translate(self._back)
+        if held:
+            yield held.ljust(self._length).translate(self._back)
 
 
 def to_latin(charset: str) -> bytes:

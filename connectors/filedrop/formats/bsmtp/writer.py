@@ -14,7 +14,6 @@ from typing import Final
 from connectors.filedrop.formats.bsmtp.commands import mail_line, rcpt_line
 from connectors.filedrop.formats.bsmtp.lines import stuffed
 from connectors.filedrop.formats.bsmtp.settings import BsmtpSettings
-from connectors.filedrop.formats.bsmtp.wrapping import from_latin
 from connectors.filedrop.formats.envelope_lines import to_xtext
 from connectors.filedrop.formats.values import Options
 from gateway.contract import Action, Fate, Item, Note, Notify, Parcel, RecipientReport, Report, id_text
@@ -64,22 +63,6 @@ def transaction(lines: list[str], pieces: Iterable[bytes], newline: bytes) -> It
     yield b"".join(line.encode() + newline for line in lines)
     yield from stuffed(iter(pieces), newline)
     yield b"." + newline
-
-
-def signed(pieces: Iterator[bytes], prefix: bytes) -> Iterator[bytes]:
-    """Put a sign before each line, RFC 976's way."""
-    begins = True
-    for piece in pieces:
-        if piece:
-            lead, begins = prefix if begins else b"", piece.endswith(b"\n")
-            inner = piece[:-1].replace(b"\n", b"\n" + prefix) + piece[-1:]
-            yield lead + inner
-
-
-def coded(pieces: Iterator[bytes], charset: str) -> Iterator[bytes]:
-    """Write the octets of ISO 8859-1 in another charset."""
-    table = from_latin(charset)
-    return (piece.translate(table) for piece in pieces)
 
 
 def wrapped(pieces: Iterator[bytes], settings: BsmtpSettings) -> Iterator[bytes]:
