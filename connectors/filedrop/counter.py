@@ -1,11 +1,12 @@
 """Counter: numbers for files whose reader expects them in a row, kept in a folder of the connector's own.
 
-Promises: a number is never given twice, by several threads or after a crash; after a crash some may be left out, at
+Promises: a number is never given twice, by several threads or processes or after a crash; after a crash some may be left out, at
 most `STEP` in a row. What is reserved is durable before the first of it is given.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -18,10 +19,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Counter:
-    """The rows of numbers of one connector. Nothing is touched before the first number is asked for.
-
-    One process at a time: the folder belongs to one worker.
-    """
+    """The rows of numbers of one connector. Nothing is touched before the first number is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,12 +35,23 @@ class Counter:
         if not _NAME.fullmatch(row):
             raise ValueError(f"{row!r} is not the name of a row of numbers")
         with self._lock:
-            last, reserved = self._rows.get(row) or (self._kept(row),) * 2
+            last, reserved = self._rows.get(row, (0, 0))
             if last == reserved:
-                reserved = last + STEP
-                self._keep(row, reserved)
+                last, reserved = self._reserve(row)
             self._rows[row] = (last + 1, reserved)
             return last + 1
+
+    def _reserve(self, row: str) -> tuple[int, int]:
+        """Take the next numbers for this process: those after the first, up to the second, are ours."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._folder / f"{row}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            last = self._kept(row)
+            self._keep(row, last + STEP)
+        finally:
+            os.close(lock)
+        return last, last + STEP
 
     def _file(self, row: str) -> Path:
         return self._folder / f"{row}.number"
@@ -58,7 +67,7 @@ class Counter:
         return int(text)
 
     def _keep(self, row: str, number: int) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write down that numbers up to this one may be given; durable when it returns."""
         file = self._file(row)
         new = file.with_suffix(".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

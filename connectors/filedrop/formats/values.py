@@ -161,5 +161,3 @@ class Encoded:
     hop: str = ""
     name: str = ""
     """The file's whole name, where it is not to be made of the stem and the extension; must not be another file's."""
-    name: str = ""
-    """The file's whole name, where the format's reader wants one of its own form; empty: the connector's."""
