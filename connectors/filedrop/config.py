@@ -10,7 +10,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from connectors.filedrop.formats import FormatName, FormatSettings, codec_class
 from connectors.filedrop.formats.addresses import read_one
+from connectors.filedrop.formats.bsmtp.settings import BsmtpSettings
+from connectors.filedrop.formats.ftn.settings import FtnSettings
+from connectors.filedrop.formats.mbox import MboxSettings
 from connectors.filedrop.formats.pickup import PickupSettings
+from connectors.filedrop.formats.replay import ReplaySettings
 from gateway.contract import Address, AddressError, ConnectorConfig
 from mappings.network import registry
 
@@ -177,7 +181,11 @@ class FileDropConfig(ConnectorConfig):
     status_extension: str | None = Field(
         None, description="The end of a status file's name; none: the format's own, or .sts."
     )
-    pickup: PickupSettings | None = Field(None, description="Options of format pickup alone.")
+    pickup: PickupSettings | None = Field(None, description="Options of format pickup.")
+    replay: ReplaySettings | None = Field(None, description="Options of formats replay and foreign.")
+    bsmtp: BsmtpSettings | None = Field(None, description="Options of format bsmtp.")
+    mbox: MboxSettings | None = Field(None, description="Options of format mbox.")
+    ftn: FtnSettings | None = Field(None, description="Options of format ftn; it needs our node's address, `aka`.")
 
     @field_validator("network")
     @classmethod
