@@ -73,7 +73,11 @@ class MailboxSettings(FormatSettings):
 class SharedSettings(MailboxSettings):
     """The options of mailboxes that are one file."""
 
-    file: str = Field("mbox", description="The mailbox in the outbox that messages are appended to: a file's name.")
+    file: str = Field(
+        "mbox",
+        description="The mailbox in the outbox that messages are appended to: a file's name. Empty: messages are put "
+        "as files of their own, each a mailbox.",
+    )
     locks: tuple[Locking, ...] = Field(
         ("fcntl", "dotlock"),
         description="How the mailbox is locked, both ways: fcntl, flock, dotlock (a file NAME.lock), in this order. "
@@ -84,7 +88,7 @@ class SharedSettings(MailboxSettings):
     @field_validator("file")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if not is_safe(value) or value.endswith(LOCK_SUFFIX):
+        if value and (not is_safe(value) or value.endswith(LOCK_SUFFIX)):
             raise ValueError(f"{value!r} is no name of a file in the outbox")
         return value
 

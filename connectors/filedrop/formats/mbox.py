@@ -88,8 +88,10 @@ class Mbox:
         """
         return MailboxLock(path, self.settings.locks, 0, ops)
 
-    def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout:
-        """Return the layout of the outbox: one file, appended to."""
+    def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout | None:
+        """Return the layout of the outbox where it is one file, appended to; None where it is files of their own."""
+        if not self.settings.file:
+            return None
         return AppendLayout(folder, self.settings.file, self.settings.locks, self.settings.lock_wait_s, joint, ops)
 
     def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
