@@ -21,6 +21,7 @@ from typing import Final
 from gateway.blobs import readable
 from gateway.charsets import decoded
 from gateway.compose import Mailbox, compose
+from gateway.html_text import html_to_text
 from gateway.message import Content
 from gateway.mime import Octets, Part, content_type, parse
 from gateway.octets import encoded_words, no_controls
@@ -33,9 +34,12 @@ from mappings.rewrite import Named, mailboxes
 
 MAX_TEXT: Final = 16 * 1024 * 1024
 """Octets of the text that is brought into memory; a longer one is a file."""
+MAX_HTML: Final = 4 * 1024 * 1024
+"""Octets of HTML that is brought to text; a longer page is a file."""
 GATEWAY: Final = "gateway"
 """The attribute of an adapted content that tells the gateway's own name."""
 
+_META: Final = re.compile(rb"(?i)<meta[^>]{0,200}?charset[ \t]*=[ \t\"']*([A-Za-z0-9._:+-]{1,40})")
 _NEWLINE: Final = re.compile(r"\r\n?")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
@@ -120,6 +124,9 @@ def memo(content: Content) -> Memo:
     leaves = list(_leaves(root))
     text_part = next((part for part in leaves if is_text(part)), None)
     text = "" if text_part is None else text_of(source, text_part)
+    if text_part is None:
+        page = next((part for part in leaves if is_text(part, "text/html", MAX_HTML)), None)
+        text = "" if page is None else html_to_text(text_of(source, page))
     attachments = tuple(
         Attachment(file_name(part, n), part.type, partial(decoded_pieces, source, part.body, part.end, part.encoding))
         for n, part in enumerate((part for part in leaves if part is not text_part), 1)
@@ -139,17 +146,20 @@ def _leaves(part: Part) -> Iterator[Part]:
         yield part
 
 
-def is_text(part: Part, kind: str = "text/plain") -> bool:
+def is_text(part: Part, kind: str = "text/plain", most: int = MAX_TEXT) -> bool:
     """Say whether a part is text to be read on the spot, and not too long to be."""
     disposition = part.get(b"content-disposition")
     attached = disposition is not None and content_type(disposition)[0] == "attachment"
-    return part.type == kind and not attached and part.end - part.body <= MAX_TEXT
+    return part.type == kind and not attached and part.end - part.body <= most
 
 
 def text_of(source: Octets, part: Part) -> str:
     """Return the text that a part holds, its lines ended by LF."""
     octets = b"".join(decoded_pieces(source, part.body, part.end, part.encoding))
-    return _NEWLINE.sub("\n", decoded(octets, part.parameters.get("charset", b"").decode("latin-1")))
+    charset = part.parameters.get("charset", b"")
+    if not charset and part.type == "text/html" and (said := _META.search(octets, 0, 2048)) is not None:
+        charset = said[1]
+    return _NEWLINE.sub("\n", decoded(octets, charset.decode("latin-1")))
 
 
 def file_name(part: Part, n: int) -> str:

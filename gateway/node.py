@@ -259,7 +259,7 @@ class Node:
         networks = {n: c.capabilities.header_networks for n, c in self.connectors.items()}
         self.destinations[REFUSALS] = Refusals()
         self.destinations[EXPANDED] = Expansions()
-        self.adapter = Adapter(networks)
+        self.adapter = Adapter(networks, hostname=gateway.name)
         return Planner(
             settings, self.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter
         )

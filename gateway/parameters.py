@@ -15,6 +15,7 @@ MAX_NAME: Final = 255
 _MAX_PIECES: Final = 50
 _PIECE: Final = 60
 _NOT_PLAIN: Final = re.compile(r"[^ !#-\[\]-~]")
+_CHARSET: Final = re.compile(r"[A-Za-z0-9._:+-]{1,40}")
 _TOKENS: Final = re.compile(r"[!#$&+.0-9A-Z^_a-z{}|~-]{1,100}/[!#$&+.0-9A-Z^_a-z{}|~-]{1,100}")
 
 
@@ -77,3 +78,9 @@ def media_type(text: str) -> str:
     """Return a media type in lower case, application/octet-stream where it is none."""
     text = text.strip().lower()
     return text if _TOKENS.fullmatch(text) else "application/octet-stream"
+
+
+def media_charset(parameters: Mapping[str, bytes]) -> str:
+    """Return a charset parameter to be written behind a media type, empty where there is none."""
+    charset = parameters.get("charset", b"").decode("latin-1")
+    return f"; charset={charset}" if _CHARSET.fullmatch(charset) else ""

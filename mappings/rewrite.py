@@ -82,7 +82,7 @@ class _Mailbox(NamedTuple):
     domain: bytes
     comments: bytes
     after: int
-    name: bytes = b""
+    name: tuple[int, int] = (0, 0)
 
 
 class _Edit(NamedTuple):
@@ -100,13 +100,15 @@ class Named:
     local: str
     domain: str
     name: bytes
+    at: int
+    """Where the name begins in the value."""
 
 
 def mailboxes(value: bytes) -> Iterator[Named]:
     """Yield the mailboxes of an address field's value, those of groups too, in order; what is none is passed over."""
     for box in _mailboxes(value, 0, len(value)):
         try:
-            yield Named(box.local.decode(), box.domain.decode(), box.name)
+            yield Named(box.local.decode(), box.domain.decode(), value[slice(*box.name)], box.name[0])
         except UnicodeDecodeError:
             continue
 
@@ -205,7 +207,7 @@ def _mailboxes(head: bytes, start: int, end: int) -> Iterator[_Mailbox]:
             element.comments.append((token_start, token_end))
         elif kind == b"<" and not element.in_angle:
             element.in_angle = True
-            element.name = head[element.words[0][0] : element.words[-1][1]] if element.words else b""
+            element.name = (element.words[0][0], element.words[-1][1]) if element.words else (0, 0)
             element.words = []
         elif kind == b">" and element.in_angle:
             element.in_angle = False
@@ -267,7 +269,7 @@ class _Element:
     __slots__ = ("closed", "comments", "in_angle", "name", "route_start", "words")
 
     def __init__(self) -> None:
-        self.name = b""
+        self.name = (0, 0)
         self.words: list[tuple[int, int, bytes]] = []
         self.comments: list[tuple[int, int]] = []
         self.in_angle = False
@@ -293,8 +295,8 @@ class _Element:
         end = behind[-1][1]
         inside = [b" " + head[a:b] for a, b in self.comments if start < a and b < end]
         name = self.name
-        if not name and self.comments:
-            name = head[slice(*self.comments[-1])]  # RFC 5322 §3.4, note: where old mail has the name
+        if not name[1] and self.comments:
+            name = self.comments[-1]  # RFC 5322 §3.4, note: where old mail has the name
         return _Mailbox(start, end, local, domain, b"".join(inside), after, name)
 
 

@@ -17,6 +17,7 @@ from gateway.adapt.fitted import Fitted
 from gateway.adapt.head_step import fit_head
 from gateway.adapt.octet_step import mend_octets
 from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_recipients
+from gateway.adapt.plain_step import fit_plain
 from gateway.adapt.plan import Step, has_longer_line, longer_line_in, plan
 from gateway.adapt.signatures import broken
 from gateway.contract import Capabilities
@@ -37,12 +38,17 @@ _SMTP: Final = ("smtp",)
 class Adapter:
     """Makes messages fit, by one address table at a time.
 
-    `networks` names, per connector, the networks whose addresses stand in the headers of its messages.
+    `networks` names, per connector, the networks whose addresses stand in the headers of its messages. `hostname` is
+    the gateway's own name, under which addresses without an addr-spec stand there.
     """
 
     def __init__(
-        self, networks: Mapping[str, Sequence[str]] | None = None, network: Callable[[str], Network] | None = None
+        self,
+        networks: Mapping[str, Sequence[str]] | None = None,
+        network: Callable[[str], Network] | None = None,
+        hostname: str = "",
     ) -> None:
+        self._hostname = hostname
         self._networks = networks if networks is not None else {}
         self._network = network or registry().get
         self._step: AddressStep | None = None
@@ -57,11 +63,12 @@ class Adapter:
         """
         step = self._step
         if step is None or step.table is not table:
-            step = self._step = AddressStep(table, self._network)
+            step = self._step = AddressStep(table, self._network, self._hostname)
             self._sources.clear()
         content = message.content
         envelope = message.envelope
-        if capabilities.max_size_bytes is not None:
+        whole = capabilities.mime and capabilities.html and capabilities.attachments
+        if capabilities.max_size_bytes is not None and whole:
             size = content.size + len(message.prefix)
             if size > capabilities.max_size_bytes:
                 return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, size)
@@ -90,6 +97,9 @@ class Adapter:
         head, notes = step.head(before, sources, capabilities, direction, place)
         if head is not before:
             content = content.with_head(head)
+        if not whole:
+            content, more = fit_plain(content, capabilities, self._hostname)
+            notes = [*notes, *more]
         content, more = self._fit(content, capabilities, table, internationalized=envelope.smtputf8)
         if more or notes:
             notes = [*notes, *more]
@@ -97,7 +107,7 @@ class Adapter:
             notes += broken(before, content.head, body_changed=body_changed)
         if message.prefix:
             content = content.with_prefix(message.prefix)
-        if notes and capabilities.max_size_bytes is not None and content.size > capabilities.max_size_bytes:
+        if (notes or not whole) and capabilities.max_size_bytes is not None and content.size > capabilities.max_size_bytes:
             return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, content.size)
         fidelity = Fidelity(tuple(notes)) if notes else INTACT
         return Fitted(content, envelope, fidelity, tuple(refused), addresses)

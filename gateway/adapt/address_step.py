@@ -13,6 +13,7 @@ from typing import Final
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from mappings.address import Address
+from mappings.encapsulation import named_unsigned, unsigned_spec
 from mappings.network import Network
 from mappings.rewrite import rewrite_head
 from mappings.rule import Place
@@ -25,12 +26,17 @@ _REMEMBERED_OCTETS: Final = 1024
 
 
 class AddressStep:
-    """Rewrites by one table; a new table needs a new AddressStep."""
+    """Rewrites by one table; a new table needs a new AddressStep.
 
-    def __init__(self, table: Table, network: Callable[[str], Network]) -> None:
+    An address that has no addr-spec of its own stands in headers as `unsigned_spec` at `hostname`, our own name: so a
+    connector of its network writes it, and so one without MIME gets it. Nobody else is shown that form.
+    """
+
+    def __init__(self, table: Table, network: Callable[[str], Network], hostname: str = "") -> None:
         self.table = table
         self._network = network
-        self._unchanged: set[tuple[bytes, tuple[str, ...], tuple[str, ...], Direction, Place | None]] = set()
+        self._hostname = hostname.lower()
+        self._unchanged: set[tuple[bytes, tuple[str, ...], tuple[str, ...], bool, Direction, Place | None]] = set()
         self._ours: dict[tuple[str, str], bool] = {}
         self._paths: dict[tuple[str, str, tuple[str, ...], Direction, Place | None], Address] = {}
 
@@ -75,12 +81,16 @@ class AddressStep:
         """
         networks = capabilities.header_networks
         fields = b"\n".join(_FIELDS.findall(b"\n" + head))
-        key = (fields, sources, networks, direction, place)
+        key = (fields, sources, networks, capabilities.mime, direction, place)
         if key in self._unchanged:
             return head, []
         read_by = [self._network(name) for name in sources]
 
         def read(local: str, domain: str) -> Address | None:
+            if local[:5].upper() == "IMCEA" and domain.lower() == self._hostname:
+                named = named_unsigned(local)
+                if named is not None and named.network in sources and named.network != "smtp":
+                    return named
             for network in read_by:
                 address = network.from_addr_spec(local, domain)
                 if address is not None:
@@ -88,7 +98,10 @@ class AddressStep:
             return None
 
         def write(address: Address) -> str | None:
-            return self._network(address.network).to_addr_spec(address)
+            spec = self._network(address.network).to_addr_spec(address)
+            if spec is None and not capabilities.mime and self._hostname:
+                return unsigned_spec(address, self._hostname)
+            return spec
 
         def translate(address: Address) -> Translation:
             return self._translate(address, networks, direction, place)

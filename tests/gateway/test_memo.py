@@ -18,7 +18,7 @@ from mappings.network import parse
 
 HOST = "gw.merged.example"
 NAMES = st.text(max_size=60).map(no_controls)
-TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\u2028\u2029"), max_size=400)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\u2028\u2029"), max_size=400)
 ADDRESSES = st.sampled_from(
     [
         "smtp:ann@acme.example",
@@ -164,7 +164,7 @@ def test_a_subject_as_mail_has_it(value: str, wanted: str) -> None:
     ("value", "wanted"),
     [
         ("Ann Lee <ann@acme.example>", [("Ann Lee", "smtp:ann@acme.example")]),
-        ('"Lee, \\"Ann\\"" <ann@a.example>, b@x.example', [('Lee, "Ann"', "smtp:ann@a.example"), ("", "smtp:b@x.example")]),
+        (r'"Lee, \"A\"" <a@x.example>, b@x.example', [('Lee, "A"', "smtp:a@x.example"), ("", "smtp:b@x.example")]),
         ("ann@acme.example (Ann \\(Lee\\))", [("Ann (Lee)", "smtp:ann@acme.example")]),
         ("=?utf-8?q?J=C3=B6?=\n =?utf-8?q?_Lee?= <jo@acme.example>", [("Jö Lee", "smtp:jo@acme.example")]),
         ('"=?utf-8?q?J=C3=B6?=" <jo@acme.example>', [("Jö", "smtp:jo@acme.example")]),

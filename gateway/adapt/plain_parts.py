@@ -1,0 +1,167 @@
+"""What of a message is its text, and what are files beside it, for a destination without MIME.
+
+The text is what a mail program would show: of alternatives the plain one, or the HTML as text; further texts behind it.
+All else is a file. Bounded as `gateway.mime` and `gateway.memo` are; a text over their bounds is a file.
+Sources: RFC 2046 §5.1 (multiparts), RFC 2387 (related), RFC 1847 (signed, encrypted), RFC 2183 (inline or a file).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.adapt.lines import unflowed
+from gateway.contract import Capabilities
+from gateway.fidelity import Fate, Note
+from gateway.html_text import html_to_text
+from gateway.memo import MAX_HTML, MAX_TEXT, file_name, is_text, text_of
+from gateway.mime import Octets, Part, content_type
+from gateway.parameters import parameter
+
+_TEXT_ALONE: Final = "the destination takes text alone"
+
+
+@dataclass(slots=True)
+class File:
+    """A part that goes as a file. `size` is about what it has when it is decoded."""
+
+    name: str
+    part: Part
+
+    @property
+    def size(self) -> int:
+        size = self.part.end - self.part.body
+        return size * 57 // 78 if self.part.encoding == "base64" else size  # RFC 2045 §6.8: 57 octets on a line of 76
+
+
+class Parts:
+    """One walk through a message: gathers its texts, its files and the notes."""
+
+    def __init__(self, source: Octets, root: Part, capabilities: Capabilities) -> None:
+        self.texts: list[str] = []
+        self.files: list[File] = []
+        self.notes: list[Note] = []
+        self.page: Part | None = None
+        """The HTML that the text was made of, or that says the same."""
+        self.rendered = False
+        self._source = source
+        self._capabilities = capabilities
+        self._room = MAX_TEXT
+        self._walk(root)
+        if self.rendered:
+            self.notes.append(Note(Fate.MAPPED, "HTML: brought to text", _TEXT_ALONE))
+        if len(self.texts) > 1:
+            self.notes.append(
+                Note(Fate.MAPPED, f"{len(self.texts)} parts of text: joined", "the destination takes one")
+            )
+
+    def _walk(self, part: Part) -> None:
+        kind = part.type
+        if kind == "multipart/alternative" and part.children:
+            self._alternative(part)
+        elif kind == "multipart/related" and part.children:
+            self._walk(part.children[0])
+            for child in part.children[1:]:
+                self._file(child)
+        elif kind == "multipart/signed" and part.children:
+            self._walk(part.children[0])
+            self._signature(part)
+        elif kind == "multipart/encrypted" and part.children:
+            for child in part.children:
+                self._file(child)
+            self._locked("it is encrypted")
+        elif kind.startswith("multipart/") and part.children:
+            for child in part.children:
+                self._walk(child)
+        elif kind.startswith("multipart/"):
+            part.type = "text/plain"  # what has no parts is shown as it is
+            self._leaf(part)
+        else:
+            self._leaf(part)
+
+    def _leaf(self, part: Part) -> None:
+        size = part.end - part.body
+        if not size and not part.get(b"content-disposition"):
+            return
+        if part.type in ("application/pkcs7-mime", "application/x-pkcs7-mime"):
+            self._locked("it is encrypted, or signed in a form that is no text")
+        if is_text(part, most=self._room) and not (self.texts and _is_named(part)):
+            self._room -= size
+            self._text(part)
+        elif is_text(part, "text/html", min(self._room, MAX_HTML)) and not (self.texts and _is_named(part)):
+            self._room -= size
+            self.texts.append(html_to_text(text_of(self._source, part)))
+            self.rendered = True
+            self._keep_page(part)
+        else:
+            self._file(part)
+
+    def _text(self, part: Part) -> None:
+        text = text_of(self._source, part)
+        if part.parameters.get("format", b"").lower() == b"flowed":
+            text = unflowed(text, delsp=part.parameters.get("delsp", b"").lower() == b"yes")
+        self.texts.append(text)
+
+    def _alternative(self, part: Part) -> None:
+        """Take the plain form where it says something, else the HTML one, else the first; files of the others stay."""
+        plain = next((c for c in part.children if self._says(c, "text/plain")), None)
+        chosen = plain or next((c for c in part.children if self._says(c, "text/html")), part.children[0])
+        before = len(self.texts)
+        self._walk(chosen)
+        dropped = False
+        for child in part.children:
+            if child is chosen:
+                continue
+            for leaf in _leaves(child):
+                if leaf.type == "text/html" and is_text(leaf, "text/html"):
+                    dropped = not self._keep_page(leaf) or dropped
+                elif leaf.type == "text/calendar" or not leaf.type.startswith("text/"):
+                    self._file(leaf)
+        if dropped and len(self.texts) > before:
+            self.notes.append(Note(Fate.DROPPED, "HTML", "the text beside it says the same, and " + _TEXT_ALONE))
+
+    def _says(self, part: Part, kind: str) -> bool:
+        """Say whether a part has text of this kind that is more than blanks."""
+        for leaf in _leaves(part):
+            if is_text(leaf, kind):
+                head = self._source.read(leaf.body, min(leaf.end - leaf.body, 4096))
+                if head.strip():
+                    return True
+        return False
+
+    def _keep_page(self, part: Part) -> bool:
+        """Keep HTML beside the text, where the destination takes it."""
+        if not self._capabilities.html or (self.page is not None and self._capabilities.mime):
+            return False
+        self.page = self.page or part
+        if not self._capabilities.mime:
+            self.files.append(File(self._name(part), part))
+        return True
+
+    def _file(self, part: Part) -> None:
+        for leaf in _leaves(part):
+            self.files.append(File(self._name(leaf), leaf))
+
+    def _name(self, part: Part) -> str:
+        return file_name(part, len(self.files) + 1)
+
+    def _signature(self, part: Part) -> None:
+        kind = part.parameters.get("protocol", b"").decode("latin-1").lower()
+        name = "PGP" if "pgp" in kind else "S/MIME" if "pkcs7" in kind else kind[:80] or "of an unknown kind"
+        self.notes.append(Note(Fate.DROPPED, f"signature: {name}", "it holds for the message as it was sent alone"))
+
+    def _locked(self, why: str) -> None:
+        self.notes.append(Note(Fate.KEPT, "the message as a file", f"{why}; who has the key opens the file"))
+
+
+def _leaves(part: Part) -> list[Part]:
+    """Return what is no multipart inside a part, or itself; an enclosed message is one thing."""
+    if not (part.type.startswith("multipart/") and part.children):
+        return [part]
+    return [leaf for child in part.children for leaf in _leaves(child)]
+
+
+def _is_named(part: Part) -> bool:
+    disposition = part.get(b"content-disposition")
+    named = disposition is not None and parameter(content_type(disposition)[1], "filename")
+    return bool(named or parameter(part.parameters, "name"))
