@@ -74,7 +74,7 @@ class Ftn:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            header_networks=("ftn", "smtp"),
+            header_networks=("ftn",),
             mime=False,
             html=False,
             attachments=True,
@@ -163,7 +163,13 @@ class Ftn:
         flavour: Flavour = "crash" if made.crash else self.settings.flavour
         messages = tuple(write_message(message) for message in made.messages)
         return Netmail(
-            lambda: iter(messages), made.enclosures, made.notes, str(made.hop), made.hop, flavour, parcel.arrived_at
+            lambda: iter(messages),
+            made.enclosures,
+            made.notes,
+            hop=str(made.hop),
+            node=made.hop,
+            flavour=flavour,
+            at=parcel.arrived_at,
         )
 
     def opening(self, encoded: Encoded) -> bytes:
@@ -214,7 +220,8 @@ class Ftn:
         )
         octets = write_message(message)
         hop = self.settings.link_of(node)
-        return Netmail(lambda: (octets,), (), (), str(hop), hop, self.settings.flavour, report.arrived_at)
+        flavour = self.settings.flavour
+        return Netmail(lambda: (octets,), hop=str(hop), node=hop, flavour=flavour, at=report.arrived_at)
 
 
 def _about(report: RecipientReport) -> Iterable[str]:

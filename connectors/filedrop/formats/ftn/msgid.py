@@ -21,6 +21,7 @@ _SIGNS: Final = tuple(
 _ESCAPED: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 _OURS: Final = re.compile(r"<MSGID_([^<>@\s]*)_([0-9A-Fa-f]{1,8})@([^<>@\s]+)>")
 _INTERNET: Final = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAX_ID: Final = 900
 """The longest id that is carried over: a header line has 998 octets."""
 
@@ -50,7 +51,7 @@ def to_msgid(message_id: str, domain: str, area: str = "") -> str | None:
     if ours is not None and ours[3].lower() == domain.lower():
         octets = ours[1].replace("_", " ").encode("utf-8", "replace")
         origin = _ESCAPED.sub(lambda m: bytes((int(m[1], 16),)), octets).decode("utf-8", "replace")
-        if origin.strip() and origin.isprintable():
+        if origin.strip() and not _CONTROL.search(origin):
             return f"{_enclose(origin)} {ours[2]}"
     if len(message_id) > MAX_ID or not _INTERNET.fullmatch(message_id):
         return None
@@ -82,6 +83,6 @@ def _quote(text: str) -> str:
 
 def _enclose(origin: str) -> str:
     """Put an address with blanks into quotes, where its writer has not (FTS-0009)."""
-    if " " not in origin and not origin.startswith('"'):
+    if " " not in origin or origin.startswith('"'):
         return origin
     return '"' + origin.replace('"', '""') + '"'

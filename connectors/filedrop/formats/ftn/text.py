@@ -17,7 +17,7 @@ from connectors.filedrop.formats.ftn.node import Node, read_node
 MAX_KLUDGES: Final = 1000
 """Control lines that are kept of one message; a text of nothing else must not fill a header."""
 
-_NAME: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(:?)[ \t]*(.*)", re.DOTALL)
+_NAME: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:(:)|(?=[ \t])|\Z)(.*)", re.DOTALL)
 _ORIGIN: Final = re.compile(r"^ \* Origin:(.*)$")
 _ORIGIN_NODE: Final = re.compile(r"\(([^()]*)\)[ \t]*$")
 _MSGID: Final = re.compile(r'[ \t]*("(?:[^"]|"")*"|.*?)[ \t]+([0-9A-Fa-f]{1,8})[ \t]*')
@@ -102,7 +102,7 @@ def _kludge(text: str) -> Kludge:
     match = _NAME.fullmatch(text)
     if match is None:
         return Kludge("", text.strip(), colon=False)
-    return Kludge(match[1], match[3].rstrip(), bool(match[2]))
+    return Kludge(match[1], match[3].strip(), bool(match[2]))
 
 
 def _charset(octets: bytes) -> str:
