@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
 from connectors.filedrop.formats.records.description import DelimitedTable
 from connectors.filedrop.formats.records.expression import normal_name
@@ -19,6 +20,8 @@ from connectors.filedrop.formats.records.frames import Frame
 from connectors.filedrop.formats.records.record import SHOWN, BadRecord, Cell, Mistake, Record
 from connectors.filedrop.formats.records.shape import MAX_FIELDS, Extent, Shape
 from gateway.contract import Blob
+
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class _Dialect:
             if opening is None:
                 end = self._plain_end(text, at)
                 raw = text[at:end]
-                value = raw.replace("\\" + self.delimiter, self.delimiter) if self.backslash else raw
+                value = _ESCAPED.sub(r"\1", raw) if self.backslash else raw
                 row.columns.append(Column(value, raw, offset, False))
                 return end
             row.open, row.offset, row.raw, at = [], offset, "", opening.end()
@@ -109,7 +112,7 @@ class _Dialect:
             match = self.inner.match(text, at)
             end = match.end() if match else at
             inner = text[at:end]
-            value.append(re.sub(r"\\(.)", r"\1", inner, flags=re.DOTALL) if self.backslash else inner)
+            value.append(_ESCAPED.sub(r"\1", inner) if self.backslash else inner)
             if end >= len(text):
                 return None
             if self.escape == "double" and text.startswith(self.quote * 2, end):

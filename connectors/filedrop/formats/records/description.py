@@ -54,6 +54,11 @@ def _name(text: str) -> str:
     return normal_name(text)
 
 
+def _shown_name(text: str) -> str:
+    _name(text)
+    return text.strip()
+
+
 def _one_sign(text: str) -> str:
     if len(text) != 1 or text in "\r\n":
         raise ValueError('one character, such as ";" or "\\t"')
@@ -342,7 +347,7 @@ class MapTable(Table):
 class WriteTable(Table):
     """[write]: how messages are written; the fields of [map] that can be are written as they are read."""
 
-    fields: dict[Name, Text] = Field(
+    fields: dict[Annotated[str, AfterValidator(_shown_name)], Text] = Field(
         default_factory=dict, description="What stands in a field, of what a message has; goes before what [map] says."
     )
     overflow: Literal["truncate", "continue", "reject"] = Field(
@@ -356,7 +361,12 @@ class WriteTable(Table):
     many_a_file: bool = Field(
         False, description="A file may hold several messages, where the connector is told so; not with a trailer."
     )
-    one_a_recipient: bool = Field(False, description="Each recipient gets a file of its own.")
+    one_a_recipient: bool = Field(
+        True, description="Each recipient gets a file of its own, so that nobody reads of a blind copy."
+    )
+    record_end: str = Field(
+        "", description="The line behind each record, where `record_end` of [key_value] is a pattern with wildcards."
+    )
     file_name: Text | None = Field(None, description="The file's name; none: the connector's.")
     subject_chars: int | None = Field(None, ge=1, description="A longer subject is cut, and stands whole in the text.")
     wrap: int | None = Field(None, ge=20, le=1000, description="Lines of text are broken at so many columns.")
@@ -525,6 +535,18 @@ def _expressions_in(path: Path, value: Any) -> Iterator[tuple[Path, Expression]]
                 yield from _expressions_in((*path, key), one)
 
 
+WRITE_NAMES: Final = frozenset(
+    (
+        *("from", "from_name", "sender", "to", "to_name", "cc", "cc_name", "recipients", "recipient", "subject"),
+        *("body", "date", "now", "message_id", "in_reply_to", "priority", "receipt", "message", "stem", "number"),
+        *("attachment", "attachment_name", "attachment_type", "attachment_data", "count", "index"),
+    )
+)
+"""What a message that is written has."""
+STATUS_NAMES: Final = frozenset(
+    ("key", "stem", "message", "file", "action", "code", "status", "text", "recipient", "time", "count")
+)
+"""What a line of a status file can tell."""
 READ_NAMES: Final = ("file.name", "file.stem", "record.number", "record.line")
 """Names that every record has beside its fields."""
 
@@ -546,6 +568,9 @@ def _name_checks(d: Description) -> Iterator[tuple[Path, str]]:
         for table in sorted(expression.tables - d.values.keys()):
             tables = ", ".join(d.values) or "none"
             yield path, f"no table is called [values.{table}]; there are {tables}"
+    for path, expression in _expressions_in(("status",), d.status):
+        for name in sorted(expression.names - STATUS_NAMES):
+            yield path, f"a report has no {name!r}; it has {', '.join(sorted(STATUS_NAMES))}"
     if known is None:
         return
     for path, expression in expressions(d):
@@ -561,7 +586,7 @@ def _write_checks(d: Description) -> Iterator[tuple[Path, str]]:
         return
     known = known_fields(d)
     for name in d.write.fields:
-        if known is not None and name not in known:
+        if known is not None and normal_name(name) not in known:
             yield ("write", "fields", name), f"no field is called {name!r}; there are {', '.join(sorted(known))}"
     if d.format.kind in ("json", "xml"):
         for key in ("header", "trailer"):
@@ -573,6 +598,15 @@ def _write_checks(d: Description) -> Iterator[tuple[Path, str]]:
         yield ("write", "many_a_file"), "a trailer counts the records of one message; leave one of both out"
     if d.write.trailer is None and d.format.trailer is not None:
         yield ("write",), "files are read only with a trailer, so one has to be written too: trailer = ..."
+    if d.write.many_a_file and d.write.header is not None and d.write.header.names:
+        yield ("write", "header"), "the header of a file of many messages is a text without fields"
+    end = d.key_value.record_end if d.key_value else None
+    if end is not None and end.literal is None and not d.write.record_end:
+        yield ("write",), "record_end has wildcards, so that the line to write has to be told: record_end = ..."
+    for path, expression in _expressions_in(("write",), d.write):
+        for name in sorted(expression.names - WRITE_NAMES):
+            if not name.startswith("header."):
+                yield path, f"a message has no {name!r}; it has {', '.join(sorted(WRITE_NAMES))} and header.NAME"
     lines = any(one.each == "line" for one in d.type)
     if d.write.overflow == "continue" and not d.format.group_by and not lines:
         yield ("write", "overflow"), '"continue" needs group_by in [format], or a [[type]] with each = "line"'

@@ -34,10 +34,11 @@ class Pipe:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One `{name|…}`; the name in lower case and without `[]`."""
+    """One `{name|…}`: the name as it is compared, and as it is written."""
 
     name: str
     pipes: tuple[Pipe, ...] = ()
+    shown: str = ""
 
 
 _ARITY: Final[Mapping[str, int]] = {
@@ -178,11 +179,11 @@ def _merged(parts: list[str | Reference]) -> Iterator[str | Reference]:
 
 
 def _reference(text: str) -> Reference:
-    name, *pipes = _split(text, "|")
-    name = normal_name(name)
+    shown, *pipes = _split(text, "|")
+    name = normal_name(shown)
     if not name:
         raise ExpressionError(f"{{{text}}} names no field")
-    return Reference(name, tuple(_pipe(pipe) for pipe in pipes))
+    return Reference(name, tuple(_pipe(pipe) for pipe in pipes), shown.strip())
 
 
 def _split(text: str, sign: str, most: int = -1) -> list[str]:
@@ -301,6 +302,11 @@ class Pattern:
     source: str
     _compiled: re.Pattern[str]
 
+    @property
+    def literal(self) -> str | None:
+        """Return the text that it is, None where it has a wildcard."""
+        return None if _WILD.search(self.source) else self.source
+
     def matches(self, text: str) -> bool:
         return self._compiled.match(text) is not None
 
@@ -312,6 +318,7 @@ class Pattern:
         return int(match[1]), match.start(1), match.end(1)
 
 
+_WILD: Final = re.compile(r"\{count\}|[*?]")
 _SIGN: Final = re.compile(r"\{count\}|[*?]|[^*?{]+|\{")
 
 

@@ -205,12 +205,12 @@ class Mapper:
 
     def _people(self, target: str, wish: Addresses | None) -> list[_Person]:
         found: list[_Person] = []
-        for table in _tables(wish):
+        for table in tables_of(wish):
             names = table.name.each(self._lookup, self.tables) if table.name is not None else []
             texts = table.value.each(self._lookup, self.tables)
             for n, text in enumerate(texts):
-                prefix = _PREFIX.match(table.value.leading)
-                for person in self._read(target, text, prefix[0] if prefix else "", table):
+                prefix = prefix_of(table)
+                for person in self._read(target, text, prefix, table):
                     name = names[n] if n < len(names) else ""
                     found.append(_Person(person.address, person.name or name))
         unique = list({person.address: person for person in reversed(found)}.values())[::-1]
@@ -351,7 +351,14 @@ def spec_name(text: str, offset: int) -> str:
     return re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", before[:-1])[-1].strip().strip('"')
 
 
-def _tables(wish: Addresses | None) -> list[AddressTable]:
+def prefix_of(wish: Addresses | None) -> str:
+    """Return the network that [map] puts before the addresses of a field, with its colon; empty where it names none."""
+    found = (_PREFIX.match(table.value.leading) for table in tables_of(wish))
+    return next((match[0] for match in found if match is not None), "")
+
+
+def tables_of(wish: Addresses | None) -> list[AddressTable]:
+    """Return the address fields of one target, each as a table."""
     if wish is None:
         return []
     wishes = wish if isinstance(wish, tuple) else (wish,)
@@ -359,7 +366,7 @@ def _tables(wish: Addresses | None) -> list[AddressTable]:
 
 
 def _expressions(wish: Addresses) -> list[Expression]:
-    return [table.value for table in _tables(wish)]
+    return [table.value for table in tables_of(wish)]
 
 
 def unwrapped(text: str, columns: int) -> str:
