@@ -162,7 +162,7 @@ class Uucp:
             raise _ill("unsafe-name", "the data file's name is none that is taken", mend, job.data)
         data = stamp.beside(job.data)
         if job.command == "rmail":
-            recipients = tuple(self._recipients(job))
+            recipients = tuple({each.address: each for each in self._recipients(job)}.values())
             yield self._message(data, job.data, recipients, job.system, stamp)
             return
         for found in self._batch().decode(data, stamp):
@@ -180,7 +180,7 @@ class Uucp:
         if len(job.arguments) > self.options.max_recipients:
             text = f"{len(job.arguments)} recipients, the limit is {self.options.max_recipients}"
             raise _ill("too-many-recipients", text, "write several jobs, or raise max_recipients", line=job.line)
-        for text in dict.fromkeys(job.arguments):
+        for text in job.arguments:
             try:
                 yield Recipient(self.read_address(text))
             except AddressError as e:

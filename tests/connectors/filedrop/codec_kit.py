@@ -23,11 +23,15 @@ def content_of(part: Part, octets: bytes, files: Mapping[str, bytes] | None = No
                 made += piece
             case Beside():
                 made += encodebytes((files or {})[piece.name]).replace(b"\n", b"\r\n")
-            case Span(start, end, None):
-                made += octets[start:end]
-            case Span(start, end, change):
-                made += b"".join(change(iter((octets[start:end],)))) if change else b""
+            case Span():
+                made += span_of(piece, octets, files)
     return made
+
+
+def span_of(span: Span, octets: bytes, files: Mapping[str, bytes] | None = None) -> bytes:
+    """Return what a span stands for."""
+    found = ((files or {})[span.file] if span.file else octets)[span.start : span.end]
+    return found if span.filter is None else b"".join(span.filter(iter((found,))))
 
 
 def read_all(codec: Codec, octets: bytes) -> list[Part | Bad]:

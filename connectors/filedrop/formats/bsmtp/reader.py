@@ -96,8 +96,8 @@ class BatchReader:
                     yield self._bad(flaw, self._begin(line), None)
                     return
                 self._spoil(flaw)
-            except _CutOff:
-                yield from self._cut_off("the batch ends inside a message, before its line of a single dot")
+            except _CutOff as e:
+                yield from self._cut_off(str(e))
                 return
 
     def _command(self, line: Line) -> Command:
@@ -105,8 +105,13 @@ class BatchReader:
             reply = f"500 5.5.6 the line has more than {LONGEST_LINE} octets"
             raise Unreadable("line-too-long", reply, "write shorter commands, and each content behind DATA")
         wants = b"\r\n" if self._strict else self._text.newline
-        last = line.text.strip().upper() == b"QUIT"  # behind which no line needs to begin
-        if not (line.is_whole and wants in (b"", self._text.newline)) and not last:
+        ends = line.after - line.start > len(line.text)
+        if line.text.strip().upper() == b"QUIT" and not ends:  # behind which no line needs to begin
+            return Plain("QUIT")
+        if not ends:
+            self._open = self._open or _Transaction(line)
+            raise _CutOff("the batch ends inside a command")
+        if not line.is_whole or wants != self._text.newline:
             reply = "500 5.5.2 the line does not end as it has to"
             raise Unreadable("line-end", reply, "end all lines of a batch in one way; application/batch-SMTP: in CRLF")
         return read_command(line.text)
@@ -174,7 +179,7 @@ class BatchReader:
         assert transaction is not None
         body = self._text.read_body()
         if body is None:
-            raise _CutOff
+            raise _CutOff("the batch ends inside a message, before its line of a single dot")
         self._open = None
         label, self._label = self._label, ""
         if transaction.flaw is None and not transaction.recipients and not transaction.refused:
@@ -258,4 +263,4 @@ class BatchReader:
 
 
 class _CutOff(Exception):
-    """The batch ended inside a content."""
+    """The batch ended inside a content or a command."""

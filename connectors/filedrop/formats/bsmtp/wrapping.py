@@ -139,18 +139,24 @@ class Cards:
 
 def to_latin(charset: str) -> bytes:
     """Return the table that brings a charset's octets to ISO 8859-1; nothing changes for ascii."""
-    if charset == "ascii":
-        return bytes(range(256))
-    return bytes(range(256)).decode(charset).encode("latin-1").replace(b"\x85", b"\n")
+    return _latin(charset) if charset == "ascii" else _latin(charset).replace(b"\x85", b"\n")
 
 
 def from_latin(charset: str) -> bytes:
     """Return the table that brings ISO 8859-1 to a charset; LF becomes NL, which mainframes end their lines with."""
+    table = bytearray(256)
+    for octet, latin in enumerate(_latin(charset)):
+        table[latin] = octet
+    if charset != "ascii":
+        table[0x0A], table[0x85] = table[0x85], table[0x0A]
+    return bytes(table)
+
+
+def _latin(charset: str) -> bytes:
     if charset == "ascii":
         return bytes(range(256))
-    table = bytearray(bytes(range(256)).decode("latin-1").encode(charset))
-    table[0x0A], table[0x85] = table[0x85], table[0x0A]
-    return bytes(table)
+    # Python's table of cp273 has the overline where IBM's has the macron.
+    return bytes(range(256)).decode(charset).replace("\u203e", "\xaf").encode("latin-1")
 
 
 def units(file: Blob, start: int, wrapping: Wrapping) -> Iterator[tuple[int, int, bytes]]:
