@@ -14,6 +14,7 @@ from connectors.filedrop.formats.bsmtp.settings import BsmtpSettings
 from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.mbox import MboxSettings
 from connectors.filedrop.formats.pickup import PickupSettings
+from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
 from gateway.contract import Address, AddressError, ConnectorConfig
 from mappings.network import registry
@@ -185,6 +186,9 @@ class FileDropConfig(ConnectorConfig):
     replay: ReplaySettings | None = Field(None, description="Options of formats replay and foreign.")
     bsmtp: BsmtpSettings | None = Field(None, description="Options of format bsmtp.")
     mbox: MboxSettings | None = Field(None, description="Options of format mbox.")
+    records: RecordsSettings | None = Field(
+        None, description="Options of format records; it needs the file that describes them, `describe`."
+    )
     ftn: FtnSettings | None = Field(None, description="Options of format ftn; it needs our node's address, `aka`.")
 
     @field_validator("network")

@@ -123,7 +123,7 @@ FORMATS: Final[Mapping[FormatName, str]] = MappingProxyType(
         "smf70": "connectors.filedrop.formats.smf:Smf",
         "smf71": "connectors.filedrop.formats.smf:Smf",
         "ftn": "connectors.filedrop.formats.ftn:Ftn",
-        "records": "connectors.filedrop.formats.records:Records",
+        "records": "connectors.filedrop.formats.records.codec:Records",
     }
 )
 """Where each format's class is; imported only for a connector that uses it."""
