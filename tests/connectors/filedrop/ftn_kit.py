@@ -7,7 +7,7 @@ import email.policy
 from collections.abc import Sequence
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from connectors.filedrop.files import InMemory
 from connectors.filedrop.formats.ftn import Ftn, FtnSettings
@@ -41,7 +41,7 @@ def read_one(octets: bytes, name: str = "1a2b3c4d.pkt", **settings: Any) -> tupl
 
 def parsed(part: Part) -> EmailMessage:
     pieces = [piece for piece in part.content if isinstance(piece, bytes)]
-    return cast(EmailMessage, email.message_from_bytes(b"".join(pieces), policy=email.policy.default))
+    return email.message_from_bytes(b"".join(pieces), policy=email.policy.default)
 
 
 def text_of(message: EmailMessage) -> str:

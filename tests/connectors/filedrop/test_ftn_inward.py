@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ def made(
     return head + front + b"\0".join((date, to, sender, subject, text)) + b"\0\0\0"
 
 
-def only(octets: bytes, **options: object) -> Bad:
+def only(octets: bytes, **options: Any) -> Bad:
     [bad] = read(octets, **options)
     assert isinstance(bad, Bad), bad
     return bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from connectors.filedrop.formats.ftn.packets import (
     Fault,
     PackedMessage,
     PacketHeader,
+    PacketType,
+    PointStyle,
     is_type_2plus,
     read_header,
     read_messages,
@@ -86,7 +89,7 @@ def test_each_type_is_known_and_written_back(name: str, origin: Node, kind: str,
     octets = file(name)[:HEADER_OCTETS]
     head = header(octets)
     assert (head.origin, head.kind, head.password) == (origin, kind, password)
-    style = "fsc48" if name == "point-fsc48.pkt" else "fsc39"
+    style: PointStyle = "fsc48" if name == "point-fsc48.pkt" else "fsc39"
     assert header(write_header(head, style)) == head
 
 
@@ -153,7 +156,9 @@ def test_octets_that_begin_no_message_end_the_reading() -> None:
 
 @given(NODES, NODES, st.sampled_from(("2", "2+", "2.2")), st.sampled_from(("fsc39", "fsc48")), st.binary(max_size=8))
 @settings(max_examples=100)
-def test_a_header_survives(origin: Node, destination: Node, kind, style, password: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_a_header_survives(
+    origin: Node, destination: Node, kind: PacketType, style: PointStyle, password: bytes
+) -> None:
     password = password.replace(b"\0", b"")
     at = (2026, 11, 24, 1, 2, 3)
     if kind == "2.2":
@@ -184,7 +189,7 @@ def _fields(m: PackedMessage) -> tuple[object, ...]:
 @settings(max_examples=100)
 def test_a_stored_message_survives(message: PackedMessage, zones: tuple[int, int], points: tuple[int, int]) -> None:
     text = message.text.replace(b"\x1a", b".")
-    made = StoredMessage(PackedMessage(*_fields(message)[:8], text), zones, points, 1, 2, 3)  # type: ignore[arg-type]
+    made = StoredMessage(replace(message, text=text), zones, points, 1, 2, 3)
     found = read_stored(write_stored(made))
     assert found is not None
     assert (_fields(found.message), found.zones, found.points) == (_fields(made.message), zones, points)

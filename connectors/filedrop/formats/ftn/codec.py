@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final, Literal
-from zoneinfo import ZoneInfo
 
 from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.ftn.attributes import IN_PACKETS, Attribute
 from connectors.filedrop.formats.ftn.charsets import chrs_of, encode
-from connectors.filedrop.formats.ftn.dates import write_date
+from connectors.filedrop.formats.ftn.dates import usual_zone, write_date
 from connectors.filedrop.formats.ftn.inward import Found, Inward
 from connectors.filedrop.formats.ftn.msgid import crc
 from connectors.filedrop.formats.ftn.node import Node
@@ -176,7 +175,7 @@ class Ftn:
         """Return the packet's header."""
         if not isinstance(encoded, Netmail):
             raise TypeError("a packet is made of what this codec encodes")
-        at = datetime.fromtimestamp(encoded.at, UTC).astimezone(ZoneInfo(self.settings.timezone))
+        at = datetime.fromtimestamp(encoded.at, UTC).astimezone(usual_zone(self.settings.timezone))
         own, node = self.settings.own, encoded.node
         header = PacketHeader(
             self.settings.in_network(own),

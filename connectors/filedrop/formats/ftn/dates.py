@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from connectors.filedrop.formats.ftn.text import write_zone
 
@@ -35,6 +36,11 @@ def read_date(octets: bytes) -> datetime | None:
         return datetime(year, month // 3 + 1, int(match[1]), int(match[4]), int(match[5]), int(match[6] or 0))
     except ValueError:
         return None
+
+
+def usual_zone(name: str) -> tzinfo:
+    """Return a time zone by name. UTC needs no data of the system's. Raises: OSError, ValueError, KeyError."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def in_zone(local: datetime, minutes: int | None, usual: tzinfo) -> datetime:

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list, read_one
 from connectors.filedrop.formats.ftn.attributes import Attribute, names
 from connectors.filedrop.formats.ftn.charsets import decode
-from connectors.filedrop.formats.ftn.dates import in_zone, read_date
+from connectors.filedrop.formats.ftn.dates import in_zone, read_date, usual_zone
 from connectors.filedrop.formats.ftn.msgid import to_message_id, without_msgid
 from connectors.filedrop.formats.ftn.node import Node, read_node
 from connectors.filedrop.formats.ftn.packets import NAME_OCTETS, PackedMessage
@@ -94,7 +93,7 @@ class Inward:
         self._options = options
         self._default = settings.codec
         self._own = settings.own_nodes
-        self._usual_zone = ZoneInfo(settings.timezone)
+        self._usual_zone = usual_zone(settings.timezone)
         self._gateway_names = frozenset(name.casefold() for name in settings.gateway_names)
 
     def gate(self, found: Found, stamp: Stamp) -> Part | Bad:

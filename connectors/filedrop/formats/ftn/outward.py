@@ -37,10 +37,12 @@ URGENT: Final = 4
 _NETWORKS: Final = ("ftn", "smtp")
 _ID: Final = re.compile(r"<[^<>\s]+>")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _BLANKS: Final = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _KLUDGE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _AREA: Final = re.compile(r"AREA:", re.IGNORECASE)
 _URGENT_FIELDS: Final = ((b"priority", "urgent"), (b"importance", "high"), (b"x-priority", "1"))
+_LONGEST_CHARACTER: Final = 4
 _LONGEST_KLUDGE: Final = 900
 _MOST_KEPT: Final = 100
 _MADE_HERE: Final = frozenset((
@@ -257,7 +259,7 @@ class _Writing:
     def _values(self, name: bytes) -> list[str]:
         """Return what fields of this name hold, decoded; they came from FidoNet, or somebody wrote them."""
         found = islice(self._parcel.content.get_all(name), _MOST_KEPT)
-        return [_one_line(_words(value))[:_LONGEST_KLUDGE] for value in found]
+        return [_CONTROLS.sub(" ", _words(value)).strip()[:_LONGEST_KLUDGE] for value in found]
 
     # What people read.
 
@@ -286,7 +288,7 @@ class _Writing:
     def _parts(
         self, first: PackedMessage, msgid: str, kludges: list[Kludge], lines: list[str], via: list[Kludge]
     ) -> Iterator[PackedMessage]:
-        parts = _split([self._line(line) for line in lines], self._settings.max_text_bytes)
+        parts = _split(map(self._octets, lines), self._settings.max_text_bytes, self._codec)
         if len(parts) > 1:
             self._notes.append(Note(Fate.MAPPED, "text", f"sent as {len(parts)} messages, for its length"))
         for number, octets in enumerate(parts, 1):
@@ -347,22 +349,32 @@ class _Writing:
         return self._octets(line) + b"\r"
 
     def _kludge_lines(self, kludges: Iterable[Kludge]) -> bytes:
-        return b"".join(b"\x01" + self._line(_one_line(str(kludge))) for kludge in kludges)
+        return b"".join(b"\x01" + self._line(_CONTROLS.sub(" ", str(kludge))) for kludge in kludges)
 
 
-def _split(lines: Sequence[bytes], most: int) -> list[bytes]:
-    """Join lines to texts of at most `most` octets each; a line that is longer is broken."""
+def _split(lines: Iterable[bytes], most: int, codec: str) -> list[bytes]:
+    """Join lines, without their ends, to texts of at most `most` octets each; a line that is longer is broken."""
     parts: list[list[bytes]] = [[]]
     size = 0
     for line in lines:
-        for at in range(0, len(line), most) or (0,):
-            piece = line[at : at + most]
-            if size + len(piece) > most and parts[-1]:
+        for piece in _broken(line, most - 1, codec):
+            if size + len(piece) + 1 > most and parts[-1]:
                 parts.append([])
                 size = 0
-            parts[-1].append(piece)
-            size += len(piece)
+            parts[-1].append(piece + b"\r")
+            size += len(piece) + 1
     return [b"".join(part) for part in parts]
+
+
+def _broken(line: bytes, most: int, codec: str) -> Iterator[bytes]:
+    """Yield a line in pieces of at most `most` octets; no character of UTF-8 is parted."""
+    while len(line) > most:
+        at = most
+        while codec == "utf-8" and at > most - _LONGEST_CHARACTER and line[at] & 0xC0 == 0x80:
+            at -= 1
+        yield line[:at]
+        line = line[at:]
+    yield line
 
 
 def _kludge_parts(value: str) -> tuple[str, bool, str]:

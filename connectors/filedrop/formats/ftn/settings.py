@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from connectors.filedrop.formats.addresses import read_one
 from connectors.filedrop.formats.ftn.charsets import chrs_of, codec_of
+from connectors.filedrop.formats.ftn.dates import usual_zone
 from connectors.filedrop.formats.ftn.node import Node, read_node
 from connectors.filedrop.formats.ftn.packets import NAME_OCTETS, PASSWORD_OCTETS
 from connectors.filedrop.formats.values import FormatSettings
@@ -147,8 +147,8 @@ class FtnSettings(FormatSettings):
     @classmethod
     def _is_zone(cls, value: str) -> str:
         try:
-            ZoneInfo(value)
-        except (OSError, ValueError) as e:
+            usual_zone(value)
+        except (OSError, ValueError, KeyError) as e:
             raise ValueError(f"{value!r} is not a time zone that this system knows, such as Europe/Amsterdam") from e
         return value
 
