@@ -11,12 +11,14 @@ from typing import ClassVar, Final
 
 from connectors.filedrop import status
 from connectors.filedrop.config import FileDropConfig, may_be_one
+from connectors.filedrop.counter import Counter
 from connectors.filedrop.destination import Letter, Outbox, OutboxDestination
 from connectors.filedrop.extras import extras_of
 from connectors.filedrop.files import REAL
 from connectors.filedrop.formats import Codec, Encoded, Options, codec_class
 from connectors.filedrop.inbox import Inbox
-from connectors.filedrop.layouts import FilesLayout, Layout, Put, dos_stem
+from connectors.filedrop.layouts import FilesLayout, Layout, Put
+from connectors.filedrop.names import dos_stem
 from connectors.filedrop.source import InboxSource
 from connectors.filedrop.unpacked import Unpacked
 from gateway.contract import (
@@ -63,6 +65,11 @@ class FileDrop(Connector):
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix=f"{name}-out")
         self._destination = self._made_destination()
 
+    @property
+    def codec(self) -> Codec:
+        """Return the codec of its files, with the options that are set."""
+        return self._codec
+
     def _made_codec(self) -> Codec:
         config: FileDropConfig = self.config
         context = self.context
@@ -74,6 +81,7 @@ class FileDrop(Connector):
             max_recipients=config.max_recipients,
             max_header_bytes=config.max_header_bytes,
             base_dir=context.base_dir,
+            counter=Counter(context.state_dir / "filedrop" / self.name).next,
         )
         codec = codec_class(config.format)(config.format, options, config.format_settings())
         if config.outbox_attachments is not None and not codec.capabilities.attachments:

@@ -24,7 +24,8 @@ from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.files import Occupied
 from connectors.filedrop.formats import Encoded
 from connectors.filedrop.formats.values import Refused
-from connectors.filedrop.layouts import Layout, NameStyle, Sheet, dos_stem
+from connectors.filedrop.layouts import Layout, NameStyle, Sheet
+from connectors.filedrop.names import dos_stem
 from gateway.contract import (
     Batch,
     Deferred,

@@ -7,7 +7,6 @@ finds what an earlier attempt put, as far as the layout can tell it from others.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Final, Literal, Protocol
 
 from connectors.filedrop.files import REAL, Occupied, Operations, place, sync_folder
 from connectors.filedrop.formats import Codec, Encoded
+from connectors.filedrop.names import dos_stem
 from connectors.filedrop.signals import Check, digest_of, holds, locked, signal_name
 
 
@@ -68,16 +68,6 @@ PutAs = Literal["rename", "trigger", "lock"]
 NameStyle = Literal["long", "dos83"]
 
 _NAMES: Final = 9
-_BASE36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def dos_stem(text: str) -> str:
-    """Return eight characters of a DOS name for a longer one: always the same, and by chance alone another's too.
-
-    No device has a name of eight characters, so that none can come out.
-    """
-    value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-    return "".join(_BASE36[value // 36**n % 36] for n in range(8))
 
 
 def names_for(stem: str, extension: str, style: NameStyle = "long") -> list[str]:

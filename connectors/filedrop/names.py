@@ -6,6 +6,7 @@ nor be hidden, on any system that mounts the folder. Pure. Source: Microsoft's "
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -13,6 +14,7 @@ from typing import Final
 
 NAME_OCTETS: Final = 255
 
+_BASE36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _UNSAFE: Final = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _FORBIDDEN: Final = re.compile(r"[/\\:\x00-\x1f\x7f]")
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)", re.IGNORECASE)
@@ -51,6 +53,8 @@ def safe_name(text: str, limit: int = 100) -> str:
 
 def shown(name: str) -> str:
     """Return a file's name as text for logs, traces and reports: octets that are no UTF-8, and controls, escaped."""
+    if name.isascii() and name.isprintable():
+        return name
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -59,3 +63,12 @@ def stem_of(name: str) -> str:
     """Return a name without its extension."""
     stem, dot, _ = name.rpartition(".")
     return stem if dot and stem else name
+
+
+def dos_stem(text: str) -> str:
+    """Return eight characters of a DOS name for a longer one: always the same, and by chance alone another's too.
+
+    No device has a name of eight characters, so that none can come out.
+    """
+    value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    return "".join(_BASE36[value // 36**n % 36] for n in range(8))
