@@ -16,6 +16,7 @@ from connectors.filedrop.formats.mbox import MboxSettings
 from connectors.filedrop.formats.pickup import PickupSettings
 from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
+from connectors.filedrop.formats.smf.settings import SmfSettings
 from gateway.contract import Address, AddressError, ConnectorConfig
 from mappings.network import registry
 
@@ -184,6 +185,7 @@ class FileDropConfig(ConnectorConfig):
     )
     pickup: PickupSettings | None = Field(None, description="Options of format pickup.")
     replay: ReplaySettings | None = Field(None, description="Options of formats replay and foreign.")
+    smf: SmfSettings | None = Field(None, description="Options of formats smf70 and smf71.")
     bsmtp: BsmtpSettings | None = Field(None, description="Options of format bsmtp.")
     mbox: MboxSettings | None = Field(None, description="Options of format mbox.")
     records: RecordsSettings | None = Field(

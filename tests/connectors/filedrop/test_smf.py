@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from connectors.filedrop.files import InMemory
 from connectors.filedrop.formats import Bad, Beside, Encoded, Options, Part
 from connectors.filedrop.formats.smf import Smf, SmfSettings
-from connectors.filedrop.formats.smf.writer import dos_name
 from gateway.contract import (
     Action,
     Content,
@@ -90,8 +89,8 @@ def test_a_sample_with_an_attachment_is_read() -> None:
     assert b"".join(attachment.octets()) == PDF
     [beside] = [piece for piece in part.content if isinstance(piece, Beside)]
     assert beside == Beside("0A1B2C3D")
-    kept = read_one_part(codec(parcel_folder="../PARCEL", keep_parcels=True), sample("smf70/offer"))
-    assert Beside("0A1B2C3D", "../PARCEL", keep=True) in kept.content
+    kept = read_one_part(codec(keep_parcels=True), sample("smf70/offer"))
+    assert Beside("0A1B2C3D", keep=True) in kept.content
 
 
 def test_a_fax_program_s_file_is_read_and_its_own_keyword_kept() -> None:
@@ -139,13 +138,13 @@ def test_every_keyword_is_read() -> None:
 
 def test_files_of_several_messages_are_read() -> None:
     options = Options(network="smtp", hostname="gw.example")
-    smf = codec("smf70", options, separator="%&%&%", parcel_folder="att")
+    smf = codec("smf70", options, separator="%&%&%")
     octets = sample("smf70/mailer2000")
     one, other = read_all(smf, octets)
     assert isinstance(one, Part)
     assert isinstance(other, Part)
     assert [str(r.address) for r in one.recipients] == ["smtp:bob@peer.example", "smtp:eve@peer.example"]
-    assert Beside("status.txt", "att") in one.content
+    assert Beside("status.txt") in one.content
     assert memo(Content(content_of(other, octets))).text == "Second text.\n"
     assert memo(Content(content_of(other, octets))).get(b"message-id") != memo(
         Content(content_of(one, octets, {"status.txt": b""}))
@@ -235,16 +234,15 @@ def full_message() -> bytes:
 
 def test_a_message_is_written_with_its_parcels() -> None:
     sent = parcel(CARL, [Item((1, 0), BOB, BOB, Notify.SUCCESS)], full_message())
-    encoded = codec(parcel_folder="../PARCEL").encode(sent, sent.items, "stem")
+    encoded = codec().encode(sent, sent.items, "stem")
     octets = b"".join(encoded.octets())
     first, second = encoded.enclosures
     expected = (
         sample("smf70/written").replace(b"ONE00000", first.name.encode()).replace(b"TWO00000", second.name.encode())
     )
     assert octets == expected
-    assert [e.folder for e in encoded.enclosures] == ["../PARCEL", "../PARCEL"]
     assert b"".join(first.octets()) == PDF
-    assert all(re.fullmatch(r"[0-9A-Z]{8}", name) for name in (first.name, second.name, encoded.name))
+    assert all(re.fullmatch(r"[0-9A-Z]{8}", name) for name in (first.name, second.name, codec().file_stem("stem")))
     assert [n.what for n in encoded.notes] == [
         "Received", "X-SMF-Attachment", "X-SMF-Send-To", "X-To", "List-Id",
     ]  # fmt: skip
@@ -324,7 +322,6 @@ def test_separators_and_ends_of_files_in_the_text_are_kept_apart() -> None:
     encoded = smf.encode(sent, sent.items, "stem")
     octets = b"".join(encoded.octets())
     assert notes(encoded) == ["mapped text"]
-    assert encoded.name == ""
     [part] = read_all(smf, smf.opening(encoded) + octets + smf.closing())
     assert isinstance(part, Part)
     assert memo(Content(content_of(part, octets))).text == "one\n %&%&%\n two\n"
@@ -352,13 +349,6 @@ def test_a_status_is_a_notification_in_the_format_s_own_form() -> None:
     )
     part = read_one_part(codec(), octets)
     assert part.reverse_path is None
-
-
-def test_names_of_files_are_of_8_characters_and_stay() -> None:
-    names = {dos_name(f"stem-{n}", m) for n in range(100) for m in range(10)}
-    assert len(names) == 1000
-    assert dos_name("stem", 0) == dos_name("stem", 0)
-    assert codec(dos_names=False).encode(parcel(CARL, [BOB], b"\r\n"), (), "s").name == ""
 
 
 @pytest.mark.parametrize(

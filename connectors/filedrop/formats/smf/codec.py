@@ -15,6 +15,7 @@ from connectors.filedrop.formats.smf.reader import read
 from connectors.filedrop.formats.smf.settings import MAX_RECIPIENTS, MAX_SUBJECT, SMF70, SmfSettings
 from connectors.filedrop.formats.smf.writer import write
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
+from connectors.filedrop.names import dos_stem
 from gateway.contract import Blob, Capabilities, Item, Parcel, Report
 
 RULES = "smf"
@@ -51,6 +52,10 @@ class Smf:
     @property
     def max_recipients_a_file(self) -> int | None:
         return MAX_RECIPIENTS if self.name == SMF70 else None
+
+    def file_stem(self, stem: str) -> str:
+        """Return the name of a file: MHS knows names of 8 characters."""
+        return dos_stem(stem)
 
     @property
     def many_a_file(self) -> bool:
@@ -99,4 +104,4 @@ class Smf:
 
     def status(self, report: Report, key: str, stem: str) -> Encoded | None:
         """Return the notification about a message that came in by this folder."""
-        return notice(self.name, report, key, stem, self.options, self.settings)
+        return notice(self.name, report, key, self.options, self.settings)

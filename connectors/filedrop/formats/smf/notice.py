@@ -11,14 +11,13 @@ from email.utils import formatdate
 from connectors.filedrop.formats.smf.grammar import EOL, clean, line, list_lines
 from connectors.filedrop.formats.smf.people import postmaster, written
 from connectors.filedrop.formats.smf.settings import MAX_LINE, SMF70, SmfSettings
-from connectors.filedrop.formats.smf.writer import dos_name
 from connectors.filedrop.formats.values import Encoded, Options
 from gateway.contract import Action, Mailbox, RecipientReport, Report
 
 _WORST_FIRST = (Action.FAILED, Action.DELAYED, Action.RELAYED, Action.DELIVERED, Action.DISPLAYED)
 
 
-def notice(name: str, report: Report, key: str, stem: str, options: Options, settings: SmfSettings) -> Encoded:
+def notice(name: str, report: Report, key: str, options: Options, settings: SmfSettings) -> Encoded:
     """Return the notification file. Pure: the same report gives the same octets."""
     limit = MAX_LINE if name == SMF70 else None
     worst = min(report.recipients, key=lambda one: _WORST_FIRST.index(one.action), default=None)
@@ -40,7 +39,7 @@ def notice(name: str, report: Report, key: str, stem: str, options: Options, set
     octets = b"".join(one.encode(settings.charset, "replace") + EOL for one in lines)
     if settings.separator:
         octets += settings.separator.encode("ascii") + EOL
-    return Encoded(lambda: (octets,), name=dos_name(stem, 0) if settings.dos_names and not settings.separator else "")
+    return Encoded(lambda: (octets,))
 
 
 def _told(one: RecipientReport, options: Options) -> str:

@@ -225,7 +225,7 @@ def _beside(parcel: _Parcel, settings: SmfSettings) -> tuple[str, str, Beside]:
         )
     name = re.split(r"[/\\]", parcel.name)[-1].strip() or file
     kind = parcel.type if _TYPE.fullmatch(parcel.type) else guessed(name)
-    return name, kind, Beside(file, settings.parcel_folder, settings.keep_parcels)
+    return name, kind, Beside(file, keep=settings.keep_parcels)
 
 
 def guessed(name: str) -> str:

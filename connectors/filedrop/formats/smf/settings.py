@@ -22,17 +22,9 @@ class SmfSettings(FormatSettings):
     """What can be set for smf70 and smf71."""
 
     charset: str = Field("cp437", description="The DOS code page of the files, such as cp437, cp850 or cp866.")
-    parcel_folder: str = Field(
-        "",
-        description="Where attachment files lie, relative to the inbox and to the outbox, as in ../PARCEL; empty: "
-        "beside the messages.",
-    )
     keep_parcels: bool = Field(
         False,
         description="Leave attachment files where they are after their message was taken, for others may name them.",
-    )
-    dos_names: bool = Field(
-        True, description="Give message files names of 8 characters; otherwise names by time and number."
     )
     recipients: Literal["to", "send-to"] = Field(
         "to",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import format_datetime, formatdate, parsedate_to_datetime
@@ -20,10 +19,9 @@ from connectors.filedrop.formats.smf.settings import (
     SmfSettings,
 )
 from connectors.filedrop.formats.values import Enclosure, Encoded, Options
-from connectors.filedrop.names import safe_name
+from connectors.filedrop.names import dos_stem, safe_name
 from gateway.contract import Attachment, Fate, Item, Mailbox, Memo, Note, Notify, Parcel, memo
 
-_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NAME: Final = 8
 _MAX_LONG_NAME: Final = 200
 _WIDE: Final = 1000
@@ -89,18 +87,13 @@ def write(
     sheet.put("Message-ID", to_smf(found.get(b"message-id"), options.hostname))
     _put_references(sheet, found, options)
     _put_urgency(sheet, found, parcel)
-    enclosures = _put_attachments(sheet, found.attachments, stem, settings)
+    enclosures = _put_attachments(sheet, found.attachments, stem)
     _put_others(sheet, found)
     _note_envelope(sheet, parcel, items)
     header = _header(sheet, name, settings)
     text = _text(sheet, found.text, settings)
     octets = header + EOL + text
-    return Encoded(
-        lambda: (octets,),
-        enclosures,
-        tuple(sheet.notes),
-        name=dos_name(stem, 0) if settings.dos_names and not settings.separator else "",
-    )
+    return Encoded(lambda: (octets,), enclosures, tuple(sheet.notes))
 
 
 def _put_people(
@@ -173,12 +166,10 @@ def _put_urgency(sheet: _Sheet, found: Memo, parcel: Parcel) -> None:
     sheet.put("Sensitivity", sensitivity.get(found.get(b"sensitivity").title(), "").title())
 
 
-def _put_attachments(
-    sheet: _Sheet, attachments: tuple[Attachment, ...], stem: str, settings: SmfSettings
-) -> tuple[Enclosure, ...]:
+def _put_attachments(sheet: _Sheet, attachments: tuple[Attachment, ...], stem: str) -> tuple[Enclosure, ...]:
     made = []
     for number, attachment in enumerate(attachments[:MAX_ATTACHMENTS], 1):
-        name = dos_name(stem, number)
+        name = dos_stem(f"{stem} parcel {number}")
         shown = safe_name(attachment.name, _MAX_LONG_NAME)
         sheet.lines.append(f"Attachment: {name}")
         sheet.put("Attachment-name", shown)
@@ -186,7 +177,7 @@ def _put_attachments(
             sheet.put("Attachment-type", attachment.type)
         if shown != attachment.name:
             sheet.note(Fate.MAPPED, f"the file name {attachment.name[:80]}", f"it is {shown}")
-        made.append(Enclosure(name, attachment.octets, settings.parcel_folder))
+        made.append(Enclosure(name, attachment.octets))
     for attachment in attachments[MAX_ATTACHMENTS:]:
         sheet.note(Fate.DROPPED, attachment.name[:80], f"a message has at most {MAX_ATTACHMENTS} attachments")
     return tuple(made)
@@ -255,13 +246,3 @@ def _text(sheet: _Sheet, text: str, settings: SmfSettings) -> bytes:
             sheet.note(Fate.MAPPED, "text", "a line like the separator of messages got a blank before it")
     octets = EOL.join(lines)
     return octets + (b"" if octets.endswith(EOL) or not octets else EOL) + mark + EOL
-
-
-def dos_name(stem: str, number: int) -> str:
-    """Return a file name of 8 characters, the same for the same stem and number."""
-    rest = int.from_bytes(hashlib.sha256(f"{stem}/{number}".encode()).digest()[:8])
-    digits = ""
-    for _ in range(_NAME):
-        rest, digit = divmod(rest, len(_DIGITS))
-        digits += _DIGITS[digit]
-    return digits
