@@ -43,7 +43,7 @@ _OWN_FIELDS: Final = {"PID": "X-FTN-PID", "TID": "X-FTN-TID", "VIA": "X-FTN-Via"
 _LINE: Final = re.compile(r"(To|Cc|Bcc|From|Reply-To|Subject)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 _BLANKS_BEFORE: Final = 3
 _FILE_NAMES: Final = re.compile(r"[ ,]+")
-_SPLIT_PART: Final = re.compile(r"\b0*([0-9]{1,3})/[0-9]{1,3}\b")
+_SPLIT_PART: Final = re.compile(r"\b([0-9]{1,3})/[0-9]{1,3}[ \t]*\+*[ \t]*\Z")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SHOWN: Final = 200
 
