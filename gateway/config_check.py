@@ -31,7 +31,7 @@ from gateway.config import (
     state_dir,
 )
 from gateway.config_file import ConfigErrors, Document, nearest, show_value
-from gateway.contract import Context, Destination
+from gateway.contract import Connector, Context, Destination
 from gateway.registry import ConnectorUnavailable, Entry, connectors
 from gateway.route import Route, RouteError, Routes, glob
 from mappings.encapsulation import Encapsulation, Key, new_key
@@ -343,6 +343,12 @@ class _Loader:
         retired = [Key(k.id, k.key.get_secret_value().encode(), retired=True) for k in section.retired]
         domains = [section.domain or gateway.name, *section.former_domains]
         return Encapsulation(domains, [signing, *retired], percent=section.percent)
+
+
+def unstarted(config: Config, name: str) -> Connector | None:
+    """Return a configured connector as it is before its start; None where no such one is configured."""
+    section = config.connectors.get(name)
+    return None if section is None else section.cls(name, section.config, _context(config.base_dir, config.gateway))
 
 
 def _context(base: Path, gateway: GatewaySection | None) -> Any:

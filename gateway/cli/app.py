@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import db, mapping, message, queue
+from gateway.cli.commands import Commands
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
@@ -21,6 +22,7 @@ from gateway.cli.options import (
 
 app = typer.Typer(
     name="gatepost",
+    cls=Commands,
     help="A mail gateway between messaging systems that do not speak to each other.",
     no_args_is_help=True,
     add_completion=False,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Config, GatewaySection
     from gateway.config_file import ConfigErrors
+    from gateway.contract import Connector
 
 T = TypeVar("T")
 
@@ -27,9 +28,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 @dataclass(slots=True)
 class Session:
-    """What stands before the command on its line."""
+    """What stands before the command on its line; a connector's own commands get it as their context's object."""
 
     config_file: Path | None = None
+
+    def connector(self, name: str, after: Path | None = None) -> Connector | None:
+        """Return the configured connector of this name, not started; None where there is none, or no configuration.
+
+        `after` is the file that -c behind the command names. Tells every mistake of the configuration and exits.
+        """
+        from gateway.config import default_file
+        from gateway.config_check import unstarted
+
+        path = after or self.config_file or default_file()
+        if not path.exists():
+            return None
+        return unstarted(_or_exit(lambda: load_unmapped(path), as_json=False), name)
 
 
 def config_path(ctx: typer.Context, after: Path | None) -> Path:
@@ -55,6 +69,13 @@ def load_gateway(ctx: typer.Context, after: Path | None, *, as_json: bool = Fals
     from gateway.config import load_gateway as load
 
     return _or_exit(lambda: load(config_path(ctx, after)), as_json)
+
+
+def load_unmapped(path: Path) -> Config:
+    """Load a configuration without its mapping. Raises: ConfigErrors."""
+    from gateway.config import load
+
+    return load(path, mapping=False, dry=True)
 
 
 def _or_exit(read: Callable[[], T], as_json: bool) -> T:
