@@ -196,7 +196,8 @@ def _remove_stale(path: str, now: float, ops: Operations) -> bool:
     except FileNotFoundError:
         return True
     taken = os.lstat(aside)
-    if (taken.st_dev, taken.st_ino) != (before.st_dev, before.st_ino):
+    # The time too: a file that is removed gives its number to the next.
+    if (taken.st_dev, taken.st_ino, taken.st_mtime_ns) != (before.st_dev, before.st_ino, before.st_mtime_ns):
         with suppress(OSError):
             ops.link(aside, path)
         ops.unlink(aside)
