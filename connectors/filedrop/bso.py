@@ -13,6 +13,7 @@ Sources: FTS-5005; "BinkleyTerm 2.60" manual pages. CrashMail II sends what is p
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -69,8 +70,6 @@ class BsoLayout:
         self._own_zone = codec.settings.own.zone
         self._unsynced: set[Path] = set()
         self._guard = threading.Lock()
-        self._nodes: dict[Path, threading.Lock] = {}
-        self._held: set[Path] = set()
 
     def groups(self, sheets: Sequence[Sheet]) -> list[list[int]]:
         """Return which sheets go into one packet: those for one node in one flavour."""
@@ -155,14 +154,13 @@ class BsoLayout:
     @contextmanager
     def _busy(self, path: Path) -> Iterator[None]:
         """Hold a node's lock: among our own threads by a lock in memory, against all others by the file."""
-        with self._guard:
-            own = self._nodes.setdefault(path, threading.Lock())
-        with own:
+        with _OURS.lock_of(path):
             self._take(path)
+            _OURS.held.add(path)
             try:
                 yield
             finally:
-                self._held.discard(path)
+                _OURS.held.discard(path)
                 with suppress(OSError):  # who comes next sees whose it was
                     self._ops.unlink(str(path))
 
@@ -178,12 +176,29 @@ class BsoLayout:
                 time.sleep(_PAUSE_S)
 
     def _create(self, path: Path) -> bool:
+        """Make the lock with its maker's name in it from the first moment; False where it is there already."""
+        temporary = str(path.with_name(f".{path.name}.{os.getpid()}"))
+        self._write(temporary, (_mark(),))
+        try:
+            self._ops.link(temporary, str(path))
+        except FileExistsError:
+            return False
+        except OSError as e:
+            if e.errno not in _NO_LINKS:
+                raise
+            return self._create_unnamed(path)
+        finally:
+            with suppress(OSError):
+                self._ops.unlink(temporary)
+        return True
+
+    def _create_unnamed(self, path: Path) -> bool:
+        """Make the lock on a file system without links, such as a DOS share: after a crash its age alone tells."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             handle = self._ops.open(str(path), flags, 0o640)
         except FileExistsError:
             return False
-        self._held.add(path)
         try:
             self._ops.write(handle, memoryview(_mark()))
         finally:
@@ -203,7 +218,7 @@ class BsoLayout:
         words = octets.split()
         if len(words) == 3 and words[0] == _MARK and words[1] == socket.gethostname().encode():
             pid = int(words[2]) if words[2].isdigit() else 0
-            return path not in self._held if pid == os.getpid() else not _runs(pid)
+            return path not in _OURS.held if pid == os.getpid() else not _runs(pid)
         return self._clock(path) - made_at > self._codec.settings.bsy_stale_s
 
     def _clock(self, path: Path) -> float:
@@ -254,23 +269,45 @@ class BsoLayout:
 
     def _replace(self, path: Path, pieces: Iterable[bytes]) -> None:
         temporary = str(path.with_name(f".{path.name}.tmp"))
-        handle = self._ops.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         renamed = False
+        try:
+            self._write(temporary, pieces, sync=True)
+            self._ops.rename(temporary, str(path))
+            renamed = True
+        finally:
+            if not renamed:
+                with suppress(OSError):  # the first error is the one to tell; the next attempt writes over this file
+                    self._ops.unlink(temporary)
+
+    def _write(self, name: str, pieces: Iterable[bytes], *, sync: bool = False) -> None:
+        handle = self._ops.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
             for piece in pieces:
                 view = memoryview(piece)
                 while view:
                     view = view[self._ops.write(handle, view) :]
-            self._ops.fsync(handle)
-            self._ops.rename(temporary, str(path))
-            renamed = True
+            if sync:
+                self._ops.fsync(handle)
         finally:
             os.close(handle)
-            if not renamed:
-                with suppress(OSError):  # the first error is the one to tell; the next attempt writes over this file
-                    self._ops.unlink(temporary)
 
 
+class _Ours:
+    """The locks that this process holds, whichever of its connectors: a file with our number that is none of them was
+    left by an earlier process of that number."""
+
+    def __init__(self) -> None:
+        self.held: set[Path] = set()
+        self._guard = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}
+
+    def lock_of(self, path: Path) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(path, threading.Lock())
+
+
+_OURS: Final = _Ours()
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _MARK: Final = b"gatepost"
 
 
