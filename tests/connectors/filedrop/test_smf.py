@@ -347,8 +347,8 @@ def test_a_status_is_a_notification_in_the_format_s_own_form() -> None:
         b"In-reply-to: 1AB2C3D4\r\nReturn-notification-reason: failed 5.1.1\r\n\r\n"
         b"bob@sales: delivered, 2.0.0 put\r\ndan@ops: failed, 5.1.1 no such  user\r\n"
     )
-    part = read_one_part(codec(), octets)
-    assert part.reverse_path is None
+    assert re.fullmatch("[0-9A-Z]{8}", encoded.name)
+    assert read_one_part(codec(), octets).reverse_path is None
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from connectors.filedrop.formats.smf.grammar import EOL, clean, line, list_lines
 from connectors.filedrop.formats.smf.people import postmaster, written
 from connectors.filedrop.formats.smf.settings import MAX_LINE, SMF70, SmfSettings
 from connectors.filedrop.formats.values import Encoded, Options
+from connectors.filedrop.names import dos_stem
 from gateway.contract import Action, Mailbox, RecipientReport, Report
 
 _WORST_FIRST = (Action.FAILED, Action.DELAYED, Action.RELAYED, Action.DELIVERED, Action.DISPLAYED)
@@ -39,7 +40,8 @@ def notice(name: str, report: Report, key: str, options: Options, settings: SmfS
     octets = b"".join(one.encode(settings.charset, "replace") + EOL for one in lines)
     if settings.separator:
         octets += settings.separator.encode("ascii") + EOL
-    return Encoded(lambda: (octets,))
+    # It is a message like any other there, so its name is that of one; the same report gets the same.
+    return Encoded(lambda: (octets,), name=dos_stem(f"{report.message_id} {octets.decode('latin-1')}"))
 
 
 def _told(one: RecipientReport, options: Options) -> str:

@@ -236,6 +236,8 @@ def _header(sheet: _Sheet, name: str, settings: SmfSettings) -> bytes:
 def _text(sheet: _Sheet, text: str, settings: SmfSettings) -> bytes:
     # Control-Z ends a text file under DOS.
     octets = text.replace("\x1a", " ").replace("\n", "\r\n").encode(settings.charset, "replace")
+    if octets and not octets.endswith(EOL):
+        octets += EOL  # a text file's last line ends too
     if not settings.separator:
         return octets
     mark = settings.separator.encode("ascii")
@@ -245,4 +247,4 @@ def _text(sheet: _Sheet, text: str, settings: SmfSettings) -> bytes:
             lines[n] = b" " + one
             sheet.note(Fate.MAPPED, "text", "a line like the separator of messages got a blank before it")
     octets = EOL.join(lines)
-    return octets + (b"" if octets.endswith(EOL) or not octets else EOL) + mark + EOL
+    return octets + mark + EOL
