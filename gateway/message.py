@@ -78,6 +78,8 @@ class Envelope:
     envid: str | None = None
     smtputf8: bool = False
     dedupe_key: str | None = None
+    to_members: bool = False
+    """A group's members get it in its owner's name, who gets the reports too, and not where it came from."""
 
 
 class Blob(Protocol):

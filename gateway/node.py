@@ -45,13 +45,15 @@ from gateway.log import configure, get_log, hide
 from gateway.mapping import FollowedMapping, MappingDatabase
 from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.report import Report
+from gateway.reports_again import send_again
 from gateway.route import glob
 from gateway.sources import Sources
-from gateway.spool.api import Delivery, SpoolError, SpoolUnusable, Stored, TraceEvent
+from gateway.spool.api import Delivery, LeaseLost, SpoolError, SpoolUnusable, Stored, TraceEvent
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from gateway.status import SPOOL_DOWN
+from gateway.stored_report import with_report
 from gateway.supervisor import Supervisor
 from gateway.upkeep import drop_parked
 from mappings.checks import MappingError
@@ -117,6 +119,7 @@ class Node:
             for name, connector in self.connectors.items():
                 await self._start_connector(name, connector)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            await self._send_reports_again()
             dispatching = tasks.create_task(self.dispatcher.run(), name="dispatch")
             stack.push_async_callback(self.dispatcher.stop, self.config.gateway.stop_after)
             looking = tasks.create_task(self._look(), name="look")
@@ -279,7 +282,20 @@ class Node:
         if learning.message_of(self.planner.envid_key, report.envid) is not None:
             report = replace(report, envid=None)  # the sender gave none; see `learning.envid`
         content = dsn.build(report, about, hostname=self.config.gateway.name, now=self.clock())
-        return self.planner.plan_report(report.reverse_path, content)
+        source = about.envelope.origin.connector if self.planner.takes_reports(about.envelope) else ""
+        if source:
+            content = with_report(content, report)
+        return self.planner.plan_report(report.reverse_path, content, source)
+
+    async def _send_reports_again(self) -> None:
+        """Send the reports on that wait for a connector which does not take them any more."""
+        try:
+            await send_again(
+                self.spool, self.planner, self.destinations, self.clock(),
+                hand_over=self.dispatcher.hand_over, forget=self.dispatcher.forget, log=self.log,
+            )  # fmt: skip
+        except (SpoolError, LeaseLost) as fault:
+            self.log.warning("reports_wait", error=str(fault), text="they are looked at again at the next start")
 
     def _lease_lost(self) -> None:
         self.log.error("lease_lost", text="another node may have taken over; what was in memory is dropped")
@@ -342,6 +358,7 @@ class Node:
             except (OSError, ValueError) as fault:
                 self.log.error("connector_start_fault", connector=name, error=str(fault))
         self._put_in_force(table)
+        await self._send_reports_again()
         self.dispatcher.reconnect()
         for name in fresh:
             self.sources.start(name, self.connectors[name])

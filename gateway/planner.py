@@ -351,6 +351,7 @@ class Planner:
             priority=envelope.priority,
             expires_at=envelope.expires_at,
             smtputf8=envelope.smtputf8,
+            to_members=True,
         )
         plan = _Plan(self, inner, outer.arrived_at, self._ids.next(), frozenset(), report=True)
         for recipient in inner.recipients:
@@ -365,14 +366,15 @@ class Planner:
             why=tuple(plan.why),
         )
 
-    def plan_report(self, to: Address, content: Content) -> Stored:
+    def plan_report(self, to: Address, content: Content, source: str = "") -> Stored:
         """Make a report to `to` ready for the spool: null reverse-path, NOTIFY=NEVER (RFC 3461 §5.2.9).
 
-        One that has no way to its recipient is stored parked, for the postmaster to see.
+        `source` is the connector by which the message it is about came in, which gets it back whatever the routes say
+        where it takes reports. One that has no way to its recipient is stored parked, for the postmaster to see.
         """
         now = self._clock()
         message_id = self._ids.next()
-        found = self.target(to)
+        found = self._back(to, source) or self.target(to)
         state = State.QUEUED
         if not isinstance(found, Target):
             why = str(found) if isinstance(found, Status) else "the address is nobody's own"
@@ -395,6 +397,23 @@ class Planner:
             reason="" if state is State.QUEUED else found.lane[1],
         )
         return Stored(message_id, envelope, b"", content, now, (delivery,), is_report=True)
+
+    def takes_reports(self, envelope: Envelope) -> bool:
+        """Say whether reports on a message go back to the connector by which it came in."""
+        destination = self._destinations.get(envelope.origin.connector)
+        return bool(getattr(destination, "takes_reports", False)) and not envelope.to_members
+
+    def _back(self, to: Address, source: str) -> Target | None:
+        """Return the target of a report for the connector that the message came from; None where it takes none."""
+        destination = self._destinations.get(source)
+        if destination is None or not getattr(destination, "takes_reports", False):
+            return None
+        networks = self._networks[source]
+        if to.network not in networks:
+            to = self.table.translate(to, networks[0], Direction.OUTWARD, Place(networks[0], source)).address
+            if to.network not in networks:
+                return None
+        return Target(to, (source, destination.next_hop(to)), False, f"{source} takes the reports on its messages")
 
     def _refuse_loops(self, head: bytes) -> None:
         # RFC 5321 §6.3: a hop count well over 100 would be the text's own; 50 is what the field uses.

@@ -107,8 +107,9 @@ class Adapter:
             notes += broken(before, content.head, body_changed=body_changed)
         if message.prefix:
             content = content.with_prefix(message.prefix)
-        if (notes or not whole) and capabilities.max_size_bytes is not None and content.size > capabilities.max_size_bytes:
-            return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, content.size)
+        most = capabilities.max_size_bytes
+        if (notes or not whole) and most is not None and content.size > most:
+            return _too_big(content, envelope, deliveries, most, content.size)
         fidelity = Fidelity(tuple(notes)) if notes else INTACT
         return Fitted(content, envelope, fidelity, tuple(refused), addresses)
 

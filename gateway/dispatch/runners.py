@@ -26,6 +26,7 @@ from gateway.fidelity import INTACT
 from gateway.outcome import Deferred, Outcome, Scope
 from gateway.spool.api import Delivery, DeliveryId, Stored
 from gateway.status import FAULT
+from gateway.stored_report import report_of
 
 _RAISED_LIMIT: Final = 3
 """So many calls in a row that raise are a fault of the whole hop."""
@@ -409,7 +410,10 @@ class Runners:
             items = (Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts),)
         else:
             items = tuple([Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts) for d in deliveries])
-        return Parcel(message.id, fitted.envelope, fitted.content, items, message.arrived_at)
+        report = None
+        if message.is_report and getattr(work.live.destination, "takes_reports", False):
+            report = report_of(message.content)
+        return Parcel(message.id, fitted.envelope, fitted.content, items, message.arrived_at, report)
 
     def _unfit(self, work: Work, entry: Entry, deliveries: tuple[Delivery, ...], fault: Exception) -> None:
         """Defer a message whose adaptation raised: a fault of ours, or a disk's."""

@@ -116,6 +116,8 @@ def envelope_text(envelope: Envelope) -> str:
         named["smtputf8"] = True
     if envelope.dedupe_key is not None:
         named["dedupe_key"] = envelope.dedupe_key
+    if envelope.to_members:
+        named["to_members"] = True
     return dump(named)
 
 
@@ -133,6 +135,7 @@ def envelope_from(text: str) -> Envelope:
         envid=named.get("envid"),
         smtputf8=named.get("smtputf8", False),
         dedupe_key=named.get("dedupe_key"),
+        to_members=named.get("to_members", False),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from gateway.adapt import adapt
 from gateway.contract import (
+    Action,
     Address,
     Blob,
     Capabilities,
@@ -31,7 +32,9 @@ from gateway.contract import (
     Parcel,
     Receipt,
     Recipient,
+    RecipientReport,
     Rejected,
+    Report,
     Status,
     Traits,
     Unavailable,
@@ -256,6 +259,14 @@ def parcel(
     items = tuple(Item((number, n), address, address) for n, address in enumerate(recipients))
     envelope = Envelope(sender, tuple(Recipient(item.address) for item in items), Origin("kit"))
     return Parcel(number, envelope, Content(octets if source is None else source), items, 1_795_000_000.0 + number)
+
+
+def reported(parcel: Parcel, about: Address) -> Parcel:
+    """Return a parcel that tells its recipient that mail for `about` failed."""
+    to = parcel.items[0].address
+    failed = RecipientReport(Action.FAILED, about, about, Status("5.1.1", "no such mailbox"))
+    report = Report(parcel.message_id + 1000, to, parcel.arrived_at, (failed,), envid="kit")
+    return replace(parcel, envelope=replace(parcel.envelope, reverse_path=None), report=report)
 
 
 def refitted(

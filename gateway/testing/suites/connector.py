@@ -50,6 +50,11 @@ class ConnectorSuite:
             "capabilities names the networks whose addresses its headers can show",
             f"declares {made.capabilities!r}",
         )
+        try:
+            known = isinstance("".encode(made.capabilities.charset), bytes)
+        except LookupError:
+            known = False
+        promise(known, "capabilities.charset names a codec of Python's", f"declares {made.capabilities.charset!r}")
         promise(isinstance(made.health(), Health), "health() answers at any time", f"returned {made.health()!r}")
 
     def test_stop_is_bounded_and_may_be_called_twice(self, connector: Bench) -> None:

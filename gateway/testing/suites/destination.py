@@ -15,7 +15,7 @@ from gateway.contract import Deferred, Delivered, Failed, Outcome, Parcel, Scope
 from gateway.testing.bench import PATIENCE_S, Bench, DestinationDriver, promise
 from gateway.testing.crash import SteppingLoop, Victim, cancel_at, points
 from gateway.testing.needs import beyond, over_limits
-from gateway.testing.peers import Journal, ListBatch, parcel
+from gateway.testing.peers import Journal, ListBatch, parcel, reported
 from gateway.testing.samples import MARK, names, numbered, sample
 from gateway.testing.suites.connector import ConnectorSuite
 
@@ -176,6 +176,23 @@ class DestinationSuite(ConnectorSuite):
                         f"settled {all_bad[2, 0]} for it",
                     )
                     promise(_has(driver, 2) == 0, HAS_IT, "sent a message that has no recipient left")
+
+        connector.run(body())
+
+    def test_takes_reports_as_it_declares(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                if not made.takes_reports:
+                    return
+                told = reported(parcel(1, [driver.recipient(0)], numbered(1)), driver.recipient(1))
+                outcomes = await self._deliver(made, self._batch(made, [told]))
+                promise(
+                    isinstance(outcomes[1, 0], Delivered),
+                    "where takes_reports, a parcel with a report is delivered in the network's own form",
+                    f"settled {outcomes[1, 0]}",
+                )
 
         connector.run(body())
 

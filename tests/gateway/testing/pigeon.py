@@ -54,7 +54,15 @@ class Pigeon(Connector):
     @property
     def capabilities(self) -> Capabilities:
         # A pigeon mail address is plain ASCII.
-        return Capabilities(bare_newlines=self.fault != "denies-newlines", utf8_addresses=self.fault == "claims-utf8")
+        return Capabilities(
+            bare_newlines=self.fault != "denies-newlines",
+            utf8_addresses=self.fault == "claims-utf8",
+            charset="pigeon" if self.fault == "strange-charset" else "utf-8",
+        )
+
+    @property
+    def takes_reports(self) -> bool:  # type: ignore[override]  # may depend on the configuration, as here
+        return True
 
     async def stop(self) -> None:
         if self.fault == "slow-stop":
@@ -124,6 +132,9 @@ class Pigeon(Connector):
             for parcel in parcels:
                 for item in parcel.items:
                     await asyncio.sleep(0)
+                    if parcel.report is not None and self.fault == "refuses-reports":
+                        batch.settle(item.id, Failed(Status("5.6.1", "what is this?")))
+                        continue
                     octets = b"".join(parcel.content.chunks())
                     if self.fault == "strips-nul":
                         octets = octets.replace(b"\0", b"")

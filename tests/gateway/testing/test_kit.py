@@ -53,6 +53,8 @@ BROKEN = [
     ("raises", "test_a_broken_next_hop_defers_as_a_whole"),
     ("fails", "test_a_broken_next_hop_defers_as_a_whole"),
     ("narrow-scope", "test_a_broken_next_hop_defers_as_a_whole"),
+    ("strange-charset", "test_capabilities_and_health_answer"),
+    ("refuses-reports", "test_takes_reports_as_it_declares"),
     ("sends-twice", "test_may_be_called_several_times_at_once"),
 ]
 
