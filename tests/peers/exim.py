@@ -57,7 +57,7 @@ begin retry
 
 @dataclass(frozen=True)
 class Said:
-    """How a run of `exim -bS` ended."""
+    """How a run of `exim -bS` ended: its status, and what it answered, which is nothing where all went well."""
 
     status: int
     out: str
@@ -100,7 +100,7 @@ class Exim:
     def take(self, batch: bytes) -> Said:
         """Hand a batch to `exim -bS`, and let it deliver at once."""
         ran = self.root.run(["exim4", "-C", self._config, "-odi", "-bS"], stdin=batch, check=False)
-        return Said(ran.returncode, (ran.stdout + ran.stderr).decode(errors="replace"))
+        return Said(ran.returncode, ran.stdout.decode(errors="replace"))
 
     def send(self, sender: str, recipients: list[str], message: bytes) -> None:
         """Hand a message to Exim, lines ended by LF, for delivery at once."""

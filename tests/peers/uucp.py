@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.peers.process import AS_ROOT
+from tests.peers.process import AS_ROOT, wait_until
 
 _CONFIG = """\
 nodename {name}
@@ -24,7 +24,7 @@ statfile {folder}/Stats
 debugfile {folder}/Debug
 sysfile {folder}/sys
 portfile {folder}/port
-run-uuxqt 0
+run-uuxqt never
 """
 _SYSTEM = """\
 system {other}
@@ -36,6 +36,7 @@ port pipe
 commands rmail rsmtp
 command-path {folder}/bin
 """
+_ENDED = "Call complete"
 _PORT = """\
 port pipe
 type pipe
@@ -75,8 +76,10 @@ class Site:
             raise RuntimeError(f"{' '.join(command)} ended with {ran.returncode}: {said}{self.said()}")
 
     def call(self, other: Site) -> None:
-        """Exchange with the other what waits on both sides."""
+        """Exchange with the other what waits on both sides; both have ended the call when this returns."""
+        before = other.said().count(_ENDED)
         self.run("uucico", "-s", other.name)
+        wait_until(lambda: other.said().count(_ENDED) > before, 20, f"{other.name} has ended the call")
 
     def execute(self) -> None:
         """Run what has come."""
