@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from gateway.octets import encode_base64, encode_quoted_printable, encode_words, fold, no_controls
 from gateway.parameters import media_type, written
@@ -53,8 +53,9 @@ def compose(
     attachments: Sequence[tuple[str, str, T]] = (),
     *,
     hostname: str,
+    subtype: Literal["plain", "html"] = "plain",
 ) -> list[bytes | T]:
-    """Return the octets of a message, in pieces.
+    """Return the octets of a message, in pieces. `subtype` is what the text is.
 
     `fields` are names and decoded values, addresses as Mailboxes; an empty value leaves its field out, and the fields
     of MIME are written here. Line ends of `text` are LF. Each attachment is (name, type, what stands in its place in
@@ -63,7 +64,7 @@ def compose(
     """
     head = [line for name, value in fields if (line := _field(name, value, hostname))]
     head.append(b"MIME-Version: 1.0\r\n")
-    type_, body = text_part(text)
+    type_, body = text_part(text, subtype)
     if not attachments:
         return [b"".join(head) + type_ + b"\r\n" + body]
     boundary = _boundary(body)
@@ -78,7 +79,7 @@ def compose(
     return made
 
 
-def text_part(text: str) -> tuple[bytes, bytes]:
+def text_part(text: str, subtype: Literal["plain", "html"] = "plain") -> tuple[bytes, bytes]:
     """Return the header lines and the body of a text as a part: as it is where that is plain, else encoded."""
     octets = _NEWLINE.sub("\n", text).encode("utf-8", "replace")
     encoding = b"7bit"
@@ -88,7 +89,8 @@ def text_part(text: str) -> tuple[bytes, bytes]:
         encoding, body = b"quoted-printable", encode_quoted_printable(octets)
     else:
         encoding, body = b"base64", encode_base64(octets.replace(b"\n", b"\r\n"))
-    return b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: " + encoding + b"\r\n", body
+    kind = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii")
+    return kind + encoding + b"\r\n", body
 
 
 _UNPLAIN: Final = bytes(octet for octet in range(256) if not 0x20 <= octet < 0x7F and octet not in b"\t\n")

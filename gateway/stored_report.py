@@ -28,6 +28,8 @@ def with_report(content: Content, report: Report) -> Content:
         "arrived_at": report.arrived_at,
         "envid": report.envid,
         "ret_full": report.ret_full,
+        "peer": report.peer,
+        "hand_over": report.hand_over,
         "recipients": [
             {
                 "action": r.action.value,
@@ -70,6 +72,8 @@ def report_of(content: Content) -> Report | None:
             recipients=tuple(_recipient(each) for each in told["recipients"]),
             envid=told.get("envid"),
             ret_full=told.get("ret_full", False),
+            peer=told.get("peer", ""),
+            hand_over=told.get("hand_over"),
         )
     except (ValueError, KeyError, TypeError, IndexError):
         return None

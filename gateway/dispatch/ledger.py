@@ -229,6 +229,8 @@ class Ledger:
             recipients=parts,
             envid=envelope.envid,
             ret_full=envelope.ret == "full",
+            peer=envelope.origin.peer,
+            hand_over=envelope.dedupe_key,
         )
         if self._instead is not None:
             try:

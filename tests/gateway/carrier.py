@@ -104,6 +104,7 @@ def told(report: Report) -> dict[str, Any]:
     return {
         "to": str(report.reverse_path),
         "envid": report.envid,
+        "hand_over": report.hand_over,
         "recipients": [
             [r.action.value, str(r.original), r.orcpt, r.status.code, r.status.reply] for r in report.recipients
         ],

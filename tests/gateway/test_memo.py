@@ -241,3 +241,11 @@ def test_the_date() -> None:
     assert mail("Date: Thu, 01 Jan 1970 00:01:00 +0000\n").date == 60.0
     for wrong in ("", "yesterday", "Thu, 99 Jan 1970 00:01:00 +0000", "1 Jan 99999999 00:00:00 +0000"):
         assert mail(f"Date: {wrong}\n").date is None
+
+
+def test_a_text_may_be_html() -> None:
+    page: list[bytes] = compose([("Subject", "x")], "<p>hï</p>", hostname=HOST, subtype="html")
+    content = Content(b"".join(page))
+    assert content.get(b"content-type") == b"text/html; charset=utf-8"
+    assert memo(content).text == "hï\n"
+    assert [(a.type, whole(a)) for a in memo(content).attachments] == [("text/html", "<p>hï</p>".encode())]

@@ -37,6 +37,8 @@ REPORT = Report(
     ),
     envid="e 1",
     ret_full=True,
+    peer="one.msg",
+    hand_over="claim-1",
 )
 
 
@@ -194,7 +196,8 @@ async def test_reports_go_back_to_their_source(carrier: Path) -> None:
             ["delivered", "mhs:bob@plant", "mhs;bob@plant", "2.1.5", ""],
             ["failed", "mhs:bad@plant", "mhs;bad@plant", "5.1.1", "550 no"],
         ]
-        assert {(report["to"], report["envid"]) for report in found} == {("mhs:ann@sales", "one")}
+        named = {(report["to"], report["envid"], report["hand_over"]) for report in found}
+        assert named == {("mhs:ann@sales", "one", "one.msg")}
         assert not list((carrier / "post" / "out").iterdir()), "the routes say post, and it is not asked"
 
 
