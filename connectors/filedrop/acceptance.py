@@ -52,6 +52,11 @@ class Acceptance:
         self._streams = asyncio.Semaphore(STREAMS)
         self._notify = wishes(config) if config.status is not None else None
 
+    async def accept_one(self, reading: Reading, found: Found) -> None:
+        """Accept one message. Raises: Rejected, Unavailable, OSError, whatever accepting raises."""
+        async with self._in_flight:
+            await self._accept(reading, found)
+
     async def accept_all(self, reading: Reading, found: Sequence[Found | Bad]) -> list[tuple[int, Bad]]:
         """Accept messages of a file; return what is bad of them, with its place among `found`.
 
@@ -83,11 +88,9 @@ class Acceptance:
         if isinstance(one, Bad):
             return one
         try:
-            async with self._in_flight:
-                await self._accept(reading, one)
+            await self.accept_one(reading, one)
         except Rejected as e:
-            mend = "mend the message, or the gateway's tables"
-            return Bad(f"refused.{e.status.code}", 0, 0, e.status.text or str(e.status), mend, item=one.part.item)
+            return refused(e, one)
         return None
 
     async def _accept(self, reading: Reading, found: Found) -> None:
@@ -148,3 +151,9 @@ class Acceptance:
         except BaseException:
             await writer.abandon()
             raise
+
+
+def refused(e: Rejected, found: Found) -> Bad:
+    """Return a refusal as what is wrong with the message."""
+    mend = "mend the message, or the gateway's tables"
+    return Bad(f"refused.{e.status.code}", 0, 0, e.status.text or str(e.status), mend, item=found.part.item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,15 +28,15 @@ class Archive:
         named = self._pattern.replace("{yyyy}", f"{day:%Y}").replace("{mm}", f"{day:%m}").replace("{dd}", f"{day:%d}")
         return Path(named)
 
-    def take(self, path: Path, name: str, token: str) -> None:
+    def take(self, path: str, name: str, token: str) -> None:
         """Move a file here under a name that is free. Raises: OSError."""
-        folder = self.folder()
+        folder = str(self.folder()) if self._is_dated else self._pattern
         try:
             move(path, folder, name, self._ops, unique=token)
         except FileNotFoundError:
-            if not self._is_dated or folder.is_dir():
+            if not self._is_dated or os.path.isdir(folder):
                 raise
-            self._make(folder)
+            self._make(Path(folder))
             move(path, folder, name, self._ops, unique=token)
 
     def _make(self, folder: Path) -> None:

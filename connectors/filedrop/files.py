@@ -143,32 +143,39 @@ def sync_folder(folder: Path, ops: Operations = REAL) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A file that is ours: `name` is what its writer called it, `token` names this one hand-over."""
+    """A file that is ours: `name` is what its writer called it, `token` names this one hand-over.
 
-    path: Path
+    `where` is its path as text, for whoever has thousands of them.
+    """
+
+    where: str
     name: str
     token: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.where)
 
     @property
     def shown(self) -> str:
         return shown(self.name)
 
 
-def claim(inbox: Path, name: str, claims: Path, ops: Operations = REAL) -> Claimed | None:
+def claim(inbox: Path | str, name: str, claims: Path | str, ops: Operations = REAL) -> Claimed | None:
     """Take a file out of the inbox; None where another took it, or its writer still holds it.
 
     The token is part of the new name, so that it outlives a crash. Raises: OSError where the folders fail.
     """
     token = secrets.token_hex(_TOKEN_CHARS // 2)
-    path = claims / short(f"{token}.{name}")
+    where = f"{claims}/{short(f'{token}.{name}')}"
     try:
-        ops.rename(str(inbox / name), str(path))
+        ops.rename(f"{inbox}/{name}", where)
     except OSError as e:
         # SMB tells a file that is still open as one of the other three.
-        if e.errno in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.ETXTBSY) and claims.is_dir():
+        if e.errno in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.ETXTBSY) and os.path.isdir(claims):
             return None
         raise
-    return Claimed(path, name, token)
+    return Claimed(where, name, token)
 
 
 def claimed(path: Path) -> Claimed | None:
@@ -176,18 +183,20 @@ def claimed(path: Path) -> Claimed | None:
     token, dot, name = path.name.partition(".")
     if not (dot and name and len(token) == _TOKEN_CHARS and all(c in "0123456789abcdef" for c in token)):
         return None
-    return Claimed(path, name, token)
+    return Claimed(str(path), name, token)
 
 
 def short(name: str) -> str:
     """Return a name that a file system takes, with its extension kept."""
+    if len(name) <= NAME_OCTETS // 4:
+        return name
     octets = os.fsencode(name)
     if len(octets) <= NAME_OCTETS:
         return name
     return os.fsdecode(octets[: NAME_OCTETS - 16] + octets[-16:])
 
 
-def move(source: Path, folder: Path, name: str, ops: Operations = REAL, *, unique: str = "") -> Path:
+def move(source: Path | str, folder: Path | str, name: str, ops: Operations = REAL, *, unique: str = "") -> str:
     """Move a file of ours within its file system, under a name that is free: `name`, `name-2` to 9, or with `unique`.
 
     Raises: OSError.
@@ -195,11 +204,11 @@ def move(source: Path, folder: Path, name: str, ops: Operations = REAL, *, uniqu
     stem, dot, rest = name.partition(".")
     for number in range(1, 11):
         tail = "" if number == 1 else f"-{number}" if number < 10 else f"-{unique or secrets.token_hex(8)}"
-        target = folder / short(f"{stem}{tail}{dot}{rest}")
+        target = f"{folder}/{short(f'{stem}{tail}{dot}{rest}')}"
         if not os.path.lexists(target):
-            ops.rename(str(source), str(target))
+            ops.rename(str(source), target)
             return target
-    raise OSError(errno.EEXIST, "all names are taken", str(folder / name))
+    raise OSError(errno.EEXIST, "all names are taken", f"{folder}/{name}")
 
 
 class Changed(Exception):
@@ -216,7 +225,7 @@ class OpenFile:
     Raises: NotRegular, OSError.
     """
 
-    def __init__(self, path: Path, ops: Operations = REAL) -> None:
+    def __init__(self, path: Path | str, ops: Operations = REAL) -> None:
         self._ops = ops
         try:
             # O_NONBLOCK: opening a pipe without a writer must not wait for one.
@@ -238,6 +247,16 @@ class OpenFile:
     def mtime(self) -> float:
         return self._at_open.st_mtime
 
+    def read_small(self, limit: int) -> bytes | None:
+        """Return everything in one call, None where it is more than `limit` octets. Raises: Changed, OSError."""
+        if self.size > limit:
+            return None
+        # One octet more is asked for, so that a file that grows is told without asking for its size again.
+        octets = self._ops.pread(self._handle, self.size + 1, 0)
+        if len(octets) != self.size:
+            raise Changed
+        return octets
+
     def read(self, offset: int, length: int) -> bytes:
         return self._ops.pread(self._handle, length, offset)
 
@@ -248,7 +267,10 @@ class OpenFile:
             raise Changed
 
     def close(self) -> None:
-        os.close(self._handle)
+        """Close it; safe to call twice."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
     def __enter__(self) -> OpenFile:
         return self

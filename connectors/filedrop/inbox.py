@@ -140,7 +140,7 @@ class Inbox:
         for name in names:
             found = belongs_to(name)
             if found is not None and found[0] not in tokens:
-                self._put_away(folder / name, found[1], found[0])
+                self._put_away(str(folder / name), found[1], found[0])
             elif name[16:17] == _USED and name[:16] not in tokens:
                 self._ops.unlink(str(folder / name))
 
@@ -225,7 +225,7 @@ class Inbox:
         Raises: Changed where its writer still writes it; FileNotFoundError where it is gone; OSError.
         """
         try:
-            file = OpenFile(one.path, self._ops)
+            file = OpenFile(one.where, self._ops)
         except NotRegular:
             return NOT_REGULAR
         except PermissionError:
@@ -235,14 +235,13 @@ class Inbox:
             if bad is not None:
                 file.close()
                 return bad
-            blob: OpenFile | InMemory = file
-            mtime = file.mtime
-            if file.size <= INLINE_OCTETS:
-                blob = InMemory(file.read(0, file.size))
-                file.check_unchanged()
+            octets = file.read_small(INLINE_OCTETS)
+            if octets is not None:
                 file.close()
-            enclosed = Enclosed(one, self._attachments, self._ops)
-            return Reading(one, blob, mtime, self._codec, enclosed, lambda name: self._waited(one, name))
+            blob = file if octets is None else InMemory(octets)
+            return Reading(
+                one, blob, file.mtime, self._codec, Enclosed(one, self._attachments, self._ops), self._waited
+            )
         except BaseException:
             file.close()
             raise
@@ -262,11 +261,12 @@ class Inbox:
 
     def load(self, one: Claimed) -> Loaded | Large | Bad:
         """Read and decode a claimed file, where it is small. Raises: as `open`; NotThere."""
-        if one.path.lstat().st_size > INLINE_OCTETS:
-            return Large(one)
         reading = self.open(one)
         if isinstance(reading, Bad):
             return reading
+        if not reading.is_small:
+            reading.close()
+            return Large(one)
         try:
             found = reading.all()
             reading.check_unchanged()
@@ -311,7 +311,7 @@ class Inbox:
                 used = self._use_trigger(one)
                 self._put_away_guarded(done)
                 for taken in done.taken:
-                    self._put_away(taken.path, taken.name, one.token)
+                    self._put_away(str(taken.path), taken.name, one.token)
                 if used is not None:
                     self._ops.unlink(str(used))
             except (OSError, Changed) as e:
@@ -321,18 +321,18 @@ class Inbox:
     def _put_away_guarded(self, done: Done) -> None:
         one, guard = done.claimed, self._extras.guard
         if guard is None:
-            self._put_away(one.path, one.name, one.token)
+            self._put_away(one.where, one.name, one.token)
             return
         with guard(one.path, self._ops):
             # A writer that had it open when it was claimed may have added to it since.
             if one.path.stat().st_size != done.size:
                 raise Changed
-            self._put_away(one.path, one.name, one.token)
+            self._put_away(one.where, one.name, one.token)
 
-    def _put_away(self, path: Path, name: str, token: str) -> None:
+    def _put_away(self, path: str, name: str, token: str) -> None:
         try:
             if self._archive is None:
-                self._ops.unlink(str(path))
+                self._ops.unlink(path)
             else:
                 self._archive.take(path, name, token)
         except FileNotFoundError:
@@ -363,7 +363,7 @@ class Inbox:
         retry = self._retry(name, one.name) + "".join(notes)
         text = explain(one.name, f"{name}{self._mark}", bad, retry=retry, accepted=accepted)
         place(folder, _reason(name), lambda: (text,), ops=self._ops)
-        where = move(one.path, folder, f"{name}{self._mark}", self._ops, unique=one.token)
+        where = Path(move(one.path, folder, f"{name}{self._mark}", self._ops, unique=one.token))
         if used is not None:
             self._ops.unlink(str(used))
         return where

@@ -45,7 +45,7 @@ class Reading:
         mtime: float,
         codec: Codec,
         enclosed: Enclosed,
-        waited: Callable[[str], bool],
+        waited: Callable[[Claimed, str], bool],
     ) -> None:
         self.claimed = claimed
         self.enclosed = enclosed
@@ -98,7 +98,7 @@ class Reading:
 
     def _missing(self, e: NotThere) -> Bad:
         name = str(e.filename)
-        if not self._waited(name):
+        if not self._waited(self.claimed, name):
             raise e
         return no_attachment(name)
 
@@ -184,6 +184,11 @@ class Reading:
             else:
                 octets = self._span(piece)
                 yield from octets if piece.filter is None else piece.filter(octets)
+
+    @property
+    def is_small(self) -> bool:
+        """Tell whether the file is in memory."""
+        return isinstance(self._blob, InMemory)
 
     @property
     def size(self) -> int:

@@ -17,14 +17,14 @@ from typing import Final, ParamSpec, TypeVar
 
 from watchfiles import awatch
 
-from connectors.filedrop.acceptance import Acceptance
+from connectors.filedrop.acceptance import Acceptance, refused
 from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.enclosed import Enclosed, NotThere
 from connectors.filedrop.files import Changed, Claimed
 from connectors.filedrop.formats import Bad
 from connectors.filedrop.inbox import Done, Inbox, Large, Loaded, Slot
-from connectors.filedrop.reading import Reading
-from gateway.contract import Context, Intake, Unavailable
+from connectors.filedrop.reading import Found, Reading
+from gateway.contract import Context, Intake, Rejected, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +37,7 @@ STEP_OCTETS: Final = 4 * 1024 * 1024
 """Of a large file so much is decoded in one go."""
 
 FAULT_RETRY_S: Final = 60.0
+PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 
 
@@ -46,7 +47,7 @@ class _Later:
 
     files: list[tuple[float, Claimed]] = field(default_factory=list)
     paused_until: float = 0.0
-    pause_s: float = 0.5
+    pause_s: float = PAUSE_S
 
     def due(self, now: float) -> list[Claimed]:
         ready = [one for at, one in self.files if at <= now]
@@ -172,6 +173,8 @@ class InboxSource:
         async with asyncio.TaskGroup() as group:
             for slot in loaded:
                 group.create_task(self._hand_over_one(acceptance, slot, done))
+        if done:
+            self._later.pause_s = PAUSE_S
         await self._finish(done)
 
     async def _hand_over_in_order(self, acceptance: Acceptance, loaded: list[Slot]) -> list[Claimed]:
@@ -192,6 +195,13 @@ class InboxSource:
         claimed, what = slot
         try:
             match what:
+                case Loaded(found=[Found() as only]):  # nearly every file there is
+                    try:
+                        await acceptance.accept_one(what.reading, only)
+                    except Rejected as e:
+                        await self._close_up(what.reading, what.found, [(0, refused(e, only))], done)
+                    else:
+                        done.append(_done(what.reading))
                 case Loaded():
                     bad = await acceptance.accept_all(what.reading, what.found)
                     await self._close_up(what.reading, what.found, bad, done)
@@ -241,7 +251,6 @@ class InboxSource:
         self, reading: Reading, found: Sequence[object], bad: list[tuple[int, Bad]], done: list[Done]
     ) -> None:
         """Settle a file whose messages are all accepted or bad: keep what is bad, note it as done else."""
-        self._later.pause_s = 0.5
         claimed = reading.claimed
         if not bad:
             done.append(_done(reading))
