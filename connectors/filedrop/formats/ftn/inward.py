@@ -108,10 +108,8 @@ class Inward:
     def _read(self, found: Found) -> _Reading:
         message = found.message
         text = read_text(message.text, self._default)
-        sender, to, subject = (
-            _clean(decode(octets, text.charset, self._default))
-            for octets in (message.sender, message.to, message.subject)
-        )
+        sender, to = (_clean(decode(octets, text.charset, self._default)) for octets in (message.sender, message.to))
+        subject = _CONTROL.sub(" ", decode(message.subject, text.charset, self._default)).strip()
         origin, destination = self._nodes(found, text)
         reading = _Reading(found, text, sender, to, subject, origin, destination, list(text.lines))
         self._refuse_circles(reading)

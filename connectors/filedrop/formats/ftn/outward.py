@@ -188,7 +188,7 @@ class _Writing:
         return self._cut(name, NAME_OCTETS), [Kludge("RealName", name[:_LONGEST_KLUDGE])]
 
     def _subject(self) -> tuple[bytes, list[Kludge]]:
-        subject = _one_line(self._memo.subject)
+        subject = _CONTROLS.sub(" ", self._memo.subject).strip()
         octets = self._octets(subject)
         if len(octets) <= SUBJECT_OCTETS:
             return octets, []
