@@ -12,6 +12,9 @@ from connectors.filedrop.files import Operations
 KILLED: Final = 9
 DONE: Final = 0
 
+UNSYNCED: Final = Operations(fsync=lambda handle: None)
+"""What a dead process had written is the kernel's: only a power cut asks for syncs, and they take their time."""
+
 
 def dies_at(call: int) -> Operations:
     """Return operations that end the process at a call, counted from 1: a write is half done then, others are not."""
@@ -29,7 +32,7 @@ def dies_at(call: int) -> Operations:
 
         return operation
 
-    real = Operations()
+    real = UNSYNCED
     return Operations(**{f.name: counted(f.name, getattr(real, f.name)) for f in fields(Operations)})
 
 
@@ -65,6 +68,6 @@ def fails_at(call: int, error: OSError) -> Operations:
 
         return operation
 
-    real = Operations()
+    real = UNSYNCED
     changing = ("open", "write", "pwrite", "fsync", "rename", "link", "mkdir")
     return Operations(**{name: counted(name, getattr(real, name)) for name in changing})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.filedrop.append import REMEMBERED, AppendLayout
-from connectors.filedrop.files import REAL, InMemory, Operations
+from connectors.filedrop.files import InMemory, Operations
 from connectors.filedrop.formats import Encoded
 from connectors.filedrop.layouts import Sheet
 from connectors.filedrop.mailbox_lock import MailboxLock
@@ -18,7 +18,7 @@ from gateway.formats import mmdf
 from gateway.formats.from_line import write
 from gateway.formats.mbox import Dialect, Entry, joint, scan, written
 from gateway.message import Content
-from tests.connectors.filedrop.kill import fails_at, run
+from tests.connectors.filedrop.kill import UNSYNCED, fails_at, run
 
 FROM = write("ann@a.example", 1_795_482_123.0)
 
@@ -28,7 +28,7 @@ def sheet(stem: str, *, text: bytes = b"text") -> Sheet:
     return Sheet(stem, Encoded(written(content, FROM, Dialect.MBOXRD)))
 
 
-def layout(folder: Path, ops: Operations = REAL, *, wait_s: float = 0.0) -> AppendLayout:
+def layout(folder: Path, ops: Operations = UNSYNCED, *, wait_s: float = 0.0) -> AppendLayout:
     return AppendLayout(folder, "box", ("fcntl", "dotlock"), wait_s, joint, ops)
 
 

@@ -330,7 +330,7 @@ LINES = st.sampled_from(
 )
 @settings(max_examples=100)
 def test_what_is_written_is_read_back(sender: Address | None, to: Address, body: list[bytes], form: str) -> None:
-    setting = {"recipient_field": "Delivered-To"}
+    setting: dict[str, Any] = {"recipient_field": "Delivered-To"}
     codec: Codec
     match form:
         case "mmdf":
