@@ -17,6 +17,7 @@ from connectors.filedrop.formats.pickup import PickupSettings
 from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf.settings import SmfSettings
+from connectors.filedrop.formats.uucp import UucpSettings
 from gateway.contract import Address, AddressError, ConnectorConfig
 from mappings.network import registry
 
@@ -187,6 +188,7 @@ class FileDropConfig(ConnectorConfig):
     replay: ReplaySettings | None = Field(None, description="Options of formats replay and foreign.")
     smf: SmfSettings | None = Field(None, description="Options of formats smf70 and smf71.")
     bsmtp: BsmtpSettings | None = Field(None, description="Options of format bsmtp.")
+    uucp: UucpSettings | None = Field(None, description="Options of format uucp.")
     mbox: MboxSettings | None = Field(None, description="Options of format mbox.")
     records: RecordsSettings | None = Field(
         None, description="Options of format records; it needs the file that describes them, `describe`."

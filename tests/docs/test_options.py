@@ -8,6 +8,8 @@ import re
 import pytest
 from pydantic import BaseModel
 
+from connectors.filedrop.formats.bsmtp import BsmtpSettings
+from connectors.filedrop.formats.uucp import UucpSettings
 from gateway import config
 from gateway.config_model import option_table
 from gateway.registry import connectors
@@ -22,9 +24,12 @@ MODELS: dict[str, type[BaseModel]] = {
     "mapping.encapsulation.retired": config.RetiredKey,
     "route": config.RouteSection,
     **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop")},
+    "filedrop bsmtp": BsmtpSettings,
+    "filedrop uucp": UucpSettings,
 }
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md"]
+PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

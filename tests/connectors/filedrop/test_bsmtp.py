@@ -74,6 +74,26 @@ def parcel_of(content: bytes = CONTENT, *items: Item, **envelope: Any) -> Parcel
     return Parcel(1, made, Content(content), items, 1_795_482_123.0)
 
 
+PAGE = DATA.parents[2] / "docs" / "connectors" / "filedrop" / "bsmtp.md"
+
+
+def test_the_page_shows_the_sample() -> None:
+    assert (DATA / "bsmtp" / "classic.bsmtp").read_text() in PAGE.read_text()
+
+
+def test_the_page_shows_what_is_written() -> None:
+    content = b"From: ann@a.example\r\nSubject: one\r\n\r\n.this line began with one dot\r\n"
+    sent = parcel_of(content, Item((1, 0), BOB, BOB), reverse_path=parse("smtp:ann@a.example"))
+    assert f"```text\n{batch([sent], codec(dialect='exim')).decode()}```" in PAGE.read_text()
+
+
+def test_the_page_shows_a_response_file() -> None:
+    failed = RecipientReport(Action.FAILED, BOB, BOB, Status("5.1.1", "no such user"))
+    answer = codec(line_end="lf").status(Report(1, ANN, 0.0, (failed,)), "q1", "stem")
+    assert answer is not None
+    assert f"```text\n{b''.join(answer.octets()).decode()}```" in PAGE.read_text()
+
+
 SAMPLES = [
     (
         "classic.bsmtp",
@@ -376,7 +396,7 @@ def test_a_response_file() -> None:
             one(Action.DELAYED, "smtp:eve@b.example", Status("4.4.1", "no answer")),
         ),
     )
-    answer = codec(response=True, echo=True).status(report, "q17", "stem")
+    answer = codec(echo=True).status(report, "q17", "stem")
     assert answer is not None
     lines = b"".join(answer.octets()).decode().split("\r\n")
     assert lines[:10] == [
@@ -393,7 +413,11 @@ def test_a_response_file() -> None:
     ]
     assert lines[10:12] == ["450 4.4.1 <eve@b.example> no answer", "DATA"]
     assert lines[-2:] == ["221 2.0.0 closing", ""]
-    assert codec().status(report, "q17", "stem") is None, "then the sender is told by mail"
+    short = codec().status(report, "q17", "stem")
+    assert short is not None
+    assert b"".join(short.octets()).decode().split("\r\n") == [
+        line for line in lines if line[:3].isdigit() or not line
+    ], "without echo the replies alone"
 
 
 # --- properties

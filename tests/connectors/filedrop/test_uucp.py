@@ -48,6 +48,12 @@ def said(octets: bytes, files: Mapping[str, bytes] | None = None, **options: Any
     return sender, [str(each.address) for each in found.recipients], content_of(found, octets, files)
 
 
+def test_the_page_shows_the_samples() -> None:
+    page = (DATA.parents[2] / "docs" / "connectors" / "filedrop" / "uucp.md").read_text()
+    for name in ("X.betaX0001", "D.betaX0001"):
+        assert f"`{name}`:\n\n```text\n{SAMPLES[name].decode()}```" in page
+
+
 def test_a_job_of_rmail() -> None:
     sender, recipients, content = said(SAMPLES["X.betaX0001"], SAMPLES)
     assert (sender, recipients) == ("uucp:beta!alpha!ann", ["uucp:gate!bob", "smtp:eve@gw.example"])

@@ -6,8 +6,8 @@ it stands in the file, but for its doubled dots and its line ends. HELO, EHLO an
 HELP and VERB mean nothing, TICK names the message that follows, QUIT ends. A file that is cut off gives the messages
 before the cut.
 Out: a transaction a message, its recipients in RCPT commands; parameters only where the reader takes them.
-A response file, where wanted, tells the recipients of one message with replies of SMTP; a batch's messages come to
-their ends one by one, and so do these files. Without it they are told by mail, as RFC 2442 §2 says.
+A status file is a response file: SMTP's replies to the commands of one message, for its messages come to their ends
+one by one. Without a folder for these, senders are told by mail, as RFC 2442 §2 says.
 Sources: RFC 2442; RFC 976 §4; Exim's specification, "The -bS option" and "Batched SMTP". EBCDIC, cards and the
 response file are made after descriptions of BITNET mailers and not tried against one.
 """
@@ -47,6 +47,7 @@ class Bsmtp:
     settings: BsmtpSettings
     Settings: ClassVar[type[FormatSettings]] = BsmtpSettings
     extension: ClassVar[str] = ".bsmtp"
+    status_extension: ClassVar[str] = ".rsp"
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,8 +97,6 @@ class Bsmtp:
 
     def status(self, report: Report, key: str, stem: str) -> Encoded | None:
         """Return a response file: the replies to the commands by which a message came in."""
-        if not self.settings.response:
-            return None
         answer = replies(report, key, self.options, self.settings)
         octets = self._lines((f"250 {self.options.hostname}", *answer, "221 2.0.0 closing"))
         return Encoded(lambda: (octets,))

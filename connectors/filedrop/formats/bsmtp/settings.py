@@ -76,11 +76,7 @@ class BsmtpSettings(FormatSettings):
         description="Files read are of fixed records of so many octets without line ends, 80 for cards; blanks at a "
         "record's end are filling. 0: lines.",
     )
-    response: bool = Field(
-        default=False,
-        description="Write what became of a message as a file of SMTP replies (250, 550) in place of a report by mail.",
-    )
-    echo: bool = Field(default=False, description="Repeat each command before its reply in such a file.")
+    echo: bool = Field(default=False, description="Repeat each command before its reply in a status file.")
 
     supported: ClassVar[frozenset[str]] = frozenset(("8BITMIME", "SIZE", "NOTARY", "DSN"))
     """What a batch may demand without an agreement (RFC 2442 §2)."""
