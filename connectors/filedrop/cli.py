@@ -69,7 +69,8 @@ def try_(
     try:
         trial = try_file(codec, file, limit)
     except OSError as e:
-        fail(f"{shown(str(file))} cannot be read: {e.strerror or e}", as_json=as_json)
+        named = file if e.filename is None else e.filename
+        fail(f"{shown(str(named))} cannot be read: {e.strerror or e}", as_json=as_json)
     if as_json:
         typer.echo(json.dumps(trial.plain(), ensure_ascii=False, indent=2))
     else:

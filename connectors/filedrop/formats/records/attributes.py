@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from connectors.filedrop.formats.addresses import write_one
+from connectors.filedrop.formats.records.charset import charset
 from connectors.filedrop.formats.records.description import Addresses, Description
 from connectors.filedrop.formats.records.expression import Values, iso
 from connectors.filedrop.formats.records.mapping import prefix_of
@@ -152,6 +153,14 @@ class Attributes:
         return str(counter("records")) if counter is not None else str(self.parcel.message_id)
 
     @cached_property
+    def body_file(self) -> Enclosure:
+        """Return the file of the text, where the description has one: in the records' own charset."""
+        used = charset(self.d.format.charset)
+        end = used.decode(used.line_end(self.d.format.line_end if used.is_ebcdic else "any"))
+        octets = used.encode("".join(line + end for line in self.body().split("\n")), "replace")
+        return Enclosure(safe_name(f"{self.stem}.txt", NAME_CHARS), lambda: (octets,))
+
+    @cached_property
     def enclosures(self) -> tuple[Enclosure, ...]:
         folder = next((one.folder for one in self.d.map.attachment if one.file is not None), "")
         return tuple(
@@ -213,6 +222,7 @@ _ATTRIBUTES: Final[Mapping[str, Callable[[Attributes], str | list[str]]]] = {
     "recipient": lambda a: a.recipients()[:1],
     "subject": lambda a: a.memo.subject,
     "body": Attributes.body,
+    "body_file": lambda a: a.body_file.name,
     "date": lambda a: iso(a.memo.date if a.memo.date is not None else a.parcel.arrived_at),
     "now": lambda a: iso(a.parcel.arrived_at),
     "message_id": partial(Attributes.message_id, name=b"message-id"),

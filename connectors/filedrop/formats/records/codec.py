@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from connectors.filedrop.formats.records.attributes import Attributes, networks_of
 from connectors.filedrop.formats.records.charset import charset
 from connectors.filedrop.formats.records.dates import zone
-from connectors.filedrop.formats.records.description import Description, WriteTable, checks
+from connectors.filedrop.formats.records.description import Description, WriteTable, checks, writing_zone
 from connectors.filedrop.formats.records.expression import Tables, Values
 from connectors.filedrop.formats.records.mapping import Mapper
 from connectors.filedrop.formats.records.reading import Group, read_groups
@@ -131,12 +131,15 @@ class Records:
         def lookup(name: str) -> Values:
             return [str(count)] if name == "count" else attributes.lookup(name)
 
-        tables = Tables(d.values, zone(write.zone))
+        tables = Tables(d.values, zone(writing_zone(d)))
         top = write.header.one(lookup, tables) if write.header is not None else None
         end = write.trailer.one(lookup, tables) if write.trailer is not None else None
         name = safe_name(write.file_name.one(lookup, tables)) if write.file_name is not None else ""
         used = {source.target for source in self._made.values()}
+        used.update(name for expression in write.fields.values() for name in expression.names)
         enclosures = attributes.enclosures if "attachment" in used else ()
+        if "body_file" in used:
+            enclosures = (attributes.body_file, *enclosures)
         if not self.many_a_file:
             before, behind = renderer.around()
             before = (b"" if top is None else renderer.line(top)) + before
@@ -149,7 +152,7 @@ class Records:
         if self.description.map.message is not None:
             return
         for target, what in _CARRIED.items():
-            if target not in used and any(attributes.lookup(target)):
+            if target not in used and f"{target}_file" not in used and any(attributes.lookup(target)):
                 yield Note(Fate.DROPPED, what, "the description has no field for it")
 
     def opening(self, encoded: Encoded) -> bytes:

@@ -287,7 +287,8 @@ class DateTable(Table):
 class BodyTable(Table):
     """`body` of [map]."""
 
-    value: Text = Field(description="The text. A field with several values gives a line for each.")
+    value: Text | None = Field(None, description="The text. A field with several values gives a line for each.")
+    file: Text | None = Field(None, description="Or the name of a file beside the message's, which holds the text.")
     kind: Literal["text", "html"] = Field("text", description="What it is.")
     unwrap: int = Field(
         0, ge=0, le=1000, description="Lines broken at so many columns are joined again; 0: they stay as they are."
@@ -355,7 +356,9 @@ class WriteTable(Table):
         description="What becomes of a value too long for its field: it is cut; the body goes on in further records "
         "(with group_by, or a [[type]] of each line); or the message is returned.",
     )
-    zone: Annotated[str, AfterValidator(zone_named)] = Field("UTC", description="The time zone of dates.")
+    zone: Annotated[str, AfterValidator(zone_named)] | None = Field(
+        None, description="The time zone of dates; none: that of `date` in [map]."
+    )
     header: Text | None = Field(None, description="The line on top of the file.")
     trailer: Text | None = Field(None, description="The last line; `{count}` is the number of records.")
     many_a_file: bool = Field(
@@ -506,11 +509,20 @@ def _type_checks(d: Description) -> Iterator[tuple[Path, str]]:
 def _map_checks(d: Description) -> Iterator[tuple[Path, str]]:
     if d.map.message is None and d.map.from_ is None and d.map.sender is None:
         yield ("map",), "[map] needs from, who wrote a message; or message, a field that holds all of it"
+    if isinstance(d.map.body, BodyTable) and (d.map.body.value is None) == (d.map.body.file is None):
+        yield ("map", "body"), "the body has either value, the text, or file, the name of the file that holds it"
     for n, one in enumerate(d.map.attachment):
         if (one.file is None) == (one.data is None):
             yield ("map", "attachment", n), "an attachment has either file, the name of one, or data, the file itself"
         if one.folder.startswith(("/", "\\")) or ".." in one.folder.replace("\\", "/").split("/"):
             yield ("map", "attachment", n, "folder"), "a folder inside the inbox, such as att"
+
+
+def writing_zone(d: Description) -> str:
+    """Return the name of the zone in which dates are written."""
+    if d.write is not None and d.write.zone is not None:
+        return d.write.zone
+    return d.map.date.zone if isinstance(d.map.date, DateTable) else "UTC"
 
 
 def expressions(d: Description) -> Iterator[tuple[Path, Expression]]:
@@ -539,7 +551,7 @@ WRITE_NAMES: Final = frozenset(
     (
         *("from", "from_name", "sender", "to", "to_name", "cc", "cc_name", "recipients", "recipient", "subject"),
         *("body", "date", "now", "message_id", "in_reply_to", "priority", "receipt", "message", "stem", "number"),
-        *("attachment", "attachment_name", "attachment_type", "attachment_data", "count", "index"),
+        *("attachment", "attachment_name", "attachment_type", "attachment_data", "body_file", "count", "index"),
     )
 )
 """What a message that is written has."""

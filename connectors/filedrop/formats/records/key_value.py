@@ -134,11 +134,12 @@ class _Parser:
             open_.mistake = Mistake("no-separator", line.offset, line.frame.number, text, mend, line.octets[:SHOWN])
             return
         open_.cells.append((normal_name(name), [], line.offset, []))
-        self._value(open_, value, line)
-        if self.body is not None and normal_name(name) == self.body:
-            open_.in_body = True
-            if not value.strip(" \t"):
-                open_.cells[-1][1].clear()
+        if self.body is None or normal_name(name) != self.body:
+            self._value(open_, value, line)
+            return
+        open_.in_body = True
+        if value.strip(" \t"):
+            self._value(open_, value.lstrip(" \t"), line)
 
     def _value(self, open_: _Open, value: str, line: _Line) -> None:
         if self.table.continuation == "backslash":

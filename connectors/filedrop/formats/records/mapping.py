@@ -19,6 +19,7 @@ from typing import Final
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list, read_one
 from connectors.filedrop.formats.header_envelope import FileEnvelope, completed, envelope_of_header, read_header
 from connectors.filedrop.formats.header_envelope import Mistake as HeaderMistake
+from connectors.filedrop.formats.records.charset import charset
 from connectors.filedrop.formats.records.dates import read_date, zone
 from connectors.filedrop.formats.records.description import (
     Addresses,
@@ -77,7 +78,7 @@ class Mapper:
         }
 
     def part(self) -> Part:
-        """Raises: BadRecord."""
+        """Raises: BadRecord; OSError where a file beside the message's cannot be read."""
         key = self._one("key", self.d.map.key)
         made = self._whole() if self.d.map.message is not None else self._composed()
         return Part(
@@ -289,12 +290,30 @@ class Mapper:
         if wish is None:
             return ""
         table = wish if isinstance(wish, BodyTable) else BodyTable.model_validate({"value": wish})
-        text = table.join.join(table.value.each(self._lookup, self.tables))
+        if table.file is not None:
+            text = self._text_beside(table.file)
+        else:
+            text = table.join.join(table.value.each(self._lookup, self.tables) if table.value is not None else ())
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
         if table.unwrap:
             text = unwrapped(text, table.unwrap)
         self._note("body", text)
         return text if not text or text.endswith("\n") else text + "\n"
+
+    def _text_beside(self, expression: Expression) -> str:
+        """Return the text of a file that the record names. Raises: BadRecord, OSError."""
+        name = expression.one(self._lookup, self.tables).strip()
+        if not name:
+            return ""
+        if not is_safe(name) or self.stamp.beside is None:
+            text = f"the text's file {name[:80]!r} is not the name of a file beside the message's"
+            raise self._bad("body-file", text, "write the name without any folder", expression)
+        file = self.stamp.beside(name)  # where it is not there yet, the message's file waits for it
+        if file.size > self.options.max_text_bytes:
+            text = f"the text's file has {file.size} octets, the limit is {self.options.max_text_bytes}"
+            raise self._bad("body-file", text, "send it as an attachment, or raise max_text_bytes", expression)
+        used = charset(self.d.format.charset)
+        return used.decode(file.read(0, file.size), "replace").removeprefix("\ufeff").rstrip("\x1a")
 
     def _attachments(self) -> Iterator[tuple[str, str, Piece]]:
         given = 0

@@ -70,7 +70,13 @@ class Renderer:
         return b"".join(made), len(made)
 
     def line(self, text: str) -> bytes:
-        return self.octets(text) + self.line_end
+        """Return a line of the file; where nothing ends lines, as long as a record, or with its length before it."""
+        octets = self.octets(text)
+        if self.d.format.line_end == "rdw":
+            return (len(octets) + 4).to_bytes(2) + b"\0\0" + octets
+        if self.d.format.line_end == "none" and self.d.fixed is not None:
+            return octets.ljust(self.d.fixed.record_length or 0, self.charset.encode(" "))[: self.d.fixed.record_length]
+        return octets + self.line_end
 
     def octets(self, text: str) -> bytes:
         """Return the octets of a text; what the charset has not becomes a question mark."""
@@ -222,7 +228,7 @@ class Renderer:
         gap = " " if table.separator == ":" else ""
         made: list[str] = []
         for name, values in line.values.items():
-            if name != body_name:
+            if name != body_name and values:
                 for value in values if len(values) > 1 else [self._one(name, values)]:
                     text = self._continued(name, self._one(name, [value]), table)
                     made.append(f"{line.shown[name]}{table.separator}{gap}{text}{table.terminator}".rstrip(" "))

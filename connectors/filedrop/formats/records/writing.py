@@ -18,6 +18,7 @@ from connectors.filedrop.formats.records.description import (
     MapTable,
     TypeTable,
     WriteTable,
+    writing_zone,
 )
 from connectors.filedrop.formats.records.expression import Expression, Lookup, Reference, Tables, Values, normal_name
 from connectors.filedrop.formats.records.mapping import prefix_of, tables_of
@@ -48,7 +49,7 @@ class Line:
 
 def sources(d: Description, write: WriteTable) -> dict[str, Source]:
     """Return where each field's values come from, in the order in which they are written."""
-    tables = Tables(d.values, zone(write.zone))
+    tables = Tables(d.values, zone(writing_zone(d)))
     found = {
         normal_name(shown): Source(shown, _said(expression, tables), _target_of(expression))
         for shown, expression in write.fields.items()
@@ -64,7 +65,7 @@ def _said(expression: Expression, tables: Tables) -> Callable[[Attributes, Looku
 
     def values(attributes: Attributes, lookup: Lookup) -> list[str]:
         value = expression.one(lookup, tables)
-        return [value] if value else []
+        return [value] if value or not expression.names else []
 
     return values
 
@@ -81,6 +82,8 @@ def _inverses(d: Description, tables: Tables) -> Iterator[tuple[str, Source]]:
         if target in ("to", "cc", "recipients"):
             for table in tables_of(wish)[:1]:
                 yield from _of_addresses(target, table, tables)
+        elif isinstance(wish, BodyTable) and wish.file is not None:
+            yield from _of_one("body_file", wish.file, wish.file, tables)
         elif wish is not None:
             expression = wish if isinstance(wish, Expression) else wish.value
             yield from _of_one(target, wish, expression, tables)
