@@ -9,6 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from connectors.filedrop.formats.bsmtp import BsmtpSettings
+from connectors.filedrop.formats.pickup import PickupSettings
+from connectors.filedrop.formats.replay import ReplaySettings
+from connectors.filedrop.formats.smf import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
 from gateway import config
 from gateway.config_model import option_table
@@ -25,11 +28,15 @@ MODELS: dict[str, type[BaseModel]] = {
     "route": config.RouteSection,
     **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop")},
     "filedrop bsmtp": BsmtpSettings,
+    "filedrop pickup": PickupSettings,
+    "filedrop replay": ReplaySettings,
+    "filedrop smf": SmfSettings,
     "filedrop uucp": UucpSettings,
 }
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
+PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("pickup", "replay", "smf")]
 
 
 @pytest.mark.parametrize("page", PAGES)
