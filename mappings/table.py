@@ -18,7 +18,7 @@ from mappings.checks import Checked, MappingError, check, check_identities
 from mappings.directory import Directory, MemoryDirectory, Person
 from mappings.encapsulation import Encapsulation, EncapsulationError
 from mappings.identity import Identity, Kind
-from mappings.network import Registry, registry
+from mappings.network import Network, Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
 from mappings.rule import MAX_STEPS, Compiled, Place, Rule
@@ -412,12 +412,9 @@ class Table:
         if address.network != "smtp":
             if self._encapsulation is None:
                 return Translation(address, "same", "no encapsulation is configured")
-            try:
-                carried = self._encapsulation.encapsulate(address)
-            except AddressError as e:
-                if self.tokens is None:
-                    return Translation(address, "same", e.message)
-                carried = self._encapsulation.numbered(self.tokens.number(address))
+            carried = self._carried(self._encapsulation, address)
+            if isinstance(carried, AddressError):
+                return Translation(address, "same", carried.message)
             if to_network == "smtp":
                 return Translation(carried, "encapsulated", f"signed, and stands for {address}")
             address = carried
@@ -425,6 +422,8 @@ class Table:
         if gate is not None:
             network = self._networks.get(to_network)
             through = network.through(gate, address)
+            if through is not None and (named := self._folded(network, gate, through, address)) is not None:
+                through = network.through(gate, named)
             if through is not None:
                 return Translation(through, "encapsulated", f"through the gate {gate}")
             if self.tokens is not None and network.numbered(gate, 0) is not None:
@@ -432,6 +431,27 @@ class Table:
                 if numbered is not None:
                     return Translation(numbered, "encapsulated", f"a number at the gate {gate} stands for {address}")
         return Translation(address, "same", f"{to_network} has no form for it")
+
+    def _carried(self, encapsulation: Encapsulation, address: Address) -> Address | AddressError:
+        """Return the signed smtp address that carries a foreign one, by a number where it is too long to be written."""
+        try:
+            return encapsulation.encapsulate(address)
+        except AddressError as e:
+            return e if self.tokens is None else encapsulation.numbered(self.tokens.number(address))
+
+    def _folded(self, network: Network, gate: Address, through: Address, address: Address) -> Address | None:
+        """Return the signed form of what `address` names by some network's custom, where the network that it is shown
+        on folds its case so that it would name another; None where it can be shown as it is.
+
+        Such is a path of UUCP, `Alpha!ann@gw.example`, whose hosts are names of their own case.
+        """
+        if self._encapsulation is None or (inner := self._encapsulation.by_custom(address)) is None:
+            return None
+        again = network.behind(gate, through)
+        if again is not None and self._encapsulation.by_custom(again) == inner:
+            return None
+        carried = self._carried(self._encapsulation, inner)
+        return None if isinstance(carried, AddressError) else carried
 
     def _within(self, address: Address) -> Address | None:
         """Return what an address carries that this gateway has shown, None where it carries nothing of ours."""

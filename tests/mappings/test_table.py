@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mappings.encapsulation import Encapsulation, Key
 from mappings.identity import Held, Identity, Kind, Role, addresses
 from mappings.network import Address, parse
 from mappings.rule import Place, Rule, Way
@@ -456,3 +457,20 @@ def test_the_percent_hack_is_for_those_who_may_relay() -> None:
     assert found(True, "smtp:u%h.example@far.example") == (Verdict.FOREIGN, "smtp:u%h.example@far.example")
     for nobody in ('smtp:"u%h.example "@gw.example', "smtp:%h.example@gw.example", "smtp:u%-@gw.example"):
         assert found(True, nobody)[0] is Verdict.UNKNOWN
+
+
+def test_what_a_peer_folds_is_shown_signed_where_its_case_counts() -> None:
+    table = compile_table(
+        [],
+        [],
+        domains=["gw.example"],
+        homes={},
+        encapsulation=Encapsulation(["gw.example"], [Key("a", b"secret")]),
+        version=1,
+        gates={"xmpp": parse("xmpp:gate@mail.gw.example"), "uucp": parse("uucp:hub!gw!gateway")},
+    )
+    for path, signed in (("alpha!beta!ann", False), ("Alpha!beta!ann", True)):
+        named = parse(f"smtp:{path}@gw.example")
+        shown = table.translate(named, "xmpp", Direction.OUTWARD).address
+        assert shown.value.startswith("gpa") == signed
+        assert table.resolve(shown).address == parse(f"uucp:{path}")
