@@ -17,6 +17,7 @@ from email.utils import formatdate
 from typing import Final
 
 from gateway import mime
+from gateway.compose import addr_spec
 from gateway.explain import explain
 from gateway.ids import text as id_text
 from gateway.message import Content, Notify
@@ -82,7 +83,7 @@ def build(
     """Return the message that tells `report` of the message `about` to its reverse-path.
 
     `hostname` is the gateway's own name; `sender` the addr-spec in From, MAILER-DAEMON there where empty; `to` the
-    addr-spec in To where it is not the reverse-path's own text. Of a message that is not in memory the header alone
+    addr-spec in To where it is not the reverse-path's own. Of a message that is not in memory the header alone
     comes back, which is read here.
     """
     original = about.content
@@ -98,7 +99,7 @@ def build(
         subject += ": " + no_controls(title.decode("ascii"))[:200]
     head = [
         f"From: Mail gateway <{no_controls(sender or f'MAILER-DAEMON@{hostname}')}>",
-        f"To: {no_controls(to or report.reverse_path.value)}",
+        f"To: {no_controls(to or addr_spec(report.reverse_path, hostname))}",
         f"Subject: {subject}",
         f"Date: {formatdate(now, localtime=True)}",
         f"Message-ID: <{mark}@{hostname}>",

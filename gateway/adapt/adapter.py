@@ -93,6 +93,8 @@ class Adapter:
         sources = self._sources.get(origin)
         if sources is None:
             sources = self._sources[origin] = (*self._networks.get(origin, ()), *_SMTP)
+        if message.is_report:  # it names its one recipient in the recipient's own network
+            sources = (*(recipient.address.network for recipient in envelope.recipients), *_SMTP)
         before = content.head
         head, notes = step.head(before, sources, capabilities, direction, place)
         if head is not before:

@@ -17,7 +17,20 @@ from hypothesis import strategies as st
 
 from gateway.adapt import Adapter, Fitted, Note
 from gateway.adapt.transliterate import transliterate
-from gateway.contract import Capabilities, Content, Mailbox, Memo, Origin, compose, memo
+from gateway.contract import (
+    Action,
+    Capabilities,
+    Content,
+    Mailbox,
+    Memo,
+    Origin,
+    RecipientReport,
+    Report,
+    Status,
+    compose,
+    memo,
+)
+from gateway.dsn import build
 from gateway.octets import no_controls
 from mappings.encapsulation import Encapsulation, Key
 from mappings.identity import Identity, addresses
@@ -295,6 +308,24 @@ def test_an_address_of_any_network_can_be_answered(address: str) -> None:
     for mime in (False, True):
         same = memo(sent(octets, "old", address, Capabilities(mime=mime, header_networks=(network,))).content)
         assert [box.address for box in same.mailboxes(b"from", (network,))] == [writer]
+
+
+@pytest.mark.parametrize("address", ["mhs:ann@sales", "ftn:J. R. Lee@2:280/464.1"])
+@pytest.mark.parametrize("mime", [True, False])
+def test_a_report_names_its_recipient_as_their_network_does(address: str, mime: bool) -> None:
+    to = PARSE(address)
+    bob = PARSE("smtp:bob@far.example")
+    failed = RecipientReport(Action.FAILED, bob, bob, Status("5.1.1"))
+    about = message(b"Subject: x\r\n\r\nhi\r\n", sender=address)
+    content = build(Report(1, to, 0.0, (failed,)), about, hostname="gw.example", now=1.0)
+    told = replace(message(content, to=address, sender=None), is_report=True)
+    told = replace(told, envelope=replace(told.envelope, origin=Origin("!reports")))
+    capabilities = Capabilities(mime=mime, header_networks=(to.network,))
+    made = Adapter({"in": (to.network,)}, hostname="gw.example").adapt(told, told.deliveries, capabilities, table())
+    assert [box.address for box in memo(made.content).mailboxes(b"to", (to.network, "smtp"))] == [to]
+    out = Adapter(hostname="gw.example").adapt(told, told.deliveries, Capabilities(), table())
+    (shown,) = memo(out.content).mailboxes(b"to", ("smtp",))
+    assert table().resolve(shown.address).address == to
 
 
 def test_a_stranger_gets_nothing_signed_by_the_unsigned_form() -> None:
