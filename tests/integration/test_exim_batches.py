@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,10 @@ from connectors.filedrop.formats import Options, Part, Stamp
 from connectors.filedrop.formats.bsmtp import Bsmtp, BsmtpSettings
 from mappings.network import parse
 from tests.connectors.filedrop.codec_kit import content_of, parcel
+from tests.integration.conftest import StartGateway
 from tests.peers.exim import Exim
+from tests.peers.process import wait_until
+from tests.peers.sink import Sink
 
 HEAD = "From: <ann@source.example>\nDate: Tue, 24 Nov 2026 01:02:03 +0000\nMessage-ID: <{}@source.example>\n"
 BODIES = (
@@ -79,3 +84,48 @@ def test_we_take_exims(one_file: bool, batch_max: int) -> None:
     groups = [to] if batch_max > 1 else [to[:1], to[1:]]
     expected = [(None if m is crlf[-1] else ANN, group, m) for m in crlf for group in groups]
     assert sorted(found, key=repr) == sorted(expected, key=repr)
+
+
+DROP = """
+[connector.site]
+type = "filedrop"
+format = "bsmtp"
+inbox = "in"
+outbox = "out"
+create_folders = true
+poll_s = 0.2
+max_messages_per_file = 100
+[connector.site.bsmtp]
+dialect = "exim"
+"""
+ROUTE = """
+[[route]]
+match = "smtp:*@far.example"
+to = "site"
+"""
+
+
+def test_from_exim_through_the_gateway_to_exim(tmp_path: Path, sink: Sink, start_gateway: StartGateway) -> None:
+    """The files go by the connector's folders; the gateway adds its Received field, and nothing else changes."""
+    box = "x@far.example"
+    start_gateway(sink.port, folder=tmp_path, gateway=ROUTE, more=DROP)
+    with Exim() as sender, Exim(mailboxes=(box,), batched="nowhere.example") as receiver:
+        for message in MESSAGES:
+            sender.send("ann@source.example", [box], message)
+        [batch] = sender.batches()
+        (tmp_path / "in" / "batch.tmp").write_bytes(batch)
+        os.rename(tmp_path / "in" / "batch.tmp", tmp_path / "in" / "batch.bsmtp")
+        done: set[Path] = set()
+
+        def arrived() -> bool:
+            for path in set((tmp_path / "out").glob("*.bsmtp")) - done:
+                assert receiver.take(path.read_bytes()).status == 0
+                done.add(path)
+            return len(receiver.mailbox(box)) >= len(MESSAGES)
+
+        wait_until(arrived, 20, "all messages are in the mailbox", pause_s=0.2)
+        found = receiver.mailbox(box)
+    without_trace = [text[text.index(b"From: <ann@") :] for text in found]
+    assert sorted(without_trace) == sorted(MESSAGES)
+    assert all(text.startswith(b"Received: ") and b"by gw.example" in text for text in found)
+    assert [path.name for path in (tmp_path / "in").iterdir() if not path.name.startswith(".")] == []

@@ -15,8 +15,10 @@ from gateway.contract import Address, Blob
 from mappings.network import parse
 from tests.connectors.filedrop.codec_kit import content_of, parcel
 from tests.docs.sandbox import ROOT, blocks
+from tests.integration.conftest import StartGateway
 from tests.peers.postfix import Postfix
 from tests.peers.process import AS_ROOT, wait_until
+from tests.peers.sink import Sink
 from tests.peers.uucp import Site, Sites, environment
 
 PAGE = ROOT / "docs" / "connectors" / "filedrop" / "uucp.md"
@@ -166,3 +168,56 @@ def test_to_the_rmail_of_postfix() -> None:
     assert text.endswith(CONTENT.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n"))
     assert b"Subject: caf\xc3\xa9\n" in text
     assert text.startswith(b"Return-Path: <acme.example!ann@gate>\n"), "gate!acme.example!ann, as Postfix has it"
+
+
+DROP = """
+[connector.uucp]
+type = "filedrop"
+format = "uucp"
+network = "uucp"
+inbox = "in"
+outbox = "out"
+create_folders = true
+ready = "rename"
+poll_s = 0.2
+[connector.uucp.uucp]
+system = "gate"
+neighbor = "beta"
+[[route]]
+match = "uucp:*"
+to = "uucp"
+"""
+
+
+def test_through_the_gateway(tmp_path: Path, sink: Sink, start_gateway: StartGateway) -> None:
+    """From uux at the neighbour's by rmail, inbox, gateway and outbox to uux again, and out to the internet."""
+    with Sites() as sites:
+        home = sites.folder / "gatepost"
+        home.mkdir()
+        start_gateway(sink.port, folder=home, more=DROP)
+        receiver(sites.gate, home / "in", "rmail")
+        back = sites.folder / "back"
+        back.mkdir()
+        receiver(sites.beta, back, "rmail")
+        for folder in (sites.gate.folder, sites.beta.folder, home / "in", back):
+            sites.own(folder)
+        text = b"From alpha!ann Tue Nov 24 01:02:03 2026 remote from beta\n" + CONTENT.replace(b"\r\n", b"\n")
+        sites.beta.run("uux", "-", "-r", "gate!rmail", "(bob@target.example)", "(beta!eve)", stdin=text)
+        sites.beta.call(sites.gate)
+        sites.gate.execute()
+        wait_until(lambda: list((home / "out").glob("*.X")), 20, "the job for the neighbour is in the outbox")
+        hand_over(sites.gate, home / "out", sites.beta)
+        sites.own(sites.gate.folder)
+        sites.gate.call(sites.beta)
+        sites.beta.execute()
+        [(sender, recipients, content)] = taken(back)
+        sink.wait_for(1)
+        [there] = sink.taken()
+        left = [path.name for path in (home / "in").iterdir() if not path.name.startswith(".")]
+    assert (str(sender), recipients) == ("uucp:gate!beta!alpha!ann", ["smtp:eve@gate.example"])
+    assert content.startswith(b"Received: ")
+    assert content.endswith(CONTENT)
+    assert there.octets is not None
+    assert there.octets.endswith(CONTENT)
+    assert there.recipients == ["bob@target.example"]
+    assert left == [], "the data file is finished with its job"

@@ -106,9 +106,9 @@ class Sites:
         self.beta.write(self.gate)
         self.own()
 
-    def own(self) -> None:
-        """Give the user `uucp` all that a test has put there."""
-        subprocess.run([*AS_ROOT, "chown", "-R", "uucp:uucp", str(self.folder)], check=True)
+    def own(self, folder: Path | None = None) -> None:
+        """Give the user `uucp` all that a test has put there, or into a folder of it."""
+        subprocess.run([*AS_ROOT, "chown", "-R", "uucp:uucp", str(folder or self.folder)], check=True)
 
     def __enter__(self) -> Sites:
         return self

@@ -320,7 +320,7 @@ def test_extensions_by_agreement() -> None:
 
 
 def test_what_exim_is_given() -> None:
-    made = codec(dialect="exim", batch=True)
+    made = codec(dialect="exim")
     asked = Item((1, 0), BOB, BOB, Notify.NEVER, "rfc822;b@x.example")
     first = parcel_of(CONTENT, asked, Item((1, 1), EVE, EVE), envid="e", ret="hdrs")
     second = parcel_of(b"Subject: two\r\n\r\nno end", reverse_path=None)

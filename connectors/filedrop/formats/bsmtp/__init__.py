@@ -65,7 +65,8 @@ class Bsmtp:
 
     @property
     def many_a_file(self) -> bool:
-        return self.settings.batch and not self.settings.wrap
+        # RFC 2442 §2: an object should hold few messages, ideally one.
+        return not self.settings.wrap
 
     def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
         """Yield the messages of a batch, each when its final dot is read. Raises: OSError alone."""

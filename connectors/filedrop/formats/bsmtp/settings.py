@@ -33,10 +33,6 @@ class BsmtpSettings(FormatSettings):
         "they are dropped and told in the trace. None: only for rfc2442.",
     )
     greeting: bool = Field(default=True, description="Begin a written batch with HELO (EHLO with parameters).")
-    batch: bool = Field(
-        default=False,
-        description="Several messages in a written file, where the folder's layout gathers them; never when wrapped.",
-    )
     one_recipient: bool = Field(
         default=False, description="Write a transaction for each recipient, for readers that take no more than one."
     )
