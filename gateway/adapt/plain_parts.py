@@ -17,21 +17,30 @@ from gateway.html_text import html_to_text
 from gateway.memo import MAX_HTML, MAX_TEXT, file_name, is_text, text_of
 from gateway.mime import Octets, Part, content_type
 from gateway.parameters import parameter
+from gateway.tnef import TYPES, Packed, unpack
+from gateway.transfer import decoded_pieces
 
 _TEXT_ALONE: Final = "the destination takes text alone"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class File:
-    """A part that goes as a file. `size` is about what it has when it is decoded."""
+    """What goes as a file: a part as it is, or octets that were unpacked. `size` is about what it has in the end."""
 
     name: str
-    part: Part
+    held: Part | Packed
+
+    @property
+    def type(self) -> str:
+        return self.held.type
 
     @property
     def size(self) -> int:
-        size = self.part.end - self.part.body
-        return size * 57 // 78 if self.part.encoding == "base64" else size  # RFC 2045 §6.8: 57 octets on a line of 76
+        held = self.held
+        if isinstance(held, Packed):
+            return len(held.octets)
+        size = held.end - held.body
+        return size * 57 // 78 if held.encoding == "base64" else size  # RFC 2045 §6.8: 57 octets on a line of 76
 
 
 class Parts:
@@ -47,7 +56,10 @@ class Parts:
         self._source = source
         self._capabilities = capabilities
         self._room = MAX_TEXT
+        self._packed: list[Part] = []
         self._walk(root)
+        for part in self._packed:
+            self._unpack(part)
         if self.rendered:
             self.notes.append(Note(Fate.MAPPED, "HTML: brought to text", _TEXT_ALONE))
         if len(self.texts) > 1:
@@ -83,6 +95,9 @@ class Parts:
         size = part.end - part.body
         if not size and not part.get(b"content-disposition"):
             return
+        if not self._capabilities.mime and (part.type in TYPES or file_name(part, 0).lower() == "winmail.dat"):
+            self._packed.append(part)  # what it says matters only where nothing else does
+            return
         if part.type in ("application/pkcs7-mime", "application/x-pkcs7-mime"):
             self._locked("it is encrypted, or signed in a form that is no text")
         if is_text(part, most=self._room) and not (self.texts and _is_named(part)):
@@ -95,6 +110,26 @@ class Parts:
             self._keep_page(part)
         else:
             self._file(part)
+
+    def _unpack(self, part: Part) -> None:
+        """Take apart what Outlook packed for itself; the text in it counts where the message has no other."""
+        octets = b""
+        if part.end - part.body <= 2 * MAX_TEXT:
+            octets = b"".join(decoded_pieces(self._source, part.body, part.end, part.encoding))
+        found = unpack(octets)
+        if found is None:
+            self._file(part)
+            return
+        self.notes.append(Note(Fate.MAPPED, f"{self._name(part)}: unpacked", "only Outlook reads it as it is"))
+        if not any(text.strip() for text in self.texts):
+            if found.text.strip():
+                self.texts = [found.text]
+            elif found.html.strip() and len(found.html) <= MAX_HTML:
+                self.texts, self.rendered = [html_to_text(found.html)], True
+            elif found.rtf:
+                self.files.append(File("message.rtf", Packed("message.rtf", "application/rtf", found.rtf)))
+        for packed in found.files:
+            self.files.append(File(packed.name or f"attachment-{len(self.files) + 1}.bin", packed))
 
     def _text(self, part: Part) -> None:
         text = text_of(self._source, part)

@@ -18,14 +18,15 @@ from gateway.adapt.lines import wrapped
 from gateway.adapt.plain_parts import File, Parts
 from gateway.adapt.transliterate import transliterate
 from gateway.blobs import Slice, Spliced, readable
-from gateway.compose import phrase, text_part, unstructured
+from gateway.compose import attachment_head, phrase, text_part, unstructured
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from gateway.memo import GATEWAY, name_of
 from gateway.message import Blob, Content
 from gateway.mime import InMemory, Octets, Part, find, parse
-from gateway.octets import encoded_words, fold, no_controls
+from gateway.octets import encode_base64, encoded_words, fold, no_controls
 from gateway.parameters import media_charset, media_type, written
+from gateway.tnef import Packed
 from mappings.fields import scan, unfold
 from mappings.rewrite import mailboxes
 
@@ -183,7 +184,7 @@ class _Step:
 def _told(file: File) -> str:
     size = file.size
     shown = f"{size} octets" if size < 1024 else f"{-(-size // 1024)} KiB"
-    return f"{file.name}, {file.part.type}, {shown}"
+    return f"{file.name}, {file.type}, {shown}"
 
 
 def _joined(texts: Sequence[str]) -> str:
@@ -219,7 +220,11 @@ def _pieces(
         yield b"\r\n--" + inner + b"--\r\n"
     for name, file in files:
         yield b"\r\n--" + outer + b"\r\n"
-        yield from _entity(source, file.part, name if name != file.name or not _is_told(file.part) else "")
+        held = file.held
+        if isinstance(held, Packed):
+            yield attachment_head(name, held.type) + b"\r\n" + encode_base64(held.octets).removesuffix(b"\r\n")
+        else:
+            yield from _entity(source, held, name if name != file.name or not _is_told(held) else "")
     if files:
         yield b"\r\n--" + outer + b"--\r\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email.headerregistry
 import email.message
 import email.policy
@@ -264,6 +265,31 @@ def test_the_size_that_counts_is_that_of_what_goes_out() -> None:
     stored = message(octets)
     made = Adapter().adapt(stored, stored.deliveries, replace(small, attachments=True), TABLE)
     assert [f.status.code for _, f in made.refused] == ["5.3.4"]
+
+
+def tnef(*attributes: tuple[int, int, bytes]) -> bytes:
+    made = b"\x78\x9f\x3e\x22\x01\x00"
+    for level, attribute, data in attributes:
+        made += bytes((level,)) + attribute.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data + b"\0\0"
+    return made
+
+
+def test_what_outlook_packs_is_unpacked() -> None:
+    stream = tnef(
+        (1, 0x0002800C, b"packed text\r\n\0"), (2, 0x00069002, b"\0" * 14), (2, 0x00018010, b"a.doc\0"),
+        (2, 0x0006800F, b"doc"),
+    )  # fmt: skip
+    packed = "Content-Type: application/ms-tnef; name=winmail.dat\nContent-Transfer-Encoding: base64\n\n"
+    packed += base64.b64encode(stream).decode() + "\n"
+    found, notes = fitted(mail(HEAD + multipart("mixed", TEXT, packed)))
+    assert found.text == "hällo\n"
+    assert files(found) == [("a.doc", "application/octet-stream", b"doc")]
+    assert told(notes) == [("mapped", "winmail.dat: unpacked")]
+    found, _ = fitted(mail(HEAD + packed))
+    assert (found.text, files(found)) == ("packed text\n", [("a.doc", "application/octet-stream", b"doc")])
+    found, notes = fitted(mail(HEAD + packed.replace("eJ8+", "AAAA")))
+    assert [(a.name, a.type) for a in found.attachments] == [("winmail.dat", "application/ms-tnef")]
+    assert not notes
 
 
 # -- addresses without an addr-spec of their own
