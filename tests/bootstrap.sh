@@ -11,7 +11,7 @@ wanted=(
   psql:postgresql-client slapd:slapd
   mmdebstrap:mmdebstrap uux:uucp
   mutt:mutt movemail:mailutils packf:nmh formail:procmail
-  crashmail:crashmail
+  crashmail:crashmail xxd:xxd
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
