@@ -47,6 +47,9 @@ _ON_TOP: Final = frozenset(
 )
 """What programs put on top of a message that they deliver."""
 
+_NOBODY: Final = frozenset(("", "-", "???@???", "nobody@nowhere"))
+"""What programs put into a From_ line where they know no sender: Mozilla, Eudora, nmh."""
+
 _NAME: Final = re.compile(r"[!-9;-~]{1,76}")
 
 
@@ -145,10 +148,11 @@ def _reverse_path(
         found = _address(text.removeprefix("<").removesuffix(">"), options, settings)
         if found is not None:
             return found
-    if from_line is not None and from_line.sender:
+    if from_line is not None and from_line.sender not in _NOBODY:
         if from_line.is_null:
             return None
-        found = _address(from_line.sender, options, settings)
+        # packf of nmh leaves the brackets of a Return-Path.
+        found = _address(from_line.sender.removeprefix("<").removesuffix(">"), options, settings)
         if found is not None:
             return found
     return sender_of_header(lines, options)

@@ -237,3 +237,41 @@ def test_a_reader_that_takes_the_mailbox_away_gets_whole_messages(tmp_path: Path
             taken.append((tmp_path / f"box{number}").read_bytes())
     taken.append((tmp_path / "box").read_bytes())
     assert sum(len(list(scan(InMemory(octets)))) for octets in taken) == 20
+
+
+def test_nothing_is_told_before_it_is_durable(tmp_path: Path) -> None:
+    """The staged octets and the journal before the mailbox is touched, the mailbox before the journal is closed."""
+    done: list[str] = []
+    files: dict[int, str] = {}
+
+    def opening(path: str, flags: int, mode: int) -> int:
+        handle = os.open(path, flags, mode)
+        files[handle] = "staged" if path.endswith(".staged") else Path(path).name
+        return handle
+
+    def pwrite(handle: int, octets: memoryview, at: int) -> int:
+        done.append("append")
+        return os.pwrite(handle, octets, at)
+
+    def rename(source: str, target: str) -> None:
+        done.append(f"rename to {Path(target).name}")
+        os.rename(source, target)
+
+    (tmp_path / "box").write_bytes(b"")
+    synced = Operations(
+        open=opening, fsync=lambda handle: done.append(f"sync {files[handle]}"), pwrite=pwrite, rename=rename
+    )
+    box = layout(tmp_path, synced)
+    box.put([sheet("m0")])
+    box.sync()
+    folder = f"sync {tmp_path.name}"
+    assert done == [
+        "sync staged",
+        "sync .box.append.tmp",
+        "rename to .box.append",
+        folder,
+        "append",
+        "sync box",
+        "rename to .box.appended",
+        folder,
+    ]

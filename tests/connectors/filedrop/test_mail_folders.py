@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mailbox
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,27 @@ def test_a_kill_at_any_call_leaves_no_half_and_doubles_nothing(tmp_path: Path, m
             break
         call += 1
     assert call > 12
+
+
+@pytest.mark.parametrize(("make", "look"), KINDS)
+def test_octets_are_synced_before_they_get_their_name(tmp_path: Path, make: Make, look: Look) -> None:
+    done: list[str] = []
+
+    def rename(source: str, target: str) -> None:
+        done.append("name")
+        os.rename(source, target)
+
+    def link(source: str, target: str) -> None:
+        done.extend(() if target.endswith(".lock") else ("name",))
+        os.link(source, target)
+
+    def fsync(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "octets")
+
+    put(make(tmp_path, UNSYNCED), [sheet(9)])
+    put(make(tmp_path, Operations(rename=rename, link=link, fsync=fsync)), [sheet(0), sheet(1)])
+    assert len(look(tmp_path)) == 3
+    assert done in (["octets", "name", "octets", "name", "folder"], ["octets", "octets", "name", "name", "folder"])
 
 
 # --- Maildir

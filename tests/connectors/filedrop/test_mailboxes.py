@@ -72,6 +72,8 @@ ENVELOPES = [
     # words that say nothing: the header's sender
     (b"From - Tue Nov 24 01:02:03 2026", b"From: x@y.example\nTo: b@c.example\n", "smtp:x@y.example"),
     (b"From ???@??? Tue Nov 24 01:02:03 2026", b"From: x@y.example\nTo: b@c.example\n", "smtp:x@y.example"),
+    (b"From nobody@nowhere\tTue Nov 24 01:02:03 2026", b"From: x@y.example\nTo: b@c.example\n", "smtp:x@y.example"),
+    (b"From <ann@a.example>  Tue Nov 24 01:02:03 2026", b"From: x@y.example\nTo: b@c.example\n", "smtp:ann@a.example"),
     (b"From what is this", b"From: x@y.example\nTo: b@c.example\n", "smtp:x@y.example"),
     # Return-Path on top: the delivering program's; further down it is anybody's
     (b"From root Tue Nov 24 01:02:03 2026", b"Return-Path: <r@s.example>\nFrom: x@y.example\nTo: b@c.example\n",
