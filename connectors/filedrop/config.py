@@ -12,7 +12,10 @@ from connectors.filedrop.formats import FormatName, FormatSettings, codec_class
 from connectors.filedrop.formats.addresses import read_one
 from connectors.filedrop.formats.bsmtp.settings import BsmtpSettings
 from connectors.filedrop.formats.ftn.settings import FtnSettings
+from connectors.filedrop.formats.maildir import MaildirSettings
 from connectors.filedrop.formats.mbox import MboxSettings
+from connectors.filedrop.formats.mh import MhSettings
+from connectors.filedrop.formats.mmdf import MmdfSettings
 from connectors.filedrop.formats.pickup import PickupSettings
 from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
@@ -190,6 +193,9 @@ class FileDropConfig(ConnectorConfig):
     bsmtp: BsmtpSettings | None = Field(None, description="Options of format bsmtp.")
     uucp: UucpSettings | None = Field(None, description="Options of format uucp.")
     mbox: MboxSettings | None = Field(None, description="Options of format mbox.")
+    mmdf: MmdfSettings | None = Field(None, description="Options of format mmdf.")
+    maildir: MaildirSettings | None = Field(None, description="Options of format maildir.")
+    mh: MhSettings | None = Field(None, description="Options of format mh.")
     records: RecordsSettings | None = Field(
         None, description="Options of format records; it needs the file that describes them, `describe`."
     )
