@@ -25,8 +25,15 @@ def read_toml(path: Path, model: type[M], wanted: str, checks: Callable[[M], Ite
     document = Document(path, expands=False, wanted=wanted)
     found = None if document.mistakes else document.model((), model, document.data, "a key of this file")
     for place, rule in () if found is None else checks(found):
-        document.broken_rule(place, rule)
+        document.broken_rule(_written(document, place), rule)
     document.finish()
     if found is None:
         raise ConfigErrors(document.mistakes)
     return found
+
+
+def _written(document: Document, place: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Return the part of a place that stands in the file: a model may make a table of a single value."""
+    while place and document.raw(place) is None:
+        place = place[:-1]
+    return place

@@ -1,7 +1,7 @@
 """Counter: numbers for files whose reader expects them in a row, kept in a folder of the connector's own.
 
-Promises: a number is never given twice, by several threads or processes or after a crash; after a crash some may be left out, at
-most `STEP` in a row. What is reserved is durable before the first of it is given.
+Promises: a number is never given twice, by several threads or processes or after a crash; after a crash some may be
+left out, at most `STEP` in a row. What is reserved is durable before the first of it is given.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import Final
 
 from connectors.filedrop.formats.addresses import write_one
 from connectors.filedrop.formats.records.charset import charset
-from connectors.filedrop.formats.records.description import Addresses, Description
+from connectors.filedrop.formats.records.description import Description
 from connectors.filedrop.formats.records.expression import Values, iso
-from connectors.filedrop.formats.records.mapping import prefix_of
+from connectors.filedrop.formats.records.mapping import Wish, prefix_of
 from connectors.filedrop.formats.values import Enclosure, Options, Refused
 from connectors.filedrop.names import safe_name
 from gateway.contract import Address, Attachment, Fate, Item, Mailbox, Memo, Note, Notify, Parcel, Status, id_text, memo
@@ -63,7 +63,7 @@ class Attributes:
     def networks(self) -> tuple[str, ...]:
         return networks_of(self.d, self.options)
 
-    def written(self, address: Address, wish: Addresses | None, *, is_recipient: bool) -> str:
+    def written(self, address: Address, wish: Wish, *, is_recipient: bool) -> str:
         """Return an address as the field that [map] reads it from has it. Raises: Refused, for a recipient alone."""
         prefix = prefix_of(wish)
         if not prefix:
@@ -200,7 +200,8 @@ def _within(pieces: Iterator[bytes], room: int) -> Iterator[bytes]:
 
 def networks_of(d: Description, options: Options) -> tuple[str, ...]:
     """Return the networks whose addresses the fields of a description hold."""
-    prefixes = (prefix_of(wish) for wish in (d.map.from_, d.map.recipients, d.map.to, d.map.cc))
+    wishes: tuple[Wish, ...] = (d.map.from_, d.map.recipients, d.map.to, d.map.cc)
+    prefixes = (prefix_of(wish) for wish in wishes)
     return tuple(dict.fromkeys(canonical(prefix) for prefix in prefixes if prefix)) or (options.network,)
 
 

@@ -54,6 +54,15 @@ def _name(text: str) -> str:
     return normal_name(text)
 
 
+def _as_table(value: Any) -> Any:
+    """Take an expression alone for a table that says nothing else."""
+    return {"value": value} if isinstance(value, str) else value
+
+
+def _as_tables(value: Any) -> Any:
+    return [_as_table(one) for one in (value if isinstance(value, list) else [value])]
+
+
 def _shown_name(text: str) -> str:
     _name(text)
     return text.strip()
@@ -308,7 +317,12 @@ class AttachmentTable(Table):
     keep: bool = Field(False, description="The file stays where it is; else it goes where the message's file goes.")
 
 
-Addresses = Text | AddressTable | tuple[Text | AddressTable, ...]
+Addresses = Annotated[
+    tuple[AddressTable, ...],
+    BeforeValidator(_as_tables, json_schema_input_type=str | AddressTable | list[str | AddressTable]),
+]
+Date = Annotated[DateTable, BeforeValidator(_as_table, json_schema_input_type=str | DateTable)]
+Body = Annotated[BodyTable, BeforeValidator(_as_table, json_schema_input_type=str | BodyTable)]
 
 
 class MapTable(Table):
@@ -330,7 +344,7 @@ class MapTable(Table):
     message_id: Text | None = Field(None, description="The Message-ID; without an @, our name is put behind it.")
     in_reply_to: Text | None = Field(None, description="The Message-ID that it answers.")
     key: Text | None = Field(None, description="What the other system calls the message; status files name it.")
-    date: Text | DateTable | None = Field(None, description="When it was written.")
+    date: Date | None = Field(None, description="When it was written.")
     priority: Text | None = Field(
         None, description="urgent, normal or low; other words mean normal. Use a table of [values] to get there."
     )
@@ -338,7 +352,7 @@ class MapTable(Table):
         None,
         description="yes asks for a delivery report to the sender, never for none at all; any other word: as usual.",
     )
-    body: Text | BodyTable | None = Field(None, description="The text.")
+    body: Body | None = Field(None, description="The text.")
     headers: dict[Annotated[str, AfterValidator(_header_name)], Text] = Field(
         default_factory=dict, description="Further header fields."
     )
@@ -509,7 +523,7 @@ def _type_checks(d: Description) -> Iterator[tuple[Path, str]]:
 def _map_checks(d: Description) -> Iterator[tuple[Path, str]]:
     if d.map.message is None and d.map.from_ is None and d.map.sender is None:
         yield ("map",), "[map] needs from, who wrote a message; or message, a field that holds all of it"
-    if isinstance(d.map.body, BodyTable) and (d.map.body.value is None) == (d.map.body.file is None):
+    if d.map.body is not None and (d.map.body.value is None) == (d.map.body.file is None):
         yield ("map", "body"), "the body has either value, the text, or file, the name of the file that holds it"
     for n, one in enumerate(d.map.attachment):
         if (one.file is None) == (one.data is None):
@@ -522,7 +536,7 @@ def writing_zone(d: Description) -> str:
     """Return the name of the zone in which dates are written."""
     if d.write is not None and d.write.zone is not None:
         return d.write.zone
-    return d.map.date.zone if isinstance(d.map.date, DateTable) else "UTC"
+    return d.map.date.zone if d.map.date is not None else "UTC"
 
 
 def expressions(d: Description) -> Iterator[tuple[Path, Expression]]:

@@ -319,7 +319,7 @@ class Pattern:
 
 
 _WILD: Final = re.compile(r"\{count\}|[*?]")
-_SIGN: Final = re.compile(r"\{count\}|[*?]|[^*?{]+|\{")
+_SIGN: Final = re.compile(r"\{count\}|\?|[^?{]+|\{")
 
 
 def pattern(text: str) -> Pattern:
@@ -328,15 +328,15 @@ def pattern(text: str) -> Pattern:
         raise ExpressionError("a pattern is not empty")
     if text.count("{count}") > 1:
         raise ExpressionError("{count} stands in a pattern once")
-    made = ""
-    # A group that is not entered again keeps a match linear: what `*` took up to the next text stays taken.
-    open_star = False
-    for match in _SIGN.finditer(text):
-        sign = match[0]
-        if sign == "*":
-            open_star = True
-            continue
-        piece = {"{count}": r"[ ]*([0-9]{1,18})", "?": "."}.get(sign) or re.escape(sign)
-        made += f"(?>.*?{piece})" if open_star else piece
-        open_star = False
+    # What stands between two stars is looked for once, at its first place: the groups are not entered again, so that
+    # a match stays linear.
+    first, *others = [_segment(segment) for segment in text.split("*")]
+    made = first + "".join(f"(?>.*?{segment})" for segment in others if segment)
     return Pattern(text, re.compile(made, re.DOTALL))
+
+
+def _segment(text: str) -> str:
+    """Return a text without stars as a regular expression."""
+    return "".join(
+        {"{count}": "[ ]*([0-9]{1,18})", "?": "."}.get(sign) or re.escape(sign) for sign in _SIGN.findall(text)
+    )

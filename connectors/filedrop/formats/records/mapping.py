@@ -22,11 +22,8 @@ from connectors.filedrop.formats.header_envelope import Mistake as HeaderMistake
 from connectors.filedrop.formats.records.charset import charset
 from connectors.filedrop.formats.records.dates import read_date, zone
 from connectors.filedrop.formats.records.description import (
-    Addresses,
     AddressTable,
     AttachmentTable,
-    BodyTable,
-    DateTable,
     Description,
 )
 from connectors.filedrop.formats.records.expression import Expression, Tables, Values
@@ -37,6 +34,8 @@ from connectors.filedrop.names import is_safe
 from gateway.contract import Address, AddressError, Mailbox, Notify, Recipient, compose
 from mappings.network import parse
 
+Wish = Expression | tuple[AddressTable, ...] | None
+"""What [map] says of addresses."""
 MAX_ATTACHMENTS: Final = 256
 PRIORITIES: Final = {"urgent": 4, "normal": 0, "low": -4}
 """RFC 6710 gives these numbers to urgent, normal and non-urgent."""
@@ -175,7 +174,7 @@ class Mapper:
     ) -> tuple[Piece, ...]:
         body = self.d.map.body
         made = compose(fields, self._body(), files, hostname=self.options.hostname)
-        if isinstance(body, BodyTable) and body.kind == "html" and isinstance(made[0], bytes):
+        if body is not None and body.kind == "html" and isinstance(made[0], bytes):
             # The first such line is that of the text, for no other field of this name is before it.
             made[0] = made[0].replace(b"\r\nContent-Type: text/plain;", b"\r\nContent-Type: text/html;", 1)
         return tuple(made)
@@ -184,7 +183,7 @@ class Mapper:
         m = self.d.map
         found = tuple(dict.fromkeys(addresses))
         wishes = [e for e in (m.to, m.cc, m.bcc, m.recipients) if e is not None]
-        named = [e for wish in wishes for e in _expressions(wish)]
+        named = [e for wish in wishes for e in (table.value for table in tables_of(wish))]
         if not found:
             mend = "name at least one in the record, or set the connector's recipients"
             raise self._bad("no-recipient", "the record names no recipient", mend, *named)
@@ -204,13 +203,13 @@ class Mapper:
             raise self._bad("no-sender", text, "fill the field in, or give a default in [map]", expression)
         return found[0].address
 
-    def _people(self, target: str, wish: Addresses | None) -> list[_Person]:
+    def _people(self, target: str, wish: Wish) -> list[_Person]:
         found: list[_Person] = []
         for table in tables_of(wish):
             names = table.name.each(self._lookup, self.tables) if table.name is not None else []
             texts = table.value.each(self._lookup, self.tables)
             for n, text in enumerate(texts):
-                prefix = prefix_of(table)
+                prefix = prefix_of((table,))
                 for person in self._read(target, text, prefix, table):
                     name = names[n] if n < len(names) else ""
                     found.append(_Person(person.address, person.name or name))
@@ -274,14 +273,13 @@ class Mapper:
         wish = self.d.map.date
         if wish is None:
             return self.stamp.at
-        table = wish if isinstance(wish, DateTable) else DateTable.model_validate({"value": wish})
-        text = table.value.one(self._lookup, self.tables).strip()
+        text = wish.value.one(self._lookup, self.tables).strip()
         if not text:
             return self.stamp.at
-        found = read_date(text, table.formats, zone(table.zone), table.pivot)
+        found = read_date(text, wish.formats, zone(wish.zone), wish.pivot)
         if found is None:
-            said = f"date: {text[:80]!r} is in none of the forms {', '.join(table.formats)}"
-            raise self._bad("date", said, "mend the date, or add its form to formats", table.value)
+            said = f"date: {text[:80]!r} is in none of the forms {', '.join(wish.formats)}"
+            raise self._bad("date", said, "mend the date, or add its form to formats", wish.value)
         self._note("date", formatdate(found))
         return found
 
@@ -289,14 +287,13 @@ class Mapper:
         wish = self.d.map.body
         if wish is None:
             return ""
-        table = wish if isinstance(wish, BodyTable) else BodyTable.model_validate({"value": wish})
-        if table.file is not None:
-            text = self._text_beside(table.file)
+        if wish.file is not None:
+            text = self._text_beside(wish.file)
         else:
-            text = table.join.join(table.value.each(self._lookup, self.tables) if table.value is not None else ())
+            text = wish.join.join(wish.value.each(self._lookup, self.tables) if wish.value is not None else ())
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-        if table.unwrap:
-            text = unwrapped(text, table.unwrap)
+        if wish.unwrap:
+            text = unwrapped(text, wish.unwrap)
         self._note("body", text)
         return text if not text or text.endswith("\n") else text + "\n"
 
@@ -370,22 +367,17 @@ def spec_name(text: str, offset: int) -> str:
     return re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", before[:-1])[-1].strip().strip('"')
 
 
-def prefix_of(wish: Addresses | None) -> str:
+def prefix_of(wish: Wish) -> str:
     """Return the network that [map] puts before the addresses of a field, with its colon; empty where it names none."""
     found = (_PREFIX.match(table.value.leading) for table in tables_of(wish))
     return next((match[0] for match in found if match is not None), "")
 
 
-def tables_of(wish: Addresses | None) -> list[AddressTable]:
+def tables_of(wish: Wish) -> tuple[AddressTable, ...]:
     """Return the address fields of one target, each as a table."""
-    if wish is None:
-        return []
-    wishes = wish if isinstance(wish, tuple) else (wish,)
-    return [one if isinstance(one, AddressTable) else AddressTable.model_validate({"value": one}) for one in wishes]
-
-
-def _expressions(wish: Addresses) -> list[Expression]:
-    return [table.value for table in tables_of(wish)]
+    if isinstance(wish, Expression):
+        return (AddressTable.model_validate({"value": wish}),)
+    return wish or ()
 
 
 def unwrapped(text: str, columns: int) -> str:

@@ -24,7 +24,9 @@ from connectors.filedrop.formats.records.expression import Expression, Lookup, R
 from connectors.filedrop.formats.records.mapping import prefix_of, tables_of
 from gateway.contract import Fate
 
-_TARGETS: Final = tuple(name for name in MapTable.model_fields if name not in ("key", "headers", "attachment", "bcc"))
+_TARGETS: Final = tuple(
+    name for name in MapTable.model_fields if name not in ("key", "headers", "attachment", "bcc", "date", "body")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,14 @@ def _inverses(d: Description, tables: Tables) -> Iterator[tuple[str, Source]]:
         if target in ("to", "cc", "recipients"):
             for table in tables_of(wish)[:1]:
                 yield from _of_addresses(target, table, tables)
-        elif isinstance(wish, BodyTable) and wish.file is not None:
-            yield from _of_one("body_file", wish.file, wish.file, tables)
-        elif wish is not None:
-            expression = wish if isinstance(wish, Expression) else wish.value
-            yield from _of_one(target, wish, expression, tables)
+        elif isinstance(wish, Expression):
+            yield from _of_one(target, wish, tables)
+    if d.map.date is not None:
+        yield from _of_date(d.map.date)
+    if d.map.body is not None:
+        yield from _of_body(d.map.body, tables)
     for name, expression in d.map.headers.items():
-        yield from _of_one(f"header.{name.lower()}", expression, expression, tables)
+        yield from _of_one(f"header.{name.lower()}", expression, tables)
     for one in d.map.attachment[:1]:
         glue = one.split
         for target, wish in (
@@ -113,7 +116,7 @@ def _of_addresses(target: str, table: AddressTable, tables: Tables) -> Iterator[
     simple = table.value.simple()
     if simple is not None:
         glue = {"mailboxes": ", "}.get(table.split or "", table.split)
-        made = _back(target, simple, prefix_of(table), tables)
+        made = _back(target, simple, prefix_of((table,)), tables)
 
         def values(attributes: Attributes, lookup: Lookup) -> list[str]:
             found = made(attributes, lookup)
@@ -124,32 +127,32 @@ def _of_addresses(target: str, table: AddressTable, tables: Tables) -> Iterator[
         yield named[1].shown, Source(named[1].shown, _joined(f"{target}_name", None), f"{target}_name")
 
 
-def _of_one(
-    target: str, wish: Expression | DateTable | BodyTable, expression: Expression, tables: Tables
-) -> Iterator[tuple[str, Source]]:
+def _of_one(target: str, expression: Expression, tables: Tables) -> Iterator[tuple[str, Source]]:
     simple = expression.simple()
+    if simple is not None:
+        prefix = prefix_of(expression) if target in ("from", "sender") else ""
+        yield simple[1].shown, Source(simple[1].shown, _back(target, simple, prefix, tables), target)
+
+
+def _of_body(table: BodyTable, tables: Tables) -> Iterator[tuple[str, Source]]:
+    target, expression = ("body", table.value) if table.value is not None else ("body_file", table.file)
+    simple = expression.simple() if expression is not None else None
+    if simple is not None:
+        values = _back(target, simple, "", tables)
+        yield simple[1].shown, Source(simple[1].shown, _as_html(values) if table.kind == "html" else values, target)
+
+
+def _of_date(table: DateTable) -> Iterator[tuple[str, Source]]:
+    simple, where = table.value.simple(), zone(table.zone)
     if simple is None:
         return
-    reference = simple[1]
-    prefix = prefix_of(expression) if target in ("from", "sender") else ""
-    if isinstance(wish, DateTable) or target == "date":
-        form, where = (wish.formats[0], wish.zone) if isinstance(wish, DateTable) else ("iso", "UTC")
-        yield reference.shown, Source(reference.shown, _of_date(form, where), target)
-        return
-    values = _back(target, simple, prefix, tables)
-    if isinstance(wish, BodyTable) and wish.kind == "html":
-        yield reference.shown, Source(reference.shown, _as_html(values), target)
-        return
-    yield reference.shown, Source(reference.shown, values, target)
 
-
-def _of_date(form: str, where: str) -> Callable[[Attributes, Lookup], list[str]]:
     def values(attributes: Attributes, lookup: Lookup) -> list[str]:
         text = next(iter(lookup("date")), "")
-        written = write_date(datetime.fromisoformat(text).timestamp() if text else None, form, zone(where))
+        written = write_date(datetime.fromisoformat(text).timestamp() if text else None, table.formats[0], where)
         return [written] if written else []
 
-    return values
+    yield simple[1].shown, Source(simple[1].shown, values, "date")
 
 
 def _as_html(values: Callable[[Attributes, Lookup], list[str]]) -> Callable[[Attributes, Lookup], list[str]]:
