@@ -151,7 +151,11 @@ class _Step:
             text, broken = wrapped(text, columns)
             if broken:
                 self.notes.append(
-                    Note(Fate.MAPPED, f"text: {broken} lines broken", f"the destination takes {columns} columns")
+                    Note(
+                        Fate.MAPPED,
+                        f"text: {_counted(broken, 'line')} broken",
+                        f"the destination takes {columns} columns",
+                    )
                 )
         return text
 
@@ -159,10 +163,10 @@ class _Step:
         """Bring a text to the destination's charset, and note what that did."""
         made = transliterate(text, self._charset)
         if made.otherwise:
-            count = f"{what}: {made.otherwise} characters"
+            count = f"{what}: {_counted(made.otherwise, 'character')}"
             self.notes.append(Note(Fate.MAPPED, count, f"written otherwise, since {self._charset} lacks them"))
         if made.lost:
-            count = f"{what}: {made.lost} characters"
+            count = f"{what}: {_counted(made.lost, 'character')}"
             self.notes.append(Note(Fate.DROPPED, count, f"question marks stand for what {self._charset} lacks"))
         return made.text
 
@@ -179,6 +183,10 @@ class _Step:
         if len(files) > _MAX_NOTES:
             self.notes.append(Note(Fate.DROPPED, f"{len(files) - _MAX_NOTES} more attachments", "as those before"))
         return []
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _told(file: File) -> str:

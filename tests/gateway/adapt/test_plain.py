@@ -188,7 +188,7 @@ def test_names_fields_and_file_names_get_the_charset_too() -> None:
     assert [a.name for a in found.attachments] == ["EUR.png"]
     assert b"Cc: plain <x@far.example>\r\n" in found.content.octets()
     assert [what for _, what in told(notes)] == [
-        "From: 1 characters", "To: 1 characters", "Organization: 1 characters", "file name: 1 characters",
+        "From: 1 character", "To: 1 character", "Organization: 1 character", "file name: 1 character",
     ]  # fmt: skip
 
 
