@@ -13,10 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pydantic import Field, field_validator
 
+from connectors.filedrop.files import claimed
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list, read_one, write_one
 from connectors.filedrop.formats.header_envelope import (
     Header,
@@ -94,6 +96,17 @@ class SharedSettings(MailboxSettings):
         if value and (not is_safe(value) or value.endswith(LOCK_SUFFIX)):
             raise ValueError(f"{value!r} is no name of a file in the outbox")
         return value
+
+
+def guarding(path: Path, settings: SharedSettings) -> tuple[Locking, ...]:
+    """Return the locks that keep others off a mailbox while it is claimed, and once more while it is finished.
+
+    Nobody looks for a claimed one by its name: there the locks on the open file count, and a lock file would only be
+    left behind by a crash.
+    """
+    if claimed(path) is None:
+        return settings.locks
+    return tuple(each for each in settings.locks if each != "dotlock")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from connectors.filedrop.formats.mailbox import (
     delivered,
     ends_in_newline,
     envelope_fields,
+    guarding,
     holds_line,
     without,
 )
@@ -86,7 +87,7 @@ class Mbox:
 
         Raises, when entered: BlockingIOError where another holds it; FileNotFoundError; OSError.
         """
-        return MailboxLock(path, self.settings.locks, 0, ops)
+        return MailboxLock(path, guarding(path, self.settings), 0, ops)
 
     def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout | None:
         """Return the layout of the outbox where it is one file, appended to; None where it is files of their own."""

@@ -309,6 +309,24 @@ def test_capabilities() -> None:
     assert not any(codec.one_a_recipient for codec in every(Options(envelope_headers=False)))
 
 
+@pytest.mark.parametrize("codec", [mbox(), mmdf()], ids=lambda c: c.name)
+def test_the_guard_of_a_mailbox(codec: Mbox | Mmdf, tmp_path: Path) -> None:
+    box, claim = tmp_path / "box", tmp_path / "0123456789abcdef.box"
+    for path, lock in ((box, ["box", "box.lock"]), (claim, ["0123456789abcdef.box"])):
+        path.write_bytes(b"")
+        with codec.guard(path):
+            assert sorted(os.listdir(tmp_path)) == lock
+        path.unlink()
+    assert [codec.is_message(name) for name in ("box", "box.lock")] == [True, False]
+
+
+def test_what_is_taken_of_folders() -> None:
+    names = ["1.a.h", "1.a.h:2,S", "1.a.h:2,T", "1.a.h:2,DS", "1.a.h;2,T"]
+    assert [maildir().is_message(name) for name in names] == [True, True, False, False, True]
+    assert not maildir(info_mark=";").is_message("1.a.h;2,T")
+    assert [mh().is_message(name) for name in ("1", ",1", "#1", "x")] == [True, False, False, False]
+
+
 ADDRESSES = st.sampled_from(
     [
         "smtp:ann@a.example",
