@@ -30,7 +30,7 @@ def content_of(part: Part, octets: bytes, files: Mapping[str, bytes] | None = No
 
 def span_of(span: Span, octets: bytes, files: Mapping[str, bytes] | None = None) -> bytes:
     """Return what a span stands for."""
-    found = ((files or {})[span.file] if span.file else octets)[span.start : span.end]
+    found = ((files if files is not None else {})[span.file] if span.file else octets)[span.start : span.end]
     return found if span.filter is None else b"".join(span.filter(iter((found,))))
 
 

@@ -140,6 +140,12 @@ def test_sample(name: str, options: dict[str, Any], expected: list[Any]) -> None
     assert said((DATA / "bsmtp" / name).read_bytes(), **options) == expected
 
 
+def test_no_record_ends_inside_a_card() -> None:
+    lines = [b"MAIL FROM:<ann@b.example>", b"RCPT TO:<bob@b.example>", b"DATA", b"x\n.\nQUIT", b"y\r\n.\r\nz", b"."]
+    octets = b"".join(line.ljust(80) for line in lines)
+    assert said(octets, record_octets=80) == [(TAKEN[0], TAKEN[1], b"x . QUIT\r\ny  .  z\r\n")]
+
+
 def test_exims_own_batch() -> None:
     found = said((DATA / "bsmtp" / "exim.bsmtp").read_bytes(), dialect="exim")
     assert [each[:2] for each in found] == [

@@ -113,11 +113,11 @@ class Coded:
 
 
 class Cards:
-    """Records of one length, without line ends."""
+    """Records of one length, without line ends: what would end a line inside one is a blank."""
 
     def __init__(self, length: int, charset: str) -> None:
         self._length = length
-        self._table = to_latin(charset)
+        self._table = to_latin(charset).translate(bytes.maketrans(b"\r\n", b"  "))
         self._back = from_latin(charset)
 
     def cut(self, octets: bytes) -> int:
