@@ -42,6 +42,7 @@ from connectors.filedrop.formats.header_envelope import (
 )
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
 from gateway.contract import Address, Blob, Capabilities, Item, Parcel, Report
+from mappings.network import registry
 
 EXTENSION: Final = ".eml"
 MAX_LINE: Final = 998
@@ -140,7 +141,8 @@ class Replay:
         return (from_imcea(address) or address) if self.name == "foreign" else address
 
     def _write(self, address: Address) -> str:
-        if self.name == "foreign" and address.network not in ("smtp", self.options.network):
+        is_foreign = address.network not in ("smtp", self.options.network) and registry().is_installed(address.network)
+        if self.name == "foreign" and is_foreign:
             return to_imcea(address, self.settings.imcea_domain or self.options.hostname)
         return write_one(address, self.options.network)
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from connectors.filedrop.files import InMemory
 from connectors.filedrop.formats import Bad, Beside, Encoded, Options, Part
 from connectors.filedrop.formats.smf import Smf, SmfSettings
+from connectors.filedrop.formats.values import Refused
 from gateway.contract import (
     Action,
     Content,
@@ -305,6 +306,20 @@ def test_what_smf_70_cannot_hold_is_told() -> None:
         assert what in told
     assert any(what.startswith("mapped the name A (b)") for what in told)
     assert len(b"".join(codec("smf71").encode(sent, sent.items, "stem").octets())) > 16 * 1024
+
+
+def test_an_address_that_cannot_be_written_is_refused_or_told() -> None:
+    anna = parse("smtp:анна@acme.example")
+    with pytest.raises(Refused) as caught:
+        codec().encode(parcel(CARL, [anna], b"\r\n"), parcel(CARL, [anna], b"\r\n").items, "stem")
+    assert caught.value.status.code == "5.1.3"
+    fields: list[tuple[str, object]] = [("From", [Mailbox("Anna", anna)]), ("Reply-To", [Mailbox("", anna)])]
+    sent = parcel(anna, [BOB], message(fields))
+    encoded = codec().encode(sent, sent.items, "stem")
+    assert b"\r\nFrom: postmaster@gatepost (Anna)\r\n" in b"".join(encoded.octets())
+    assert "dropped From: анна@acme.example" in notes(encoded)
+    assert "dropped Reply-to: анна@acme.example" in notes(encoded)
+    assert codec().status(Report(1, anna, 0.0, ()), "", "stem") is None
 
 
 def test_no_value_makes_a_line() -> None:

@@ -71,7 +71,9 @@ ADDRESSES = st.sampled_from(
 @given(st.lists(st.tuples(ADDRESSES, st.text(max_size=60)), min_size=1, max_size=4))
 def test_people_come_back(people: list[tuple[object, str]]) -> None:
     boxes = [Mailbox(name, address) for address, name in people]  # type: ignore[arg-type]  # addresses
-    read = read_people(grammar.Field("To", ", ".join(written(box, OPTIONS) for box in boxes), 0), OPTIONS)
+    read = read_people(
+        grammar.Field("To", ", ".join(written(box, OPTIONS, "cp437") or "" for box in boxes), 0), OPTIONS
+    )
     assert [box.address for box in read] == [box.address for box in boxes]
     for was, now in zip(boxes, read, strict=True):
         if not is_renamed(was):
@@ -79,7 +81,25 @@ def test_people_come_back(people: list[tuple[object, str]]) -> None:
 
 
 def test_an_own_address_that_looks_like_internet_mail_is_written_as_the_other_system_knows_it() -> None:
-    assert written(Mailbox("", parse("mhs:ann@dotted.example")), OPTIONS) == "ann@dotted.example"
+    assert written(Mailbox("", parse("mhs:ann@dotted.example")), OPTIONS, "cp437") == "ann@dotted.example"
+
+
+@pytest.mark.parametrize(
+    ("address", "charset", "expected"),
+    [
+        ("smtp:ann@peωr.example", "cp437", "ann@xn--per-g0c.example"),
+        ("smtp:ann@bücher.example", "cp437", "ann@bücher.example"),
+        ("smtp:анна@acme.example", "cp866", "анна@acme.example"),
+        ("smtp:анна@acme.example", "cp437", None),
+        ("mhs:анна@hq", "cp437", "IMCEAMHS-+D0+B0+D0+BD+D0+BD+D0+B0+40hq@gw.example"),
+        ("nonesuch:a, b (c", "cp437", None),
+    ],
+)
+def test_an_address_beyond_the_code_page_is_never_written_otherwise(
+    address: str, charset: str, expected: str | None
+) -> None:
+    found = written(Mailbox("Name", parse(address)), OPTIONS, charset)
+    assert found == (None if expected is None else f"{expected} (Name)")
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class Smf:
         return replace(part, item=item)
 
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
-        """Return the file for these recipients. Raises: OSError where the content cannot be read."""
+        """Return the file for these recipients. Raises: Refused, OSError where the content cannot be read."""
         return write(self.name, parcel, items, stem, self.options, self.settings)
 
     def opening(self, encoded: Encoded) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from email.utils import formatdate
 
+from connectors.filedrop.formats.addresses import write_one
 from connectors.filedrop.formats.smf.grammar import EOL, clean, line, list_lines
 from connectors.filedrop.formats.smf.people import postmaster, written
 from connectors.filedrop.formats.smf.settings import MAX_LINE, SMF70, SmfSettings
@@ -18,18 +19,20 @@ from gateway.contract import Action, Mailbox, RecipientReport, Report
 _WORST_FIRST = (Action.FAILED, Action.DELAYED, Action.RELAYED, Action.DELIVERED, Action.DISPLAYED)
 
 
-def notice(name: str, report: Report, key: str, options: Options, settings: SmfSettings) -> Encoded:
-    """Return the notification file. Pure: the same report gives the same octets."""
+def notice(name: str, report: Report, key: str, options: Options, settings: SmfSettings) -> Encoded | None:
+    """Return the notification file. Pure. None where the address cannot be written."""
     limit = MAX_LINE if name == SMF70 else None
     worst = min(report.recipients, key=lambda one: _WORST_FIRST.index(one.action), default=None)
     reason = "no recipient" if worst is None else f"{worst.action.value} {worst.status.code}"
     at = max((one.last_attempt_at or 0.0 for one in report.recipients), default=0.0) or report.arrived_at
-    to = written(Mailbox("", report.reverse_path), options)
-    sender = written(Mailbox("Gatepost", postmaster(options, settings)), options)
+    to = written(Mailbox("", report.reverse_path), options, settings.charset)
+    sender = written(Mailbox("Gatepost", postmaster(options, settings)), options, settings.charset)
+    if to is None:
+        return None
     lines = [
         "SMF-70" if name == SMF70 else "SMF-71",
         *list_lines("To", [to], MAX_LINE),
-        *list_lines("From", [sender], MAX_LINE),
+        *list_lines("From", [sender] if sender else [], MAX_LINE),
         f"Subject: Delivery notification: {reason}",
         f"Date: {formatdate(at)}",
         *(line("In-reply-to", key, limit) if clean(key) else []),
@@ -45,5 +48,5 @@ def notice(name: str, report: Report, key: str, options: Options, settings: SmfS
 
 
 def _told(one: RecipientReport, options: Options) -> str:
-    address = written(Mailbox("", one.original), options)
+    address = write_one(one.original, options.network)
     return clean(f"{address}: {one.action.value}, {one.status}")

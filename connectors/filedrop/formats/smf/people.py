@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from connectors.filedrop.formats.addresses import (
@@ -81,26 +82,34 @@ def _person(text: str, name: str, options: Options) -> Mailbox:
     return Mailbox(name, from_imcea(address) or address)
 
 
-def written(box: Mailbox, options: Options) -> str:
-    """Return a person as an SMF file names one."""
-    address = box.address
-    candidates = [write_one(address, options.network), to_imcea(address, options.hostname)]
+def written(box: Mailbox, options: Options, charset: str) -> str | None:
+    """Return a person as an SMF file names one; None where no form of the address is read back as it."""
+    text = next((form for form in _forms(box.address, options) if _is_one(form, box.address, options, charset)), None)
+    name = clean(box.name.translate(_BRACKETS))[:MAX_NAME].strip()
+    return f"{text} ({name})" if text and name else text
+
+
+def _forms(address: Address, options: Options) -> Iterator[str]:
+    """Yield the forms of an address, the first choice first."""
+    own = network(address.network)
     if address.network == options.network:
         # Its own form is what the other system knows, also where we would read it as an internet address.
-        candidates.insert(0, network(address.network).format(address))
-    text = next((c for c in candidates if _is_one(c, address, options)), candidates[0])
-    name = clean(box.name.translate(_BRACKETS))[:MAX_NAME].strip()
-    return f"{text} ({name})" if name else text
+        yield own.format(address)
+    yield write_one(address, options.network)
+    with suppress(AddressError):
+        yield own.format(address, "ascii")
+    yield to_imcea(address, options.hostname)
 
 
-def _is_one(text: str, address: Address, options: Options) -> bool:
+def _is_one(text: str, address: Address, options: Options, charset: str) -> bool:
     """Tell whether a text is one entry of a list, and names this address or the same words."""
     entries = list(_entries(text))
     if len(entries) != 1 or entries[0] != (text, ""):
         return False
     try:
+        text.encode(charset)
         read = _person(text, "", options).address
-    except (AddressError, ListError):
+    except (UnicodeEncodeError, AddressError, ListError):
         return False
     return read == address or (address.network == options.network and read.value == address.value)
 

@@ -18,9 +18,9 @@ from connectors.filedrop.formats.smf.settings import (
     SMF70,
     SmfSettings,
 )
-from connectors.filedrop.formats.values import Enclosure, Encoded, Options
+from connectors.filedrop.formats.values import Enclosure, Encoded, Options, Refused
 from connectors.filedrop.names import dos_stem, safe_name
-from gateway.contract import Attachment, Fate, Item, Mailbox, Memo, Note, Notify, Parcel, memo
+from gateway.contract import Attachment, Fate, Item, Mailbox, Memo, Note, Notify, Parcel, Status, memo
 
 _NAME: Final = 8
 _MAX_LONG_NAME: Final = 200
@@ -42,6 +42,8 @@ class _Sheet:
     """A file being made: its header lines, those that can be spared last, and what is to be told."""
 
     limit: int | None
+    options: Options
+    charset: str
     lines: list[str] = field(default_factory=list)
     spare: list[list[str]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -56,11 +58,18 @@ class _Sheet:
             self.lines += made
 
     def put_list(
-        self, keyword: str, boxes: Iterable[Mailbox], options: Options, *, can_be_spared: bool = False
+        self, keyword: str, boxes: Iterable[Mailbox], *, can_be_spared: bool = False, are_recipients: bool = False
     ) -> None:
+        """Put a list of people. Raises: Refused where a recipient's address cannot be written."""
         entries = []
         for box in boxes:
-            entries.append(written(box, options))
+            entry = written(box, self.options, self.charset)
+            if entry is None and are_recipients:
+                raise Refused(Status("5.1.3", f"an SMF file has no way to write the address {box.address.value}"))
+            if entry is None:
+                self.note(Fate.DROPPED, f"{keyword}: {box.address.value[:80]}", "the format has no way to write it")
+                continue
+            entries.append(entry)
             if is_renamed(box):
                 self.note(Fate.MAPPED, f"the name {box.name[:80]}", "brackets and over 66 characters have no place")
         made = list_lines(keyword, entries, self.limit or _WIDE)
@@ -78,9 +87,9 @@ class _Sheet:
 def write(
     name: str, parcel: Parcel, items: tuple[Item, ...], stem: str, options: Options, settings: SmfSettings
 ) -> Encoded:
-    """Return the file for these recipients. Raises: OSError where the content cannot be read."""
+    """Return the file for these recipients. Raises: Refused, OSError where the content cannot be read."""
     found = memo(parcel.content)
-    sheet = _Sheet(MAX_LINE if name == SMF70 else None)
+    sheet = _Sheet(MAX_LINE if name == SMF70 else None, options, settings.charset)
     _put_people(sheet, name, parcel, found, items, options, settings)
     sheet.put("Subject", found.subject)
     sheet.put("Date", _date(found, parcel))
@@ -114,19 +123,22 @@ def _put_people(
     if len(authors) > 1:
         sheet.note(Fate.DROPPED, "further authors", "a file names one sender")
     if settings.recipients == "send-to":
-        sheet.put_list("To", to or own, options)
-        sheet.put_list("Copies-to", copies, options)
-        sheet.put_list("Send-To", own, options)
+        sheet.put_list("To", to or own)
+        sheet.put_list("Copies-to", copies)
+        sheet.put_list("Send-To", own, are_recipients=True)
     else:
-        sheet.put_list("To", own, options)
+        sheet.put_list("To", own, are_recipients=True)
         if list(to) != own or copies:
-            sheet.put_list("X-To", to, options, can_be_spared=True)
-            sheet.put_list("X-Copies-to", copies, options, can_be_spared=True)
-    sheet.put_list("From", [author], options)
-    sheet.put_list("Reply-to", found.mailboxes(b"reply-to", networks), options)
+            sheet.put_list("X-To", to, can_be_spared=True)
+            sheet.put_list("X-Copies-to", copies, can_be_spared=True)
+    if written(author, options, settings.charset) is None:
+        sheet.note(Fate.DROPPED, f"From: {author.address.value[:80]}", "the format has no way to write it")
+        author = Mailbox(author.name, postmaster(options, settings))
+    sheet.put_list("From", [author])
+    sheet.put_list("Reply-to", found.mailboxes(b"reply-to", networks))
     if any(Notify.SUCCESS in item.notify for item in items):
         wanted_by = parcel.envelope.reverse_path or author.address
-        sheet.put_list("Return-notification-to", [Mailbox("", wanted_by)], options)
+        sheet.put_list("Return-notification-to", [Mailbox("", wanted_by)])
     if name == SMF70:
         for box in own:
             user, _, workgroup = box.address.value.partition(" {")[0].partition("@")
