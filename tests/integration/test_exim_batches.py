@@ -54,6 +54,16 @@ def test_exim_takes_ours(options: dict[str, Any]) -> None:
             assert sorted(exim.mailbox(box)) == sorted(MESSAGES)
 
 
+def test_exim_takes_no_parameters() -> None:
+    """Why a batch for Exim has none: they are refused behind EHLO too."""
+    octets = batch_of(codec(dialect="exim", esmtp_parameters=True), "bob@here.example")
+    assert octets.startswith(b"EHLO ")
+    with Exim() as exim:
+        said = exim.take(octets)
+        assert (said.status, said.out[:4]) == (2, "501 "), said.out
+        assert exim.mailbox("bob@here.example") == []
+
+
 def test_exim_takes_a_batch_cut_off_as_we_do() -> None:
     whole = batch_of(codec(dialect="exim"), "bob@here.example")
     cut = whole[: whole.rindex(b"Subject")]
