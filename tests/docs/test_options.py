@@ -9,7 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from connectors.filedrop.formats.bsmtp import BsmtpSettings
+from connectors.filedrop.formats.ftn import FtnSettings
 from connectors.filedrop.formats.pickup import PickupSettings
+from connectors.filedrop.formats.records import description as records
+from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
@@ -28,15 +31,37 @@ MODELS: dict[str, type[BaseModel]] = {
     "route": config.RouteSection,
     **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop")},
     "filedrop bsmtp": BsmtpSettings,
+    "filedrop ftn": FtnSettings,
     "filedrop pickup": PickupSettings,
+    "filedrop records": RecordsSettings,
     "filedrop replay": ReplaySettings,
     "filedrop smf": SmfSettings,
     "filedrop uucp": UucpSettings,
 }
+MODELS |= {
+    "records format": records.FormatTable,
+    "records delimited": records.DelimitedTable,
+    "records fixed": records.FixedTable,
+    "records fixed.fields": records.FieldTable,
+    "records fixed.fields.repeat": records.RepeatTable,
+    "records key_value": records.KeyValueTable,
+    "records json": records.JsonTable,
+    "records xml": records.XmlTable,
+    "records types": records.TypesTable,
+    "records type": records.TypeTable,
+    "records map": records.MapTable,
+    "records map addresses": records.AddressTable,
+    "records map date": records.DateTable,
+    "records map body": records.BodyTable,
+    "records map attachment": records.AttachmentTable,
+    "records write": records.WriteTable,
+    "records status": records.StatusTable,
+}
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
-PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("pickup", "replay", "smf")]
+PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
+PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

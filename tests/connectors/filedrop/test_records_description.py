@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.filedrop.formats.records.description import Description
+from connectors.filedrop.formats.records.description import STATUS_NAMES, WRITE_NAMES, Description
+from connectors.filedrop.formats.records.expression import PIPES
 from connectors.filedrop.formats.records.writing import sources
 from gateway.contract import ConfigErrors
 from tests.connectors.filedrop.records_kit import csv, described
@@ -100,6 +101,17 @@ def test_what_is_read_is_written_back(tmp_path: Path) -> None:
         "id": "message_id",
         "text": "body",
     }
+
+
+@pytest.mark.parametrize("name", sorted(WRITE_NAMES | STATUS_NAMES))
+def test_every_name_is_explained(name: str) -> None:
+    assert f"`{name}`" in (SCHEMA.parent / "records-reference.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_every_pipe_is_explained(name: str) -> None:
+    text = (SCHEMA.parent / "records.md").read_text(encoding="utf-8")
+    assert f"\\|{name}" in text or f"`{name}" in text
 
 
 def test_schema_is_published() -> None:

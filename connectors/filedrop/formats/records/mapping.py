@@ -173,11 +173,8 @@ class Mapper:
         self, fields: list[tuple[str, str | list[Mailbox]]], files: list[tuple[str, str, Piece]]
     ) -> tuple[Piece, ...]:
         body = self.d.map.body
-        made = compose(fields, self._body(), files, hostname=self.options.hostname)
-        if body is not None and body.kind == "html" and isinstance(made[0], bytes):
-            # The first such line is that of the text, for no other field of this name is before it.
-            made[0] = made[0].replace(b"\r\nContent-Type: text/plain;", b"\r\nContent-Type: text/html;", 1)
-        return tuple(made)
+        subtype = "html" if body is not None and body.kind == "html" else "plain"
+        return tuple(compose(fields, self._body(), files, hostname=self.options.hostname, subtype=subtype))
 
     def _recipients(self, addresses: list[Address]) -> tuple[Recipient, ...]:
         m = self.d.map
