@@ -8,6 +8,7 @@ back, and does nothing else. It is a class registered under the entry point `gat
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,13 @@ class Intake(Protocol):
         Durable when this returns: message, content, deliveries and trace, in one transaction. Only then the
         peer may be told. Back-pressure is this await. After the commit cancellation loses nothing but the receipt.
         Raises: Rejected (for all recipients; nothing stored), Unavailable (nothing stored; the peer tries again).
+        """
+        ...
+
+    def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
+        """Begin what `accept` does; the future gives what that returns or raises.
+
+        For a source that hands over many at once: it costs no task. The source bounds how many it has under way.
         """
         ...
 

@@ -130,6 +130,11 @@ class FileDropConfig(ConnectorConfig):
         True, description="Whoever can write into the inbox may send to recipients beyond our own domains."
     )
     poll_s: float = Field(5.0, gt=0, le=3600, description="Seconds between looks into the inbox, where no event came.")
+    isolate: bool = Field(
+        True,
+        description="Read the inbox in a process of its own: faster, and a file that breaks its decoder, or a share "
+        "that hangs, stops nothing else. Off: in threads of the gateway, which takes less memory.",
+    )
     batch: int = Field(
         500, ge=1, le=10_000, description="Files claimed in one go; each is ours, and off the inbox, from then on."
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from connectors.filedrop import status
+from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.config import FileDropConfig, may_be_one
 from connectors.filedrop.counter import Counter
 from connectors.filedrop.destination import Letter, Outbox, OutboxDestination
@@ -192,12 +193,35 @@ class FileDrop(Connector):
         return Health(False, "; ".join(trouble)) if trouble else Health(True)
 
     async def run(self, intake: Intake) -> None:
-        folders = self._folders
-        if "inbox" not in folders:
+        if "inbox" not in self._folders:
             await asyncio.Event().wait()  # nothing comes in here; to be cancelled like any source
             return
+        if self.config.isolate:
+            from connectors.filedrop.apart.parent import ReadingProcess
+
+            await ReadingProcess(self._spec(), self.context, self._tell_in).run(intake)
+            return
+        source = InboxSource(self.name, self.config, self.context, self.inbox(), self.readers(), self._tell_in)
+        await source.run(intake)
+
+    def _spec(self) -> Spec:
+        context = self.context
+        return Spec(
+            self.name,
+            self.config,
+            context.hostname,
+            context.state_dir,
+            context.base_dir,
+            context.stop_s,
+            context.worker,
+            context.workers,
+        )
+
+    def inbox(self, kind: type[Inbox] = Inbox) -> Inbox:
+        """Return what the source reads; `kind` is its class."""
         config: FileDropConfig = self.config
-        inbox = Inbox(
+        folders = self._folders
+        return kind(
             folders["inbox"],
             config,
             self._codec,
@@ -208,7 +232,10 @@ class FileDrop(Connector):
             worker=self.context.worker,
             clock=self.context.clock,
         )
-        await InboxSource(self.name, config, self.context, inbox, self._readers, self._tell_in).run(intake)
+
+    def readers(self) -> Executor:
+        """Return what runs the calls that read and move files."""
+        return self._readers
 
     def next_hop(self, address: Address) -> str:
         return str(self.config.outbox or self.config.status or "none")

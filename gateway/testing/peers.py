@@ -174,6 +174,9 @@ class RecordingIntake:
         finally:
             self.in_flight -= 1
 
+    def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
+        return asyncio.ensure_future(self.accept(message, report=report))
+
     async def _commit(self, message: Message) -> Receipt:
         if self.unavailable > 0:
             self.unavailable -= 1
