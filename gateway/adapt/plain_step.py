@@ -36,6 +36,7 @@ _LEFT_ALONE: Final = frozenset(
 )
 """Fields that programs read, and that hold no words (RFC 2047 §5)."""
 _ENCODED: Final = re.compile(rb"=\?|[\x80-\xff]")
+_BARE_CR: Final = re.compile(rb"\r(?!\n)")
 _MAX_NOTES: Final = 50
 _ELLIPSIS: Final = "..."
 
@@ -86,13 +87,22 @@ class _Step:
             octets = head[field.start : field.end]
             if name.startswith(b"content-") or name == b"mime-version":
                 continue
-            if not self._capabilities.mime and name and name not in _LEFT_ALONE:
-                value = head[field.value_start : field.end]
-                changed = self._field(name, value)
-                if changed is not None:
-                    octets = fold(head[field.start : field.value_start] + b" " + changed) + b"\r\n"
+            if not self._capabilities.mime:
+                if not name:
+                    self.notes.append(Note(Fate.DROPPED, "a line of the header without a name", "it is no field"))
+                    continue
+                octets = self._fitted_field(name, octets, field.value_start - field.start)
             kept.append(octets if octets.endswith(b"\n") else octets + b"\r\n")
         return b"".join(kept) + b"MIME-Version: 1.0\r\n"
+
+    def _fitted_field(self, name: bytes, octets: bytes, start: int) -> bytes:
+        """Return a field whose value begins at `start` with another value where it needs one."""
+        if b"\0" in octets or _BARE_CR.search(octets):
+            # Made a line end further on, it would end the header.
+            octets = _BARE_CR.sub(b" ", octets).replace(b"\0", b"")
+            self.notes.append(Note(Fate.MAPPED, f"{name.decode('latin-1').title()}: bare CR or NUL", "made blanks"))
+        changed = None if name in _LEFT_ALONE else self._field(name, octets[start:])
+        return octets if changed is None else fold(octets[:start] + b" " + changed) + b"\r\n"
 
     def _field(self, name: bytes, value: bytes) -> bytes | None:
         """Return another value for a field, None where it can stay."""
