@@ -37,6 +37,7 @@ STEP_OCTETS: Final = 4 * 1024 * 1024
 """Of a large file so much is decoded in one go."""
 
 FAULT_RETRY_S: Final = 60.0
+UNWATCHED_S: Final = 30.0
 PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 
@@ -161,10 +162,11 @@ class InboxSource:
                     *self._inbox.watched(), watch_filter=None, recursive=False, debounce=50, step=10, rust_timeout=1000
                 ):
                     self._wake.set()
-                return  # it was told to stop
-            except (OSError, RuntimeError) as e:
+            except* (OSError, RuntimeError) as e:
+                # A name that is no UTF-8 ends the watching too (RuntimeError), and is an event all the same.
                 self._log.debug("no file events, polling alone", folder=str(self._inbox.folder), cause=str(e))
-            await asyncio.sleep(60)
+            self._wake.set()
+            await asyncio.sleep(UNWATCHED_S)
 
     # -- handing over
 

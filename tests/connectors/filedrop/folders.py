@@ -19,7 +19,7 @@ GOOD = b"From: ann@sales\r\nTo: bob@acme.example\r\nMessage-ID: <1@a>\r\nDate: x
 
 def connector(tmp: Path, **options: Any) -> FileDrop:
     config = FileDropConfig.model_validate(
-        {"network": "mhs", "inbox": "in", "create_folders": True, "poll_s": 0.2, **options}
+        {"network": "mhs", "inbox": "in", "create_folders": True, "poll_s": 0.2, "isolate": False, **options}
     )
     return FileDrop("oldmhs", config, Context("gw.example", tmp, tmp, KitLog(), time.time, stop_s=3.0))
 

@@ -6,64 +6,17 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connectors.filedrop import FileDrop
-from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.formats.pickup import Pickup
-from gateway.contract import Context, Status
-from gateway.testing import Journal, KitLog, RecordingIntake, numbered, sample
+from gateway.contract import Status
+from gateway.testing import Journal, RecordingIntake, numbered, sample
 from mappings.network import parse
-
-GOOD = b"From: ann@sales\r\nTo: bob@acme.example\r\nMessage-ID: <1@a>\r\nDate: x\r\n\r\ntext\r\n"
-
-
-def connector(tmp: Path, **options: Any) -> FileDrop:
-    config = FileDropConfig.model_validate(
-        {"network": "mhs", "inbox": "in", "create_folders": True, "poll_s": 0.2, **options}
-    )
-    context = Context("gw.example", tmp, tmp, KitLog(), time.time, stop_s=3.0)
-    return FileDrop("oldmhs", config, context)
-
-
-@asynccontextmanager
-async def running(made: FileDrop, intake: RecordingIntake) -> AsyncIterator[None]:
-    await made.start()
-    task = asyncio.create_task(made.run(intake))
-    try:
-        yield
-    finally:
-        intake.gate.set()
-        task.cancel()
-        await asyncio.wait((task,))
-        await made.stop()
-        if not task.cancelled():
-            task.result()
-
-
-async def until(done: Any, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not done():  # noqa: ASYNC110 - what it waits for is a folder, which sets no event
-            await asyncio.sleep(0.01)
-
-
-def put(tmp: Path, name: str, octets: bytes = GOOD) -> Path:
-    path = tmp / "in" / name
-    path.parent.mkdir(exist_ok=True)
-    path.with_name(f".{name}").write_bytes(octets)
-    path.with_name(f".{name}").rename(path)
-    return path
-
-
-def left(tmp: Path) -> list[str]:
-    """Return what is in the inbox, claimed files by their own names too."""
-    names = [path.name for path in (tmp / "in").iterdir() if path.name != ".claimed"]
-    return sorted(names + [path.name.split(".", 1)[1] for path in (tmp / "in" / ".claimed").glob("*/*")])
+from tests.connectors.filedrop.folders import GOOD, connector, left, put, running, until
 
 
 async def test_a_file_becomes_a_message_and_goes(tmp_path: Path) -> None:
@@ -235,7 +188,7 @@ async def test_two_files_of_the_same_name_and_octets_are_two_messages(tmp_path: 
     async with running(connector(tmp_path), intake):
         for count in (1, 2):
             put(tmp_path, "a.eml")
-            await until(lambda count=count: len(intake.accepted) == count)
+            await until(partial(lambda count: len(intake.accepted) == count, count))
             await until(lambda: left(tmp_path) == [])
     assert not any(one.receipt.duplicate for one in intake.accepted)
 
@@ -344,3 +297,119 @@ async def test_a_thousand_files_are_taken_quickly_and_once(tmp_path: Path) -> No
     assert sorted(intake.marks) == list(range(1000))
     assert intake.in_flight_peak <= 200
     print(f"{1000 / (time.monotonic() - began):.0f} files/s")
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.eml", "Übergabe №1.eml".encode(), b"a\nX-Evil: 1.eml", b" .eml", b"-rf.eml"]
+)
+async def test_names_in_any_encoding(tmp_path: Path, name: bytes) -> None:
+    intake = RecordingIntake()
+    (tmp_path / "in").mkdir()
+    for octets, folder in ((GOOD, b"in"), (b"no header", b"in")):
+        path = os.path.join(os.fsencode(tmp_path), folder, name)
+        with open(path, "wb") as file:  # noqa: ASYNC230 - a test's own file
+            file.write(octets)
+        async with running(connector(tmp_path, archive="done", errors="bad"), intake):
+            await until(lambda: left(tmp_path) == [])
+    [one] = intake.accepted
+    peer = one.message.envelope.origin.peer
+    assert peer.isprintable()
+    peer.encode()
+    assert os.listdir(os.fsencode(tmp_path / "done")) == [name]
+    assert sorted(os.listdir(os.fsencode(tmp_path / "bad"))) == sorted([name, name + b".reason.txt"])
+
+
+async def test_a_file_that_vanishes_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from connectors.filedrop.ready import ByName
+
+    class Vanishing(ByName):
+        def is_complete(self, folder: Path, name: str, found: os.stat_result) -> bool:
+            if name.startswith("gone"):
+                (folder / name).unlink()
+            return True
+
+    monkeypatch.setattr("connectors.filedrop.inbox.rule_of", lambda config, ops: Vanishing())
+    intake = RecordingIntake()
+    for number in range(5):
+        put(tmp_path, f"gone{number}.eml")
+        put(tmp_path, f"{number}.eml")
+    made = connector(tmp_path)
+    async with running(made, intake):
+        await until(lambda: len(intake.accepted) == 5)
+        await until(lambda: left(tmp_path) == [])
+        assert made.health().ok
+
+
+async def test_a_claimed_file_that_somebody_removes_is_told_once(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    intake.unavailable = 1
+    put(tmp_path, "a.eml")
+    made = connector(tmp_path)
+    async with running(made, intake):
+        await until(lambda: intake.calls)
+        for path in (tmp_path / "in" / ".claimed").glob("*/*"):
+            path.unlink()
+        put(tmp_path, "b.eml")
+        await until(lambda: intake.accepted, 20)
+        await until(lambda: any("is gone" in line[1] for line in made.context.log.lines))
+    assert [one.message.envelope.origin.peer for one in intake.accepted] == ["b.eml"]
+
+
+async def test_an_archive_has_a_folder_a_day(tmp_path: Path) -> None:
+    for number in range(3):
+        put(tmp_path, f"{number}.eml")
+    made = connector(tmp_path, archive="done/{yyyy}/{mm}-{dd}/ok")
+    async with running(made, RecordingIntake()):
+        await until(lambda: left(tmp_path) == [])
+    day = time.strftime("%Y/%m-%d", time.gmtime())
+    assert len(list((tmp_path / "done" / day / "ok").iterdir())) == 3
+
+
+async def test_a_name_that_is_used_again_and_again_is_archived_at_the_same_cost(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    async with running(connector(tmp_path, archive="done", poll_s=0.05), intake):
+        for count in range(1, 16):
+            put(tmp_path, "MSG.eml")
+            await until(partial(lambda count: len(intake.accepted) == count, count))
+            await until(lambda: left(tmp_path) == [])
+    names = sorted(os.listdir(tmp_path / "done"))
+    assert len(names) == 15
+    assert sum(len(name) == len("MSG-0123456789abcdef.eml") for name in names) == 6
+
+
+async def test_an_archive_on_a_full_disk_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml")
+    made = connector(tmp_path, archive="done")
+    async with running(made, intake):
+        (tmp_path / "done").rename(tmp_path / "away")
+        await until(lambda: intake.accepted)
+        await until(lambda: any("cannot be removed" in line[1] for line in made.context.log.lines))
+        assert left(tmp_path) == ["a.eml"]
+    (tmp_path / "away").rename(tmp_path / "done")
+    again = RecordingIntake()
+    async with running(connector(tmp_path, archive="done"), again):
+        await until(lambda: left(tmp_path) == [])
+    assert len({one.message.envelope.dedupe_key for one in intake.accepted + again.accepted}) == 1
+
+
+@pytest.mark.timeout(120)
+async def test_a_folder_of_a_hundred_thousand_files_costs_the_same_a_file(tmp_path: Path) -> None:
+    """Not all of them are accepted here: what counts is that the first come at once, and each at the same pace."""
+    (tmp_path / "in").mkdir()
+    for number in range(100_000):
+        if number % 50_000 == 0:
+            first = tmp_path / "in" / f"{number}.eml"
+            first.write_bytes(GOOD)
+        else:
+            os.link(first, tmp_path / "in" / f"{number}.eml")
+    intake = RecordingIntake()
+    began = time.monotonic()
+    async with running(connector(tmp_path), intake):
+        await until(lambda: intake.accepted, 20)
+        first_s = time.monotonic() - began
+        await until(lambda: len(intake.accepted) > 3000, 60)
+        early_s = time.monotonic() - began - first_s
+    print(f"first after {first_s:.2f} s, then {3000 / early_s:.0f} a second")
+    assert first_s < 5
+    assert early_s < 30
