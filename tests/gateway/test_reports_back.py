@@ -20,6 +20,7 @@ from gateway.contract import Action, Content, Delivered, Parcel, RecipientReport
 from gateway.dsn import parse as parse_dsn
 from gateway.node import Node
 from gateway.registry import connectors
+from gateway.spool.rows import envelope_from, envelope_text
 from gateway.stored_report import report_of, with_report, without_report
 from mappings.network import parse
 
@@ -51,7 +52,7 @@ def test_a_report_is_kept_beside_its_message() -> None:
     assert report_of(without_report(content)) is None
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=40) | st.just('{"message_id":1}') | st.just("[]"))
 def test_what_is_no_report_is_none(text: str) -> None:
     assert report_of(Content(b"", attributes={"report": text})) is None
@@ -228,3 +229,8 @@ async def test_a_source_that_takes_no_reports_any_more_gets_a_dsn_by_the_routes(
     async with gateway(carrier):
         await asyncio.sleep(0.5)
         assert not list((carrier / "near" / "out").iterdir()), "it went once"
+
+
+def test_a_message_to_the_members_of_a_group_keeps_that_mark() -> None:
+    envelope = replace(stored(now=0.0).envelope, to_members=True)
+    assert envelope_from(envelope_text(envelope)) == envelope

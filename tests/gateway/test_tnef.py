@@ -43,7 +43,7 @@ def test_a_stream_that_is_cut_off_gives_what_it_has() -> None:
                 unpack(octets[:size])
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_octets_are_taken(octets: bytes) -> None:
     assert octets.startswith(START[:4]) or unpack(octets) is None

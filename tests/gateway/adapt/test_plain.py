@@ -419,7 +419,7 @@ def test_every_character_is_in_the_charset(
         assert max(map(len, found.text.split("\n"))) <= columns
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(LETTERS, st.sampled_from(CHARSETS))
 def test_each_character_that_is_missing_is_counted_once(text: str, charset: str) -> None:
     def fits(c: str) -> bool:
