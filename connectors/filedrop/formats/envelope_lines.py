@@ -122,7 +122,8 @@ def _not_one_sender(lines: Sequence[HeaderLine], senders: Sequence[HeaderLine]) 
 def _recipient(line: HeaderLine, read: ReadAddress) -> tuple[Recipient, str]:
     value = _value(line, _RECEIVER_KEYS)
     notify = Notify.UNSET
-    for word in value.parameters.get("NOTIFY", "").upper().split(","):
+    # Exchange puts a semicolon behind NOTIFY where more follows.
+    for word in value.parameters.get("NOTIFY", "").rstrip(";").upper().split(","):
         notify |= _NOTIFY.get(word, Notify.UNSET)
     if Notify.NEVER in notify:  # RFC 3461 §4.1: NEVER stands alone
         notify = Notify.NEVER
@@ -144,11 +145,11 @@ def _value(line: HeaderLine, known: frozenset[str]) -> _Value:
     parameters: dict[str, str] = {}
     extra = []
     for word in text[end + 1 :].split():
-        key, _, value = word.rstrip(";").partition("=")
+        key, _, value = word.partition("=")
         if key.upper() in known:
             parameters.setdefault(key.upper(), value)
         elif key:
-            extra.append(word.rstrip(";"))
+            extra.append(word)
     return _Value(text[1:end].strip(), parameters, " ".join(extra))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 from connectors.filedrop.formats.addresses import (
@@ -82,6 +83,7 @@ def _person(text: str, name: str, options: Options) -> Mailbox:
     return Mailbox(name, from_imcea(address) or address)
 
 
+@lru_cache(4096)
 def written(box: Mailbox, options: Options, charset: str) -> str | None:
     """Return a person as an SMF file names one; None where no form of the address is read back as it."""
     text = next((form for form in _forms(box.address, options) if _is_one(form, box.address, options, charset)), None)

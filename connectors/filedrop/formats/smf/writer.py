@@ -27,6 +27,8 @@ _MAX_LONG_NAME: Final = 200
 _WIDE: Final = 1000
 """Characters of a list's line where the version has no limit."""
 _MAX_NOTES: Final = 40
+_MAX_OTHERS: Final = 200
+"""Header fields beyond those with a keyword that are looked at: what a message may cost has a bound."""
 
 _READ: Final = frozenset(
     (
@@ -203,6 +205,11 @@ def _put_others(sheet: _Sheet, found: Memo) -> None:
     for one in content.fields:
         if not one.name or one.name in _READ or one.name.startswith(b"content-") or one.name in seen:
             continue
+        if len(seen) >= _MAX_OTHERS:
+            sheet.notes.append(
+                Note(Fate.DROPPED, "further fields", f"a file has room for {_MAX_OTHERS} beside its own")
+            )
+            break
         seen.add(one.name)
         shown = head[one.start : one.value_start].rstrip(b": \t").decode("ascii", "replace")
         keyword = shown[len("X-SMF-") :] if one.name.startswith(b"x-smf-") else shown
