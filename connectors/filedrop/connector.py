@@ -98,10 +98,9 @@ class FileDrop(Connector):
             outbox = Outbox(folder, config, self._layout(folder), self._encode)
         if "status" in self._folders:
             folder = self._folders["status"]
-            layout = FilesLayout(
-                folder, codec, status.extension_for(codec, config), style=config.name_style, put=self._put()
+            to_status = Outbox(
+                folder, config, status.status_layout(folder, codec, config, self._put()), self._encode_status
             )
-            to_status = Outbox(folder, config, layout, self._encode_status)
         extras = extras_of(codec)
         return OutboxDestination(
             config,
@@ -124,9 +123,7 @@ class FileDrop(Connector):
         config: FileDropConfig = self.config
         make = extras_of(self._codec).layout
         own: Layout | None = None if make is None else make(folder, REAL)
-        if own is not None:
-            return own
-        return FilesLayout(
+        return own or FilesLayout(
             folder,
             self._codec,
             self._extension,

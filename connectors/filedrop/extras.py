@@ -37,7 +37,9 @@ class Extras:
     max_recipients_a_file: int | None = None
     """The most recipients that one message names, where it names several."""
     status_extension: str | None = None
-    """The end of its status files' names."""
+    """The end of the names of its own status files."""
+    status_is_message: bool = False
+    """Its own status files are messages of the format: they are opened and closed, and laid out, as those are."""
 
 
 def extras_of(codec: Codec) -> Extras:

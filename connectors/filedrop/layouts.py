@@ -92,14 +92,15 @@ class Put:
 class FilesLayout:
     """Each file of the outbox holds one message, or up to `most` where the format allows it.
 
-    Files that a message names are put first, into `enclosures` where that is another folder. Where several messages
-    share a file, a retry that groups them otherwise puts some again.
+    `codec` is None where each sheet is a file as it stands. Files that a message names are put first, into
+    `enclosures` where that is another folder. Where several messages share a file, a retry that groups them otherwise
+    puts some again.
     """
 
     def __init__(
         self,
         folder: Path,
-        codec: Codec,
+        codec: Codec | None,
         extension: str,
         *,
         enclosures: Path | None = None,
@@ -110,10 +111,10 @@ class FilesLayout:
     ) -> None:
         self.folder = folder
         self.ops = ops
-        self._codec = codec
         self._extension = extension
         self._enclosures = enclosures or folder
-        self._most = most if codec.many_a_file else 1
+        self._frame = codec if codec is not None and codec.many_a_file else None
+        self._most = most if self._frame is not None else 1
         self._style = style
         self._put = put
         self._pending: list[str] = []
@@ -164,12 +165,12 @@ class FilesLayout:
         return place(self.folder, names[0], lambda: self._octets(sheets), sync=False, ops=self.ops, names=names[1:])
 
     def _octets(self, sheets: Sequence[Sheet]) -> Iterator[bytes]:
-        if self._codec.many_a_file:
-            yield self._codec.opening(sheets[0].encoded)
+        if self._frame is not None:
+            yield self._frame.opening(sheets[0].encoded)
         for sheet in sheets:
             yield from sheet.encoded.octets()
-        if self._codec.many_a_file:
-            yield self._codec.closing()
+        if self._frame is not None:
+            yield self._frame.closing()
 
     def sync(self) -> None:
         if self._put.way != "trigger":

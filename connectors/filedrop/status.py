@@ -7,14 +7,17 @@ paragraph for each recipient. A retry after a crash finds the status file it had
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.extras import extras_of
+from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats import Codec, Encoded
 from connectors.filedrop.formats.addresses import write_one
+from connectors.filedrop.layouts import FilesLayout, Layout, Put, Sheet
 from connectors.filedrop.names import safe_name, stem_of
 from gateway.contract import Notify, RecipientReport, Report, id_text
 
@@ -48,15 +51,52 @@ def stem_for(report: Report) -> str:
     return safe_name(stem_of(report.peer), 200) if report.peer else id_text(report.message_id)
 
 
+class Plain(Encoded):
+    """A status file in our own form."""
+
+    __slots__ = ()
+
+
 def encode_status(codec: Codec, report: Report, stem: str, network: str) -> Encoded:
     """Return the status file: the format's own, or the plain one."""
     made = codec.status(report, key_of(report), stem)
-    return made if made is not None else Encoded(lambda: _plain(report, network))
+    return made if made is not None else Plain(lambda: _plain(report, network))
 
 
-def extension_for(codec: Codec, config: FileDropConfig) -> str:
-    """Return the end of status files' names."""
-    return config.status_extension or extras_of(codec).status_extension or EXTENSION
+class StatusLayout:
+    """The folder of status files: those of the format as it has them, the plain ones as files of their own."""
+
+    def __init__(self, own: Layout, plain: Layout) -> None:
+        self._own = own
+        self._plain = plain
+
+    def groups(self, sheets: Sequence[Sheet]) -> list[list[int]]:
+        return [[index] for index in range(len(sheets))]
+
+    def put(self, sheets: Sequence[Sheet]) -> None:
+        layout = self._plain if isinstance(sheets[0].encoded, Plain) else self._own
+        layout.put(sheets)
+
+    def sync(self) -> None:
+        self._own.sync()
+        self._plain.sync()
+
+    def count(self, limit: int) -> int:
+        return self._plain.count(limit)
+
+
+def status_layout(folder: Path, codec: Codec, config: FileDropConfig, put: Put, ops: Operations = REAL) -> StatusLayout:
+    """Return the layout of the folder of status files."""
+    extras = extras_of(codec)
+    own: Layout | None = None
+    if extras.status_is_message and extras.layout is not None:
+        own = extras.layout(folder, ops)
+    if own is None:
+        end = config.status_extension or extras.status_extension or EXTENSION
+        framed = codec if extras.status_is_message else None
+        own = FilesLayout(folder, framed, end, style=config.name_style, put=put, ops=ops)
+    end = config.status_extension or EXTENSION
+    return StatusLayout(own, FilesLayout(folder, None, end, style=config.name_style, put=put, ops=ops))
 
 
 def _plain(report: Report, network: str) -> Iterator[bytes]:

@@ -177,7 +177,7 @@ def test_a_move_takes_a_free_name(tmp_path: Path) -> None:
     (tmp_path / "a.eml").write_bytes(b"old")
     source = tmp_path / "source"
     source.write_bytes(b"new")
-    assert move(source, tmp_path, "a.eml").name == "a-2.eml"
+    assert move(source, tmp_path, "a.eml") == str(tmp_path / "a-2.eml")
     assert (tmp_path / "a.eml").read_bytes() == b"old"
 
 
