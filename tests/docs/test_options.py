@@ -10,6 +10,10 @@ from pydantic import BaseModel
 
 from connectors.filedrop.formats.bsmtp import BsmtpSettings
 from connectors.filedrop.formats.ftn import FtnSettings
+from connectors.filedrop.formats.maildir import MaildirSettings
+from connectors.filedrop.formats.mbox import MboxSettings
+from connectors.filedrop.formats.mh import MhSettings
+from connectors.filedrop.formats.mmdf import MmdfSettings
 from connectors.filedrop.formats.pickup import PickupSettings
 from connectors.filedrop.formats.records import description as records
 from connectors.filedrop.formats.records.settings import RecordsSettings
@@ -32,6 +36,10 @@ MODELS: dict[str, type[BaseModel]] = {
     **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop")},
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
+    "filedrop maildir": MaildirSettings,
+    "filedrop mbox": MboxSettings,
+    "filedrop mh": MhSettings,
+    "filedrop mmdf": MmdfSettings,
     "filedrop pickup": PickupSettings,
     "filedrop records": RecordsSettings,
     "filedrop replay": ReplaySettings,
@@ -62,6 +70,7 @@ PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/fi
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
 PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]
+PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("maildir", "mbox", "mh")]
 
 
 @pytest.mark.parametrize("page", PAGES)
