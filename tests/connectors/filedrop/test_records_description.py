@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.filedrop.formats.records.description import STATUS_NAMES, WRITE_NAMES, Description
+from connectors.filedrop.formats.records.checks import STATUS_NAMES, WRITE_NAMES
+from connectors.filedrop.formats.records.description import Description
 from connectors.filedrop.formats.records.expression import PIPES
 from connectors.filedrop.formats.records.writing import sources
 from gateway.contract import ConfigErrors

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.filedrop.formats import Bad, Beside, Part
+from connectors.filedrop.formats.records import frames, xmls
 from connectors.filedrop.formats.records.charset import charset
 from connectors.filedrop.formats.records.codec import Records
 from gateway.contract import Notify
@@ -409,6 +410,25 @@ def test_utf_16(tmp_path: Path) -> None:
         assert [found.subject for found in memos(codec, octets)] == ["ऊ☊", "S"]
 
 
+def test_mailboxes_have_names(tmp_path: Path) -> None:
+    codec = csv(tmp_path, map='cc = { value = "{subject}", split = "mailboxes" }')
+    row = b"""1;a@x.example;b@y.example;Ann Lee <ann@x.example>, bob@x.example, ""Day, Cy"" <cy@x.example>;t\n"""
+    [found] = memos(codec, row.replace(b"Ann Lee", b'"Ann Lee').replace(b"ple>;t", b'ple>";t'))
+    assert [(box.name, box.address.value) for box in found.mailboxes(b"cc", ("smtp",))] == [
+        ("Ann Lee", "ann@x.example"),
+        ("", "bob@x.example"),
+        ("Day, Cy", "cy@x.example"),
+    ]
+
+
+def test_too_many_recipients_are_not_all_read(tmp_path: Path) -> None:
+    octets = b"1;a@x.example;" + b"b@y.example," * 400_000 + b";s;t\n"
+    begun = time.perf_counter()
+    [bad] = bads(csv(tmp_path), octets)
+    assert bad.rule == "records.too-many-recipients"
+    assert time.perf_counter() - begun < 5.0
+
+
 DESCRIPTIONS = {
     "json": JSON,
     "xml": XML,
@@ -459,6 +479,41 @@ def test_large_files_are_read_in_pieces(tmp_path: Path) -> None:
     from tests.connectors.filedrop.codec_kit import STAMP
 
     codec: Records = csv(tmp_path)
-    file = InPieces(GOOD * 10_000)
-    assert sum(isinstance(one, Part) for one in codec.decode(file, STAMP)) == 10_000
+    file = InPieces(GOOD * 5_000)
+    assert sum(isinstance(one, Part) for one in codec.decode(file, STAMP)) == 5_000
     assert file.largest <= 256 * 1024
+
+
+@CALM
+@given(
+    rows=st.lists(
+        st.sampled_from(
+            [GOOD, b'2;a@x.example;b@y.example;"q\r\nq";t\r\n', b"\r\n", b"x\r", b"\n", b'"' * 3, b"y" * 90]
+        )
+    ),
+    chunk=st.integers(4, 40),
+    page=st.sampled_from(["utf-8", "utf-16-le", "cp037"]),
+    end=st.sampled_from(["any", "crlf", "lf"]),
+)
+def test_the_size_of_pieces_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[bytes], chunk: int, page: str, end: str
+) -> None:
+    octets = b"".join(rows).decode("latin-1").encode(page)
+    codec = csv(tmp_path, format=f'charset = "{page}"\nline_end = "{end}"\nmax_record_bytes = 100')
+    monkeypatch.setattr(frames, "CHUNK", 256 * 1024)
+    whole = read_all(codec, octets)
+    monkeypatch.setattr(frames, "CHUNK", chunk * 4)
+    assert read_all(codec, octets) == whole
+
+
+@CALM
+@given(st.binary(max_size=200), st.integers(1, 40))
+def test_the_size_of_pieces_changes_nothing_in_xml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: bytes, chunk: int
+) -> None:
+    codec = described(tmp_path, XML)
+    octets = b"<l ><h>" + ONE * 2 + odd.translate(None, b"<&") + ONE + b"</h></l >"
+    monkeypatch.setattr(xmls, "CHUNK", 64 * 1024)
+    whole = read_all(codec, octets)
+    monkeypatch.setattr(xmls, "CHUNK", chunk)
+    assert read_all(codec, octets) == whole

@@ -9,8 +9,9 @@ from typing import ClassVar, Final
 
 from connectors.filedrop.formats.records.attributes import Attributes, networks_of
 from connectors.filedrop.formats.records.charset import charset
+from connectors.filedrop.formats.records.checks import checks
 from connectors.filedrop.formats.records.dates import zone
-from connectors.filedrop.formats.records.description import Description, WriteTable, checks, writing_zone
+from connectors.filedrop.formats.records.description import Description, WriteTable, writing_zone
 from connectors.filedrop.formats.records.expression import Tables, Values
 from connectors.filedrop.formats.records.mapping import Mapper
 from connectors.filedrop.formats.records.reading import Group, read_groups

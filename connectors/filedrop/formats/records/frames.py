@@ -13,7 +13,7 @@ from typing import Final
 
 from connectors.filedrop.formats.records.charset import Charset
 from connectors.filedrop.formats.records.description import Description
-from connectors.filedrop.formats.records.record import Mistake
+from connectors.filedrop.formats.records.record import SHOWN, Mistake
 from gateway.contract import Blob
 
 CHUNK: Final = 256 * 1024
@@ -141,7 +141,7 @@ def _lines(reader: _Reader, number: int, limit: int) -> Iterator[Frame]:
 
 def _too_long(reader: _Reader, number: int, limit: int) -> Frame:
     """Pass over a line that is too long, holding a chunk of it at a time."""
-    start, begins = reader.at, reader.buffer[reader.at - reader.base :][:200]
+    start, begins = reader.at, reader.buffer[reader.at - reader.base :][: min(limit, SHOWN)]
     found = None
     while found is None:
         found = reader.find(reader.at)

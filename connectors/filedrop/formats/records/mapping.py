@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import PurePath
-from typing import Final
+from typing import Final, Literal
 
-from connectors.filedrop.formats.addresses import ListError, in_network, read_list, read_one
+from connectors.filedrop.formats.addresses import ListError, Spec, in_network, read_list, read_one
 from connectors.filedrop.formats.header_envelope import FileEnvelope, completed, envelope_of_header, read_header
 from connectors.filedrop.formats.header_envelope import Mistake as HeaderMistake
 from connectors.filedrop.formats.records.charset import charset
@@ -173,7 +173,7 @@ class Mapper:
         self, fields: list[tuple[str, str | list[Mailbox]]], files: list[tuple[str, str, Piece]]
     ) -> tuple[Piece, ...]:
         body = self.d.map.body
-        subtype = "html" if body is not None and body.kind == "html" else "plain"
+        subtype: Literal["plain", "html"] = "html" if body is not None and body.kind == "html" else "plain"
         return tuple(compose(fields, self._body(), files, hostname=self.options.hostname, subtype=subtype))
 
     def _recipients(self, addresses: list[Address]) -> tuple[Recipient, ...]:
@@ -185,12 +185,15 @@ class Mapper:
             mend = "name at least one in the record, or set the connector's recipients"
             raise self._bad("no-recipient", "the record names no recipient", mend, *named)
         if len(found) > self.options.max_recipients:
-            text = f"{len(found)} recipients, the limit is {self.options.max_recipients}"
-            raise self._bad("too-many-recipients", text, "write several records, or raise max_recipients", *named)
+            raise self._too_many(len(found), *named)
         notify = {"yes": Notify.SUCCESS | Notify.FAILURE, "never": Notify.NEVER}.get(
             self._one("receipt", m.receipt).strip().lower(), Notify.UNSET
         )
         return tuple(Recipient(address, notify) for address in found)
+
+    def _too_many(self, count: int, *expressions: Expression) -> BadRecord:
+        text = f"{count} recipients or more, the limit is {self.options.max_recipients}"
+        return self._bad("too-many-recipients", text, "write several records, or raise max_recipients", *expressions)
 
     def _address(self, target: str, expression: Expression) -> Address:
         found = self._people(target, expression)
@@ -210,6 +213,8 @@ class Mapper:
                 for person in self._read(target, text, prefix, table):
                     name = names[n] if n < len(names) else ""
                     found.append(_Person(person.address, person.name or name))
+                    if len(found) > self.options.max_recipients:
+                        raise self._too_many(len(found), table.value)
         unique = list({person.address: person for person in reversed(found)}.values())[::-1]
         for person in unique:
             self._note(target, f"{person.address}" + (f" ({person.name})" if person.name else ""))
@@ -221,8 +226,8 @@ class Mapper:
         inner = text[len(prefix) :] if prefix else text
         if split == "mailboxes":
             try:
-                for spec in read_list(inner):
-                    yield _Person(in_network(spec, prefix[:-1] or self.options.network), spec_name(inner, spec.offset))
+                for spec, name in _named(inner, read_list(inner)):
+                    yield _Person(in_network(spec, prefix[:-1] or self.options.network), name)
             except ListError as e:
                 raise self._bad_address(target, inner, str(e), table) from None
             except AddressError as e:
@@ -356,12 +361,16 @@ def _escaped(text: str) -> str:
     return _IN_ID.sub(lambda m: "".join(f"%{octet:02X}" for octet in m[0].encode("utf-8", "replace")), text)
 
 
-def spec_name(text: str, offset: int) -> str:
-    """Return the name that stands before the address at an offset: what is between it and the comma before."""
-    before = text[:offset].rstrip()
-    if not before.endswith("<"):
-        return ""
-    return re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", before[:-1])[-1].strip().strip('"')
+def _named(text: str, specs: list[Spec]) -> Iterator[tuple[Spec, str]]:
+    """Yield the addresses of a list with the names that stand before their angle brackets."""
+    behind = 0
+    for spec in specs:
+        before = text[behind : spec.offset].rstrip()
+        if behind:
+            before = before.partition(",")[2]
+        name = before[:-1].strip() if before.endswith("<") else ""
+        yield spec, name[1:-1].replace('\\"', '"') if len(name) > 1 and name[0] == name[-1] == '"' else name
+        behind = spec.offset + len(spec.local) + len(spec.domain) + 1
 
 
 def prefix_of(wish: Wish) -> str:

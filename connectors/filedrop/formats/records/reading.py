@@ -126,7 +126,7 @@ def _wrap(blob: Blob, shape: Shape, where: Extent) -> _Wrap:
     before: Octets = (Span(0, begins),) if begins else ()
     if where.trailer is None or shape.d.format.trailer is None:
         return _Wrap(before, b"", None)
-    octets = blob.read(where.trailer.offset, blob.size - where.trailer.offset)
+    octets = blob.read(where.trailer.offset, where.trailer.end - where.trailer.offset)
     text = shape.text(where.trailer)
     told = shape.d.format.trailer.count(text)
     if told is None or shape.charset.unit > 1:

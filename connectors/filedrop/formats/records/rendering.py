@@ -331,7 +331,8 @@ def _put(tree: dict[str, Any], path: list[str], values: list[str]) -> None:
         if isinstance(several, list):
             several += [{} for _ in range(len(values) - len(several))]
             for one, value in zip(several, values, strict=False):
-                _put(one, rest, [value])
+                if value:
+                    _put(one, rest, [value])
         return
     inner = tree.setdefault(name, {})
     if isinstance(inner, dict):
