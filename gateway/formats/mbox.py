@@ -55,7 +55,8 @@ class Entry:
     """One message: [start, next) with its From_ line and the empty line behind it, [head, end) without.
 
     `body` is where its body starts, `end` where it has none; `line` is the number of its first line. `loose` counts
-    the lines in it that begin as From_ lines do behind an empty line, and are none. `newline` is LF, in files of CRLF too, or CR.
+    the lines in it that begin as From_ lines do behind an empty line, and are none. `newline` is LF, in files of CRLF
+    too, or CR.
     """
 
     start: int
