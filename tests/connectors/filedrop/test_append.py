@@ -198,6 +198,24 @@ def test_mail_of_others_behind_a_half_is_never_cut_off(tmp_path: Path) -> None:
     assert subjects(tmp_path) == ["old", "half m0", "theirs", "m1"]
 
 
+def test_what_is_whole_counts_as_appended_though_another_wrote_behind_it(tmp_path: Path) -> None:
+    """The process dies with the copy done and the journal open; then others' mail comes."""
+    one = sheet("m0")
+    call = 1
+    while True:
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        assert not run(lambda ops, folder=folder: layout(folder, ops).put([one]), call)  # type: ignore[misc]
+        there = (folder / "box").read_bytes() if (folder / "box").exists() else b""
+        if there == b"".join(one.encoded.octets()) and (folder / ".box.append").exists():
+            break
+        call += 1
+    (folder / "box.lock").unlink()
+    (folder / "box").write_bytes(there + FROM + b"Subject: theirs\n\nforeign\n\n")
+    layout(folder).put([one, sheet("m1")])
+    assert subjects(folder) == ["m0", "theirs", "m1"]
+
+
 def test_a_mailbox_that_was_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
     half_appended(tmp_path)
     (tmp_path / "box").unlink()
