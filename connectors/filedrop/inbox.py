@@ -124,6 +124,8 @@ class Inbox:
         Raises: OSError where the inbox is not there.
         """
         self._make_claims()
+        for folder in self.watched():
+            self._rule.clean(folder)
         found = []
         for folder in (self.folder / CLAIMS).iterdir():
             if folder.is_dir():

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.files import NotRegular, Operations
-from connectors.filedrop.signals import is_ours, lock, read_trigger, signal_name
+from connectors.filedrop.signals import OWN, is_ours, lock, read_trigger, signal_name
 
 REMEMBERED: Final = 100_000
 EMPTY_GRACE_S: Final = 60.0
@@ -58,6 +58,10 @@ class Rule(Protocol):
 
     def release(self, folder: Path, name: str) -> None: ...
 
+    def clean(self, folder: Path) -> None:
+        """Remove what an earlier run left in the folder when it was killed. Raises: OSError."""
+        ...
+
 
 class ByName:
     """suffix and rename: a complete file has its name; one still empty is given time to be filled."""
@@ -77,6 +81,9 @@ class ByName:
         return True
 
     def release(self, folder: Path, name: str) -> None:
+        return
+
+    def clean(self, folder: Path) -> None:
         return
 
 
@@ -155,6 +162,16 @@ class ByLock(ByName):
     def release(self, folder: Path, name: str) -> None:
         with suppress(FileNotFoundError):
             self._ops.unlink(str(folder / signal_name(self._config.lock, name)))
+
+    def clean(self, folder: Path) -> None:
+        """Remove locks of ours: their writers would wait for ever."""
+        end = self._config.lock.rpartition("}")[2]
+        with os.scandir(folder) as found:
+            for entry in found:
+                hidden = entry.name.startswith(".") and entry.name.endswith(OWN)
+                if hidden or (entry.name.endswith(end) and is_ours(folder / entry.name)):
+                    with suppress(FileNotFoundError):
+                        self._ops.unlink(entry.path)
 
 
 def rule_of(config: FileDropConfig, ops: Operations) -> Rule:

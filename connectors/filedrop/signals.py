@@ -6,6 +6,7 @@ A trigger `NAME.done` appears after its file; it may hold the file's size, and i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -22,6 +23,9 @@ Check = Literal["none", "size", "sha256"]
 
 MARK: Final = b"gatepost\n"
 """What our own locks hold, so that one which a crash left is known."""
+
+OWN: Final = ".own"
+"""What the hidden file that a lock is linked from ends in."""
 
 _HOLDS: Final = re.compile(rb"\s*(\d{1,18})(?:\s+([0-9A-Fa-f]{64}))?\s*")
 _READ: Final = 256
@@ -91,22 +95,46 @@ def read_trigger(path: Path) -> Told | None:
 
 
 def lock(path: Path, ops: Operations = REAL) -> bool:
-    """Make a lock; False where somebody has it. One of ours that a crash left is taken over. Raises: OSError."""
-    for attempt in range(2):
+    """Make a lock; False where somebody has it. One of ours that a crash left is taken over. Raises: OSError.
+
+    It is linked from a hidden file, so that from its first moment it says whose it is; made with O_EXCL where a share
+    knows no links.
+    """
+    own = path.with_name(f".{path.name}{OWN}")
+    handle = ops.open(str(own), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        ops.write(handle, memoryview(MARK))
+    finally:
+        os.close(handle)
+    try:
+        return _made(own, path, ops) or (is_ours(path) and _taken_over(own, path, ops))
+    finally:
+        ops.unlink(str(own))
+
+
+def _made(own: Path, path: Path, ops: Operations) -> bool:
+    try:
+        ops.link(str(own), str(path))
+    except FileExistsError:
+        return False
+    except OSError as e:
+        if e.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
         try:
             handle = ops.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         except FileExistsError:
-            if attempt or not is_ours(path):
-                return False
-            with suppress(FileNotFoundError):
-                ops.unlink(str(path))
-            continue
+            return False
         try:
             ops.write(handle, memoryview(MARK))
         finally:
             os.close(handle)
-        return True
-    return False
+    return True
+
+
+def _taken_over(own: Path, path: Path, ops: Operations) -> bool:
+    with suppress(FileNotFoundError):
+        ops.unlink(str(path))
+    return _made(own, path, ops)
 
 
 def is_ours(path: Path) -> bool:

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from connectors.filedrop.files import (
 )
 
 TEXT = b"one message\r\n" * 1000
-CALLS = ("open", "write", "fsync", "rename", "unlink")
+CALLS = tuple(field.name for field in fields(Operations))
 
 
 class Disk:
@@ -36,13 +37,17 @@ class Disk:
         self._fail_at, self._code, self._die_at = fail_at, code, die_at
         self.operations = Operations(**{name: self._wrapped(name) for name in CALLS})
 
+    def step(self, name: str) -> None:
+        """Count a step, and end the process where it is the one to die before."""
+        self.calls.append(name)
+        if len(self.calls) == self._die_at:
+            os._exit(9)
+
     def _wrapped(self, name: str) -> Callable[..., Any]:
         real = getattr(REAL, name)
 
         def call(*args: Any) -> Any:
-            self.calls.append(name)
-            if len(self.calls) == self._die_at:
-                os._exit(9)
+            self.step(name)
             if len(self.calls) == self._fail_at:
                 raise OSError(self._code, os.strerror(self._code))
             if name == "write":  # as little as write may take
