@@ -67,6 +67,8 @@ class Ftn:
     settings: FtnSettings
     Settings: ClassVar[type[FormatSettings]] = FtnSettings
     extension: ClassVar[str] = ".pkt"
+    status_is_message: ClassVar[bool] = True
+    status_extension: ClassVar[str] = ".pkt"
     one_a_recipient: ClassVar[bool] = True
     many_a_file: ClassVar[bool] = True
 
