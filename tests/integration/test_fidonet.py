@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from email import message_from_bytes
 from email.message import Message
 from email.policy import default
-from pathlib import Path
 
 import pytest
 
@@ -52,6 +51,8 @@ layout = "{layout}"
 match = "ftn:*"
 to = "fido"
 """
+
+WITHIN_S = 40
 
 MAIL = """\
 From: Ann Lee <ann@acme.example>
@@ -104,7 +105,7 @@ class Both:
             self.peer.toss()
             return len(self.peer.stored()) >= count
 
-        wait_until(look, 20, f"the peer has {count} netmails", pause_s=0.2)
+        wait_until(look, WITHIN_S, f"the peer has {count} netmails", pause_s=0.2)
         found = read_stored(self.peer.stored()[-1])
         assert found is not None
         return found, read_text(found.message.text, "cp437")
@@ -121,26 +122,37 @@ class Both:
         (self.peer.outbound / "011803e7.out").rename(self.inbox / f"{number:08x}.pkt")
 
     def arrived(self, count: int) -> Message:
-        wait_until(lambda: len(self.internet.taken()) >= count, 20, f"the internet has {count} messages")
+        wait_until(lambda: len(self.internet.taken()) >= count, WITHIN_S, f"the internet has {count} messages")
         octets = self.internet.taken()[-1].octets
         assert octets is not None
         return message_from_bytes(octets, policy=default)
 
 
-@pytest.fixture(params=["packets", "bso"])
-def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
-    peer = Crashmail(tmp_path / "peer", aka="2:280/464", link="2:280/999", password="SECRET")
+@pytest.fixture(scope="module", params=["packets", "bso"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp("fidonet")
+    peer = Crashmail(folder / "peer", aka="2:280/464", link="2:280/999", password="SECRET")
     with ExitStack() as stack:
         # Without DSN the next hop tells no success, so that the gateway does.
         extensions = tuple(each for each in EXTENSIONS if each != "DSN")
-        internet = stack.enter_context(Sink(tmp_path, keep=True, extensions=extensions))
-        folder = tmp_path / "gateway"
-        folder.mkdir()
-        (folder / "people.csv").write_text(PEOPLE)
-        gateway = Gateway(folder, internet.port, more=MORE.format(layout=request.param))
+        internet = stack.enter_context(Sink(folder, keep=True, extensions=extensions))
+        home = folder / "gateway"
+        home.mkdir()
+        (home / "people.csv").write_text(PEOPLE)
+        gateway = Gateway(home, internet.port, more=MORE.format(layout=request.param))
         stack.enter_context(gateway)
         yield Both(gateway, internet, peer, "*.out" if request.param == "bso" else "*.pkt")
-        print(f"--- gateway\n{gateway.said()[-4000:]}\n--- peer\n{peer.log[-2000:]}")
+
+
+@pytest.fixture
+def both(running: Both) -> Iterator[Both]:
+    """Both systems with nothing under way, and no netmail that was read before."""
+    running.internet.reset()
+    running.internet.behave()
+    for path in running.peer.netmail.glob("*.msg"):
+        path.unlink()
+    yield running
+    print(f"--- gateway\n{running.gateway.said()[-4000:]}\n--- peer\n{running.peer.log[-2000:]}")
 
 
 def test_mail_goes_there_and_answers_come_back_in_the_thread(both: Both) -> None:
@@ -168,7 +180,7 @@ def test_mail_goes_there_and_answers_come_back_in_the_thread(both: Both) -> None
 
 def test_netmail_that_cannot_be_sent_on_is_kept_or_told_of(both: Both) -> None:
     both.answer(20, b"Hi whoever you are\r", b"\x01MSGID: 2:280/464 00000001\r")
-    wait_until(lambda: list(both.errors.glob("*.reason.txt")), 20, "the netmail without an address is kept")
+    wait_until(lambda: list(both.errors.glob("*.reason.txt")), WITHIN_S, "the netmail without an address is kept")
     [reason] = both.errors.glob("*.reason.txt")
     assert "ftn.no-to-line" in reason.read_text()
     both.internet.behave(recipients={"eve@acme.example": "550 5.1.1 nobody of this name"})
