@@ -18,7 +18,7 @@ from tests.peers.process import wait_until
 from tests.peers.sink import Sink
 
 KILLS = 3
-EACH = 20
+EACH = 12
 KINDS = ("mbox", "mmdf", "maildir", "mh")
 DROPS = """
 [connector.spool]
