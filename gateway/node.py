@@ -264,8 +264,9 @@ class Node:
         self.destinations[EXPANDED] = Expansions()
         self.adapter = Adapter(networks, hostname=gateway.name)
         return Planner(
-            settings, self.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter
-        )
+            settings, self.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter,
+            lambda lane: self.dispatcher.waits(lane),
+        )  # fmt: skip
 
     def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:
         return self.adapter.adapt(message, deliveries, capabilities, self.planner.table)

@@ -45,6 +45,9 @@ EXPANDED: Final = "!expanded"
 REPORTS: Final = "!reports"
 """The origin's connector name of the gateway's own reports."""
 
+Waits = tuple[float, str]
+"""Until when a lane takes nothing, and why, in one line."""
+
 _RECEIVED: Final = re.compile(rb"(?im)^received[ \t]*:")
 _UNPRINTABLE: Final = re.compile(r"[^!-'*-\[\]-~]")
 _TRIED: Final = re.compile(rb"\(tried((?: [a-z2-7]{12})+)\)")
@@ -146,9 +149,11 @@ class Planner:
         ids: IdSource,
         clock: Callable[[], float],
         limiter: Limiter | None = None,
+        waits: Callable[[LaneKey], Waits | None] = lambda lane: None,
     ) -> None:
         """`networks` names, per connector, the networks whose addresses it delivers to, the preferred first.
-        `limiter` bounds how often strangers may use one signed address; it outlives planners."""
+        `limiter` bounds how often strangers may use one signed address; it outlives planners. `waits` tells of a
+        closed lane when it opens, so that what comes meanwhile need not be put off one by one."""
         self.settings = settings
         self.table = table
         self.routes = routes
@@ -157,6 +162,7 @@ class Planner:
         self._ids = ids
         self._clock = clock
         self._limiter = limiter or Limiter()
+        self.waits = waits
         self._targets: dict[tuple[str, str, str], Found] = {}
         host = re.escape(settings.hostname.encode())
         self._own_pass = re.compile(rb"(?im)^received[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*?\bby[ \t]+" + host + rb"\b")
@@ -536,6 +542,8 @@ class _Plan:
         self._reached.add((target.lane, target.address.key))
         if self._learns:
             self._note(target)
+        waits = self._planner.waits(target.lane)
+        at = self._now if waits is None else min(waits[0], self._expires_at)
         self.deliveries.append(
             Delivery(
                 id=(self.message_id, len(self.deliveries)),
@@ -546,8 +554,10 @@ class _Plan:
                 orcpt=orcpt,
                 sender=self._sender,
                 priority=self._envelope.priority,
-                next_attempt_at=self._now,
+                next_attempt_at=at,
                 expires_at=self._expires_at,
+                reason="" if waits is None else waits[1],
+                at_once=waits is None,
             )
         )
         self.why.append(target.why)

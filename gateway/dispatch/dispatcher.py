@@ -20,12 +20,13 @@ from gateway.dispatch.lanebook import Hooks, LaneBook
 from gateway.dispatch.ledger import Ledger, MakeReport
 from gateway.dispatch.live import LiveLane
 from gateway.dispatch.memory import Memory
-from gateway.dispatch.outcomes import Outcomes
+from gateway.dispatch.outcomes import CLOSED, Outcomes
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.returns import Returns
 from gateway.dispatch.runners import Adapt, Disclosures, Runners
 from gateway.dispatch.settings import Settings
 from gateway.dispatch.tasks import Tasks
+from gateway.dispatch.verdict import reason
 from gateway.spool.api import Claim, DeliveryId, LaneKey, Spool, Stored, claims_of
 from gateway.status import Status
 
@@ -146,6 +147,17 @@ class Dispatcher:
             for out in self._memory.push(live, Entry(claim.message, claim.deliveries), fresh=False):
                 self._returns.add(out.ids)
         self._go(live)
+
+    def waits(self, key: LaneKey) -> tuple[float, str] | None:
+        """Say until when, and why, a lane takes nothing; None where it does, or nothing is known of it.
+
+        What is told so stays in the spool from the start; the lane knows then that there is something for it.
+        """
+        live = self._lanes.all.get(key)
+        if live is None or live.lane.is_ready:
+            return None
+        live.backlog = True
+        return self._outcomes.opens_at(live), reason(live.lane.reason or CLOSED)
 
     def lane_for(self, key: LaneKey) -> LiveLane | None:
         """Return the lane, made where it is not in memory; None where there are as many as may be."""

@@ -20,7 +20,7 @@ from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.spool.api import DeliveryId, Done
 from gateway.status import Status
 
-_CLOSED: Final = Status("4.4.1", "the next hop is not available")
+CLOSED: Final = Status("4.4.1", "the next hop is not available")
 HELD_PUT_OFF_S: Final = 3600.0
 """So long at a time is put off what belongs to a lane that is held without a bound."""
 
@@ -116,17 +116,20 @@ class Outcomes:
             self._counts.failed += 1
             self._ledger.add(entry.message, delivery, expired(entry.message, delivery, None, now))
 
+    def opens_at(self, live: LiveLane) -> float:
+        """Return a time for what belongs to a closed lane: a moment after it opens, so that the probe is made by what
+        was tried before."""
+        until = live.lane.until
+        return (until if until != inf else self._clock() + HELD_PUT_OFF_S) + 1.0 + self._rng.random()
+
     def put_off(self, live: LiveLane, most: int, now: float) -> int:
         """Write off to the spool about `most` deliveries of a closed lane's queue; return how many it were."""
-        lane = live.lane
-        why = lane.reason or _CLOSED
-        until = lane.until if lane.until != inf else now + HELD_PUT_OFF_S
+        why = live.lane.reason or CLOSED
         done = 0
         while live.queue.count and done < most:
             entry = live.queue.pop()
             live.backlog = True
-            # A moment after the lane opens, so that the probe is made by what was tried before.
-            at = until + 1.0 + self._rng.random()
+            at = self.opens_at(live)
             for delivery in entry.deliveries:
                 done += 1
                 verdict = put_off(entry.message, delivery, at, why, now, self._settings.delay_warning_s)

@@ -51,6 +51,8 @@ class Delivery:
     attempts: int = 0
     reason: str = ""
     delay_reported: bool = False
+    at_once: bool = True
+    """Of a fresh one: it is leased to the node that takes it in, which sends it; else it waits in the spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,11 @@ def claims_of(stored: Stored) -> list[Claim]:
     """Group the queued deliveries of a freshly stored message by lane."""
     deliveries = stored.deliveries
     if len(deliveries) == 1:
-        return [Claim(stored, deliveries)] if deliveries[0].state is State.QUEUED else []
+        only = deliveries[0]
+        return [Claim(stored, deliveries)] if only.state is State.QUEUED and only.at_once else []
     lanes: dict[LaneKey, list[Delivery]] = {}
     for delivery in deliveries:
-        if delivery.state is State.QUEUED:
+        if delivery.state is State.QUEUED and delivery.at_once:
             lanes.setdefault(delivery.lane, []).append(delivery)
     return [Claim(stored, tuple(group)) for group in lanes.values()]
 

@@ -38,7 +38,17 @@ from gateway.spool.api import (
 from gateway.spool.content import PieceWriter, StoredBlob
 from gateway.spool.jobs import Accept, Packed, Settle, Work
 from gateway.spool.options import SpoolOptions
-from gateway.spool.rows import Row, accepted_event, delivery_row, dump, lane_text, message_row, trace_event, trace_row
+from gateway.spool.rows import (
+    Row,
+    accepted_event,
+    delivery_row,
+    dump,
+    lane_text,
+    message_row,
+    plain,
+    trace_event,
+    trace_row,
+)
 from gateway.spool.sqlite import SqliteStore
 from gateway.spool.store import Store
 from gateway.spool.writer import Writer
@@ -131,9 +141,10 @@ class DurableSpool:
         future: asyncio.Future[DuplicateHandOver | None] = self._loop.create_future()
         content = message.content
         size = content.size if packed.content_ref is None else 0
-        self._writer.put(
-            Accept(future, packed, message.envelope.dedupe_key, size, [self._pack(m) for m in more] if more else ())
-        )
+        key = message.envelope.dedupe_key
+        if key is not None:
+            key = plain(key)
+        self._writer.put(Accept(future, packed, key, size, [self._pack(m) for m in more] if more else ()))
         return future
 
     def _pack(self, message: Stored) -> Packed:

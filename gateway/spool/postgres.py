@@ -291,9 +291,15 @@ class PostgresStore(Store):
             raise Fenced
         assert self._wire is not None
         self.aftermath = aftermath = Aftermath()
-        packed, done, results = self.plainly(group)
+        packed, taken, done, results = self.plainly(group)
         try:
-            answers = self._wire.run(self._calls(packed, done))
+            answers = self._wire.run(self._calls(packed, taken, done))
+        except psycopg.errors.UniqueViolation:
+            if not taken:
+                raise
+            # Most likely one of the hand-overs had been taken, as after a crash.
+            self.recount()
+            return super().commit(group, durable, ids, reports)
         except psycopg.Error as error:
             self.recount()
             if error.sqlstate == FENCED_STATE:
@@ -305,7 +311,9 @@ class PostgresStore(Store):
         aftermath.settled = len(answers[2]) if done else 0
         return results
 
-    def _calls(self, packed: Sequence[Packed], done: Sequence[Row]) -> list[tuple[str, list[bytes]]]:
+    def _calls(
+        self, packed: Sequence[Packed], taken: Sequence[Row], done: Sequence[Row]
+    ) -> list[tuple[str, list[bytes]]]:
         me = number(self.me)
         calls: list[tuple[str, list[bytes]]] = [("alive", [me])]
         if done:
@@ -318,6 +326,8 @@ class PostgresStore(Store):
             rows = [row for p in packed for row in p.deliveries]
             calls.append(("deliveries", [*_columns("deliveries", rows), me]))
             calls.append(("trace", _columns("trace", [p.event for p in packed])))
+        if taken:
+            calls.append(("dedupe", _columns("dedupe", taken)))
         return calls
 
     def apply(self, group: Sequence[Job]) -> list[object]:

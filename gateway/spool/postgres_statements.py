@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS
+from gateway.spool.rows import DEDUPE_COLUMNS, DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS
 from gateway.spool.statements import ARRAYS, Prepared, prepare
 
 # The one clock that all nodes see alike; within a transaction it goes on.
@@ -115,6 +115,7 @@ WIRE: Final = {
         ", ".join(DELIVERY_COLUMNS).replace("lease", f"lease * ${len(DELIVERY_COLUMNS) + 1}::bigint"),
     ),
     "trace": _wire_insert("trace", TRACE_COLUMNS),
+    "dedupe": _wire_insert("dedupe", DEDUPE_COLUMNS),
 }
 
 

@@ -31,6 +31,7 @@ DELIVERY_COLUMNS: Final = (
     "message_id", "n", "lane", "sender", "priority", "next_attempt_at", "expires_at", "state", "attempts",
     "delay_reported", "notify", "address", "address_key", "original", "original_key", "orcpt", "reason", "lease",
 )  # fmt: skip
+DEDUPE_COLUMNS: Final = ("key", "message_id", "at")
 TRACE_COLUMNS: Final = ("message_id", "seq", "at", "n", "kind", "detail")
 
 _ORIGIN_FIELDS: Final = tuple((f.name, f.default) for f in fields(Origin))
@@ -169,7 +170,7 @@ def message_row(message: Stored, content_ref: str | None) -> Row:
 
 def delivery_row(delivery: Delivery) -> Row:
     """Return the row of a fresh delivery. Its lease is 1 for "this node": the SQLite node's own number, and a
-    mark that PostgreSQL's statement replaces; only a queued delivery is leased."""
+    mark that PostgreSQL's statement replaces; only a queued delivery that is sent at once is leased."""
     address, original = delivery.address, delivery.original
     text = f"{address.network}:{address.value}"
     if original is address:
@@ -194,7 +195,7 @@ def delivery_row(delivery: Delivery) -> Row:
         original_key,
         delivery.orcpt,
         plain(delivery.reason),
-        1 if delivery.state is State.QUEUED else None,
+        1 if delivery.state is State.QUEUED and delivery.at_once else None,
     )
 
 

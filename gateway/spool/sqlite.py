@@ -271,9 +271,14 @@ class SqliteStore(Store):
         assert raw is not None
         self._set_durable(raw, durable)
         self.aftermath = aftermath = Aftermath()
-        packed, done, results = self.plainly(group)
+        packed, taken, done, results = self.plainly(group)
         try:
-            sqlite_group.commit(raw, packed, done, self.me)
+            sqlite_group.commit(raw, packed, taken, done, self.me)
+        except sqlite3.IntegrityError:
+            if not taken:
+                raise
+            # Most likely one of the hand-overs had been taken, as after a crash.
+            return super().commit(group, durable, ids, reports)
         except BaseException:
             self.recount()
             self._failed = list(ids)

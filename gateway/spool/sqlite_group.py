@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.spool.jobs import Packed
-from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
+from gateway.spool.rows import DEDUPE_COLUMNS, DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
 
 _OCTETS: Final = ("prefix", "content")
 _PLAIN: Final = MESSAGE_COLUMNS[: -len(_OCTETS)]
@@ -31,7 +31,7 @@ def _items(count: int) -> str:
 
 VIEW: Final = """
 CREATE TEMP VIEW one_group AS
-SELECT NULL AS messages, NULL AS octets, NULL AS deliveries, NULL AS trace, NULL AS done, NULL AS me
+SELECT NULL AS messages, NULL AS octets, NULL AS deliveries, NULL AS trace, NULL AS taken, NULL AS done, NULL AS me
 """
 
 # The trace of outcomes first, while it can be told whose lease a delivery has: it happened, so the trace says so,
@@ -57,6 +57,8 @@ BEGIN
     substr(NEW.octets, value ->> {_AT}, value ->> {_AT + 1}),
     substr(NEW.octets, (value ->> {_AT}) + (value ->> {_AT + 1}), value ->> {_AT + 2})
   FROM json_each(NEW.messages);
+  INSERT INTO dedupe ({", ".join(DEDUPE_COLUMNS)})
+  SELECT {_items(len(DEDUPE_COLUMNS))} FROM json_each(NEW.taken);
   INSERT INTO deliveries ({", ".join(DELIVERY_COLUMNS)})
   SELECT {_items(len(DELIVERY_COLUMNS))} FROM json_each(NEW.deliveries);
   INSERT INTO trace ({", ".join(TRACE_COLUMNS)})
@@ -64,7 +66,7 @@ BEGIN
 END
 """
 
-INSERT: Final = "INSERT INTO one_group VALUES (?, ?, ?, ?, ?, ?)"
+INSERT: Final = "INSERT INTO one_group VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 def prepare(raw: sqlite3.Connection) -> None:
@@ -73,11 +75,14 @@ def prepare(raw: sqlite3.Connection) -> None:
     raw.execute(TRIGGER)
 
 
-def commit(raw: sqlite3.Connection, packed: Sequence[Packed], done: Sequence[Row], me: int) -> None:
-    """Store messages and their events, and end the deliveries that `done` has the trace rows of: all or nothing.
+def commit(
+    raw: sqlite3.Connection, packed: Sequence[Packed], taken: Sequence[Row], done: Sequence[Row], me: int
+) -> None:
+    """Store messages and their events with the hand-overs `taken`, and end the deliveries that `done` has the trace
+    rows of: all or nothing.
 
-    Durable when this returns. Assumes: no transaction is open; no content lies in a file. Raises: sqlite3.Error,
-    orjson.JSONEncodeError where a text is no Unicode.
+    Durable when this returns. Assumes: no transaction is open; no content lies in a file. Raises: sqlite3.Error
+    (IntegrityError where a hand-over had been taken), orjson.JSONEncodeError where a text is no Unicode.
     """
     messages: list[list[Any]] = []
     octets: list[bytes] = []
@@ -94,6 +99,6 @@ def commit(raw: sqlite3.Connection, packed: Sequence[Packed], done: Sequence[Row
         INSERT,
         (
             dumps(messages).decode(), b"".join(octets), dumps(deliveries).decode(), dumps(events).decode(),
-            dumps(done).decode(), me,
+            dumps(taken).decode(), dumps(done).decode(), me,
         ),
     )  # fmt: skip

@@ -361,6 +361,7 @@ ARRAYS: Final[Mapping[str, Mapping[str, str]]] = {
     "trace": {
         "message_id": "bigint", "seq": "bigint", "at": "float8", "n": "integer", "kind": "text", "detail": "text",
     },
+    "dedupe": {"key": "text", "message_id": "bigint", "at": "float8"},
 }  # fmt: skip
 
 

@@ -242,20 +242,26 @@ class Store(ABC):
     """Messages that leave may have contents beside their rows, which only `leave` lets go of."""
 
     def is_plain(self, group: Sequence[Job]) -> bool:
-        """Tell whether a group is what nearly all are: inline messages, and deliveries that are over."""
+        """Tell whether a group is what nearly all are: inline messages, and deliveries that are over.
+
+        It is done in one go, in which a hand-over that was taken before is a conflict: then its jobs are done one by
+        one, as where the group is not plain.
+        """
         if self.options.keep_delivered_s > 0:
             return False
         for job in group:
             if isinstance(job, Accept):
-                if job.dedupe_key is not None or any(p.content_ref is not None for p in (job.packed, *job.more)):
+                if any(p.content_ref is not None for p in (job.packed, *job.more)):
                     return False
             elif not isinstance(job, Settle) or job.again or job.new or (job.done and self.may_have_files):
                 return False
         return True
 
-    def plainly(self, group: Sequence[Job]) -> tuple[list[Packed], list[Row], list[object]]:
-        """Return what a plain group stores, the trace rows of the deliveries that it ends, and its jobs' results."""
+    def plainly(self, group: Sequence[Job]) -> tuple[list[Packed], list[Row], list[Row], list[object]]:
+        """Return what a plain group stores, the rows of the hand-overs that it takes, the trace rows of the deliveries
+        that it ends, and its jobs' results."""
         packed: list[Packed] = []
+        taken: list[Row] = []
         done: list[Row] = []
         results: list[object] = []
         for job in group:
@@ -263,13 +269,15 @@ class Store(ABC):
             if isinstance(job, Accept):
                 packed.append(job.packed)
                 packed.extend(job.more)
+                if job.dedupe_key is not None:
+                    taken.append((job.dedupe_key, job.packed.id, self.clock()))
             elif isinstance(job, Settle):
                 if job.me == self.me:
                     done += [trace_row(event, self.numbers.next()) for _, event in job.done]
                 else:
                     result = LeaseLost("the node was fenced before these outcomes were committed")
             results.append(result)
-        return packed, done, results
+        return packed, taken, done, results
 
     def apply(self, group: Sequence[Job]) -> list[object]:
         """Do a group's jobs; returns their results in order, an exception where one has failed by itself.

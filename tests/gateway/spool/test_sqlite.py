@@ -250,8 +250,10 @@ async def test_a_failed_sync_leaves_no_refused_message_behind(
         assert isinstance(store, SqliteStore)
         commit = sqlite_group.commit
 
-        def commit_and_fail(raw: sqlite3.Connection, packed: Sequence[Packed], done: Sequence[Row], me: int) -> None:
-            commit(raw, packed, done, me)
+        def commit_and_fail(
+            raw: sqlite3.Connection, packed: Sequence[Packed], taken: Sequence[Row], done: Sequence[Row], me: int
+        ) -> None:
+            commit(raw, packed, taken, done, me)
             monkeypatch.setattr(sqlite_group, "commit", commit)
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
