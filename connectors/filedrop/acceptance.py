@@ -23,6 +23,7 @@ from gateway.contract import (
     Message,
     Notify,
     Origin,
+    Receipt,
     Recipient,
     Rejected,
     Unavailable,
@@ -51,6 +52,30 @@ class Acceptance:
         self._in_flight = asyncio.Semaphore(config.max_in_flight)
         self._streams = asyncio.Semaphore(STREAMS)
         self._notify = wishes(config) if config.status is not None else None
+
+    def begin(self, reading: Reading, found: Found) -> asyncio.Future[Receipt]:
+        """Begin to accept a message whose content is there; `accept_begun` ends it.
+
+        The caller bounds how many are under way. Costs no task, which for small files counts.
+        """
+        assert found.content is not None
+        content = Content(found.content)
+        if found.part.attributes:
+            content.attributes = found.part.attributes
+        try:
+            return self._intake.submit(Message(self._envelope(reading, found), content), report=True)
+        except Exception as e:  # noqa: BLE001  it is this message's, and told where it is looked at
+            failed: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            failed.set_exception(e)
+            return failed
+
+    async def accept_begun(self, reading: Reading, begun: asyncio.Future[Receipt]) -> None:
+        """Wait for what `begin` began. Raises: as `accept_one`."""
+        if (await begun).duplicate:
+            self._tell_duplicate(reading)
+
+    def _tell_duplicate(self, reading: Reading) -> None:
+        self._log.info("a file that was accepted before is not taken twice", file=reading.claimed.shown)
 
     async def accept_one(self, reading: Reading, found: Found) -> None:
         """Accept one message. Raises: Rejected, Unavailable, OSError, whatever accepting raises."""
@@ -112,7 +137,7 @@ class Acceptance:
             raise
         # Any other end, cancellation too, may have come after the commit: the content is then in use.
         if receipt.duplicate:
-            self._log.info("a file that was accepted before is not taken twice", file=reading.claimed.shown)
+            self._tell_duplicate(reading)
             if writer is not None:
                 await writer.abandon()
 

@@ -24,12 +24,12 @@ from connectors.filedrop.files import Changed, Claimed
 from connectors.filedrop.formats import Bad
 from connectors.filedrop.inbox import Done, Inbox, Large, Loaded, Slot
 from connectors.filedrop.reading import Found, Reading
-from gateway.contract import Context, Intake, Rejected, Unavailable
+from gateway.contract import Context, Intake, Receipt, Rejected, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SLICES: Final = 2
+SLICES: Final = 4
 SLICE_OCTETS: Final = 8 * 1024 * 1024
 STREAMS: Final = 4
 STEP_MESSAGES: Final = 100
@@ -172,9 +172,16 @@ class InboxSource:
 
     async def _hand_over(self, acceptance: Acceptance, loaded: list[Slot]) -> None:
         done: list[Done] = []
+        begun: list[tuple[Slot, asyncio.Future[Receipt]]] = []
         async with asyncio.TaskGroup() as group:
             for slot in loaded:
-                group.create_task(self._hand_over_one(acceptance, slot, done))
+                match slot[1]:
+                    case Loaded(found=[Found(content=bytes()) as only]):  # nearly every file there is
+                        begun.append((slot, acceptance.begin(slot[1].reading, only)))
+                    case _:
+                        group.create_task(self._hand_over_one(acceptance, slot, done))
+            for slot, receipt in begun:
+                await self._hand_over_one(acceptance, slot, done, receipt)
         if done:
             self._later.pause_s = PAUSE_S
         await self._finish(done)
@@ -192,14 +199,22 @@ class InboxSource:
         await self._finish(done)
         return held
 
-    async def _hand_over_one(self, acceptance: Acceptance, slot: Slot, done: list[Done]) -> bool:
-        """Hand one file over: then it is done, bad, or to be tried again. True where the order has it wait."""
+    async def _hand_over_one(
+        self, acceptance: Acceptance, slot: Slot, done: list[Done], begun: asyncio.Future[Receipt] | None = None
+    ) -> bool:
+        """Hand one file over: then it is done, bad, or to be tried again. True where the order has it wait.
+
+        `begun`: its one message is being accepted already.
+        """
         claimed, what = slot
         try:
             match what:
-                case Loaded(found=[Found() as only]):  # nearly every file there is
+                case Loaded(found=[Found() as only]):
                     try:
-                        await acceptance.accept_one(what.reading, only)
+                        if begun is None:
+                            await acceptance.accept_one(what.reading, only)
+                        else:
+                            await acceptance.accept_begun(what.reading, begun)
                     except Rejected as e:
                         await self._close_up(what.reading, what.found, [(0, refused(e, only))], done)
                     else:

@@ -8,6 +8,7 @@ gateway starts another. It ends at once when the gateway does.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import pickle
 import resource
@@ -25,7 +26,6 @@ from connectors.filedrop.apart.wire import (
     Answer,
     Ask,
     Frames,
-    Values,
     content_out,
     envelope_out,
     fault_in,
@@ -67,8 +67,9 @@ class Line(asyncio.Protocol):
     def __init__(self) -> None:
         self._frames = Frames()
         self._calls = 0
-        self._waiting: dict[int, asyncio.Future[Values]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._transport: asyncio.WriteTransport | None = None
+        self._out: list[bytes] = []
         self.stop = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,31 +81,39 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for values in self._frames.feed(data):
-            if values[0] == Answer.STOP:
+            kind = values[0]
+            if kind == Answer.STOP:
                 self.stop.set()
                 continue
             waiting = self._waiting.pop(values[1], None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(values)
+            if waiting is None or waiting.done():
+                continue
+            if kind == Answer.RECEIPT:
+                waiting.set_result(Receipt(values[2], values[3]))
+            elif kind == Answer.DONE:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(fault_in(values))
 
     def say(self, *values: Any) -> None:
-        """Send a frame that is not answered."""
-        assert self._transport is not None
-        self._transport.write(frame(values))
+        """Send a frame that is not answered, with those of the same turn of the loop."""
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame(values))
 
-    async def ask(self, kind: Ask, *values: Any) -> Values:
-        """Send a frame and wait for its answer. Raises: what the gateway raised."""
+    def _flush(self) -> None:
+        assert self._transport is not None
+        octets = b"".join(self._out)
+        self._out.clear()
+        self._transport.write(octets)
+
+    def ask(self, kind: Ask, *values: Any) -> asyncio.Future[Any]:
+        """Send a frame; the future gives its answer, or raises what the gateway raised."""
         self._calls += 1
         call = self._calls
         answer = self._waiting[call] = asyncio.get_running_loop().create_future()
-        try:
-            self.say(kind.value, call, *values)
-            found: Values = await answer
-        finally:
-            self._waiting.pop(call, None)
-        if found[0] in (Answer.RECEIPT, Answer.DONE):
-            return found
-        raise fault_in(found)
+        self.say(kind.value, call, *values)
+        return answer
 
 
 class _Written(Content):
@@ -156,14 +165,12 @@ class ProxyIntake:
         return Writer(self._line, self._writers)
 
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
-        return asyncio.ensure_future(self.accept(message, report=report))
-
-    async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         content = message.content
         writer = content.writer if isinstance(content, _Written) else None
-        packed = content_out(content, writer)
-        _, _, id, duplicate = await self._line.ask(Ask.ACCEPT, envelope_out(message.envelope), packed, report)
-        return Receipt(id, duplicate)
+        return self._line.ask(Ask.ACCEPT, envelope_out(message.envelope), content_out(content, writer), report)
+
+    async def accept(self, message: Message, *, report: bool = False) -> Receipt:
+        return await self.submit(message, report=report)
 
 
 class Log:
@@ -304,6 +311,10 @@ def main() -> None:
     with sock.makefile("rb") as start:
         spec: Spec = pickle.loads(start.read(int.from_bytes(start.read(4), "little")))
     sock.setblocking(False)
+    # What was made until now stays; messages are freed by count of references.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_OCTETS, DATA_OCTETS))
     try:
         import uvloop

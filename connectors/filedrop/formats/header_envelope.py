@@ -12,15 +12,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
 
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list
 from connectors.filedrop.formats.values import Bad, Options, Part, Piece, Stamp
 from gateway.contract import Address, AddressError, Content, Recipient
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
+# As `Content.fields` parts a header, in one go with the names and the values.
+_LINE: Final = re.compile(rb"(?:([!-9;-~]+)[ \t]*:)?([^\n]*(?:\n[ \t][^\n]*)*)\n?")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _SHOWN: Final = 200
+_REMEMBERED: Final = 200
 
 
 class Mistake(Exception):
@@ -41,8 +45,7 @@ class Mistake(Exception):
         return Bad(rule, base + self.offset, line, self.text, self.mend, self.found[:_SHOWN])
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderLine:
+class HeaderLine(NamedTuple):
     """One header field: its name in lower case, its place in the head, its unfolded value."""
 
     name: bytes
@@ -88,7 +91,7 @@ def read_header(start: bytes, options: Options) -> Header:
     """Read the header of a message from its first octets. Raises: Mistake."""
     content = Content(start)
     head = content.head
-    if not start.strip():
+    if not start or start.isspace():
         raise Mistake("empty", 0, "the file is empty", "write a message into it")
     if len(head) > options.max_header_bytes:
         raise Mistake(
@@ -97,7 +100,8 @@ def read_header(start: bytes, options: Options) -> Header:
             f"the header has more than {options.max_header_bytes} octets",
             "put an empty line between header and text, or raise max_header_bytes",
         )
-    if not head.strip() or content.fields[0].name == b"":
+    lines = header_lines(content)
+    if not head or head.isspace() or lines[0].name == b"":
         raise Mistake(
             "no-header",
             0,
@@ -105,16 +109,23 @@ def read_header(start: bytes, options: Options) -> Header:
             "begin with From: and To: lines, then an empty line, then the text",
             start[:_SHOWN].split(b"\n")[0],
         )
-    return Header(head, header_lines(content), has_end=len(head) < len(start))
+    return Header(head, lines, has_end=len(head) < len(start))
 
 
 def header_lines(content: Content) -> tuple[HeaderLine, ...]:
     """Return the header fields of a content, in order."""
-    head = content.head
     return tuple(
-        HeaderLine(f.name, f.start, f.end, _FOLD.sub(b"", head[f.value_start : f.end]).strip(b" \t\r\n"))
-        for f in content.fields
+        [
+            HeaderLine((m[1] or b"").lower(), m.start(), m.end(), _unfolded(m[2]))
+            for m in _LINE.finditer(content.head)
+            if m.end() > m.start()
+        ]
     )
+
+
+def _unfolded(value: bytes) -> bytes:
+    value = value.strip(b" \t\r\n")
+    return _FOLD.sub(b"", value) if b"\n" in value else value
 
 
 def envelope_of_header(lines: Sequence[HeaderLine], options: Options) -> FileEnvelope:
@@ -179,11 +190,11 @@ def bad_address(line: HeaderLine, e: AddressError) -> Mistake:
 
 
 def _addresses(lines: Sequence[HeaderLine], names: tuple[bytes, ...], options: Options) -> list[Address]:
-    found = []
+    found: list[Address] = []
     for line in lines:
         if line.name in names:
             try:
-                found += [in_network(spec, options.network) for spec in read_list(line.text)]
+                found += _read(line.text, options.network)
             except ListError as e:
                 raise Mistake(
                     "bad-address-list",
@@ -195,6 +206,18 @@ def _addresses(lines: Sequence[HeaderLine], names: tuple[bytes, ...], options: O
             except AddressError as e:
                 raise bad_address(line, e) from None
     return found
+
+
+@lru_cache(4096)
+def _remembered(text: str, network: str) -> tuple[Address, ...]:
+    return tuple([in_network(spec, network) for spec in read_list(text)])
+
+
+def _read(text: str, network: str) -> tuple[Address, ...]:
+    """Return the addresses of a field. Those of short ones are remembered, for the same people write again."""
+    if len(text) <= _REMEMBERED:
+        return _remembered(text, network)
+    return _remembered.__wrapped__(text, network)
 
 
 def part_of(envelope: FileEnvelope, content: tuple[Piece, ...]) -> Part:

@@ -119,14 +119,13 @@ class Pickup:
         )
 
     def _kept(self, lines: tuple[HeaderLine, ...]) -> list[HeaderLine]:
+        dropped = [line for line in lines if line.name in (b"bcc", b"received") or line.name.startswith(b"resent-")]
+        if not dropped:
+            return list(lines)
         by_us = re.compile(rb"\bby[ \t]+" + re.escape(self.options.hostname.encode()) + rb"[ \t;(]", re.IGNORECASE)
-        return [
-            line
-            for line in lines
-            if line.name != b"bcc"
-            and not line.name.startswith(b"resent-")
-            and (line.name != b"received" or by_us.search(line.value))
-        ]
+        ours = {line.start for line in dropped if line.name == b"received" and by_us.search(line.value)}
+        gone = {line.start for line in dropped} - ours
+        return [line for line in lines if line.start not in gone]
 
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients."""
