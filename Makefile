@@ -1,7 +1,7 @@
 # One line each; every target first builds .venv from requirements.lock (a no-op while neither changes).
 .ONESHELL:
 .SHELLFLAGS := -euc
-.PHONY: install run test check bench bench-relay bench-mapping soak soak-crash soak-power fuzz matrix docs
+.PHONY: install run test check bench bench-relay bench-mapping bench-filedrop soak soak-crash soak-power fuzz matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -46,6 +46,9 @@ bench-mapping: peers install
 	$(PY) -m tests.benchmarks.bench_relay_mapped || missed=1
 	$(PY) -m tests.benchmarks.bench_mapping --database "$(MAPPING)" || missed=1
 	exit $$missed
+
+bench-filedrop: peers install
+	$(PY) -m tests.benchmarks.bench_filedrop
 
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
