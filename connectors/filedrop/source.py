@@ -116,7 +116,7 @@ class InboxSource:
                         started = True
                     waiting += self._later.due(now)
                     if not waiting and self._may_claim(now):
-                        waiting += await self._thread(self._inbox.take, self._config.batch)
+                        waiting += await self._thread(self._inbox.take, min(self._config.batch, limit))
                     self._trouble(None)
                 except OSError as e:
                     self._trouble(f"the inbox {self._inbox.folder} cannot be read: {e.strerror or e}")

@@ -69,8 +69,13 @@ class Results:
 
 
 def message(number: int, to: str) -> bytes:
-    date = "Tue, 24 Nov 2026 01:02:03 +0000"
-    fields = {"From": "ann@source.example", "To": to, "Date": date, "Message-ID": f"<{number}@bench>", "Subject": number}
+    fields = {
+        "From": "ann@source.example",
+        "To": to,
+        "Date": "Tue, 24 Nov 2026 01:02:03 +0000",
+        "Message-ID": f"<{number}@bench>",
+        "Subject": number,
+    }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode() + b"\r\n"
     line = b"x" * 70 + b"\r\n"
     return head + line * ((OCTETS - len(head)) // len(line))
@@ -128,13 +133,17 @@ def taken(home: Path, count: int, more: str = "") -> float:
 def put(home: Path, count: int) -> float:
     """Return the rate at which waiting messages become files. Raises: WrongRun."""
     home.mkdir()
-    inbox, outbox = home / "in", home / "out"
-    fill(inbox, count, "bob@sales")
-    (home / "done").mkdir()
-    with Gateway(home, free_port(), more=DROP.format(more="")) as gateway:
-        # The outbox is not there yet: the lane is closed, and everything waits in the spool.
-        wait_for_files(home / "done", count, 600)
-        outbox.mkdir()
+    inbox, outbox, archive, full = home / "in", home / "out", home / "done", home / "full"
+    fill(full, count, "bob@sales")
+    for folder in (inbox, outbox, archive):
+        folder.mkdir()
+    with Gateway(home, free_port(), more=DROP.format(more="poll_s = 0.2")) as gateway:
+        # Without its folder the lane is closed, and everything waits in the spool.
+        outbox.rename(home / "away")
+        inbox.rename(home / "empty")
+        full.rename(inbox)
+        wait_for_files(archive, count, 600)
+        (home / "away").rename(outbox)
         started = time.time()
         gateway.cli("queue", "requeue", "--all", "--connector", "out")
         wait_for_files(outbox, count, 600)
