@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.adapt.head_step import fit_head, with_field
+from gateway.adapt.head_step import close_head, fit_head, with_field
 from gateway.adapt.plan import has_longer_line
 from gateway.blobs import Filtered, Slice, Spliced, readable, rewrap_base64, to_base64
 from gateway.contract import Capabilities
@@ -97,6 +97,8 @@ class _Step:
         notes: list[Note] = []
         if not top and (len(head) < MAX_HEAD):
             head, notes = fit_head(head, seven_bit=self.seven_bit)
+            head, more = close_head(head, newlines=self.no_bare, nul=self.no_nul)
+            notes += more
         if part.is_leaf:
             head = self._leaf(part, head)
         else:

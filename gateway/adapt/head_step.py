@@ -1,12 +1,14 @@
 """Step: a header block made 7-bit (RFC 2047, RFC 2231) and its lines no longer than 998 octets (RFC 5322 §2.1.1).
 
 Promises: only the fields that need it change; the same object comes back where none does. Where a value has no 7-bit
-form that means the same (8-bit octets in a Message-ID), each such octet becomes `?`, and the note says so.
+form that means the same (8-bit octets in a Message-ID), each such octet becomes `?`, and the note says so. A CR alone
+or a NUL never becomes the end of a line there, or of the header, nor the beginning of another field.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote_from_bytes
 
@@ -30,6 +32,8 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|<[^<>]*>|\([^()]*\)|[ \t\r\n]+|[
 _QUOTED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _PARAMETER: Final = re.compile(rb'(;[ \t\r\n]*)([!-~]+?)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.DOTALL)
 _UNFIT: Final = bytes(ord("?") if i > 127 else i for i in range(256))
+_BARE_CR: Final = re.compile(rb"\r(?!\n)")
+_LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
 def fit_head(head: bytes, *, seven_bit: bool) -> tuple[bytes, list[Note]]:
@@ -49,6 +53,42 @@ def fit_head(head: bytes, *, seven_bit: bool) -> tuple[bytes, list[Note]]:
     if not notes:
         return head, notes
     return b"".join(pieces), notes
+
+
+def close_head(head: bytes, *, newlines: bool, nul: bool) -> tuple[bytes, list[Note]]:
+    """Return the header block so that it means the same when its bare CRs (`newlines`) and NULs (`nul`) are gone.
+
+    Made line ends, or taken out, they would end the header early or make a field of what is none (`Bc<NUL>c:`).
+    Blanks stand for them; a line that would be left empty goes, and so does one that is no field.
+    """
+    if not ((nul and b"\0" in head) or (newlines and _BARE_CR.search(head))):
+        return head, []
+    kept: list[bytes] = []
+    dropped = False
+    for field in scan(head):
+        octets = head[field.start : field.end]
+        if not ((nul and b"\0" in octets) or (newlines and _BARE_CR.search(octets))):
+            kept.append(octets)
+        elif field.name:
+            kept += _closed(octets, newlines=newlines, nul=nul)
+        else:
+            dropped = True
+    notes = [Note(Fate.MAPPED, "bare CR or NUL in the header", "made blanks, or they would end a line there")]
+    if dropped:
+        notes.append(Note(Fate.DROPPED, "a line of the header without a name", "it held a bare CR or NUL"))
+    return b"".join(kept), notes
+
+
+def _closed(octets: bytes, *, newlines: bool, nul: bool) -> Iterator[bytes]:
+    """Yield the lines of a field with blanks for what must not be there, and none that is blank by that."""
+    for line in _LINE.findall(octets):
+        text = line.removesuffix(b"\n")
+        text = text.removesuffix(b"\r") if text != line else text
+        end = line[len(text) :]
+        made = _BARE_CR.sub(b" ", text + end)[: len(text)] if newlines else text
+        made = made.replace(b"\0", b" ") if nul else made
+        if made == text or made.strip(b" \t"):
+            yield made + end
 
 
 def _name(field: Field) -> str:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway.adapt import Adapter, Fate
 from gateway.contract import Capabilities
 from gateway.message import Content, Traits
+from mappings.fields import header_end, scan
 from mappings.identity import Identity, addresses
 from mappings.rule import Rule
 from mappings.table import compile_table
@@ -174,6 +175,69 @@ def test_any_octets_come_out_as_the_destination_can_carry_them(octets: bytes, ca
     kept = [n for n in fitted.fidelity.notes if n.fate is Fate.KEPT]
     if not fitted.refused and not kept and not capabilities.bare_newlines:
         is_carried(fitted.content.octets(), capabilities)
+
+
+heads = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [b"\r", b"\n", b"\r\n", b"\r\r\n", b"\n\r", b"\0", b" ", b"\t", b"Bcc: evil@far.example", b"X-A: b", b"Bc"]
+        ),
+        st.binary(max_size=3),
+    ),
+    max_size=20,
+).map(b"".join)
+
+
+def named(octets: bytes) -> list[bytes]:
+    return [field.name for field in scan(octets) if field.name]
+
+
+@given(heads, heads, st.sampled_from([(False, True), (True, False), (False, False)]))
+def test_no_bare_cr_or_nul_ends_the_header_or_begins_a_field(
+    more: bytes, body: bytes, takes: tuple[bool, bool]
+) -> None:
+    stored = message(b"From: bob@acme.example\r\nX-A: b" + more + b"\r\nX-End: here\r\n\r\n" + body)
+    content = stored.content
+    capabilities = Capabilities(bare_newlines=takes[0], nul=takes[1])
+    fitted = Adapter().adapt(stored, stored.deliveries, capabilities, TABLE).content
+    out = fitted.octets()
+    assert fitted.head == out[: header_end(out)[0]]
+    told = [name for name in named(content.head) if name != b"bcc"]  # Bcc goes, wherever a message goes
+    added = [b"content-transfer-encoding", b"content-type", b"mime-version"]
+    assert [name for name in named(fitted.head) if name not in added] == told
+    if capabilities.bare_newlines:
+        return
+    strict, empty, _ = out.partition(b"\r\n\r\n")  # as a server reads it
+    assert [name for name in named(strict + b"\r\n") if name not in added] == told
+    assert empty or content.head == content.octets()
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (b"\r\n\rX: y", b"\r\nSubject: s\r\n"),
+        (b"\r\r\nX: y", b" \r\nX: y\r\nSubject: s\r\n"),
+        (b"\r\r\r\n\r\r\n more", b"  \r\nSubject: s\r\n"),
+        (b"\rBcc: evil@far.example", b" Bcc: evil@far.example\r\nSubject: s\r\n"),
+        (b"\r\n\0\r\nX: y", b"\r\nX: y\r\nSubject: s\r\n"),
+        (b"\r\nBc\0c: evil@far.example", b"\r\nSubject: s\r\n"),
+        (b"\r\n \r\0\r\n more", b"\r\n more\r\nSubject: s\r\n"),
+    ],
+)
+def test_a_header_goes_on_behind_a_bare_cr_or_a_nul(given: bytes, made: bytes) -> None:
+    stored = message(b"X-A: b" + given + b"\r\nSubject: s\r\n\r\n\rtext\r\n")
+    fitted = Adapter().adapt(stored, stored.deliveries, Capabilities(nul=False), TABLE)
+    assert fitted.content.octets() == b"X-A: b" + made + b"\r\n\r\ntext\r\n"
+    assert any(note.what == "bare CR or NUL in the header" for note in fitted.fidelity.notes)
+
+
+def test_the_header_of_a_part_goes_on_too() -> None:
+    stored = message(
+        HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n"
+        b"\rContent-Disposition: attachment; filename=a.exe\r\n\r\nhi\r\n--b--\r\n"
+    )
+    out = Adapter().adapt(stored, stored.deliveries, Capabilities(), TABLE).content.octets()
+    assert b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b--\r\n" in out
 
 
 @given(texts, st.sampled_from([b"8bit", b"binary", b"7bit"]))
