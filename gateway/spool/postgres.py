@@ -364,6 +364,9 @@ class PostgresStore(Store):
     def pairs(self, ids: Sequence[DeliveryId]) -> dict[str, Any]:
         return {"pairs": [i[0] for i in ids], "pairs_n": [i[1] for i in ids]}
 
+    def hand_overs(self, named: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        return {"taken": [key for key, _ in named], "taken_ids": [id for _, id in named]}
+
     def ids(self, ids: Sequence[int]) -> dict[str, Any]:
         return {"ids": list(ids)}
 

@@ -56,6 +56,9 @@ _TIDY_EVERY_S: Final = 3600.0
 
 # The most rows of one insert; for each number up to it a statement is kept ready.
 _BLOCK: Final = 40
+_SEVERAL: Final = 24
+"""A larger group costs less as one statement a table, for all that each is a step of its own (see `sqlite_group`)."""
+
 _COLUMNS: Final = {"messages": MESSAGE_COLUMNS, "deliveries": DELIVERY_COLUMNS, "trace": TRACE_COLUMNS}
 _INSERTS: Final = {
     table: [insert_rows(table, columns, count) for count in range(_BLOCK + 1)] for table, columns in _COLUMNS.items()
@@ -262,7 +265,7 @@ class SqliteStore(Store):
             self._durable = durable
 
     def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
-        if not self.is_plain(group):
+        if len(group) > _SEVERAL or not self.is_plain(group):
             self.may_have_files = self.may_have_files or any(_brings_file(job) for job in group)
             return super().commit(group, durable, ids, reports)
         if self._raw is None:
@@ -327,6 +330,9 @@ class SqliteStore(Store):
 
     def pairs(self, ids: Sequence[DeliveryId]) -> dict[str, Any]:
         return {"pairs": json_pairs(ids)}
+
+    def hand_overs(self, named: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        return {"taken": json.dumps(named)}
 
     def ids(self, ids: Sequence[int]) -> dict[str, Any]:
         return {"ids": f"[{','.join(map(str, ids))}]"}

@@ -3,6 +3,7 @@
 Written with `:name` parameters and, in braces, what the dialects say differently:
     {pairs}  the delivery ids of one parameter as rows (message_id, n)
     {ids}    the message ids of one parameter as rows
+    {taken}  the names of hand-overs with their message ids as rows of the table
     {claimable} a delivery that nobody has leased and that waits to be sent; the partial indexes' own words
     {free}   the same, said so that no partial index offers itself: where the ids are known they lead to the rows,
              and a planner that takes a table for empty, as it was a minute ago, must not walk a lane instead
@@ -36,6 +37,8 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {
         "pairs": "SELECT value ->> 0, value ->> 1 FROM json_each(:pairs)",
         "ids": "SELECT value FROM json_each(:ids)",
+        # `WHERE true` tells the conflict's ON from a join's.
+        "taken": "SELECT value ->> 0, value ->> 1, :now FROM json_each(:taken) WHERE true",
         "claimable": UNLEASED,
         "free": _FREE,
         "skip": "",
@@ -51,6 +54,7 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "postgresql": {
         "pairs": "SELECT * FROM unnest(CAST(:pairs AS bigint[]), CAST(:pairs_n AS integer[]))",
         "ids": "SELECT unnest(CAST(:ids AS bigint[]))",
+        "taken": "SELECT *, CAST(:now AS float8) FROM unnest(CAST(:taken AS text[]), CAST(:taken_ids AS bigint[]))",
         "claimable": UNLEASED,
         "free": _FREE,
         "skip": "FOR UPDATE SKIP LOCKED",
@@ -115,6 +119,12 @@ RETURNING id, content_ref
 # Take a hand-over's name; what does not come back had been taken.
 DEDUPE_TAKE: Final = """
 INSERT INTO dedupe (key, message_id, at) VALUES (:key, :message_id, :now)
+ON CONFLICT (key) DO NOTHING RETURNING message_id
+"""
+
+# Take those of many; the same name twice is taken once.
+DEDUPE_TAKE_ALL: Final = """
+INSERT INTO dedupe (key, message_id, at) {taken}
 ON CONFLICT (key) DO NOTHING RETURNING message_id
 """
 
@@ -289,6 +299,7 @@ class Statements:
     keep: Prepared
     leave: Prepared
     dedupe_take: Prepared
+    dedupe_take_all: Prepared
     dedupe_find: Prepared
     claim_window: Prepared
     next_priority: Prepared

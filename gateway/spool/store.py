@@ -135,6 +135,10 @@ class Store(ABC):
         """Return the parameter of a statement's {ids}."""
 
     @abstractmethod
+    def hand_overs(self, named: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        """Return the parameters of a statement's {taken}, but for the time."""
+
+    @abstractmethod
     def senders_parameter(self, senders: Sequence[str]) -> dict[str, Any]:
         """Return the parameter of the statement PER_SENDER."""
 
@@ -287,12 +291,13 @@ class Store(ABC):
         events: list[Row] = []
         settles: list[tuple[int, Settle]] = []
         works: list[tuple[int, Work[Any]]] = []
+        named = [(j.dedupe_key, j.packed.id) for j in group if isinstance(j, Accept) and j.dedupe_key is not None]
+        took: set[int] = self._take_all(named) if named else set()
         for i, job in enumerate(group):
             if isinstance(job, Accept):
-                if job.dedupe_key is not None:
-                    results[i] = duplicate = self._take(job.dedupe_key, job.packed.id)
-                    if duplicate is not None:
-                        continue
+                if job.dedupe_key is not None and job.packed.id not in took:
+                    results[i] = self._taken_before(job.dedupe_key)
+                    continue
                 packed.append(job.packed)
                 packed.extend(job.more)
             elif isinstance(job, Settle):
@@ -310,11 +315,13 @@ class Store(ABC):
         self.aftermath.accepted = len(packed)
         return results
 
-    def _take(self, key: str, message_id: int) -> DuplicateHandOver | None:
-        st = self.statements
-        if self.query(st.dedupe_take, key=key, message_id=message_id, now=self.clock()):
-            return None
-        return DuplicateHandOver(self.query(st.dedupe_find, key=key)[0][0])
+    def _take_all(self, named: Sequence[tuple[str, int]]) -> set[int]:
+        """Take many hand-overs; return the ids of the messages that are the first of theirs."""
+        st = self.statements.dedupe_take_all
+        return {row[0] for row in self.query(st, **self.hand_overs(named), now=self.clock())}
+
+    def _taken_before(self, key: str) -> DuplicateHandOver:
+        return DuplicateHandOver(self.query(self.statements.dedupe_find, key=key)[0][0])
 
     def put(self, packed: Sequence[Packed], events: list[Row]) -> None:
         if packed:
