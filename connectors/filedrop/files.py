@@ -6,6 +6,7 @@ regular files and follows no link, for a drop folder is untrusted input. All of 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -17,12 +18,45 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from connectors.filedrop.names import NAME_OCTETS, shown
 
 CHUNK: Final = 256 * 1024
 _TOKEN_CHARS: Final = 16
+
+
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    """Return the system's call that renames without putting anything away, None where there is none."""
+    try:
+        call: Any = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return cast(Callable[[int, bytes, int, bytes, int], int], call)
+
+
+_RENAMEAT2: Final = _renameat2()
+_AT_FDCWD: Final = -100
+_RENAME_NOREPLACE: Final = 1
+_NOT_OFFERED: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
+
+def rename_new(source: str, target: str) -> None:
+    """Rename a file to a name that must be free. Raises: FileExistsError, OSError.
+
+    In one step where the file system offers it; on others, as network shares may be, another can take the name
+    between the look and the rename.
+    """
+    if _RENAMEAT2 is not None:
+        if not _RENAMEAT2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
+            return
+        number = ctypes.get_errno()
+        if number not in _NOT_OFFERED:
+            raise OSError(number, os.strerror(number), source, None, target)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), source, None, target)
+    os.rename(source, target)
 
 
 @dataclass(frozen=True)
@@ -33,6 +67,7 @@ class Operations:
     write: Callable[[int, memoryview], int] = os.write
     fsync: Callable[[int], None] = os.fsync
     rename: Callable[[str, str], None] = os.rename
+    rename_new: Callable[[str, str], None] = rename_new
     unlink: Callable[[str], None] = os.unlink
     link: Callable[[str, str], None] = os.link
     mkdir: Callable[[str, int], None] = os.mkdir
@@ -225,8 +260,8 @@ def move(source: Path | str, folder: Path | str, name: str, ops: Operations = RE
     for number in range(1, 11):
         tail = "" if number == 1 else f"-{number}" if number < 10 else f"-{unique or secrets.token_hex(8)}"
         target = f"{folder}/{short(f'{stem}{tail}{dot}{rest}')}"
-        if not os.path.lexists(target):
-            ops.rename(str(source), target)
+        with suppress(FileExistsError):
+            ops.rename_new(str(source), target)
             return target
     raise OSError(errno.EEXIST, "all names are taken", f"{folder}/{name}")
 
