@@ -329,6 +329,15 @@ def test_any_name_makes_a_files_name(name: str) -> None:
 PLAIN = st.text(st.characters(codec="cp437", exclude_categories=["Cc", "Zl", "Zp"]), max_size=200)
 
 
+def test_netmail_to_a_number_of_our_own_is_refused_and_does_not_go_round() -> None:
+    made = codec(akas=["2:280/998"], uplink="2:280/1")
+    for to in ("Nobody@2:280/999", "Nobody@2:280/999@fidonet", "Nobody@2:280/998"):
+        with pytest.raises(Refused, match=r"5\.1\.1 nobody at this gateway's own node"):
+            encode(made, parcel(mail(), f"ftn:{to}"))
+    for to in ("Bob@2:280/999.7", "Bob@2:280/999@othernet"):
+        encode(made, parcel(mail(), f"ftn:{to}"))
+
+
 @given(
     st.text(st.characters(codec="cp437", exclude_categories=["Cc", "Zs"]), min_size=1, max_size=71),
     st.lists(PLAIN, max_size=20),

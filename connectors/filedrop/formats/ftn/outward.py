@@ -149,6 +149,8 @@ class _Writing:
             self._top.append(f"To: {address.value}")
             return name.strip(), self._settings.node_of(place)
         name, node = named_node(address)
+        if self._settings.is_own(node):  # a packet for ourselves would only come back
+            raise Refused(Status("5.1.1", f"nobody at this gateway's own node {node.bare} has the name {name}"))
         octets, lost = encode(name, self._codec)
         if lost or len(octets) > NAME_OCTETS:
             raise Refused(Status("5.1.3", f"the name cannot be written in {self._settings.charset}: {name}"))

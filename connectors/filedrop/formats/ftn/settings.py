@@ -213,6 +213,10 @@ class FtnSettings(FormatSettings):
         """All numbers of this gateway's, none with its network's name."""
         return frozenset(self.node_of(text) for text in (self.aka, *self.akas))
 
+    def is_own(self, node: Node) -> bool:
+        """Tell whether a node is one of this gateway's numbers, in its own network."""
+        return node.bare in self.own_nodes and node in (node.bare, self.in_network(node.bare))
+
     @property
     def codec(self) -> str:
         """The Python codec of `charset`."""
