@@ -95,7 +95,7 @@ class FileDrop(Connector):
         outbox = to_status = None
         if "outbox" in self._folders:
             folder = self._folders["outbox"]
-            outbox = Outbox(folder, config, self._layout(folder), self._encode)
+            outbox = Outbox(folder, config, self._layout(folder), self._encode, codec.capabilities)
         if "status" in self._folders:
             folder = self._folders["status"]
             to_status = Outbox(
@@ -196,12 +196,13 @@ class FileDrop(Connector):
         if self.config.isolate:
             from connectors.filedrop.apart.parent import ReadingProcess
 
-            await ReadingProcess(self._spec(), self.context, self._tell_in).run(intake)
+            await ReadingProcess(self.spec(), self.context, self._tell_in).run(intake)
             return
         source = InboxSource(self.name, self.config, self.context, self.inbox(), self.readers(), self._tell_in)
         await source.run(intake)
 
-    def _spec(self) -> Spec:
+    def spec(self) -> Spec:
+        """Return what a process that reads the inbox is told."""
         context = self.context
         return Spec(
             self.name,

@@ -28,6 +28,7 @@ from connectors.filedrop.layouts import Layout, NameStyle, Sheet
 from connectors.filedrop.names import dos_stem
 from gateway.contract import (
     Batch,
+    Capabilities,
     Deferred,
     Delivered,
     Failed,
@@ -110,10 +111,16 @@ class Outbox:
     """One folder that files are put into, used by threads. `encode` makes a letter's file."""
 
     def __init__(
-        self, folder: Path, config: FileDropConfig, layout: Layout, encode: Callable[[Letter], Encoded]
+        self,
+        folder: Path,
+        config: FileDropConfig,
+        layout: Layout,
+        encode: Callable[[Letter], Encoded],
+        carries: Capabilities | None = None,
     ) -> None:
         self.folder = folder
         self.layout = layout
+        self._carries = carries or Capabilities(bare_newlines=True)
         self._config = config
         self._encode = encode
         self._files = 0
@@ -142,6 +149,10 @@ class Outbox:
 
     def _prepared(self, letter: Letter) -> Sheet | Outcome:
         try:
+            lacking = self._lacking(letter)
+            if lacking:
+                # The core fits every content to what is declared; what is not fitted is not written all the same.
+                return Failed(Status("5.6.3", f"the format cannot carry {lacking}"))
             encoded = self._encode(letter)
         except Refused as e:
             return Failed(e.status)
@@ -150,6 +161,20 @@ class Outbox:
         octets = encoded.octets
         enclosures = tuple(replace(one, octets=_reader(one.octets)) for one in encoded.enclosures)
         return Sheet(letter.stem, replace(encoded, octets=_reader(octets), enclosures=enclosures))
+
+    def _lacking(self, letter: Letter) -> str:
+        """Say what of a message as it stands the format cannot carry; empty where it can."""
+        can = self._carries
+        if not can.utf8_addresses and not all(item.address.value.isascii() for item in letter.items):
+            return "an address outside of ASCII"
+        if not can.mime or (can.bare_newlines and can.eight_bit and can.nul):
+            return ""
+        traits = letter.parcel.content.traits
+        if not (can.bare_newlines or traits.crlf_only):
+            return "line ends other than CRLF"
+        if traits.eight_bit and not can.eight_bit:
+            return "octets over 127"
+        return "NUL octets" if traits.nul and not can.nul else ""
 
     def put(self, sheets: Sequence[Sheet]) -> Outcome | None:
         """Put one group; None where it is there and only its name is not yet synced."""

@@ -113,8 +113,9 @@ class Inbox:
         self._missing = Since()
 
     def watched(self) -> list[Path]:
-        """Return the folders in which files appear."""
-        return [self.folder / name if name else self.folder for name in self._extras.folders]
+        """Return the folders in which files appear: the inbox, or those inside it that are there."""
+        inside = (self.folder / name for name in self._extras.folders)
+        return [folder for folder in inside if folder == self.folder or folder.is_dir()]
 
     # -- claiming
 
@@ -156,14 +157,19 @@ class Inbox:
         if self._sweep is None:
             self._sweep = self._entries()
         found: list[Claimed] = []
-        while len(found) < limit:
-            entry = next(self._sweep, None)
-            if entry is None:
-                self._sweep = None
-                break
-            one = self._claim(*entry)
-            if one is not None:
-                found.append(one)
+        try:
+            while len(found) < limit:
+                entry = next(self._sweep, None)
+                if entry is None:
+                    self._sweep = None
+                    break
+                one = self._claim(*entry)
+                if one is not None:
+                    found.append(one)
+        except OSError:
+            self._sweep = None
+            if not found:  # what is claimed already is nobody else's to hand over
+                raise
         return found
 
     def _make_claims(self) -> None:
@@ -241,9 +247,8 @@ class Inbox:
             if octets is not None:
                 file.close()
             blob = file if octets is None else InMemory(octets)
-            return Reading(
-                one, blob, file.mtime, self._codec, Enclosed(one, self._attachments, self._ops), self._waited
-            )
+            enclosed = Enclosed(one, self._attachments, self._ops)
+            return Reading(one, blob, file.mtime, self._codec, enclosed, self._waited, self.looking_at)
         except BaseException:
             file.close()
             raise
@@ -260,6 +265,9 @@ class Inbox:
 
     def _waited(self, one: Claimed, name: str) -> bool:
         return self._missing.seconds(f"{one.token} {name}") >= self._config.attachment_grace_s
+
+    def looking_at(self, one: Claimed) -> None:
+        """Called before octets of a claimed file are decoded; for who wants to know which file that was."""
 
     def load(self, one: Claimed) -> Loaded | Large | Bad:
         """Read and decode a claimed file, where it is small. Raises: as `open`; NotThere."""
@@ -364,6 +372,9 @@ class Inbox:
         name = self._free(folder, one.name, one.token)
         retry = self._retry(name, one.name) + "".join(notes)
         text = explain(one.name, f"{name}{self._mark}", bad, retry=retry, accepted=accepted)
+        # A reason whose file was mended and taken, or failed again, would be read as this one's.
+        with suppress(FileNotFoundError):
+            self._ops.unlink(str(folder / _reason(name)))
         place(folder, _reason(name), lambda: (text,), ops=self._ops)
         where = Path(move(one.path, folder, f"{name}{self._mark}", self._ops, unique=one.token))
         if used is not None:
@@ -383,7 +394,7 @@ class Inbox:
         name = short(f"{stem}-{one.token[:8]}-{number + 1}{one.name[len(stem) :]}")
         kept = short(f"{name}{self._mark}")
         place(folder, kept, lambda: reading.piece_of(item), ops=self._ops, names=())
-        text = explain(one.name, kept, [bad], retry=self._retry(name, name), others="all others in it were looked at.")
+        text = explain(one.name, kept, [bad], retry=self._retry(name, name), alone=True)
         place(folder, _reason(name), lambda: (text,), ops=self._ops, names=())
         return folder / kept
 

@@ -35,7 +35,8 @@ class Found:
 class Reading:
     """A claimed file that is being decoded; used by one thread at a time, but for `pieces`.
 
-    `waited` tells whether a file that is not there yet, by this name, was waited for long enough. `close` in the end.
+    `waited` tells whether a file that is not there yet, by this name, was waited for long enough; `looking_at` is told
+    before octets are decoded. `close` in the end.
     """
 
     def __init__(
@@ -46,13 +47,16 @@ class Reading:
         codec: Codec,
         enclosed: Enclosed,
         waited: Callable[[Claimed, str], bool],
+        looking_at: Callable[[Claimed], None] = lambda claimed: None,
     ) -> None:
         self.claimed = claimed
         self.enclosed = enclosed
         self._waited = waited
+        self._looking_at = looking_at
         self._blob = blob
         self._number = 0
         stamp = Stamp(claimed.token, mtime, claimed.name, enclosed.open)
+        looking_at(claimed)
         self._found = iter(codec.decode(blob, stamp))
 
     def all(self) -> list[Found | Bad]:
@@ -64,6 +68,7 @@ class Reading:
 
         Raises: OSError, NotThere for a file beside it that is not there yet.
         """
+        self._looking_at(self.claimed)
         found: list[Found | Bad] = []
         for one in self._iterate():
             found.append(one)
@@ -130,6 +135,7 @@ class Reading:
     def pieces(self, part: Part) -> Iterator[bytes]:
         """Yield a message's content in pieces of at most a few times `CHUNK`. Raises: OSError."""
         for piece in part.content:
+            self._looking_at(self.claimed)
             match piece:
                 case bytes():
                     yield piece
@@ -146,6 +152,7 @@ class Reading:
             octets = blob.read(at, min(CHUNK, span.end - at))
             if not octets:
                 raise EOFError(f"the file ends at {at} of {span.end} octets")
+            self._looking_at(self.claimed)
             yield octets
             at += len(octets)
 

@@ -17,6 +17,11 @@ NO_PERMISSION: Final = Bad(
     "filedrop.no-permission", 0, 0, "the gateway may not read the file", "let the gateway's user read it"
 )
 
+TOO_MUCH_MEMORY: Final = Bad(
+    "filedrop.too-much-memory", 0, 0, "reading the file took more memory than there is, twice",
+    "split the file, or report the fault with it",
+)  # fmt: skip
+
 
 def too_big(size: int, limit: int) -> Bad:
     mend = "write a smaller file, or raise max_file_bytes"
@@ -36,29 +41,43 @@ def not_safe(text: str) -> Bad:
     return Bad("filedrop.unsafe-name", 0, 0, text, "name a file of the folder, by its name alone")
 
 
-def explain(name: str, kept_as: str, bad: Sequence[Bad], *, retry: str, accepted: int = 0, others: str = "") -> bytes:
+def explain(
+    name: str, kept_as: str, bad: Sequence[Bad], *, retry: str, accepted: int = 0, alone: bool = False
+) -> bytes:
     """Return the text for a file once called `name` and kept as `kept_as`.
 
-    `retry` says how to have it taken again; `accepted` of its messages were, and would be taken twice.
+    `retry` says how to have it taken again; `accepted` of its messages were, and would be taken twice. `alone`: what
+    is kept is a message of the file, and what came with it where that cannot be parted; places are those in the file.
     """
-    lines = [f"The file {shown(name)} was not taken, and its message not sent."]
+    lines = [f"The file {shown(name)} was not taken, and its message not sent.", f"It is kept as {shown(kept_as)}."]
     if accepted:
-        lines = [f"Of the file {shown(name)} {accepted} messages were accepted; what follows was not."]
-    elif others:
-        lines = [f"A message of the file {shown(name)} was not taken, and not sent; {others}"]
+        lines[0] = f"Of the file {shown(name)} {accepted} messages were accepted; what follows was not."
+    elif alone:
+        lines[0] = f"A message of the file {shown(name)} was not taken, and not sent."
+        lines += ["What else was in the file was accepted, or is kept likewise."]
+    whose = f" of {shown(name)} as it came" if alone else ""
     for one in bad:
         lines += ["", f"why:    {_line(one.text)}", f"rule:   {one.rule}"]
         if one.line:
-            lines.append(f"place:  line {one.line}, octet {one.offset}")
+            lines.append(f"place:  line {one.line}, octet {one.offset}{whose}")
         elif one.offset:
-            lines.append(f"place:  octet {one.offset}")
+            lines.append(f"place:  octet {one.offset}{whose}")
         if one.found:
-            lines.append(f"found:  {one.found.decode('utf-8', 'backslashreplace')!r}")
+            lines.append(f"found:  {_quoted(one.found)}")
         lines.append(f"mend:   {_line(one.mend)}")
     lines += ["", f"retry:  {retry}"]
     if accepted:
         lines.append("        First take the accepted messages out of it, or they are sent twice.")
+    lines.append("        This text is of no use then; delete it.")
     return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _quoted(octets: bytes) -> str:
+    """Return octets in quotes: as text where they are text, else with each that is none in hexadecimal."""
+    try:
+        return repr(octets.decode())
+    except UnicodeDecodeError:
+        return repr(octets)[1:]
 
 
 def _line(text: str) -> str:

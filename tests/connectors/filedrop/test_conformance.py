@@ -1,13 +1,83 @@
-"""The file drop keeps the connector contract, both ways."""
+"""The file drop keeps the connector contract, both ways: in one process and in two, and with every kind of format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
 
 from connectors.filedrop import FileDrop
-from gateway.testing import DestinationSuite, SourceSuite, fixture_of
-from tests.connectors.filedrop.driver import FileDropDriver
+from gateway.contract import memo
+from gateway.testing import Bench, DestinationSuite, RecordingIntake, SourceSuite, fixture_of, numbered, sample
+from gateway.testing.suites.source import running
+from tests.connectors.filedrop.driver import FileDropDriver, FtnDriver, MaildirDriver, ReplayDriver, SmfDriver
+
+BASE: dict[str, Any] = {"network": "mhs", "inbox": "{tmp}/in", "poll_s": 0.5, "max_in_flight": 20}
+BOTH = {**BASE, "outbox": "{tmp}/out"}
+ALONE = {"isolate": False}
 
 
-class TestFileDrop(DestinationSuite, SourceSuite):
+class TestPickup(DestinationSuite, SourceSuite):
+    connector = fixture_of(FileDrop, config=BOTH | ALONE, driver=FileDropDriver)
+
+
+class TestPickupInAProcessOfItsOwn:
+    """What depends on the process that reads; each test starts it anew."""
+
+    connector = fixture_of(FileDrop, config=BOTH, driver=FileDropDriver)
+    test_acknowledges_after_the_commit_alone = SourceSuite.test_acknowledges_after_the_commit_alone
+    test_unavailable_is_told_as_later = SourceSuite.test_unavailable_is_told_as_later
+    test_rejected_is_told_for_good = SourceSuite.test_rejected_is_told_for_good
+    test_a_fault_loses_nothing = SourceSuite.test_a_fault_loses_nothing
+    test_back_pressure_is_the_await = SourceSuite.test_back_pressure_is_the_await
+    test_stops_within_its_bound = SourceSuite.test_stops_within_its_bound
+    test_a_stop_finishes_what_is_being_accepted = SourceSuite.test_a_stop_finishes_what_is_being_accepted
+    _hang = SourceSuite._hang
+
+
+class TestReplay(DestinationSuite, SourceSuite):
+    connector = fixture_of(FileDrop, config=BOTH | ALONE | {"format": "replay"}, driver=ReplayDriver)
+
+
+class TestMaildir(DestinationSuite, SourceSuite):
+    connector = fixture_of(FileDrop, config=BOTH | ALONE | {"format": "maildir"}, driver=MaildirDriver)
+
+
+class TextSuite(SourceSuite):
+    """A source whose format holds text, not octets of a message."""
+
+    @pytest.mark.parametrize("name", ["plain", "dot-lines", "8bit"])
+    def test_octets_arrive_as_they_were(self, connector: Bench, name: str) -> None:
+        """In place of the kit's own: what is carried is characters, in the format's charset."""
+        octets = {"8bit": "X: y\r\n\r\nÄrger mit Öl\r\n".encode("cp437")}.get(name) or sample(name)
+
+        async def body() -> None:
+            intake = RecordingIntake()
+            async with running(connector, intake):
+                connector.driver.submit(0, octets)
+                connector.driver.submit(1, numbered(1))
+                await connector.until(
+                    lambda: {0, 1} <= connector.driver.acknowledged(), "both are taken", "one was not"
+                )
+            text = octets.partition(b"\r\n\r\n")[2].decode("cp437").replace("\r\n", "\n")
+            found = [memo(one.message.content).text for one in intake.accepted if one.mark is None]
+            assert [each.rstrip("\n") for each in found] == [text.rstrip("\n")]
+
+        connector.run(body())
+
+
+class TestSmf70(TextSuite):
+    connector = fixture_of(FileDrop, config=BASE | ALONE | {"format": "smf70"}, driver=SmfDriver)
+
+
+class TestFtn(TextSuite):
     connector = fixture_of(
         FileDrop,
-        config={"network": "mhs", "inbox": "{tmp}/in", "outbox": "{tmp}/out", "poll_s": 0.5, "max_in_flight": 20},
-        driver=FileDropDriver,
+        config=BASE | ALONE | {"format": "ftn", "network": "ftn", "ftn": {"aka": "2:280/464", "charset": "cp437"}},
+        driver=FtnDriver,
     )
+
+    @pytest.fixture(autouse=True)
+    def _mark(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Here the number that the kit knows its messages by comes as a control line."""
+        monkeypatch.setattr("gateway.testing.peers.MARK", b"x-ftn-pid")
