@@ -30,6 +30,7 @@ from connectors.filedrop.formats.header_envelope import (
     sender_of_header,
     unique,
 )
+from connectors.filedrop.formats.losses import envelope_losses
 from connectors.filedrop.formats.values import FormatSettings, Options, Stamp
 from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, Locking
 from connectors.filedrop.names import is_safe
@@ -210,6 +211,14 @@ def envelope_fields(parcel: Parcel, items: Sequence[Item], options: Options) -> 
     return b"".join(line.encode("utf-8", "surrogateescape") + b"\r\n" for line in lines)
 
 
+def envelope_notes(parcel: Parcel, items: Sequence[Item], options: Options) -> tuple[Note, ...]:
+    """Return what is to be told of the envelope: the fields have its addresses, and nothing has the rest."""
+    told = envelope_losses(parcel, items, "a mailbox has no place for it")
+    if options.envelope_headers:
+        return told
+    return (Note(Fate.DROPPED, "reverse-path and recipients of the envelope", "envelope_headers is off"), *told)
+
+
 def without(content: Content, names: Collection[bytes]) -> tuple[Content, tuple[Note, ...]]:
     """Return a content without these fields, and what is to be told of it."""
     head = content.head
@@ -222,18 +231,6 @@ def without(content: Content, names: Collection[bytes]) -> tuple[Content, tuple[
     return content.with_head(kept), tuple(told.values())
 
 
-def ends_in_newline(content: Content) -> bool:
-    """Tell whether the last line has its end. Raises: OSError."""
-    source = content.source
-    if isinstance(source, bytes):
-        last = source[-1:] if len(source) > content.offset else content.front[-1:]
-    elif source.size > content.offset:
-        last = source.read(source.size - 1, 1)
-    else:
-        last = content.front[-1:]
-    return last in (b"", b"\n")
-
-
 def holds_line(content: Content, begin: bytes, *, whole: bool = False) -> bool:
     """Tell whether a line begins with these octets, or is them. Reads a Blob through. Raises: OSError."""
     pattern = re.compile(rb"\n" + re.escape(begin) + (rb"(?:\r?\n|\Z)" if whole else b""))
@@ -244,6 +241,3 @@ def holds_line(content: Content, begin: bytes, *, whole: bool = False) -> bool:
             return True
         before = octets[-len(begin) - 2 :]
     return False
-
-
-LAST_LINE: Final = Note(Fate.MAPPED, "last line", "it had no end and got one, as the format needs it")

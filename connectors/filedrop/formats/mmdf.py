@@ -17,12 +17,12 @@ from typing import ClassVar, Final
 from connectors.filedrop.append import AppendLayout
 from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.header_envelope import Mistake, header_octets, read_header
+from connectors.filedrop.formats.losses import LAST_LINE, ends_in_newline
 from connectors.filedrop.formats.mailbox import (
-    LAST_LINE,
     SharedSettings,
     delivered,
-    ends_in_newline,
     envelope_fields,
+    envelope_notes,
     guarding,
     holds_line,
     without,
@@ -115,6 +115,7 @@ class Mmdf:
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return what is appended for these recipients."""
         content, notes = without(parcel.content, STATUS_FIELDS)
+        notes = envelope_notes(parcel, items, self.options) + notes
         content = content.with_prefix(fields) if (fields := envelope_fields(parcel, items, self.options)) else content
         if not ends_in_newline(content):
             notes += (LAST_LINE,)

@@ -41,11 +41,13 @@ from connectors.filedrop.formats.header_envelope import (
     header_octets,
     read_header,
 )
+from connectors.filedrop.formats.losses import envelope_losses
 from connectors.filedrop.formats.pickup_fit import MAX_RECIPIENTS, fit
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
-from gateway.contract import Blob, Capabilities, Item, Note, Parcel, Report
+from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel, Report
 
 EXTENSION: Final = ".eml"
+_PARAMETERS: Final = ("NOTIFY", "ORCPT", "RET", "ENVID")
 
 
 class PickupSettings(FormatSettings):
@@ -130,10 +132,11 @@ class Pickup:
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients."""
         content = parcel.content
-        notes: tuple[Note, ...] = ()
+        notes = self._envelope_losses(parcel, items)
         top = b""
         if self.settings.dialect == "exchange":
-            content, notes = fit(parcel, items, self.options)
+            content, more = fit(parcel, items, self.options)
+            notes += more
         elif self.options.envelope_headers:
             top = closed(self._lines(parcel, items), content)
 
@@ -143,6 +146,18 @@ class Pickup:
             yield from content.chunks()
 
         return Encoded(octets, notes=notes)
+
+    def _envelope_losses(self, parcel: Parcel, items: tuple[Item, ...]) -> tuple[Note, ...]:
+        settings = self.settings
+        if settings.dialect != "lines":
+            return envelope_losses(parcel, items, f"the dialect {settings.dialect} has no place for it")
+        if not self.options.envelope_headers:
+            why = "envelope_headers is off"
+            lost = Note(Fate.DROPPED, "reverse-path and recipients of the envelope", why)
+            return (lost, *envelope_losses(parcel, items, why))
+        if settings.parameters:
+            return envelope_losses(parcel, items, "the lines on top have no parameter for it", told=_PARAMETERS)
+        return envelope_losses(parcel, items, "addresses stand without parameters; set parameters")
 
     def _lines(self, parcel: Parcel, items: tuple[Item, ...]) -> list[str]:
         write = writer_in(self.options.network)

@@ -132,7 +132,7 @@ def _fit_sender(
     if sender is None:
         notes.append(Note(Fate.DROPPED, "null reverse-path", "Pickup takes the sender from the header alone"))
     elif effective != sender:
-        notes.append(Note(Fate.MAPPED, "reverse-path", "Pickup takes the sender from the header; bounces go there"))
+        notes.append(Note(Fate.DROPPED, "reverse-path", "Pickup takes the sender from the header; bounces go there"))
     return kept
 
 

@@ -40,12 +40,14 @@ from connectors.filedrop.formats.header_envelope import (
     part_of,
     read_header,
 )
+from connectors.filedrop.formats.losses import envelope_losses
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
 from gateway.contract import Address, Blob, Capabilities, Item, Parcel, Report
 from mappings.network import registry
 
 EXTENSION: Final = ".eml"
 MAX_LINE: Final = 998
+_TOLD: Final = ("NOTIFY", "ORCPT", "RET", "ENVID")
 
 
 class ReplaySettings(FormatSettings):
@@ -168,7 +170,8 @@ class Replay:
             yield top
             yield from content.chunks()
 
-        return Encoded(octets)
+        notes = envelope_losses(parcel, items, "the lines on top have no parameter for it", told=_TOLD)
+        return Encoded(octets, notes=notes)
 
     def opening(self, encoded: Encoded) -> bytes:
         return b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from connectors.filedrop.formats.header_envelope import Mistake, header_octets, read_header
-from connectors.filedrop.formats.mailbox import MailboxSettings, delivered, envelope_fields
+from connectors.filedrop.formats.mailbox import MailboxSettings, delivered, envelope_fields, envelope_notes
 from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Span, Stamp
 from gateway.contract import Blob, Item, Parcel
 from gateway.formats.lines import to_crlf, to_lf
@@ -52,4 +52,4 @@ def encoded(parcel: Parcel, items: tuple[Item, ...], options: Options) -> Encode
     def octets() -> Iterator[bytes]:
         yield from to_lf(content.chunks())
 
-    return Encoded(octets)
+    return Encoded(octets, notes=envelope_notes(parcel, items, options))

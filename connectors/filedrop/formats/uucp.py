@@ -38,7 +38,19 @@ from connectors.filedrop.formats.values import (
     Stamp,
 )
 from connectors.filedrop.names import is_safe
-from gateway.contract import Address, AddressError, Blob, Capabilities, Item, Parcel, Recipient, Report, Status
+from gateway.contract import (
+    Address,
+    AddressError,
+    Blob,
+    Capabilities,
+    Fate,
+    Item,
+    Note,
+    Parcel,
+    Recipient,
+    Report,
+    Status,
+)
 from mappings.network import network
 
 JOB: Final = ".X"
@@ -275,6 +287,8 @@ class Uucp:
                 yield batch.closing()
 
             lost = encoded.notes
+        if command == "rmail" and sender is not None:
+            lost += (Note(Fate.MAPPED, "reverse-path", f"it is a path by this system: {self.system}!{path}"),)
         data = stem + DATA
         asked = f"R {path}" if path else "N"
         lines = (f"U gatepost {self.system}", f"F {data}", f"I {data}", asked, f"C {command_line}")

@@ -61,7 +61,7 @@ def test_who_is_not_named_gets_it_by_bcc() -> None:
     [
         (b"From: eve@acme.example\r\n", "smtp:eve@acme.example", None, []),
         (b"From: eve@acme.example\r\n", None, None, ["dropped null reverse-path"]),
-        (b"From: eve@acme.example\r\n", "smtp:bounce@lists.example", None, ["mapped reverse-path"]),
+        (b"From: eve@acme.example\r\n", "smtp:bounce@lists.example", None, ["dropped reverse-path"]),
         (b"", "smtp:eve@acme.example", (b"from", b"eve@acme.example"), ["mapped From"]),
         (b"", None, (b"from", b"postmaster@gw.example"), ["mapped From", "dropped null reverse-path"]),
         (b"From: nobody\r\n", "smtp:eve@acme.example", (b"x-original-from", b"nobody"), ["mapped From"]),

@@ -15,9 +15,11 @@ from connectors.filedrop.formats.bsmtp.commands import mail_line, rcpt_line
 from connectors.filedrop.formats.bsmtp.lines import stuffed
 from connectors.filedrop.formats.bsmtp.settings import BsmtpSettings
 from connectors.filedrop.formats.envelope_lines import to_xtext
+from connectors.filedrop.formats.losses import LAST_LINE, ends_in_newline, envelope_losses
 from connectors.filedrop.formats.values import Options
-from gateway.contract import Action, Fate, Item, Note, Notify, Parcel, RecipientReport, Report, id_text
+from gateway.contract import Action, Item, Note, Parcel, RecipientReport, Report, id_text
 
+_PARAMETERS: Final = ("NOTIFY", "ORCPT", "RET", "ENVID")
 _BASE64_LINE: Final = 57
 _HELD: Final = 256 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -40,18 +42,13 @@ def commands(parcel: Parcel, items: tuple[Item, ...], options: Options, settings
 
 
 def notes(parcel: Parcel, items: tuple[Item, ...], settings: BsmtpSettings) -> tuple[Note, ...]:
-    """Return what of the envelope the transaction does not tell."""
+    """Return what the transaction does not tell, or tells otherwise. Raises: OSError."""
     if settings.parameters:
-        return ()
-    envelope = parcel.envelope
-    lost = []
-    if any(item.notify is not Notify.UNSET for item in items):
-        lost.append("NOTIFY")
-    if any(item.orcpt for item in items):
-        lost.append("ORCPT")
-    lost += ["RET"] * (envelope.ret is not None) + ["ENVID"] * (envelope.envid is not None)
-    why = "the batch has no parameters; set esmtp_parameters where its reader takes them"
-    return tuple(Note(Fate.DROPPED, f"envelope {name}", why) for name in lost)
+        told = envelope_losses(parcel, items, "the batch has no parameter for it", told=_PARAMETERS)
+    else:
+        why = "the batch has no parameters; set esmtp_parameters where its reader takes them"
+        told = envelope_losses(parcel, items, why)
+    return told if ends_in_newline(parcel.content) else (*told, LAST_LINE)
 
 
 def greeting(options: Options, settings: BsmtpSettings) -> str:
