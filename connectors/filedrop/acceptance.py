@@ -31,6 +31,8 @@ from gateway.contract import (
 
 STREAMS: Final = 4
 """Contents streamed at once."""
+KEY_CHARACTERS: Final = 255
+"""Of what the other system calls a message, so much is kept for its status file."""
 
 
 class Acceptance:
@@ -144,6 +146,7 @@ class Acceptance:
     def _envelope(self, reading: Reading, found: Found) -> Envelope:
         claimed, part = reading.claimed, found.part
         key = f"{self._name}:{claimed.token}:{found.number}"
+        theirs = _shown_key(part.key)
         return Envelope(
             part.reverse_path,
             self._recipients(part),
@@ -152,7 +155,7 @@ class Acceptance:
             expires_at=part.expires_at,
             ret=part.ret,
             envid=part.envid,
-            dedupe_key=f"{key}:{part.key}" if part.key else key,
+            dedupe_key=f"{key}:{theirs}" if theirs else key,
         )
 
     def _recipients(self, part: Part) -> tuple[Recipient, ...]:
@@ -176,6 +179,11 @@ class Acceptance:
         except BaseException:
             await writer.abandon()
             raise
+
+
+def _shown_key(key: str) -> str:
+    """Return the other system's key as one line of text: a database takes no NUL, its index no key of any length."""
+    return "".join(c if c.isprintable() else " " for c in key[:KEY_CHARACTERS]).strip()
 
 
 def refused(e: Rejected, found: Found) -> Bad:

@@ -103,7 +103,7 @@ def envelope_of_lines(lines: Sequence[HeaderLine], options: Options, read: ReadA
         reverse_path,
         unique(recipients, options),
         "full" if ret == "full" else "hdrs" if ret == "hdrs" else None,
-        from_xtext(envid) if envid else None,
+        _printable(from_xtext(envid)) if envid else None,
         attributes,
     )
 
@@ -130,7 +130,7 @@ def _recipient(line: HeaderLine, read: ReadAddress) -> tuple[Recipient, str]:
     orcpt = value.parameters.get("ORCPT")
     if orcpt:
         kind, _, text = orcpt.rpartition(";")
-        orcpt = f"{kind or 'rfc822'};{from_xtext(text)}"
+        orcpt = _printable(f"{kind or 'rfc822'};{from_xtext(text)}")
     return Recipient(_address(line, value.address, read), notify, orcpt or None), value.extra
 
 
@@ -170,6 +170,11 @@ def from_xtext(value: str) -> str:
     """Undo xtext; what is none stays as it is (RFC 3461 §4)."""
     octets = value.encode("utf-8", "surrogateescape")
     return _XTEXT.sub(lambda m: bytes((int(m[1], 16),)), octets).decode("utf-8", "surrogateescape")
+
+
+def _printable(text: str) -> str:
+    """Return what may stand in a report's line: octets that are no text and controls, however hidden, are none."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def to_xtext(text: str) -> str:

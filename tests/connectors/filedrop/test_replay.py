@@ -168,6 +168,14 @@ def test_no_line_is_made_by_what_a_peer_said() -> None:
     assert b"X-SourceIPAddress: 0.0.0.0\r\n" in octets
 
 
+def test_what_xtext_hides_is_no_line_of_a_report() -> None:
+    envid, orcpt = "a+0D+0AX-Evil:+20b+FF", "rfc822;c+00+0D+0AX-Evil:\udcfe"
+    head = f"X-Sender: <a@b.example> ENVID={envid}\r\nX-Receiver: <c@d.example> ORcpt={orcpt}\r\n"
+    part = read_one_part(codec(), head.encode("utf-8", "surrogateescape") + b"From: a@b.example\r\n\r\nText\r\n")
+    assert part.envid == "a??X-Evil: b?"
+    assert part.recipients[0].orcpt == "rfc822;c???X-Evil:?"
+
+
 def test_eight_bits_are_told() -> None:
     was = parcel(None, [parse("smtp:ann@acme.example")], MESSAGE + "ü".encode())
     assert written(codec(), was).startswith(b"X-Sender: <> BODY=8bitmime\r\n")

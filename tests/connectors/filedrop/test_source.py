@@ -32,6 +32,18 @@ async def test_a_file_becomes_a_message_and_goes(tmp_path: Path) -> None:
     assert one.octets == GOOD
 
 
+async def test_a_key_of_the_other_system_has_a_length_and_no_controls(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    octets = b"SMF-70\r\nTo: bob@plant\r\nFrom: ann@sales\r\nMessage-ID: A\x00\x01B" + b"9" * 5000 + b"\r\n\r\nText\r\n"
+    put(tmp_path, "00000001", octets)
+    async with running(connector(tmp_path, format="smf70", ready="rename"), intake):
+        await until(lambda: left(tmp_path) == [])
+    [one] = intake.accepted
+    key = str(one.message.envelope.dedupe_key).split(":", 3)[3]
+    assert key.startswith("A  B999")
+    assert len(key) == 255
+
+
 async def test_an_archive_keeps_what_was_accepted(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "a.eml").write_bytes(b"an older one of the same name")
@@ -94,6 +106,21 @@ async def test_a_mended_file_is_taken(tmp_path: Path) -> None:
         kept.rename(bad)
         await until(lambda: left(tmp_path) == ["a.eml.reason.txt"])
     assert len(intake.accepted) == 1
+
+
+async def test_a_file_that_fails_again_has_the_reason_of_this_time(tmp_path: Path) -> None:
+    bad = put(tmp_path, "a.eml", b"no header")
+    reason = bad.with_name("a.eml.reason.txt")
+    async with running(connector(tmp_path), RecordingIntake()):
+        await until(lambda: "a.eml.bad" in left(tmp_path))
+        assert "pickup.no-header" in reason.read_text()
+        kept = bad.with_name("a.eml.bad")
+        kept.write_bytes(b"Subject: to nobody\r\n\r\n")
+        kept.rename(bad)
+        await until(lambda: "a.eml.bad" in left(tmp_path))
+    assert left(tmp_path) == ["a.eml.bad", "a.eml.reason.txt"]
+    assert "pickup.no-header" not in reason.read_text()
+    assert "kept as a.eml.bad" in reason.read_text()
 
 
 async def test_bad_files_may_have_a_folder_of_their_own(tmp_path: Path) -> None:
