@@ -56,6 +56,9 @@ async def test_only_what_is_bad_of_it_is_kept(tmp_path: Path, make: Make, filler
             reason = path.with_name(f"{path.name}.reason.txt").read_text()
             assert "slips.bad" in reason
             assert f"move {path.name} into the inbox" in reason
+            assert f"kept as {path.name}." in reason
+            at = b"".join(slips).index(path.read_bytes())
+            assert f"place:  octet {at} of m.slip as it came" in reason
         # mended and moved, it is taken, and it alone
         kept[0].write_bytes(slip(3, text))
         kept[0].rename(tmp_path / "in" / kept[0].name)
