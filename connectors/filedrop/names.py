@@ -28,8 +28,16 @@ def is_safe(name: str) -> bool:
         and not name.endswith((" ", "."))
         and _FORBIDDEN.search(name) is None
         and _DEVICE.match(name) is None
-        and len(os.fsencode(name)) <= NAME_OCTETS
+        and _octets(name) <= NAME_OCTETS
     )
+
+
+def _octets(name: str) -> int:
+    """Return how long a name is on disk; longer than any where it can be no file's."""
+    try:
+        return len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return NAME_OCTETS + 1
 
 
 def safe_name(text: str, limit: int = 100) -> str:
@@ -41,14 +49,18 @@ def safe_name(text: str, limit: int = 100) -> str:
     name = _UNSAFE.sub("_", last).strip(" .") or "file"
     if _DEVICE.match(name):
         name = "_" + name
-    while len(name) > limit or len(os.fsencode(name)) > NAME_OCTETS:
-        stem, dot, extension = name.rpartition(".")
-        if not dot or len(extension) >= min(limit - 1, 16):
-            stem, dot, extension = name, "", ""
-        name = (stem[:-1].rstrip(" .") or "f") + dot + extension if len(stem) > 1 else (stem + extension)[:limit]
-        if len(name) <= 1:
-            break
-    return name
+    stem, dot, extension = name.rpartition(".")
+    if not (dot and stem) or len(extension) >= min(limit - 1, 16):
+        stem, dot, extension = name, "", ""
+    return (_cut(stem, limit - len(dot + extension), NAME_OCTETS - len(os.fsencode(dot + extension))) or "f") + (
+        dot + extension
+    )
+
+
+def _cut(text: str, characters: int, octets: int) -> str:
+    """Return the start of a text that takes no more room than this, without blanks and dots at its end."""
+    kept = text[:characters].encode()[:octets].decode("utf-8", "ignore")
+    return kept.rstrip(" .") if kept != text else kept
 
 
 def shown(name: str) -> str:
