@@ -134,7 +134,10 @@ class Parts:
     def _text(self, part: Part) -> None:
         text = text_of(self._source, part)
         if part.parameters.get("format", b"").lower() == b"flowed":
-            text = unflowed(text, delsp=part.parameters.get("delsp", b"").lower() == b"yes")
+            joined = unflowed(text, delsp=part.parameters.get("delsp", b"").lower() == b"yes")
+            if joined != text:
+                self.notes.append(Note(Fate.MAPPED, "flowed text: joined to paragraphs", _TEXT_ALONE))
+            text = joined
         self.texts.append(text)
 
     def _alternative(self, part: Part) -> None:
@@ -175,7 +178,10 @@ class Parts:
 
     def _file(self, part: Part) -> None:
         for leaf in _leaves(part):
-            self.files.append(File(self._name(leaf), leaf))
+            name = self._name(leaf)
+            self.files.append(File(name, leaf))
+            if leaf.type in ("message/rfc822", "message/global") and not self._capabilities.mime:
+                self.notes.append(Note(Fate.MAPPED, f"the message {name}: a file", "it was enclosed as a message"))
 
     def _name(self, part: Part) -> str:
         return file_name(part, len(self.files) + 1)

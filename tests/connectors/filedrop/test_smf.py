@@ -245,7 +245,7 @@ def test_a_message_is_written_with_its_parcels() -> None:
     assert b"".join(first.octets()) == PDF
     assert all(re.fullmatch(r"[0-9A-Z]{8}", name) for name in (first.name, second.name, codec().file_stem("stem")))
     assert [n.what for n in encoded.notes] == [
-        "Received", "X-SMF-Attachment", "X-SMF-Send-To", "X-To", "List-Id",
+        "References", "Received", "X-SMF-Attachment", "X-SMF-Send-To", "X-To", "List-Id", "envelope NOTIFY",
     ]  # fmt: skip
 
 
@@ -300,12 +300,31 @@ def test_what_smf_70_cannot_hold_is_told() -> None:
         "dropped X-Long",
         "dropped X-Many-99",
         "kept Message-ID",
-        "dropped ENVID and ORCPT",
+        "dropped envelope ENVID",
+        "dropped envelope ORCPT",
         "dropped NOTIFY=NEVER",
     ):
         assert what in told
     assert any(what.startswith("mapped the name A (b)") for what in told)
     assert len(b"".join(codec("smf71").encode(sent, sent.items, "stem").octets())) > 16 * 1024
+
+
+@pytest.mark.parametrize(
+    ("notify", "priority", "told"),
+    [
+        (Notify.SUCCESS, 4, ["mapped envelope NOTIFY"]),
+        (Notify.SUCCESS | Notify.DELAY, 9, ["mapped envelope priority 9", "mapped envelope NOTIFY"]),
+        (Notify.DELAY, 0, ["dropped reverse-path dan@ops", "dropped envelope NOTIFY"]),
+        (Notify.UNSET, -4, ["dropped reverse-path dan@ops"]),
+    ],
+)
+def test_what_a_file_makes_of_the_envelope(notify: Notify, priority: int, told: list[str]) -> None:
+    envelope = Envelope(DAN, (), Origin("x"), priority=priority)
+    sent = parcel(None, [Item((1, 0), BOB, BOB, notify)], b"From: carl@hq\r\n\r\nx\r\n", envelope=envelope)
+    encoded = codec().encode(sent, sent.items, "stem")
+    assert notes(encoded) == told
+    part, _ = back(b"".join(encoded.octets()))
+    assert part.reverse_path == (DAN if Notify.SUCCESS in notify else CARL)
 
 
 def test_a_header_of_many_names_takes_time_in_proportion() -> None:
@@ -342,7 +361,7 @@ def test_separators_and_ends_of_files_in_the_text_are_kept_apart() -> None:
     sent = parcel(CARL, [BOB], b"From: carl@hq\r\n\r\none\r\n%&%&%\r\n\x1atwo")
     encoded = smf.encode(sent, sent.items, "stem")
     octets = b"".join(encoded.octets())
-    assert notes(encoded) == ["mapped text"]
+    assert notes(encoded) == ["mapped control characters: ^Z", "mapped text"]
     [part] = read_all(smf, smf.opening(encoded) + octets + smf.closing())
     assert isinstance(part, Part)
     assert memo(Content(content_of(part, octets))).text == "one\n %&%&%\n two\n"

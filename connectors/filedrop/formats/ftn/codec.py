@@ -32,6 +32,7 @@ from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.ftn.stored import HEADER_OCTETS as STORED_OCTETS
 from connectors.filedrop.formats.ftn.stored import read_stored
 from connectors.filedrop.formats.ftn.text import Kludge, join_text
+from connectors.filedrop.formats.ftn.told import told
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
 from connectors.filedrop.layouts import Layout
 from gateway.contract import Action, Blob, Capabilities, Item, Parcel, RecipientReport, Report
@@ -161,12 +162,13 @@ class Ftn:
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the netmail for one recipient. Raises: OSError where the content cannot be read; Refused."""
         made = Outward(self.settings, self.options).gate(parcel, items[0], stem)
+        notes = (*made.notes, *told(parcel, items[0], self.settings, crash=made.crash))
         flavour: Flavour = "crash" if made.crash else self.settings.flavour
         messages = tuple(write_message(message) for message in made.messages)
         return Netmail(
             lambda: iter(messages),
             made.enclosures,
-            made.notes,
+            notes,
             hop=str(made.hop),
             node=made.hop,
             flavour=flavour,

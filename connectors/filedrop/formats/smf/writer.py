@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from email.utils import format_datetime, formatdate, parsedate_to_datetime
 from typing import Final
 
+from connectors.filedrop.formats.losses import envelope_losses, path_losses, reference_losses
 from connectors.filedrop.formats.smf.grammar import EOL, clean, line, list_lines
 from connectors.filedrop.formats.smf.ids import to_smf
 from connectors.filedrop.formats.smf.people import is_renamed, postmaster, written
@@ -20,7 +21,7 @@ from connectors.filedrop.formats.smf.settings import (
 )
 from connectors.filedrop.formats.values import Enclosure, Encoded, Options, Refused
 from connectors.filedrop.names import dos_stem, safe_name
-from gateway.contract import Attachment, Fate, Item, Mailbox, Memo, Note, Notify, Parcel, Status, memo
+from gateway.contract import Address, Attachment, Fate, Item, Mailbox, Memo, Note, Notify, Parcel, Status, memo
 
 _NAME: Final = 8
 _MAX_LONG_NAME: Final = 200
@@ -92,7 +93,8 @@ def write(
     """Return the file for these recipients. Raises: Refused, OSError where the content cannot be read."""
     found = memo(parcel.content)
     sheet = _Sheet(MAX_LINE if name == SMF70 else None, options, settings.charset)
-    _put_people(sheet, name, parcel, found, items, options, settings)
+    shown = _put_people(sheet, name, parcel, found, items, options, settings)
+    sheet.notes += path_losses(parcel, shown, "a file tells its sender alone")
     sheet.put("Subject", found.subject)
     sheet.put("Date", _date(found, parcel))
     sheet.put("Message-ID", to_smf(found.get(b"message-id"), options.hostname))
@@ -115,7 +117,8 @@ def _put_people(
     items: tuple[Item, ...],
     options: Options,
     settings: SmfSettings,
-) -> None:
+) -> Address:
+    """Put who it is from and for; return whom a reader takes for the sender, or wants notifications for."""
     networks = tuple(dict.fromkeys((options.network, "smtp")))
     to, copies = found.mailboxes(b"to", networks), found.mailboxes(b"cc", networks)
     known = {box.address: box for box in (*copies, *to)}
@@ -138,15 +141,17 @@ def _put_people(
         author = Mailbox(author.name, postmaster(options, settings))
     sheet.put_list("From", [author])
     sheet.put_list("Reply-to", found.mailboxes(b"reply-to", networks))
+    shown = author.address
     if any(Notify.SUCCESS in item.notify for item in items):
-        wanted_by = parcel.envelope.reverse_path or author.address
-        sheet.put_list("Return-notification-to", [Mailbox("", wanted_by)])
+        shown = parcel.envelope.reverse_path or shown
+        sheet.put_list("Return-notification-to", [Mailbox("", shown)])
     if name == SMF70:
         for box in own:
             user, _, workgroup = box.address.value.partition(" {")[0].partition("@")
             if box.address.network == "mhs" and max(len(user), len(workgroup)) > _NAME:
                 why = "SMF-70 has names of 8 characters; the other system needs an alias"
                 sheet.note(Fate.KEPT, box.address.value, why)
+    return shown
 
 
 def _date(found: Memo, parcel: Parcel) -> str:
@@ -165,6 +170,7 @@ def _put_references(sheet: _Sheet, found: Memo, options: Options) -> None:
         sheet.put("In-reply-to", ids[0])
     else:
         sheet.put("In-reply-to", " ".join(f"<{word}>" for word in ids))
+    sheet.notes += reference_losses(found.content, given, "SMF names what a message answers, and not the whole thread")
 
 
 def _put_urgency(sheet: _Sheet, found: Memo, parcel: Parcel) -> None:
@@ -174,6 +180,9 @@ def _put_urgency(sheet: _Sheet, found: Memo, parcel: Parcel) -> None:
     if not priority and parcel.envelope.priority:
         priority = "high" if parcel.envelope.priority > 0 else "low"
     sheet.put("Priority", priority.title())
+    wanted = parcel.envelope.priority
+    if wanted and PRIORITIES.get(priority, ("", 0))[1] != wanted:
+        sheet.note(Fate.MAPPED, f"envelope priority {wanted}", f"SMF has low, normal and high: {priority or 'normal'}")
     importance = found.get(b"importance").lower()
     sheet.put("Importance", importance.title() if importance in IMPORTANCES else "")
     sensitivity = {kept: word for word, kept in SENSITIVITIES.items() if "-" not in word}
@@ -224,10 +233,14 @@ def _put_others(sheet: _Sheet, found: Memo) -> None:
 
 
 def _note_envelope(sheet: _Sheet, parcel: Parcel, items: tuple[Item, ...]) -> None:
-    if parcel.envelope.envid is not None or any(item.orcpt for item in items):
-        sheet.note(Fate.DROPPED, "ENVID and ORCPT", "SMF has no place for them")
-    if any(Notify.NEVER in item.notify for item in items):
+    sheet.notes += envelope_losses(parcel, items, "SMF has no place for it", told=("NOTIFY", "priority"))
+    wishes = {item.notify for item in items}
+    if any(Notify.SUCCESS in wish for wish in wishes):
+        sheet.note(Fate.MAPPED, "envelope NOTIFY", "a notification is asked for, whatever comes of the message")
+    elif Notify.NEVER in wishes:
         sheet.note(Fate.DROPPED, "NOTIFY=NEVER", "a file cannot ask for no notification")
+    elif wishes - {Notify.UNSET}:
+        sheet.note(Fate.DROPPED, "envelope NOTIFY", "a file asks for a notification of delivery, or for none")
 
 
 def _header(sheet: _Sheet, name: str, settings: SmfSettings) -> bytes:
@@ -254,6 +267,8 @@ def _header(sheet: _Sheet, name: str, settings: SmfSettings) -> bytes:
 
 def _text(sheet: _Sheet, text: str, settings: SmfSettings) -> bytes:
     # Control-Z ends a text file under DOS.
+    if "\x1a" in text:
+        sheet.note(Fate.MAPPED, "control characters: ^Z", "it would end the file; blanks stand for it")
     octets = text.replace("\x1a", " ").replace("\n", "\r\n").encode(settings.charset, "replace")
     if octets and not octets.endswith(EOL):
         octets += EOL  # a text file's last line ends too
