@@ -24,6 +24,7 @@ from connectors.filedrop.files import Changed, Claimed
 from connectors.filedrop.formats import Bad
 from connectors.filedrop.inbox import Done, Inbox, Large, Loaded, Slot
 from connectors.filedrop.reading import Found, Reading
+from connectors.filedrop.reasons import TOO_MUCH_MEMORY
 from gateway.contract import Context, Intake, Receipt, Rejected, Unavailable
 
 P = ParamSpec("P")
@@ -37,6 +38,9 @@ STEP_OCTETS: Final = 4 * 1024 * 1024
 """Of a large file so much is decoded in one go."""
 
 FAULT_RETRY_S: Final = 60.0
+STRAYS_S: Final = 60.0
+"""So often an idle inbox looks for files that are claimed and in nobody's hands: a share may do a rename and tell of a
+failure, and who lost the inbox to another node may have claimed one more."""
 UNWATCHED_S: Final = 30.0
 PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
@@ -82,6 +86,7 @@ class InboxSource:
         self._stopping = False
         self._large = asyncio.Semaphore(STREAMS)
         self._later = _Later()
+        self._starved: set[str] = set()
 
     async def run(self, intake: Intake) -> None:
         self._stopping = False
@@ -104,16 +109,19 @@ class InboxSource:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             waiting: list[Claimed] = []
-            started = False
+            begun: set[asyncio.Task[None]] = set()
+            strays_at = 0.0
             slots = asyncio.Semaphore(1 if ordered else SLICES)
             limit = max(1, self._config.max_in_flight // SLICES)
             while not self._stopping:
                 self._wake.clear()
                 now = asyncio.get_running_loop().time()
                 try:
-                    if not started:
-                        waiting += await self._thread(self._inbox.leftovers)
-                        started = True
+                    if now >= strays_at and not (waiting or begun):
+                        known = {one.token for _, one in self._later.files}
+                        found = await self._thread(self._inbox.leftovers)
+                        waiting += [one for one in found if one.token not in known]
+                        strays_at = now + STRAYS_S
                     waiting += self._later.due(now)
                     if not waiting and self._may_claim(now):
                         waiting += await self._thread(self._inbox.take, min(self._config.batch, limit))
@@ -124,6 +132,8 @@ class InboxSource:
                     await self._rest()
                     continue
                 await slots.acquire()
+                if self._stopping:
+                    break
                 chosen, waiting = waiting[:limit], waiting[limit:]
                 loaded = await self._thread(self._inbox.load_some, chosen, SLICE_OCTETS)
                 waiting = chosen + waiting
@@ -132,6 +142,8 @@ class InboxSource:
                     slots.release()
                     continue
                 task = group.create_task(self._hand_over(acceptance, loaded))
+                begun.add(task)
+                task.add_done_callback(begun.discard)
                 task.add_done_callback(lambda _: slots.release())
             watching.cancel()
 
@@ -243,9 +255,23 @@ class InboxSource:
                 self._fault(claimed, e)
             else:
                 self._log.warning("a claimed file is gone; somebody removed it", file=claimed.shown)
+        except MemoryError as e:
+            await self._starve(claimed, e)
         except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the file stays and is tried again
             self._fault(claimed, e)
         return False
+
+    async def _starve(self, claimed: Claimed, e: MemoryError) -> None:
+        """Put off a file that took more memory than there is; keep one apart that does so again."""
+        if claimed.token not in self._starved:
+            self._starved.add(claimed.token)
+            self._fault(claimed, e)
+            return
+        self._starved.discard(claimed.token)
+        try:
+            await self._set_aside(claimed, [TOO_MUCH_MEMORY])
+        except OSError as fault:
+            self._fault(claimed, fault)
 
     async def _hand_over_large(self, acceptance: Acceptance, claimed: Claimed, done: list[Done]) -> None:
         """Accept a large file's messages as they are decoded, step by step."""

@@ -1,8 +1,9 @@
-"""The reading process: `python -m connectors.filedrop.apart.child FD`, started by `parent.py` alone.
+"""The reading process: `python -m connectors.filedrop.apart.child NAME FD FD`, started by `parent.py` alone.
 
-Everything runs in one thread, file calls too: nobody else's work waits here. A watcher ends the process where one call
-has used `CPU_LIMIT_S` of the processor without a pause, and the kernel where it wants more than `DATA_OCTETS`; the
-gateway starts another. It ends at once when the gateway does.
+Everything runs in one thread, file calls too: nobody else's work waits here. Bounded by the kernel, whatever the
+interpreter is at: it ends where one call uses the processor for too long, and gets no more than so much memory; the
+gateway then starts another. It ends at once when the gateway does, whatever it is at, so that it claims no file that
+the next one does not find.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import gc
 import os
 import pickle
 import resource
+import select
+import signal
 import socket
 import sys
 import threading
@@ -21,6 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from connectors.filedrop.apart.note import write_note
 from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.apart.wire import (
     Answer,
@@ -34,19 +38,20 @@ from connectors.filedrop.apart.wire import (
 from connectors.filedrop.connector import FileDrop
 from connectors.filedrop.files import Claimed
 from connectors.filedrop.formats import Bad
-from connectors.filedrop.inbox import Inbox, Large, Loaded
+from connectors.filedrop.inbox import Inbox
 from connectors.filedrop.reading import Reading
 from gateway.contract import Content, Context, Envelope, Message, Receipt, Recipient, Status, Traits
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CPU_LIMIT_S: Final = 60.0
-DATA_OCTETS: Final = 2 * 1024 * 1024 * 1024
 BROKEN: Final = 70
-"""EX_SOFTWARE of sysexits.h: the watcher has ended it."""
+"""EX_SOFTWARE of sysexits.h: the source ended by a fault, which the gateway's log tells of."""
 
+BEAT_S: Final = 1.0
+_FLUSH_S: Final = 5.0
 _UNDRAINED: Final = 1024 * 1024
+_PIECE: Final = 1024 * 1024
 
 
 class Inline(Executor):
@@ -70,14 +75,26 @@ class Line(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._transport: asyncio.WriteTransport | None = None
         self._out: list[bytes] = []
+        self._closing: asyncio.Future[None] | None = None
         self.stop = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Whatever is under way here is taken up by the next process, or was answered.
-        os._exit(0)
+        if self._closing is None:
+            # Whatever is under way here is taken up by the next process, or was answered.
+            os._exit(0)
+        if not self._closing.done():
+            self._closing.set_result(None)
+
+    async def close(self) -> None:
+        """Send what waits to be sent, and close."""
+        self._closing = asyncio.get_running_loop().create_future()
+        self._flush()
+        assert self._transport is not None
+        self._transport.close()
+        await asyncio.wait((self._closing,), timeout=_FLUSH_S)
 
     def data_received(self, data: bytes) -> None:
         for values in self._frames.feed(data):
@@ -97,22 +114,24 @@ class Line(asyncio.Protocol):
 
     def say(self, *values: Any) -> None:
         """Send a frame that is not answered, with those of the same turn of the loop."""
+        octets = frame(values)
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(frame(values))
+        self._out.append(octets)
 
     def _flush(self) -> None:
         assert self._transport is not None
         octets = b"".join(self._out)
         self._out.clear()
-        self._transport.write(octets)
+        if octets and not self._transport.is_closing():
+            self._transport.write(octets)
 
     def ask(self, kind: Ask, *values: Any) -> asyncio.Future[Any]:
         """Send a frame; the future gives its answer, or raises what the gateway raised."""
         self._calls += 1
         call = self._calls
-        answer = self._waiting[call] = asyncio.get_running_loop().create_future()
         self.say(kind.value, call, *values)
+        answer = self._waiting[call] = asyncio.get_running_loop().create_future()
         return answer
 
 
@@ -132,7 +151,8 @@ class Writer:
         self.size = 0
 
     def write(self, piece: bytes) -> bool:
-        self._line.say(Ask.WRITE.value, self._number, piece)
+        for start in range(0, len(piece), _PIECE):
+            self._line.say(Ask.WRITE.value, self._number, piece[start : start + _PIECE])
         self.size += len(piece)
         self._undrained += len(piece)
         return self._undrained < _UNDRAINED
@@ -181,7 +201,7 @@ class Log:
 
     def _say(self, level: str, event: str, keywords: dict[str, Any]) -> None:
         fault = keywords.pop("exc_info", None)
-        said = {key: value if isinstance(value, int | float | str) else str(value) for key, value in keywords.items()}
+        said = {key: value if type(value) in (bool, int, float, str) else str(value) for key, value in keywords.items()}
         if isinstance(fault, BaseException):
             said["traceback"] = "".join(traceback.format_exception(fault))
         self._line.say(Ask.LOG.value, level, event, said)
@@ -202,19 +222,26 @@ class Log:
         self._say("error", event, {**keywords, "exc_info": sys.exception()})
 
 
-class CarefulInbox(Inbox):
-    """An Inbox that says which file it looks at, and leaves alone those that ended the process before."""
+class NotingInbox(Inbox):
+    """An Inbox that notes which file it looks at, and leaves alone those that ended processes before this one."""
 
-    line: Line
+    note: int
     suspects: frozenset[str]
-
-    def load(self, one: Claimed) -> Loaded | Large | Bad:
-        self.line.say(Ask.LOADING.value, one.token)
-        return _ENDS_READER if one.token in self.suspects else super().load(one)
+    _noted: bool = False
 
     def open(self, one: Claimed) -> Reading | Bad:
-        self.line.say(Ask.LOADING.value, one.token)
         return _ENDS_READER if one.token in self.suspects else super().open(one)
+
+    def looking_at(self, one: Claimed) -> None:
+        write_note(self.note, one.token)
+        if not self._noted:
+            # By the next turn of the loop whatever was looked at is behind us.
+            self._noted = True
+            asyncio.get_running_loop().call_soon(self._forget)
+
+    def _forget(self) -> None:
+        self._noted = False
+        write_note(self.note, "")
 
 
 _ENDS_READER: Final = Bad(
@@ -226,44 +253,48 @@ _ENDS_READER: Final = Bad(
 )
 
 
+_UNTOLD: Final = object()
+
+
 class Apart(FileDrop):
     """The connector as it runs in this process: its source alone."""
 
     line: Line
-    spec: Spec
-    _told: str | None = None
+    began_with: Spec
+    note: int
+    _told: object = _UNTOLD
 
-    def inbox(self, kind: type[Inbox] = Inbox) -> Inbox:
-        if not self.spec.careful:
-            return super().inbox(kind)
-        made = super().inbox(CarefulInbox)
-        assert isinstance(made, CarefulInbox)
-        made.line, made.suspects = self.line, self.spec.suspects
+    def inbox(self, kind: type[Inbox] = NotingInbox) -> Inbox:
+        made = super().inbox(NotingInbox)
+        assert isinstance(made, NotingInbox)
+        made.note, made.suspects = self.note, self.began_with.suspects
         return made
 
     def readers(self) -> Executor:
         return Inline()
 
     def _tell_in(self, trouble: str | None) -> None:
+        # Also that there is none: the gateway may know of one from before this process.
         if trouble != self._told:
             self._told = trouble
             self.line.say(Ask.TROUBLE.value, trouble)
 
 
-async def serve(sock: socket.socket, spec: Spec) -> None:
-    """Run the source until the gateway says stop."""
+async def serve(sock: socket.socket, spec: Spec, note: int) -> int:
+    """Run the source until the gateway says stop; return the exit status."""
     loop = asyncio.get_running_loop()
     _, line = await loop.create_connection(Line, sock=sock)
-    _Watcher(loop).start()
+    _beat(loop, line, spec.cpu_limit_s)
 
     def count(name: str, value: float = 1, **labels: str) -> None:
         line.say(Ask.COUNT.value, name, value, labels)
 
+    log = Log(line)
     context = Context(
         hostname=spec.hostname,
         state_dir=spec.state_dir,
         base_dir=spec.base_dir,
-        log=Log(line),
+        log=log,
         clock=time.time,
         stop_s=spec.stop_s,
         worker=spec.worker,
@@ -271,57 +302,85 @@ async def serve(sock: socket.socket, spec: Spec) -> None:
         count=count,
     )
     connector = Apart(spec.name, spec.config.model_copy(update={"isolate": False}), context)
-    connector.line, connector.spec = line, spec
+    connector.line, connector.began_with, connector.note = line, spec, note
     running = asyncio.ensure_future(connector.run(ProxyIntake(line)))
     stopping = asyncio.ensure_future(line.stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     running.cancel()
+    status = 0
     try:
         await running
     except asyncio.CancelledError:
-        return
+        pass
+    except Exception as e:
+        log.error("the source of an inbox fell over", exc_info=e)
+        status = BROKEN
+    await line.close()
+    return status
 
 
-class _Watcher(threading.Thread):
-    """Ends the process where the loop does not come round while it uses the processor."""
+def _beat(loop: asyncio.AbstractEventLoop, line: Line, cpu_limit_s: float) -> None:
+    """Tell that the loop comes round, and have the kernel end the process where it does not come round again before
+    it has used so much of the processor. A thread could not: an expression that never ends keeps the interpreter."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
+    line.say(Ask.BEAT.value)
+    loop.call_later(BEAT_S, _beat, loop, line, cpu_limit_s)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(name="watcher", daemon=True)
-        self._loop = loop
-        self._rounds = 0
-        self._beat()
 
-    def _beat(self) -> None:
-        self._rounds += 1
-        self._loop.call_later(1.0, self._beat)
+def _end_with_gateway(handle: int) -> None:
+    """End the process as soon as the other end of the line is closed, also while a call blocks the loop."""
+    poll = select.poll()
+    poll.register(handle, 0)
+    poll.poll()
+    os._exit(0)
 
-    def run(self) -> None:
-        seen, since = 0, time.process_time()
-        while True:
-            time.sleep(1.0)
-            if self._rounds != seen:
-                seen, since = self._rounds, time.process_time()
-            elif time.process_time() - since > CPU_LIMIT_S:
-                os._exit(BROKEN)
+
+def _start(sock: socket.socket) -> Spec:
+    """Return what the gateway sends first, and take nothing else off the line."""
+    octets = _exactly(sock, int.from_bytes(_exactly(sock, 4), "little"))
+    spec: Spec = pickle.loads(octets)
+    return spec
+
+
+def _exactly(sock: socket.socket, length: int) -> bytes:
+    octets = b""
+    while len(octets) < length:
+        piece = sock.recv(length - len(octets))
+        if not piece:
+            os._exit(0)  # the gateway has ended
+        octets += piece
+    return octets
+
+
+def _limit_memory(octets: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = octets if hard == resource.RLIM_INFINITY else min(octets, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def main() -> None:
-    sock = socket.socket(fileno=int(sys.argv[1]))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A service manager sends them to every process; they are the gateway's to answer, which tells us.
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    _, _, line, note = sys.argv
+    sock = socket.socket(fileno=int(line))
     sock.setblocking(True)
-    with sock.makefile("rb") as start:
-        spec: Spec = pickle.loads(start.read(int.from_bytes(start.read(4), "little")))
+    threading.Thread(target=_end_with_gateway, args=(sock.fileno(),), name="gateway", daemon=True).start()
+    spec = _start(sock)
     sock.setblocking(False)
     # What was made until now stays; messages are freed by count of references.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    resource.setrlimit(resource.RLIMIT_DATA, (DATA_OCTETS, DATA_OCTETS))
+    _limit_memory(spec.data_octets)
     try:
         import uvloop
     except ImportError:  # not made for every platform
-        asyncio.run(serve(sock, spec))
+        status = asyncio.run(serve(sock, spec, int(note)))
     else:
-        uvloop.run(serve(sock, spec))
+        status = uvloop.run(serve(sock, spec, int(note)))
+    sys.exit(status)
 
 
 if __name__ == "__main__":

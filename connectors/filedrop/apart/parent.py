@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import socket
 import sys
+from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, cast
 
+from connectors.filedrop.apart.note import new_note, read_note
 from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.apart.wire import (
     Answer,
@@ -29,11 +32,17 @@ from gateway.contract import Content, ContentWriter, Context, Intake, Receipt, R
 _BUFFER: Final = 64 * 1024
 """Octets taken off the line in one go; the loop's other work waits no longer than their messages take."""
 
-_RESTART_MIN_S: Final = 0.5
-_RESTART_MAX_S: Final = 30.0
+RESTART_MIN_S: Final = 0.5
+RESTART_MAX_S: Final = 30.0
 _LONG_LIFE_S: Final = 60.0
-_STRIKES: Final = 2
-_PATHS: Final = Path(__file__).parents[3]
+STRIKES: Final = 2
+"""So many processes ended while they looked at one file; the next leaves it alone."""
+_LOOK_S: Final = 5.0
+_SILENT_LOOKS: Final = 12
+_END_S: Final = 5.0
+
+_PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TZ", "TZDIR", "LANG", "LANGUAGE")
+_PASSED_ON_PREFIXES: Final = ("LC_", "LD_", "MALLOC_", "PYTHON")
 
 
 class ReadingProcess:
@@ -47,53 +56,99 @@ class ReadingProcess:
         self._strikes: Counter[str] = Counter()
 
     async def run(self, intake: Intake) -> None:
-        pause_s = _RESTART_MIN_S
+        pause_s = RESTART_MIN_S
         loop = asyncio.get_running_loop()
-        while True:
-            started = loop.time()
-            line, process = await self._start(intake)
-            try:
-                await line.ended
-            except asyncio.CancelledError:
-                await self._stop(line, process)
-                raise
-            finally:
-                line.close()
-            status = await process.wait()
-            self._log.error("the reading process ended; it is started anew", status=status)
-            self._tell(f"the process that reads the inbox ended with status {status}, and is started anew")
-            if line.loading is not None:
-                self._strikes[line.loading] += 1
-            suspects = frozenset(token for token, n in self._strikes.items() if n >= _STRIKES)
-            self._spec = replace(self._spec, careful=True, suspects=suspects)
-            pause_s = _RESTART_MIN_S if loop.time() - started > _LONG_LIFE_S else min(_RESTART_MAX_S, pause_s * 2)
-            await asyncio.sleep(pause_s)
+        note = new_note()
+        try:
+            while True:
+                started = loop.time()
+                child = await self._start(intake, note)
+                try:
+                    await child.watch()
+                except asyncio.CancelledError:
+                    await child.stop()
+                    raise
+                finally:
+                    child.line.close()
+                how = how_ended(await child.end())
+                looked_at = read_note(note)
+                self._log.error("the process that reads an inbox ended; it is started anew", how=how, token=looked_at)
+                self._tell(f"the process that reads the inbox {how}, and is started anew")
+                if looked_at is not None:
+                    self._strikes[looked_at] += 1
+                suspects = frozenset(token for token, n in self._strikes.items() if n >= STRIKES)
+                self._spec = replace(self._spec, suspects=suspects)
+                await asyncio.sleep(pause_s)
+                pause_s = RESTART_MIN_S if loop.time() - started > _LONG_LIFE_S else min(RESTART_MAX_S, pause_s * 2)
+        finally:
+            os.close(note)
 
-    async def _start(self, intake: Intake) -> tuple[_Line, asyncio.subprocess.Process]:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            path = os.pathsep.join([str(_PATHS), *filter(None, [os.environ.get("PYTHONPATH")])])
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "connectors.filedrop.apart.child", str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,  # a Ctrl-C is the gateway's to answer
-            )  # fmt: skip
-        ours.setblocking(False)
+    async def _start(self, intake: Intake, note: int) -> _Child:
         loop = asyncio.get_running_loop()
-        _, line = await loop.create_connection(lambda: _Line(intake, self._context, self._tell), sock=ours)
+        line = _Line(intake, self._context, self._tell)
+        ours, theirs = socket.socketpair()
+        process: Process | None = None
+        try:
+            with theirs:
+                handles = (theirs.fileno(), note)
+                process = await asyncio.create_subprocess_exec(
+                    # -P: whoever can write into the folder that we run in has no say in what is imported.
+                    sys.executable, "-P", "-m", "connectors.filedrop.apart.child", self._spec.name, *map(str, handles),
+                    pass_fds=handles, stdin=asyncio.subprocess.DEVNULL, env=environment(os.environ),
+                    start_new_session=True,  # a Ctrl-C is the gateway's to answer
+                )  # fmt: skip
+            ours.setblocking(False)
+            await loop.create_connection(lambda: line, sock=ours)
+        except BaseException:
+            line.close()
+            ours.close()
+            if process is not None:
+                _kill(process)
+            raise
+        os.pwrite(note, bytes(64), 0)
         spec = pickle.dumps(self._spec)
         line.write(len(spec).to_bytes(4, "little") + spec)
-        return line, process
+        return _Child(line, process, self._context)
 
-    async def _stop(self, line: _Line, process: asyncio.subprocess.Process) -> None:
+
+class _Child:
+    """One process and the line to it."""
+
+    def __init__(self, line: _Line, process: Process, context: Context) -> None:
+        self.line = line
+        self._process = process
+        self._context = context
+
+    async def watch(self) -> None:
+        """Return when the line has ended. Tells while the process does not answer, as where a share hangs."""
+        line = self.line
+        silent = 0
+        while not line.ended.done():
+            await asyncio.wait((line.ended,), timeout=_LOOK_S)
+            silent = 0 if line.was_heard() else silent + 1
+            line.hangs(silent >= _SILENT_LOOKS)
+
+    async def stop(self) -> None:
         """Let it finish what is being accepted, within the bound."""
-        line.write(frame((Answer.STOP.value,)))
+        self.line.write(frame((Answer.STOP.value,)))
         try:
             async with asyncio.timeout(self._context.stop_s * 0.9):
-                await line.ended
-                await process.wait()
+                await self._process.wait()
         except TimeoutError:
-            process.kill()
+            self._context.log.warning(
+                "the process that reads an inbox did not stop in time", after_s=self._context.stop_s
+            )
+        finally:
+            _kill(self._process)
+
+    async def end(self) -> int:
+        """Wait for its end once the line has ended; return its status."""
+        try:
+            async with asyncio.timeout(_END_S):
+                return await self._process.wait()
+        except TimeoutError:
+            _kill(self._process)
+            return await self._process.wait()
 
 
 class _Line(asyncio.BufferedProtocol):
@@ -108,8 +163,10 @@ class _Line(asyncio.BufferedProtocol):
         self._writers: dict[int, ContentWriter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.WriteTransport | None = None
+        self._heard = True
+        self._hangs = False
+        self._trouble: str | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.loading: str | None = None
         self._answers: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,6 +183,7 @@ class _Line(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._heard = True
         with memoryview(self._buffer) as view:
             octets = bytes(view[:nbytes])
         for values in self._frames.feed(octets):
@@ -138,6 +196,18 @@ class _Line(asyncio.BufferedProtocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    def was_heard(self) -> bool:
+        """Tell whether anything came since the last call."""
+        heard, self._heard = self._heard, False
+        return heard
+
+    def hangs(self, hangs: bool) -> None:
+        """Take over whether the process answers; in between, its own word of the inbox's health stands."""
+        if hangs is not self._hangs:
+            self._hangs = hangs
+            silent = "the process that reads the inbox does not answer; its folder may hang"
+            self._tell(silent if hangs else self._trouble)
 
     def _take(self, values: Values) -> None:
         kind = values[0]
@@ -162,9 +232,8 @@ class _Line(asyncio.BufferedProtocol):
             _, name, value, labels = values
             self._context.count(name, value, **labels)
         elif kind == Ask.TROUBLE:
+            self._trouble = values[1]
             self._tell(values[1])
-        elif kind == Ask.LOADING:
-            self.loading = values[1]
 
     def _start(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -184,8 +253,12 @@ class _Line(asyncio.BufferedProtocol):
         if traits is None:
             self._start(self._accept_written(call, envelope, source, attributes, report))
             return
-        message = message_in(envelope, inline_content(source, traits), attributes)
-        receipt = self._intake.submit(message, report=report)
+        try:
+            message = message_in(envelope, inline_content(source, traits), attributes)
+            receipt = self._intake.submit(message, report=report)
+        except Exception as e:  # noqa: BLE001  this message's alone: the process puts its file off, and goes on
+            self._answer(fault_out(call, e))
+            return
         receipt.add_done_callback(lambda done: self._accepted(call, done))
 
     def _accepted(self, call: int, done: asyncio.Future[Receipt]) -> None:
@@ -226,3 +299,30 @@ class _Line(asyncio.BufferedProtocol):
         octets = b"".join(self._answers)
         self._answers.clear()
         self.write(octets)
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return what the process needs of our environment: not its secrets, for it decodes what strangers wrote.
+
+    It imports from where we do, in the same order.
+    """
+    kept = {k: v for k, v in ours.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path and os.pathsep not in path)}
+
+
+def how_ended(status: int) -> str:
+    """Return a process's status in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    if -status == signal.SIGPROF:
+        return "used the processor for too long over one call"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        if process.returncode is None:
+            process.kill()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from connectors.filedrop.config import FileDropConfig
+
+CPU_LIMIT_S: Final = 60.0
+DATA_OCTETS: Final = 2 * 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What the process is to run. `careful` where one before it died: it says which file it looks at, and leaves
-    those of `suspects` alone, of which several died."""
+    """What the process is to run, and within which bounds.
+
+    It leaves the files of the tokens in `suspects` alone, of which several before it died. The kernel ends it where it
+    uses the processor for `cpu_limit_s` without a pause, and refuses it more memory than `data_octets`.
+    """
 
     name: str
     config: FileDropConfig
@@ -21,5 +28,6 @@ class Spec:
     stop_s: float
     worker: int
     workers: int
-    careful: bool = False
     suspects: frozenset[str] = frozenset()
+    cpu_limit_s: float = CPU_LIMIT_S
+    data_octets: int = DATA_OCTETS

@@ -49,8 +49,8 @@ class Ask(IntEnum):
     """(name, value, labels)"""
     TROUBLE = 7
     """(text or None,)"""
-    LOADING = 8
-    """(token,): a file that an earlier process may have died of is looked at now."""
+    BEAT = 8
+    """(): it comes round to its line."""
 
 
 @unique
