@@ -23,6 +23,7 @@ from gateway.contract import (
     Item,
     Mailbox,
     Memo,
+    Notify,
     RecipientReport,
     Report,
     Status,
@@ -66,7 +67,7 @@ def test_delimited(tmp_path: Path) -> None:
     codec = csv(tmp_path)
     octets, notes = written(codec, content('a; "b"', "one\n\ntwo\n"))
     assert octets == b'17;ann@x.example;bob@x.example;"a; ""b""";"one\n\ntwo"\r\n'
-    assert notes == ["dropped name of the sender", "dropped date"]
+    assert notes == ["dropped name of the sender", "dropped date", "dropped names in To"]
     part, back = read_back(codec, octets)
     assert (part.reverse_path, [r.address for r in part.recipients]) == (ANN, [BOB])
     assert (back.subject, back.text, back.get(b"message-id")) == ('a; "b"', "one\n\ntwo\n", "<17@plant.example>")
@@ -131,7 +132,7 @@ def test_a_text_goes_on_in_further_records(tmp_path: Path) -> None:
     text = "This text is longer than its field, and has\n\nlines.\n"
     octets, notes = written(codec, content("Hi", text))
     assert len(octets) == 180
-    assert notes == ["dropped name of the sender", "dropped date"]
+    assert notes == ["dropped name of the sender", "dropped date", "dropped names in To"]
     _, back = read_back(codec, octets)
     assert back.text.replace("  ", "").rstrip() == text.rstrip()
 
@@ -341,3 +342,40 @@ headers = { "X-Plant" = "Plant {plant}" }
 def test_the_same_message_is_written_the_same_way(tmp_path: Path) -> None:
     codec = csv(tmp_path)
     assert written(codec, content()) == written(replace(codec), content())
+
+
+def test_what_no_field_is_for_is_told(tmp_path: Path) -> None:
+    more = {"Reply-To": "desk@x.example", "List-Id": "l.example", "References": "<0@x> <1@x>", "Priority": "urgent"}
+    _, notes = written(csv(tmp_path), content(**more))
+    assert notes[2:] == [
+        "dropped names in To",
+        "dropped header fields Reply-To, List-Id, Priority",
+        "mapped References",
+    ]
+    _, notes = written(csv(tmp_path, write='[write.fields]\nid = "{priority}"'), content(**more))
+    assert "dropped header fields Reply-To, List-Id" in notes
+
+
+def test_what_the_envelope_loses_is_told(tmp_path: Path) -> None:
+    sent = parcel(None, [Item((1, 0), BOB, BOB, Notify.SUCCESS, "rfc822;b@x")], content())
+    what = [note.what for note in csv(tmp_path).encode(sent, sent.items, "stem").notes]
+    assert what[:3] == ["null reverse-path", "envelope NOTIFY", "envelope ORCPT"]
+    asked = csv(tmp_path, write='[write.fields]\nid = "{receipt}"').encode(sent, sent.items, "stem").notes
+    assert [(note.fate.value, note.what) for note in asked if note.what != "Message-ID"][1] == (
+        "mapped",
+        "envelope NOTIFY",
+    )
+
+
+def test_a_sign_that_breaks_lines_and_blanks_that_fill_fields_are_told(tmp_path: Path) -> None:
+    codec = described(tmp_path, FIXED.format(format='line_break = "~"', write=""))
+    octets, notes = written(codec, content("Hi", "a~b\nc \n"))
+    assert b"a b~c" in octets
+    assert {"mapped '~' in text", "mapped blanks at the end of text"} <= set(notes)
+
+
+def test_more_of_a_text_and_of_a_date_is_told(tmp_path: Path) -> None:
+    codec = csv(tmp_path, write='[write.fields]\nid = "{date}"')
+    octets = content("Hi", "a\n\n").replace(b"01:02:03 +0000", b"01:02:03 +0300")
+    _, notes = written(codec, octets)
+    assert {"mapped time zone of the date", "mapped empty lines at the end of the text"} <= set(notes)

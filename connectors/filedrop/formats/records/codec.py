@@ -19,10 +19,11 @@ from connectors.filedrop.formats.records.record import BadRecord, Mistake
 from connectors.filedrop.formats.records.rendering import Renderer
 from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.records.status_file import encode_status
+from connectors.filedrop.formats.records.told import told
 from connectors.filedrop.formats.records.writing import Source, lines, sources
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Refused, Span, Stamp
 from connectors.filedrop.names import safe_name
-from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel, Report, Status, read_toml
+from gateway.contract import Blob, Capabilities, Item, Parcel, Report, Status, read_toml
 
 _NOT_WRITTEN: Final = WriteTable.model_validate({})
 _EXTENSIONS: Final = {
@@ -33,15 +34,6 @@ _EXTENSIONS: Final = {
     "jsonl": ".jsonl",
     "xml": ".xml",
 }
-_CARRIED: Final = {
-    "subject": "subject",
-    "body": "text",
-    "from_name": "name of the sender",
-    "message_id": "Message-ID",
-    "in_reply_to": "In-Reply-To",
-    "date": "date",
-}
-"""What a message may have that a description may have no field for, and how it is called in notes."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +137,8 @@ class Records:
             before, behind = renderer.around()
             before = (b"" if top is None else renderer.line(top)) + before
             records = before + records + behind + (b"" if end is None else renderer.line(end))
-        notes = (*attributes.notes, *renderer.notes, *self._dropped(attributes, used))
+        notes = (*attributes.notes, *renderer.notes, *told(attributes, used))
         return Encoded(lambda: (records,), enclosures, notes, name=name)
-
-    def _dropped(self, attributes: Attributes, used: set[str]) -> Iterator[Note]:
-        """Yield what a message has that no field is for."""
-        if self.description.map.message is not None:
-            return
-        for target, what in _CARRIED.items():
-            if target not in used and f"{target}_file" not in used and any(attributes.lookup(target)):
-                yield Note(Fate.DROPPED, what, "the description has no field for it")
 
     def opening(self, encoded: Encoded) -> bytes:
         """Return the lines above the records of a file of many messages."""

@@ -45,6 +45,7 @@ _ARITY: Final[Mapping[str, int]] = {
     "lower": 0,
     "upper": 0,
     "strip": 0,
+    "rstrip": 0,
     "first": 0,
     "last": 0,
     "join": 1,
@@ -143,7 +144,9 @@ class Expression:
         return "".join(map(str, before)), references[0], "".join(map(str, after))
 
 
-_INVERTIBLE: Final = frozenset(("strip", "first", "last", "map", "truncate", "default", "join", "lower", "upper"))
+_INVERTIBLE: Final = frozenset(
+    ("strip", "rstrip", "first", "last", "map", "truncate", "default", "join", "lower", "upper")
+)
 """Pipes whose outcome may stand in the field itself, so that what is written is read as the same."""
 
 
@@ -265,6 +268,7 @@ _TEXT: Final[Mapping[str, Callable[[str, tuple[str, ...]], str]]] = {
     "lower": lambda value, arguments: value.lower(),
     "upper": lambda value, arguments: value.upper(),
     "strip": lambda value, arguments: value.strip(),
+    "rstrip": lambda value, arguments: value.rstrip(),
     "truncate": lambda value, arguments: value[: int(arguments[0])],
     "zero": lambda value, arguments: value.zfill(int(arguments[0])),
     "before": lambda value, arguments: value.partition(arguments[0])[0],

@@ -93,6 +93,11 @@ class Renderer:
         text = ", ".join(values) if len(values) > 1 else "".join(values)
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         if self.d.format.line_break:
+            if self.d.format.line_break in text:
+                self.note(
+                    Fate.MAPPED, f"{self.d.format.line_break!r} in {name}", "it breaks lines; a blank stands for it"
+                )
+                text = text.replace(self.d.format.line_break, " ")
             text = text.replace("\n", self.d.format.line_break)
         return text
 
@@ -169,6 +174,8 @@ class Renderer:
             values = line.values.get(one.name, [])
             if one.name in rest:
                 values = [rest[one.name]]
+            elif values and one.repeat is None:
+                values = [self._one(one.name, values)]
             for n, octets in enumerate(self._places(one, values, over)):
                 at = one.at + n * (one.repeat.step if one.repeat else 0)
                 record[at : at + one.length] = octets
@@ -182,9 +189,7 @@ class Renderer:
 
     def _places(self, one: FieldTable, values: list[str], over: dict[str, str]) -> Iterator[bytes]:
         times = one.repeat.times if one.repeat else 1
-        if times == 1:
-            values = [self._one(one.name, values)] if values else []
-        elif len(values) > times:
+        if len(values) > times:
             self._cut(one.name, f"{len(values)} values, and there are {times} places")
         for value in values[:times]:
             if one.type != "text":
@@ -194,6 +199,8 @@ class Renderer:
                     raise Refused(Status("5.6.5", f"{one.name}: {e}")) from None
                 continue
             text = self._on_one_line(one.name, value.replace("\0", ""))
+            if one.pad == "right" and text.endswith(" "):
+                self.note(Fate.MAPPED, f"blanks at the end of {one.name}", "a field is filled up with them")
             octets = self.octets(text)
             if len(octets) > one.length:
                 text, left = self._divided(text, one.length)
@@ -283,7 +290,10 @@ class Renderer:
         table = self.d.xml or XmlTable.model_validate({"record": "Message"})
         name = table.record.rpartition("/")[2]
         text = _element(name, _tree(line), 1)
-        return text.translate(_NOT_XML).encode(self.charset.core_name, "xmlcharrefreplace")
+        fit = text.translate(_NOT_XML)
+        if fit != text:
+            self.note(Fate.DROPPED, "control characters", "XML has no place for them")
+        return fit.encode(self.charset.core_name, "xmlcharrefreplace")
 
     def around(self) -> tuple[bytes, bytes]:
         """Return what stands before and behind the records of a file, but for header and trailer lines."""
