@@ -72,7 +72,9 @@ def remount(folder: Path, mode: str) -> None:
 def test_a_status_file_tells_what_became_of_each(
     tmp_path: Path, disk: Path, start_gateway: Callable[..., Gateway]
 ) -> None:
-    start_gateway(free_port(), folder=tmp_path, more=DROP, gateway='delay_warning = "1s"\nexpire_after = "4s"\n' + QUICK)
+    start_gateway(
+        free_port(), folder=tmp_path, more=DROP, gateway='delay_warning = "1s"\nexpire_after = "4s"\n' + QUICK
+    )
     put(tmp_path / "in", "good")
     put(tmp_path / "in", "late", to="bob@gone")
     status = tmp_path / "status"
