@@ -151,10 +151,11 @@ class Dispatcher:
     def waits(self, key: LaneKey) -> tuple[float, str] | None:
         """Say until when, and why, a lane takes nothing; None where it does, or nothing is known of it.
 
-        What is told so stays in the spool from the start; the lane knows then that there is something for it.
+        What is told so stays in the spool from the start; the lane knows then that there is something for it. A lane
+        that opens again soon keeps its deliveries in memory, and they go in order the moment it does.
         """
         live = self._lanes.all.get(key)
-        if live is None or live.lane.is_ready:
+        if live is None or live.lane.is_ready or live.lane.until - self._clock() <= self.settings.put_off_beyond_s:
             return None
         live.backlog = True
         return self._outcomes.opens_at(live), reason(live.lane.reason or CLOSED)

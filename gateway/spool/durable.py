@@ -144,7 +144,14 @@ class DurableSpool:
         key = message.envelope.dedupe_key
         if key is not None:
             key = plain(key)
-        self._writer.put(Accept(future, packed, key, size, [self._pack(m) for m in more] if more else ()))
+        try:
+            self._writer.put(Accept(future, packed, key, size, [self._pack(m) for m in more] if more else ()))
+        except SpoolError:
+            _disown(message)
+            raise
+        if packed.content_ref is not None:
+            # First of all, so that whoever is told of it can abandon the content.
+            future.add_done_callback(lambda done: _disown_unused(message, done))
         return future
 
     def _pack(self, message: Stored) -> Packed:
@@ -393,6 +400,21 @@ def _at(bite: Callable[[Store, DeliveryId], T], after: DeliveryId) -> Callable[[
 
 def _piece(store: Store, after: tuple[int, int]) -> Sequence[Row]:
     return store.trace_piece(after, _TRACE_PIECE)
+
+
+def _disown(message: Stored) -> None:
+    """Let a content's writer remove it: no message has it."""
+    if not message.content.is_inline:
+        blob: StoredBlob = message.content.source  # type: ignore[assignment]  # its own: `submit` has seen to it
+        blob.owned = False
+
+
+def _disown_unused(message: Stored, done: asyncio.Future[DuplicateHandOver | None]) -> None:
+    if done.cancelled():
+        return  # it may be committed yet
+    fault = done.exception()
+    if isinstance(fault, SpoolError) or (fault is None and done.result() is not None):
+        _disown(message)
 
 
 def _is_fresh(content: Content) -> bool:

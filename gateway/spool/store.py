@@ -281,6 +281,7 @@ class Store(ABC):
                 else:
                     result = LeaseLost("the node was fenced before these outcomes were committed")
             results.append(result)
+        taken.sort()  # in one order, so that two nodes with the same names never wait for each other
         return packed, taken, done, results
 
     def apply(self, group: Sequence[Job]) -> list[object]:
@@ -318,6 +319,7 @@ class Store(ABC):
     def _take_all(self, named: Sequence[tuple[str, int]]) -> set[int]:
         """Take many hand-overs; return the ids of the messages that are the first of theirs."""
         st = self.statements.dedupe_take_all
+        named = sorted(named, key=lambda one: one[0])  # as in `plainly`
         return {row[0] for row in self.query(st, **self.hand_overs(named), now=self.clock())}
 
     def _taken_before(self, key: str) -> DuplicateHandOver:
