@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.toml_places import Path
 
-_SECRET_NAME: Final = re.compile(r"(^|_)(password|passphrase|secret|token)$")
+_SECRET_NAME: Final = re.compile(r"(^|_)(passwords?|passphrases?|secrets?|tokens?)$")
 
 
 def is_secret(name: str, field: FieldInfo) -> bool:

@@ -174,6 +174,20 @@ def test_a_wrong_value_of_a_secret_is_not_shown(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_one_of_several_passwords_is_a_secret_too(tmp_path: Path) -> None:
+    text = (
+        '[gateway]\nname = "gw.example"\n[connector.fido]\ntype = "filedrop"\nformat = "ftn"\nnetwork = "ftn"\n'
+        'inbox = "in"\ncreate_folders = true\n[connector.fido.ftn]\naka = "2:280/999"\n'
+        'passwords = { "2:280/464" = "hunter2" }\n'
+    )
+    (tmp_path / "gatepost.toml").write_text(text)
+    assert "hunter2" in load(tmp_path / "gatepost.toml", environ={}, dry=True).secrets
+    (tmp_path / "gatepost.toml").write_text(text.replace("hunter2", "hunter2hunter2"))
+    with pytest.raises(ConfigErrors, match="at most 8") as caught:
+        load(tmp_path / "gatepost.toml", environ={}, dry=True)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_secret_file_that_all_can_read_is_warned_of(folder: Path) -> None:
     (folder / "secrets" / "relay").chmod(0o644)
     (warning,) = read(folder).warnings
