@@ -87,6 +87,8 @@ class InboxSource:
         self._large = asyncio.Semaphore(STREAMS)
         self._later = _Later()
         self._starved: set[str] = set()
+        self._told: set[str] = set()
+        """Files that it was told of that they wait; forgotten now and then, and told again."""
 
     async def run(self, intake: Intake) -> None:
         self._stopping = False
@@ -248,7 +250,11 @@ class InboxSource:
             self._log.info("a file is still being written; it waits", file=claimed.shown)
             return self._wait(claimed)
         except NotThere as e:
-            self._log.info("a file waits for another that it names", file=claimed.shown, named=str(e.filename))
+            if claimed.token not in self._told:
+                self._log.info("a file waits for another that it names", file=claimed.shown, named=str(e.filename))
+                if len(self._told) >= self._config.batch:
+                    self._told.clear()
+                self._told.add(claimed.token)
             return self._wait(claimed)
         except FileNotFoundError as e:
             if await self._thread(claimed.path.exists):

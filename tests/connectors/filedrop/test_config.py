@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from connectors.filedrop import FileDrop
-from connectors.filedrop.config import FileDropConfig
+from connectors.filedrop.config import FileDropConfig, table_name
+from connectors.filedrop.formats import FormatName, codec_class
 from gateway.contract import Context
 from gateway.testing import KitLog
 
@@ -32,6 +33,49 @@ from gateway.testing import KitLog
 def test_a_wrong_configuration_is_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         FileDropConfig.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ftn": {"aka": "2:280/464"}}, 'set format = "ftn", or take the table away'),
+        ({"format": "smf70", "pickup": {}}, "the table pickup is for another format"),
+        ({"format": "ftn"}, "needs a table ftn with aka"),
+        ({"format": "records"}, "needs a table records with describe"),
+        ({"format": "mbox", "mbox": {"no_such_option": 1}}, "Extra inputs"),
+        ({"recipients": ["bob"]}, "recipients: "),
+        ({"trigger": "{name}"}, "what comes after it"),
+        ({"trigger": "../{name}.done"}, "what comes after it"),
+        ({"extension": ".done"}, "must not end in the extension"),
+        ({"name_style": "dos83", "extension": ".mail"}, "at most three characters"),
+        ({"status": "in"}, "are one folder"),
+    ],
+)
+def test_options_must_fit_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FileDropConfig.model_validate({"inbox": "in", "outbox": "out", **options})
+
+
+@pytest.mark.parametrize("format", get_args(FormatName))
+def test_every_format_has_a_table_of_its_settings(format: FormatName) -> None:
+    settings = codec_class(format).Settings
+    field = FileDropConfig.model_fields[table_name(format)]
+    assert settings in get_args(field.annotation)
+    assert [name for name, one in settings.model_fields.items() if not one.description] == []
+
+
+def test_formats_of_a_family_share_a_table() -> None:
+    for format in ("smf70", "smf71"):
+        config = FileDropConfig.model_validate({"inbox": "in", "format": format, "smf": {"charset": "cp850"}})
+        assert config.format_settings() == config.smf
+    assert FileDropConfig.model_validate({"inbox": "in", "format": "foreign", "replay": {}}).replay is not None
+
+
+def test_recipients_are_addresses_of_the_network_first() -> None:
+    config = FileDropConfig.model_validate(
+        {"inbox": "in", "network": "mhs", "recipients": ["ann@sales", "smtp:bob@acme.example"]}
+    )
+    assert [str(address) for address in config.addresses()] == ["mhs:ann@sales", "smtp:bob@acme.example"]
 
 
 def test_an_alias_names_the_network() -> None:
