@@ -86,10 +86,14 @@ class AddressStep:
             return head, []
         read_by = [self._network(name) for name in sources]
 
+        carried: dict[str, str] = {}
+        """How people know the addresses that stand in the header as IMCEA addresses on the way alone."""
+
         def read(local: str, domain: str) -> Address | None:
             if local[:5].upper() == "IMCEA" and domain.lower() == self._hostname:
                 named = named_unsigned(local)
                 if named is not None and named.network in sources and named.network != "smtp":
+                    carried[f"{local}@{domain}"] = str(named)
                     return named
             for network in read_by:
                 address = network.from_addr_spec(local, domain)
@@ -100,7 +104,8 @@ class AddressStep:
         def write(address: Address) -> str | None:
             spec = self._network(address.network).to_addr_spec(address)
             if spec is None and not capabilities.mime and self._hostname:
-                return unsigned_spec(address, self._hostname)
+                spec = unsigned_spec(address, self._hostname)
+                carried[spec] = str(address)
             return spec
 
         def translate(address: Address) -> Translation:
@@ -119,11 +124,8 @@ class AddressStep:
             if change.field.endswith("bcc"):
                 notes.append(Note(Fate.DROPPED, name, "blind recipients are never shown"))
             else:
-                notes.append(
-                    Note(
-                        Fate.MAPPED, f"{name}: {change.before} as {change.after}", "so that a reply finds the way back"
-                    )
-                )
+                before, after = (carried.get(each, each) for each in (change.before, change.after))
+                notes.append(Note(Fate.MAPPED, f"{name}: {before} as {after}", "so that a reply finds the way back"))
         notes += [
             Note(Fate.KEPT, f.title(), "the field is too large for its addresses to be read") for f in rewritten.left
         ]

@@ -377,6 +377,8 @@ def test_a_person_is_shown_by_the_address_on_that_network() -> None:
     assert [str(box.address) for box in memo(made.content).mailboxes(b"from", ("ftn", "smtp"))] == [
         "ftn:Bob Lee@2:280/1"
     ]
+    # The trace tells it as the reader knows it, not as it stands in the header between adapter and codec.
+    assert "From: bob@gw.example as ftn:Bob Lee@2:280/1" in [note.what for note in made.fidelity.notes]
 
 
 # -- anything at all
