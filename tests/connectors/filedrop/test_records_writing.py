@@ -379,3 +379,9 @@ def test_more_of_a_text_and_of_a_date_is_told(tmp_path: Path) -> None:
     octets = content("Hi", "a\n\n").replace(b"01:02:03 +0000", b"01:02:03 +0300")
     _, notes = written(codec, octets)
     assert {"mapped time zone of the date", "mapped empty lines at the end of the text"} <= set(notes)
+
+
+def test_what_a_reader_takes_off_a_text_is_told(tmp_path: Path) -> None:
+    xml = '[format]\nkind = "xml"\n[xml]\nrecord = "M"\n[map]\nfrom = "{F}"\nto = "{T}"\nbody = "{B}"\n[write]\n'
+    _, notes = written(described(tmp_path, xml), content(text=" one\x01\n"))
+    assert {"mapped blanks at the start of the text", "dropped control characters"} <= set(notes)

@@ -90,6 +90,10 @@ def _of_text(attributes: Attributes) -> Iterator[Note]:
     body, text = attributes.d.map.body, attributes.memo.text
     if body is not None and body.kind == "html" and text.strip():
         yield Note(Fate.MAPPED, "text: written as HTML", "which shows blanks side by side, and empty lines, as one")
+    if attributes.d.format.kind == "xml" and text[:1] in (" ", "\t"):
+        yield Note(Fate.MAPPED, "blanks at the start of the text", "those around an element's text say nothing in XML")
+    if "\n\n" in text.strip("\n") and any(one.each == "line" for one in attributes.d.type):
+        yield Note(Fate.MAPPED, "empty lines of the text", "a record without text is passed over by who reads it")
     if text.endswith("\n\n"):
         yield Note(Fate.MAPPED, "empty lines at the end of the text", "a text ends with its last line")
 
