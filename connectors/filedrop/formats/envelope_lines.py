@@ -238,6 +238,15 @@ def kept_lines(content: Content) -> list[str]:
     return [f"{name}: {value}" for name, value in found if value and value.isprintable()]
 
 
+def parted(content: Content) -> bytes:
+    """Return what has to follow a content whose header no empty line ends, so that one does; nothing where it does."""
+    head = content.head
+    if content.size > len(head):
+        return b""
+    newline = b"\n" if b"\n" in head and b"\r\n" not in head else b"\r\n"
+    return newline if not head or head.endswith(b"\n") else newline * 2
+
+
 def closed(lines: Sequence[str], content: Content) -> bytes:
     """Return envelope lines as they stand on top of the content, in its own line ends.
 

@@ -27,6 +27,7 @@ from connectors.filedrop.formats.envelope_lines import (
     envelope_of_lines,
     injected,
     names_envelope,
+    parted,
     receiver_line,
     receiver_parameters,
     sender_line,
@@ -139,11 +140,13 @@ class Pickup:
             notes += more
         elif self.options.envelope_headers:
             top = closed(self._lines(parcel, items), content)
+        end = parted(content)
 
         def octets() -> Iterator[bytes]:
             if top:
                 yield top
             yield from content.chunks()
+            yield end
 
         return Encoded(octets, notes=notes)
 

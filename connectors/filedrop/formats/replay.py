@@ -27,6 +27,7 @@ from connectors.filedrop.formats.envelope_lines import (
     envelope_of_lines,
     injected,
     kept_lines,
+    parted,
     receiver_line,
     receiver_parameters,
     sender_line,
@@ -164,11 +165,12 @@ class Replay:
         if settings.source:
             lines.append(f"X-Source: {settings.source}")
         lines.append(f"X-SourceIPAddress: {_ip(envelope.origin.peer)}")
-        top = closed(lines, content)
+        top, end = closed(lines, content), parted(content)
 
         def octets() -> Iterator[bytes]:
             yield top
             yield from content.chunks()
+            yield end
 
         notes = envelope_losses(parcel, items, "the lines on top have no parameter for it", told=_TOLD)
         return Encoded(octets, notes=notes)

@@ -176,6 +176,13 @@ def test_what_xtext_hides_is_no_line_of_a_report() -> None:
     assert part.recipients[0].orcpt == "rfc822;c???X-Evil:?"
 
 
+@pytest.mark.parametrize("head", ["From: ann@a.example\r\n", "From: ann@a.example"])
+def test_a_message_without_a_text_gets_the_empty_line_that_exchange_asks_for(head: str) -> None:
+    octets = written(codec(), parcel(parse("smtp:ann@a.example"), [parse("smtp:bob@b.example")], head.encode()))
+    assert octets.endswith(b"\r\nFrom: ann@a.example\r\n\r\n")
+    read_one_part(codec(), octets)
+
+
 def test_eight_bits_are_told() -> None:
     was = parcel(None, [parse("smtp:ann@acme.example")], MESSAGE + "ü".encode())
     assert written(codec(), was).startswith(b"X-Sender: <> BODY=8bitmime\r\n")
