@@ -30,6 +30,8 @@ _NEWLINE: Final = re.compile(r"\r\n?|\u2028|\u2029")
 _PLAIN_TEXT: Final = re.compile(rb"[\t\n -~]*+")
 _LONG_LINE: Final = re.compile(rb"[^\n]{991}")
 _WORD: Final = 900
+_NAME: Final = 76
+"""Characters of a field's name: one that fills a line has no place for its colon there (RFC 5322 §2.1.1)."""
 _NO_WORDS: Final = frozenset(
     ["message-id", "in-reply-to", "references", "date", "resent-date", "resent-message-id", "received", "return-path"]
 )
@@ -130,7 +132,7 @@ def addr_spec(address: Address, hostname: str) -> str:
 
 
 def _field(name: str, value: str | Sequence[Mailbox], hostname: str) -> bytes:
-    name = _NOT_IN_NAME.sub("-", name)
+    name = _NOT_IN_NAME.sub("-", name)[:_NAME]
     lower = name.lower()
     if not name.strip("-") or lower in _OURS:
         return b""

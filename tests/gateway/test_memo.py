@@ -243,6 +243,11 @@ def test_the_date() -> None:
         assert mail(f"Date: {wrong}\n").date is None
 
 
+def test_a_name_as_long_as_a_line_stays_one_field() -> None:
+    octets = b"".join(compose([("X-" + "n" * 2000, "v"), ("Subject", "s")], "", hostname="gw.example"))
+    assert [len(field.name) for field in Content(octets).fields][:2] == [76, 7]
+
+
 def test_a_text_may_be_html() -> None:
     page: list[bytes] = compose([("Subject", "x")], "<p>hï</p>", hostname=HOST, subtype="html")
     content = Content(b"".join(page))
