@@ -153,14 +153,15 @@ DEAD = 2**22 + 1  # above the most that Linux gives
         ("", STALE_S + 60, True),
         ("0", STALE_S + 60, True),
         (f"{DEAD}\n", STALE_S + 60, True),
-        (f"{os.getpid()}\n", STALE_S + 60, False),
-        (f"{DEAD}\n{socket.gethostname()} boot 1 gatepost\n", 0, True),
+        ("{alive}\n", STALE_S + 60, False),
+        (f"{DEAD}\n{{here}} boot 1 gatepost\n", 0, True),
         (f"{DEAD}\nelsewhere boot 1 gatepost\n", 10**6, False),
-        (f"{os.getpid()}\n{socket.gethostname()} another-boot 1 gatepost\n", 0, True),
+        ("{alive}\n{here} another-boot 1 gatepost\n", 0, True),
     ],
 )
 def test_locks_that_were_left_behind(box: Path, text: str, seconds: float, is_stale: bool) -> None:
     lock = Path(f"{box}.lock")
+    text = text.format(alive=os.getpid(), here=socket.gethostname())
     lock.write_text(text)
     age(lock, seconds)
     try:
