@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from connectors.filedrop.formats.pickup import Pickup
 from gateway.contract import Status
 from gateway.testing import Journal, RecordingIntake, numbered, sample
 from mappings.network import parse
-from tests.connectors.filedrop.folders import GOOD, connector, left, put, running, until
+from tests.connectors.filedrop.folders import GOOD, connector, left, peers, put, running, until
 
 
 async def test_a_file_becomes_a_message_and_goes(tmp_path: Path) -> None:
@@ -42,6 +43,24 @@ async def test_a_key_of_the_other_system_has_a_length_and_no_controls(tmp_path: 
     key = str(one.message.envelope.dedupe_key).split(":", 3)[3]
     assert key.startswith("A  B999")
     assert len(key) == 255
+
+
+async def test_a_share_that_raises_no_events_is_polled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    async def no_events(*folders: Any, **options: Any) -> AsyncIterator[set[Any]]:
+        asked.append(folders)
+        await asyncio.Event().wait()
+        yield set()
+
+    monkeypatch.setattr("connectors.filedrop.source.awatch", no_events)
+    intake = RecordingIntake()
+    async with running(connector(tmp_path, poll_s=0.05), intake):
+        await until(lambda: asked)
+        for name in ("a.eml", "b.eml"):
+            put(tmp_path, name)
+            await until(lambda: left(tmp_path) == [])
+    assert peers(intake) == ["a.eml", "b.eml"]
 
 
 async def test_an_archive_keeps_what_was_accepted(tmp_path: Path) -> None:
