@@ -167,6 +167,15 @@ def test_record_descriptor_words(tmp_path: Path) -> None:
     assert bad.rule == "records.record-length"
 
 
+@pytest.mark.parametrize("page", ["cp037", "cp500", "cp1047"])
+@pytest.mark.parametrize("end", [b"\x15", b"\x25", b"\x0d\x25", b"\x0d\x15"], ids=["nel", "lf", "cr-lf", "cr-nel"])
+def test_both_line_ends_of_ebcdic(tmp_path: Path, page: str, end: bytes) -> None:
+    text = PACKED.format(charset=page, end="any").replace('type = "zoned", scale = 2', 'type = "text"')
+    codec = described(tmp_path, text.replace(', type = "packed"', "").replace(', type = "binary"', ""))
+    lines = [charset(page).encode(f"a@x.example b@y.example {n:07}") for n in range(3)]
+    assert len(memos(codec, end.join((*lines, b"")))) == 3
+
+
 def test_cp1047_differs_from_cp037_in_three_pairs() -> None:
     ours, theirs = charset("cp1047"), charset("cp037")
     every = bytes(range(256))
