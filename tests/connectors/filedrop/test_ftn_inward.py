@@ -152,6 +152,17 @@ def test_echomail_goes_where_its_area_says() -> None:
     assert only(octets).rule == "ftn.unknown-area"
 
 
+def test_an_identifier_of_another_form_is_no_address() -> None:
+    octets = file("echomail.pkt")
+    foreign = b"29.net-list@1:2320/33 25a3ef3b"
+    start = octets.index(b"\x01MSGID: ") + len(b"\x01MSGID: ")
+    made = octets[:start] + foreign + octets[octets.index(b"\r", start) :]
+    part, message = read_one(made.replace(b" * Origin:", b" + Origin:"), areas={"sysop_test": "list@lists.example"})
+    assert part.reverse_path == parse("ftn:Bob Ray@2:280/464")  # the packet's, for want of an origin line
+    assert message["Message-ID"] == "<MSGID_29.net-list=401=3A2320=2F33_25a3ef3b@fidonet.org>"
+    assert part.key == foreign.decode()
+
+
 def test_a_stored_message_is_one_message() -> None:
     part, message = read_one(file("stored.msg"), name="12.MSG")
     assert part.reverse_path == parse("ftn:Bob Ray@2:280/464.7")
