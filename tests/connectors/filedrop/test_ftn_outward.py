@@ -213,6 +213,17 @@ def test_other_recipients_are_told_in_a_control_line() -> None:
     assert {note.what for note in encoded.notes} == {"To", "Cc", ANN}
 
 
+def test_other_recipients_are_told_as_people_write_them() -> None:
+    many = ", ".join(f"Person {n} <person-{n}@acme.example>" for n in range(100))
+    encoded = encode(codec(), parcel(mail(more=f"Cc: IMCEAFTN-Carl+20Moe+402+3A280_464@gw.example, {many}\n")))
+    [message] = packed(packet(codec(), encoded))
+    told = read_text(message.text, "cp437").get("RFC-CC")
+    assert told.startswith("Carl Moe@2:280/464, Person 0 <person-0@acme.example>, Person 1 <")
+    assert told.endswith(", Person 24 <person-24@acme.example>,")
+    [cut] = [note for note in encoded.notes if note.fate is Fate.DROPPED]
+    assert cut.what == "Cc: 75 of many"
+
+
 @pytest.mark.parametrize(
     ("more", "notify", "priority", "want"),
     [

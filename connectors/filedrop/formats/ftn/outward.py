@@ -201,13 +201,16 @@ class _Writing:
 
     def _other_recipients(self) -> Iterator[Kludge]:
         """Yield To and Cc, where they name others: netmail has one recipient."""
-        shown = [(name, _one_line(self._memo.get(name))) for name in (b"to", b"cc")]
-        if len(self._memo.mailboxes(b"to", _NETWORKS)) + len(self._memo.mailboxes(b"cc", _NETWORKS)) > 1:
-            for name, value in shown:
+        found = [(title, self._memo.mailboxes(name, _NETWORKS)) for name, title in ((b"to", "To"), (b"cc", "Cc"))]
+        if sum(len(boxes) for _, boxes in found) > 1:
+            for title, boxes in found:
+                value = ", ".join(map(_shown, boxes))
                 if value:
-                    title = name.decode("ascii").title()
                     self._notes.append(Note(Fate.MAPPED, title, "netmail has one recipient; all are in a control line"))
                     yield Kludge(f"RFC-{title}", value[:_LONGEST_KLUDGE])
+                if len(value) > _LONGEST_KLUDGE:
+                    left_out = value.count(", ", _LONGEST_KLUDGE) + 1
+                    self._notes.append(Note(Fate.DROPPED, f"{title}: {left_out} of many", "the control line is full"))
 
     # The control lines.
 
@@ -395,6 +398,14 @@ def _words(value: bytes) -> str:
         return str(make_header(decode_header(text)))
     except (HeaderParseError, LookupError, ValueError):
         return text
+
+
+def _shown(box: Mailbox) -> str:
+    """Return a mailbox as people write it: those of this network as name and node."""
+    address, name = box.address.value, _one_line(box.name)
+    if box.address.network == "ftn":
+        return address
+    return f"{name} <{address}>" if name else address
 
 
 def _one_line(text: str) -> str:
