@@ -438,6 +438,13 @@ def test_too_many_recipients_are_not_all_read(tmp_path: Path) -> None:
     assert time.perf_counter() - begun < 5.0
 
 
+def test_a_recipient_in_each_record_of_a_message_is_one(tmp_path: Path) -> None:
+    codec = csv(tmp_path, format='group_by = ["id"]')
+    octets = b"".join(b"1;a@x.example;b@y.example;s;line %d\n" % n for n in range(1200))
+    [part] = parts(codec, octets)
+    assert [str(each.address) for each in part.recipients] == ["smtp:b@y.example"]
+
+
 DESCRIPTIONS = {
     "json": JSON,
     "xml": XML,

@@ -204,21 +204,26 @@ class Mapper:
         return found[0].address
 
     def _people(self, target: str, wish: Wish) -> list[_Person]:
-        found: list[_Person] = []
+        found: dict[Address, _Person] = {}
+        given = 0
         for table in tables_of(wish):
             names = table.name.each(self._lookup, self.tables) if table.name is not None else []
             texts = table.value.each(self._lookup, self.tables)
+            known: set[str] = set()
             for n, text in enumerate(texts):
+                if text in known:  # the records of one message may each name all its recipients
+                    continue
+                known.add(text)
                 prefix = prefix_of((table,))
                 for person in self._read(target, text, prefix, table):
                     name = names[n] if n < len(names) else ""
-                    found.append(_Person(person.address, person.name or name))
-                    if len(found) > self.options.max_recipients:
-                        raise self._too_many(len(found), table.value)
-        unique = list({person.address: person for person in reversed(found)}.values())[::-1]
-        for person in unique:
+                    found.setdefault(person.address, _Person(person.address, person.name or name))
+                    given += 1
+                    if given > self.options.max_recipients:
+                        raise self._too_many(given, table.value)
+        for person in found.values():
             self._note(target, f"{person.address}" + (f" ({person.name})" if person.name else ""))
-        return unique
+        return list(found.values())
 
     def _read(self, target: str, text: str, prefix: str, table: AddressTable) -> Iterator[_Person]:
         """Yield the addresses in one value."""
