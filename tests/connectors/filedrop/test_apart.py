@@ -412,6 +412,27 @@ async def test_a_process_that_hangs_is_told_and_stops_in_time(
     assert left(tmp_path) == ["a.eml"]
 
 
+async def test_a_process_ends_with_its_gateway_while_a_call_blocks_it(
+    tmp_path: Path, poison: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[Any] = []
+
+    async def watch(self: Any) -> None:
+        lines.append(self.line)
+        await self.line.ended
+
+    monkeypatch.setattr("connectors.filedrop.apart.parent._Child.watch", watch)
+    poison()
+    put(tmp_path, "a.eml", SLEEP + b"\r\n" + GOOD)
+    async with running(apart(tmp_path), RecordingIntake()):
+        pid = await reader()
+        await until(lambda: (tmp_path / "in" / ".claimed").exists() and not (tmp_path / "in" / "a.eml").exists())
+        await asyncio.sleep(0.1)
+        lines[0].close()  # as the kernel does when the gateway is killed
+        await until(lambda: _state(pid) == "", 2.0)
+    assert left(tmp_path) == ["a.eml"]
+
+
 async def test_a_process_that_was_held_up_is_healthy_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent, "_LOOK_S", 0.2)
     monkeypatch.setattr(parent, "_SILENT_LOOKS", 8)
