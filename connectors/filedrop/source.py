@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
 
@@ -83,6 +84,8 @@ class InboxSource:
         self._executor = executor
         self._trouble = trouble
         self._wake = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._is_watched = False
         self._stopping = False
         self._large = asyncio.Semaphore(STREAMS)
         self._later = _Later()
@@ -154,6 +157,11 @@ class InboxSource:
 
     async def _rest(self) -> None:
         """Wait for an event, the next look or the next retry, whichever comes first."""
+        if not self._is_watched:
+            self._resting.set()
+            for _ in range(2):  # until the watching has begun; what came before is seen by another look
+                await asyncio.sleep(0)
+            return
         now = asyncio.get_running_loop().time()
         wait_s = self._later.wait_s(now)
         wait_s = self._config.poll_s if wait_s is None else min(self._config.poll_s, wait_s)
@@ -169,18 +177,28 @@ class InboxSource:
             await asyncio.sleep(0.05)  # events do not cut a pause short, nor spin
 
     async def _watch(self) -> None:
-        """Wake on file events. A hint only: a share raises none, and then polling is all there is."""
+        """Wake on file events. A hint only: a share raises none, and then polling is all there is.
+
+        The folder is watched while the source rests, and until the first event: at work each claim would be one.
+        """
         while True:
+            await self._resting.wait()
+            self._resting.clear()
+            self._is_watched = True
             try:
-                async for _ in awatch(
+                events = awatch(
                     *self._inbox.watched(), watch_filter=None, recursive=False, debounce=50, step=10, rust_timeout=1000
-                ):
-                    self._wake.set()
+                )
+                async with aclosing(events):
+                    await anext(events, None)
             except* (OSError, RuntimeError) as e:
                 # A name that is no UTF-8 ends the watching too (RuntimeError), and is an event all the same.
                 self._log.debug("no file events, polling alone", folder=str(self._inbox.folder), cause=str(e))
+                self._wake.set()
+                await asyncio.sleep(UNWATCHED_S)
+            finally:
+                self._is_watched = False
             self._wake.set()
-            await asyncio.sleep(UNWATCHED_S)
 
     # -- handing over
 
