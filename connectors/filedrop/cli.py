@@ -6,7 +6,7 @@ Nothing is claimed, moved or accepted. Exit status 0 where all of the file was u
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, Protocol, cast, get_args
@@ -29,6 +29,8 @@ app = typer.Typer(
 
 HOSTNAME: Final = "gatepost.invalid"
 """Stands for the gateway's name where no configuration tells it (RFC 6761 §6.4)."""
+OWN_NETWORKS: Final[Mapping[str, str]] = {"smf70": "mhs", "smf71": "mhs", "uucp": "uucp", "ftn": "ftn"}
+"""The network of a format's own addresses, where it is not internet mail."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("-c", "--config", metavar="FILE", help="Configuration file; before or after the command.")
@@ -58,7 +60,9 @@ def try_(
         Path | None,
         typer.Option("--describe", metavar="DESCRIPTION", help="The file that describes the records (format records)."),
     ] = None,
-    network: Annotated[str | None, typer.Option("--network", help="The network whose addresses the file uses.")] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", help="The network whose addresses the file uses; none: the format's own.")
+    ] = None,
     lines: Annotated[int, typer.Option("--lines", min=0, help="So many lines of each text are shown.")] = 8,
     limit: Annotated[int, typer.Option("--limit", min=1, help="So many messages are shown.")] = 100,
     config: ConfigFile = None,
@@ -88,6 +92,8 @@ def _codec(
     ctx: typer.Context, format: str, describe: Path | None, network: str | None, config: Path | None, as_json: bool
 ) -> Codec:
     """Return the codec of a format, or that of a configured connector with all its options."""
+    if network is None:
+        network = OWN_NETWORKS.get(format)
     if format in FORMATS and config is None:
         options = Options(network=_network(network, as_json), hostname=HOSTNAME, base_dir=Path.cwd())
         name = cast(FormatName, format)

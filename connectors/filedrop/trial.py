@@ -19,6 +19,7 @@ MAX_SHOWN: Final = 4 * 1024 * 1024
 MAX_CELLS: Final = 200
 _VALUE: Final = 60
 _FIELDS: Final = ("from", "to", "cc", "date", "message-id", "subject")
+_PEOPLE: Final = ("from", "to", "cc")
 _OWN: Final[dict[str, dict[str, str]]] = {"ftn": {"aka": "1:1/1"}}
 """Settings that a format needs, to be asked what it carries."""
 
@@ -83,13 +84,14 @@ def try_file(codec: Codec, path: Path, limit: int) -> Trial:
 
         stamp = Stamp("try", file.mtime, path.name, beside)
         trial = Trial(str(path), file.size)
+        network = getattr(getattr(codec, "codec", codec), "options", Options()).network
         for found in _found(codec, file, stamp):
             if isinstance(found.outcome, Bad):
                 trial.bad += 1
             else:
                 trial.good += 1
             if len(trial.seen) < limit:
-                trial.seen.append(_seen(found, file, stamp, path.parent))
+                trial.seen.append(_seen(found, file, stamp, path.parent, network))
             else:
                 trial.more = True
         return trial
@@ -111,7 +113,7 @@ def _found(codec: Codec, file: Blob, stamp: Stamp) -> Iterator[Found]:
         yield Found(None, None, outcome)
 
 
-def _seen(found: Found, file: Blob, stamp: Stamp, folder: Path) -> Seen:
+def _seen(found: Found, file: Blob, stamp: Stamp, folder: Path, network: str) -> Seen:
     one = Seen("")
     if found.group is not None:
         records = found.group.records
@@ -122,11 +124,11 @@ def _seen(found: Found, file: Blob, stamp: Stamp, folder: Path) -> Seen:
     if isinstance(found.outcome, Bad):
         one.bad = found.outcome
         return one
-    _fill(one, found.outcome, file, stamp, folder)
+    _fill(one, found.outcome, file, stamp, folder, network)
     return one
 
 
-def _fill(one: Seen, part: Part, file: Blob, stamp: Stamp, folder: Path) -> None:
+def _fill(one: Seen, part: Part, file: Blob, stamp: Stamp, folder: Path, network: str) -> None:
     one.envelope.append(("sender", "<>" if part.reverse_path is None else str(part.reverse_path)))
     for recipient in part.recipients:
         wish = "" if recipient.notify is Notify.UNSET else f"  (reports: {_wishes(recipient.notify)})"
@@ -137,10 +139,19 @@ def _fill(one: Seen, part: Part, file: Blob, stamp: Stamp, folder: Path) -> None
     one.envelope += sorted(part.attributes.items())
     octets, one.size = _octets(part, file, stamp)
     found = memo(Content(octets))
-    one.header = [(name, value) for name in _FIELDS if (value := found.get(name.encode()))]
+    one.header = [(name, value) for name in _FIELDS if (value := _header(found, name, network))]
     one.text = found.text
     named = [piece for piece in part.content if isinstance(piece, Beside)]
     one.attachments = list(_attachments(found, named, folder))
+
+
+def _header(found: Memo, name: str, network: str) -> str:
+    """Return a field as people read it: an address that is carried inside another one as itself."""
+    value = found.get(name.encode())
+    if name not in _PEOPLE or "IMCEA" not in value:
+        return value
+    boxes = found.mailboxes(name.encode(), (network, "smtp"))
+    return ", ".join(f"{box.name} <{box.address}>" if box.name else str(box.address) for box in boxes) or value
 
 
 def _wishes(notify: Notify) -> str:

@@ -71,6 +71,14 @@ def test_any_format(tmp_path: Path) -> None:
     assert gatepost("filedrop", "try", "pickup", str(file)).exit_code == 1
 
 
+def test_a_format_has_a_network_of_its_own() -> None:
+    offer = str(DATA / "smf70/offer")
+    shown = gatepost("filedrop", "try", "smf70", offer).stdout
+    assert "    sender     mhs:ann@hq {SMTP:ann@acme.example}" in shown
+    assert "    from        mhs:ann@hq {SMTP:ann@acme.example}" in shown
+    assert gatepost("filedrop", "try", "smf70", offer, "--network", "smtp").exit_code == 1
+
+
 def test_a_configured_connector(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     description = (EXAMPLES / "alarms.toml").read_text()
