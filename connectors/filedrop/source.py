@@ -32,7 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SLICES: Final = 8
-SLICE_OCTETS: Final = 8 * 1024 * 1024
+SLICE_OCTETS: Final = 2 * 1024 * 1024
 STREAMS: Final = 4
 STEP_MESSAGES: Final = 100
 STEP_OCTETS: Final = 4 * 1024 * 1024
