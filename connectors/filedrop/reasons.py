@@ -9,6 +9,8 @@ from connectors.filedrop.formats import Bad
 from connectors.filedrop.names import shown
 
 REASON: Final = ".reason.txt"
+MAX_TOLD: Final = 20
+"""Faults of one file that its text tells of."""
 
 NOT_REGULAR: Final = Bad(
     "filedrop.not-regular", 0, 0, "a link, device or pipe, not a file", "put the file itself into the inbox"
@@ -56,7 +58,7 @@ def explain(
         lines[0] = f"A message of the file {shown(name)} was not taken, and not sent."
         lines += ["What else was in the file was accepted, or is kept likewise."]
     whose = f" of {shown(name)} as it came" if alone else ""
-    for one in bad:
+    for one in bad[:MAX_TOLD]:
         lines += ["", f"why:    {_line(one.text)}", f"rule:   {one.rule}"]
         if one.line:
             lines.append(f"place:  line {one.line}, octet {one.offset}{whose}")
@@ -65,6 +67,8 @@ def explain(
         if one.found:
             lines.append(f"found:  {_quoted(one.found)}")
         lines.append(f"mend:   {_line(one.mend)}")
+    if len(bad) > MAX_TOLD:
+        lines += ["", "And so on; `gatepost filedrop try` shows all that is wrong with it."]
     lines += ["", f"retry:  {retry}"]
     if accepted:
         lines.append("        First take the accepted messages out of it, or they are sent twice.")

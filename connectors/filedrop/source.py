@@ -34,6 +34,8 @@ R = TypeVar("R")
 SLICES: Final = 8
 SLICE_OCTETS: Final = 2 * 1024 * 1024
 STREAMS: Final = 4
+MAX_BAD_ITEMS: Final = 1000
+"""So many bad messages of a file are kept each as a file; one with more is kept whole: no small file fills a disk."""
 STEP_MESSAGES: Final = 100
 STEP_OCTETS: Final = 4 * 1024 * 1024
 """Of a large file so much is decoded in one go."""
@@ -305,31 +307,43 @@ class InboxSource:
             return
         try:
             bad: list[tuple[int, Bad]] = []
-            count = 0
+            count = bad_count = 0
             while found := await self._thread(reading.some, STEP_MESSAGES, STEP_OCTETS):
-                bad += [(count + n, one) for n, one in await acceptance.accept_all(reading, found)]
+                more = await acceptance.accept_all(reading, found)
+                bad_count += len(more)
+                bad += [(count + n, one) for n, one in more[: MAX_BAD_ITEMS + 1 - len(bad)]]
                 count += len(found)
             reading.check_unchanged()
-            await self._close_up(reading, range(count), bad, done)
+            await self._close_up(reading, range(count), bad, done, accepted=count - bad_count)
         finally:
             reading.close()
 
     async def _close_up(
-        self, reading: Reading, found: Sequence[object], bad: list[tuple[int, Bad]], done: list[Done]
+        self,
+        reading: Reading,
+        found: Sequence[object],
+        bad: list[tuple[int, Bad]],
+        done: list[Done],
+        accepted: int | None = None,
     ) -> None:
-        """Settle a file whose messages are all accepted or bad: keep what is bad, note it as done else."""
+        """Settle a file whose messages are all accepted or bad: keep what is bad, note it as done else.
+
+        `accepted`: how many were, where `bad` does not hold all others.
+        """
         claimed = reading.claimed
         if not bad:
             done.append(_done(reading))
             return
-        if len(found) > 1 and all(one.item is not None for _, one in bad):
+        if len(found) > 1 and len(bad) <= MAX_BAD_ITEMS and all(one.item is not None for _, one in bad):
             for number, one in bad:
                 where = await self._thread(self._inbox.set_aside_item, reading, number, one)
                 self._tell_bad(claimed, one, str(where))
             done.append(_done(reading))
             return
         only_bad = [one for _, one in bad]
-        await self._set_aside(claimed, only_bad, accepted=len(found) - len(bad), enclosed=reading.enclosed)
+        if accepted is None:
+            accepted = len(found) - len(bad)
+        await self._set_aside(claimed, only_bad, accepted=accepted, enclosed=reading.enclosed)
 
     async def _set_aside(
         self, claimed: Claimed, bad: list[Bad], accepted: int = 0, enclosed: Enclosed | None = None

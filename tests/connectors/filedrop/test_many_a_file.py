@@ -67,6 +67,22 @@ async def test_only_what_is_bad_of_it_is_kept(tmp_path: Path, make: Make, filler
     assert len(intake.marks) == 28
 
 
+@pytest.mark.parametrize("filler", [1, 400], ids=["small", "large"])
+async def test_a_file_with_very_many_bad_messages_is_kept_whole(tmp_path: Path, make: Make, filler: int) -> None:
+    intake = RecordingIntake()
+    octets = slip(1) + b"".join(slip(n, b"y" * filler, bad="1") for n in range(1100)) + slip(2)
+    put(tmp_path, "m.slip", octets)
+    async with running(make(errors="bad"), intake):
+        await until(lambda: left(tmp_path) == [])
+    assert sorted(intake.marks) == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["m.slip", "m.slip.reason.txt"]
+    assert (tmp_path / "bad" / "m.slip").read_bytes() == octets
+    text = (tmp_path / "bad" / "m.slip.reason.txt").read_text()
+    assert "2 messages were accepted" in text
+    assert text.count("slips.bad") == 20
+    assert "And so on" in text
+
+
 async def test_one_that_is_refused_is_kept_alone(tmp_path: Path, make: Make) -> None:
     intake = RecordingIntake()
     intake.rejects = Status("5.1.1", "nobody of that name")
