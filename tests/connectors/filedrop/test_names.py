@@ -53,9 +53,9 @@ def test_the_extension_is_kept() -> None:
 
 
 def test_a_long_name_costs_little() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     assert len(safe_name("ä" * 5_000_000 + ".pdf")) == 100
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @given(st.binary(min_size=1, max_size=60))

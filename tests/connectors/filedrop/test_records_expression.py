@@ -102,9 +102,9 @@ def test_a_pattern_counts() -> None:
 
 
 def test_many_stars_take_linear_time() -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert not pattern("*a" * 20 + "*b").matches("a" * 100_000)
-    assert time.perf_counter() - begun < 1.0
+    assert time.thread_time() - begun < 1.0
 
 
 @given(st.text(max_size=60))

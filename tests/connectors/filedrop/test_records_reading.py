@@ -386,9 +386,9 @@ def test_bounds(tmp_path: Path) -> None:
 def test_quotes_take_linear_time(tmp_path: Path) -> None:
     codec = csv(tmp_path)
     for line in (b'"\n', b'","\n', b'"""\n', b'x,"\n""x\n', b'";"a\n'):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         read_all(codec, line * 5_000)
-        assert time.perf_counter() - begun < 4.0, line
+        assert time.thread_time() - begun < 4.0, line
 
 
 def test_attachments(tmp_path: Path) -> None:
@@ -432,10 +432,10 @@ def test_mailboxes_have_names(tmp_path: Path) -> None:
 
 def test_too_many_recipients_are_not_all_read(tmp_path: Path) -> None:
     octets = b"1;a@x.example;" + b"b@y.example," * 400_000 + b";s;t\n"
-    begun = time.perf_counter()
+    begun = time.thread_time()
     [bad] = bads(csv(tmp_path), octets)
     assert bad.rule == "records.too-many-recipients"
-    assert time.perf_counter() - begun < 5.0
+    assert time.thread_time() - begun < 5.0
 
 
 def test_a_recipient_in_each_record_of_a_message_is_one(tmp_path: Path) -> None:

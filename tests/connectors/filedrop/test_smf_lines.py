@@ -238,6 +238,6 @@ def test_a_file_is_cut_alike_in_pieces_of_any_size(pieces: list[bytes], chunk: i
 
 def test_many_small_messages_take_time_in_proportion() -> None:
     octets = b"x\n%&%&%\n" * 60_000
-    began = time.monotonic()
+    began = time.thread_time()
     assert len(cut(octets)) == 60_000
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5

@@ -97,8 +97,8 @@ def test_any_line_is_read_or_none(octets: bytes) -> None:
 
 
 def test_long_lines_take_no_longer_for_their_blanks() -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     for line in (b" ", b" Tue", b" Tue Nov 24 01:02:03", b" Tue Nov 24 01:02:03 2026 x:"):
         for _ in range(20):
             read(b"From a" + (line * LINE_OCTETS)[: LINE_OCTETS - 8])
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2

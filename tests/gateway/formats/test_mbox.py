@@ -212,10 +212,10 @@ def test_a_mailbox_is_read_about_once_however_its_lengths_lie() -> None:
     for octets, dialect in ((mailbox([b"A: b\r\n\r\n" + b"text\r\n" * 500] * 1000), Dialect.MBOXRD),
                             (box, Dialect.MBOXCL2), (FROM + b"\n\nFrom x" * 200_000, Dialect.MBOXRD)):  # fmt: skip
         blob = Octets(octets)
-        start = time.perf_counter()
+        start = time.thread_time()
         found = sum(1 for _ in scan(blob, dialect))
         assert found
-        assert time.perf_counter() - start < 4
+        assert time.thread_time() - start < 4
         # at most two looks of a line's length for each message or line that is none, besides the one reading
         assert blob.read_octets < 2 * len(octets) + 20_000 * 6_000
 
