@@ -40,13 +40,17 @@ def left(inbox: Path) -> int:
     return sum(path.suffix == ".eml" for path in inbox.rglob("*"))
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def readers(of: int | None = None) -> list[int]:
     """Return the reading processes that run, of one gateway or of all."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             is_one = b"connectors.filedrop.apart.child" in (path / "cmdline").read_bytes()
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = parent_of(int(path.name))
         except (OSError, ValueError):
             continue
         if is_one and of in (None, parent):
@@ -95,6 +99,32 @@ def test_a_reading_process_killed_at_any_time_loses_and_doubles_nothing(
     large = sum(number % 60 == 7 for number in range(SMALL + LARGE - (SMALL + LARGE) % KILLS))
     wait_until(lambda: len(contents(gateway.spool)) == large, 10, f"{large} contents, none without a message")
     assert gateway.is_healthy()
+
+
+def test_a_killed_worker_takes_its_files_up_again(tmp_path: Path, sink: Sink, start_gateway: StartGateway) -> None:
+    sink.behave({"CONNECT": "421 4.3.2 come back later"})
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    others = set(readers())
+    gateway = start_gateway(sink.port, folder=tmp_path, workers=2, more=DROP)
+    for kill in range(2):
+        wait_until(lambda: set(readers()) - others, 20, "a worker reads the inbox")
+        assert len(set(readers()) - others) == 1, "one of them"
+        for number in range(kill * 100, kill * 100 + 100):
+            put(inbox, number)
+        time.sleep(0.15)
+        for pid in set(readers()) - others:
+            os.kill(parent_of(pid), signal.SIGKILL)
+        wait_until(lambda: left(inbox) == 0, 30, "the inbox is empty")
+
+    def rows() -> int:
+        try:
+            return len(gateway.cli("queue", "list", "--limit", "1000")["rows"])
+        except RuntimeError:  # the worker is not back yet
+            return 0
+
+    wait_until(lambda: rows() >= 200, 20, "all are queued")
+    assert rows() == 200
 
 
 def test_a_stop_finishes_what_is_accepted_and_leaves_no_process(

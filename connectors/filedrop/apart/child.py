@@ -227,20 +227,22 @@ class NotingInbox(Inbox):
 
     note: int
     suspects: frozenset[str]
-    _noted: bool = False
+    _noted: str = ""
 
     def open(self, one: Claimed) -> Reading | Bad:
         return _ENDS_READER if one.token in self.suspects else super().open(one)
 
     def looking_at(self, one: Claimed) -> None:
+        if one.token == self._noted:
+            return
         write_note(self.note, one.token)
         if not self._noted:
             # By the next turn of the loop whatever was looked at is behind us.
-            self._noted = True
             asyncio.get_running_loop().call_soon(self._forget)
+        self._noted = one.token
 
     def _forget(self) -> None:
-        self._noted = False
+        self._noted = ""
         write_note(self.note, "")
 
 
