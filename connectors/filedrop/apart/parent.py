@@ -62,26 +62,34 @@ class ReadingProcess:
         try:
             while True:
                 started = loop.time()
-                child = await self._start(intake, note)
-                try:
-                    await child.watch()
-                except asyncio.CancelledError:
-                    await child.stop()
-                    raise
-                finally:
-                    child.line.close()
-                how = how_ended(await child.end())
-                looked_at = read_note(note)
-                self._log.error("the process that reads an inbox ended; it is started anew", how=how, token=looked_at)
-                self._tell(f"the process that reads the inbox {how}, and is started anew")
-                if looked_at is not None:
-                    self._strikes[looked_at] += 1
-                suspects = frozenset(token for token, n in self._strikes.items() if n >= STRIKES)
-                self._spec = replace(self._spec, suspects=suspects)
+                ended = await self._run_one(intake, note)
+                self._log.error("the process that reads an inbox ended; it is started anew", how=ended)
+                self._tell(f"the process that reads the inbox {ended}; it is started anew")
                 await asyncio.sleep(pause_s)
                 pause_s = RESTART_MIN_S if loop.time() - started > _LONG_LIFE_S else min(RESTART_MAX_S, pause_s * 2)
         finally:
             os.close(note)
+
+    async def _run_one(self, intake: Intake, note: int) -> str:
+        """Run one process until it ends by itself; return how it ended."""
+        try:
+            child = await self._start(intake, note)
+        except OSError as e:
+            return f"cannot be started: {e.strerror or e}"
+        try:
+            await child.watch()
+        except asyncio.CancelledError:
+            await child.stop()
+            raise
+        finally:
+            child.line.close()
+        status = await child.end()
+        looked_at = read_note(note)
+        if looked_at is not None:
+            self._strikes[looked_at] += 1
+            suspects = frozenset(token for token, n in self._strikes.items() if n >= STRIKES)
+            self._spec = replace(self._spec, suspects=suspects)
+        return how_ended(status)
 
     async def _start(self, intake: Intake, note: int) -> _Child:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -254,7 +255,7 @@ async def test_a_killed_process_is_started_anew_and_health_recovers(tmp_path: Pa
         await until(lambda: left(tmp_path) == [])
         os.kill(await reader(), signal.SIGKILL)
         await until(lambda: not made.health().ok)
-        assert "was ended by SIGKILL, and is started anew" in made.health().text
+        assert "was ended by SIGKILL; it is started anew" in made.health().text
         put(tmp_path, "b.eml")
         await until(lambda: left(tmp_path) == [] and made.health().ok)
     assert peers(intake) == ["a.eml", "b.eml"]
@@ -468,4 +469,38 @@ async def test_a_blocked_loop_of_the_gateway_loses_nothing(tmp_path: Path) -> No
         await until(lambda: left(tmp_path) == [])
     assert len(intake.accepted) == 200
     assert intake.in_flight_peak <= 256
+    assert children() == []
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = asyncio.create_subprocess_exec
+    failures = [2]
+
+    async def fail_at_first(*args: Any, **more: Any) -> Any:
+        if failures[0]:
+            failures[0] -= 1
+            raise OSError(errno.EAGAIN, "no more processes")
+        return await start(*args, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_at_first)
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml")
+    made = apart(tmp_path)
+    async with running(made, intake):
+        await until(lambda: "cannot be started: no more processes" in made.health().text)
+        await until(lambda: left(tmp_path) == [])
+        await until(lambda: made.health().ok)
+    assert peers(intake) == ["a.eml"]
+
+
+async def test_it_runs_where_there_is_no_uvloop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "uvloop.py").write_text("raise ImportError('not made for this platform')\n")
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml")
+    put(tmp_path, "b.eml", LARGE)
+    async with running(apart(tmp_path), intake):
+        await until(lambda: left(tmp_path) == [])
+    assert sorted(peers(intake)) == ["a.eml", "b.eml"]
     assert children() == []
