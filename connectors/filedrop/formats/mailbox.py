@@ -134,7 +134,11 @@ def delivered(
     named = next((line for line in top if line.name == wanted), None) if wanted else None
     reverse_path = _reverse_path(header.lines, top, from_line, options, settings)
     if named is not None:
-        recipients = unique((Recipient(address) for address in _listed(named, options)), options)
+        listed = _listed(named, options)
+        if not listed:
+            text, mend = f"no address in {settings.recipient_field}", "name the recipient there, or leave the field out"
+            raise Mistake("no-recipient", named.start, text, mend, named.value)
+        recipients = unique((Recipient(address) for address in listed), options)
         dropped.add(wanted)
     else:
         recipients = recipients_of_header(header.lines, options)
