@@ -76,4 +76,4 @@ def _text(content: Content, name: bytes) -> str:
 
 
 def _bad(rule: str, text: str, mend: str, found: str) -> Bad:
-    return Bad(f"bsmtp.{rule}", 0, 1, text, mend, found[:_SHOWN].encode())
+    return Bad(f"bsmtp.{rule}", 0, 1, text, mend, found.encode()[:_SHOWN])
