@@ -11,7 +11,8 @@ KILLS   ?= 50
 POINTS  ?= 200
 WORKERS ?= 1 2 4
 SPOOL   ?= sqlite postgresql
-FUZZ_S  ?= 60
+FUZZ_S  ?= 600
+TARGETS ?= *
 MAPPING ?= sqlite
 
 install: .venv/installed
@@ -61,7 +62,8 @@ soak-power: peers install
 	$(PY) -m tests.crash.soak_power --points $(POINTS)
 
 fuzz: install
-	$(PY) -m tests.fuzz --seconds $(FUZZ_S)
+	set -f
+	$(PY) -m tests.fuzz --each $(FUZZ_S) $(foreach t,$(TARGETS),--target '$(t)')
 
 matrix: install
 	$(PY) -m tests.mappings.matrix

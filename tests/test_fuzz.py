@@ -7,10 +7,18 @@ from random import Random
 
 import pytest
 
+from connectors.filedrop.formats import FORMATS
 from mappings.network import registry
+from tests.fuzz.campaign import campaign
+from tests.fuzz.dropped_files import DESCRIPTIONS
+from tests.fuzz.filedrop import setups
 from tests.fuzz.run import KEPT, Run, fuzz, keep, shrunk
 from tests.fuzz.target import Target, octets_of, text_of
 from tests.fuzz.targets import TARGETS
+
+SHARES = 6
+"""So many tests, each with some of the targets, so that workers can have them at once."""
+MINUTE_S = 60.0
 
 
 def test_what_broke_once_does_not_again() -> None:
@@ -32,14 +40,31 @@ def test_every_network_has_a_target() -> None:
     assert set(registry().names) <= TARGETS.keys()
 
 
-def test_a_short_run_breaks_nothing() -> None:
-    assert fuzz(TARGETS.values(), 1, seconds=12) == 0
+def test_every_format_of_the_file_drop_has_a_target() -> None:
+    fed = {setup.format for setup in setups().values() if setup.is_read}
+    written = {setup.format for setup in setups().values() if setup.is_written}
+    assert fed == written == FORMATS.keys()
+    described = {setup.settings["describe"] for setup in setups().values() if setup.format == "records"}
+    assert described == {path.name for path in DESCRIPTIONS.glob("*.toml")}
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_short_run_breaks_nothing(share: int) -> None:
+    assert fuzz(list(TARGETS.values())[share::SHARES], 1, seconds=MINUTE_S / SHARES) == 0
 
 
 def test_a_run_by_count_breaks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert fuzz([TARGETS["mhs"], TARGETS["table"]], 1, inputs=300) == 0
     counted = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
     assert counted == [["mhs", "300", "inputs"], ["table", "300", "inputs"]]
+
+
+def test_a_campaign_shows_each_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert campaign(["drop-mh", "mhs"], 1, 0.3, 2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[lines.index("") + 2 :]
+    assert [line.split()[0] for line in table[:2]] == ["drop-mh", "mhs"]
+    assert table[2].endswith("0 s for each of 2 targets, nothing broken (seed 1)")
 
 
 def _target(text: str) -> Target[str]:
@@ -66,6 +91,19 @@ def test_a_slow_input_breaks_its_target(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tests.fuzz.run.KEPT", tmp_path)
     slow = Target("slow", lambda given: "y", lambda: ["abc"], lambda one, other, chance: one, text_of, octets_of, 0.0)
     assert not Run(slow, 1).until(inputs=1)
+
+
+def test_what_never_ends_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.run.KEPT", tmp_path)
+    monkeypatch.setattr("tests.fuzz.run.SHRINK_S", 0.0)
+
+    def check(given: str) -> str:
+        while given:
+            pass
+        return ""
+
+    endless = Target("endless", check, lambda: ["abc"], lambda one, other, chance: one, text_of, octets_of, 0.05)
+    assert not Run(endless, 1).until(inputs=1)
 
 
 def test_a_seed_gives_the_same_inputs() -> None:

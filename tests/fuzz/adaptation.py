@@ -22,7 +22,7 @@ from tests.gateway.adapt.builders import TABLE, message
 
 _MAX_SEED: Final = 20_000
 _CHARSETS: Final = ("cp437", "cp850", "cp866", "cp037", "ascii", "latin-1", "utf-8")
-_MIME: Final = (
+MIME: Final = (
     b"\r\n", b"\n", b"\r", b"\0", b"--b\r\n", b"--b--\r\n", b"=?utf-8?q?=C3=B6?=", b"=?iso-2022-jp?b?GyRC?=", b"=?",
     b"?=", b"=E2=82=AC", b"=\r\n", b"=", b"\xff", b"\xc3\xa9", b"From: a <b@c>\r\n", b"Subject: ", b"\r\n\r\n",
     b'Content-Type: multipart/mixed; boundary="b"\r\n', b'Content-Type: multipart/alternative; boundary="b"\r\n',
@@ -130,7 +130,8 @@ def check_tnef(octets: bytes) -> str:
 
 
 @cache
-def _seeds() -> tuple[bytes, ...]:
+def messages() -> tuple[bytes, ...]:
+    """Return what the tests have as data, and third parties' mail where it is at hand."""
     folders = [KEPT, KEPT.parent / "data"]
     named = os.environ.get("GATEPOST_CORPUS")
     if named:
@@ -140,11 +141,11 @@ def _seeds() -> tuple[bytes, ...]:
 
 
 TARGETS: Final = tuple(
-    Target(name, check, _seeds, Octets(tokens), same_octets, same_octets, 3.0, _MAX_SEED)
+    Target(name, check, messages, Octets(tokens), same_octets, same_octets, 3.0, _MAX_SEED)
     for name, check, tokens in (
-        ("plain", check_plain, _MIME),
-        ("memo", check_memo, _MIME),
-        ("compose", check_compose, _MIME),
+        ("plain", check_plain, MIME),
+        ("memo", check_memo, MIME),
+        ("compose", check_compose, MIME),
         ("html", check_html, _HTML),
         ("tnef", check_tnef, _TNEF),
     )

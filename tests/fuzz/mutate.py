@@ -17,6 +17,11 @@ from tests.fuzz.target import octets_of
 MAX_TEXT: Final = 3000
 """Over the bound of any address, so that the bound is met."""
 MAX_OCTETS: Final = 40_000
+_RUNS: Final = 0.1
+_RAW: Final = 0.2
+_WORDS: Final = re.compile(rb"[A-Za-z0-9]+|[^A-Za-z0-9]")
+
+Mutation = Callable[[bytes, bytes, Random], bytes]
 
 SIGNS: Final = tuple("""@.,;:<>()[]{}"'\\+%!/_-=*$#|?&~^` """)
 ODD: Final = (
@@ -136,16 +141,16 @@ def _some_code(r: Callable[[], float]) -> int:
 
 
 class Octets:
-    """Makes octets of others."""
+    """Makes octets of others: signs and stretches, lines and words of them changed, and runs of one token."""
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
         self._tokens = tokens
 
     def __call__(self, octets: bytes, other: bytes, chance: Random) -> bytes:
         made = bytearray(octets)
-        for _ in range(chance.randint(1, 8)):
+        for _ in range(chance.choice((1, 1, 2, 2, 3, 5, 8))):
             at = chance.randint(0, len(made))
-            match chance.randint(0, 5):
+            match chance.randint(0, 8):
                 case 0:
                     made[at:at] = chance.choice(self._tokens)
                 case 1:
@@ -161,7 +166,70 @@ class Octets:
                 case 5:
                     token = chance.choice(self._tokens)
                     made[at : at + len(token)] = token
+                case 6:
+                    made = bytearray(b"\n".join(moved(bytes(made).split(b"\n"), other.split(b"\n"), chance)))
+                case 7:
+                    made = bytearray(b"".join(moved(_WORDS.findall(bytes(made)), self._tokens, chance)))
+                case 8:
+                    if chance.random() < _RUNS:
+                        made[at:at] = chance.choice(self._tokens) * chance.choice((100, 1000, 10_000))
         return bytes(made[:MAX_OCTETS])
+
+
+def moved(pieces: list[bytes], others: Sequence[bytes], chance: Random) -> list[bytes]:
+    """Change one piece: left out, doubled, moved, exchanged with another, or replaced by a foreign one."""
+    if not pieces:
+        return list(others[:1])
+    one, another = chance.randrange(len(pieces)), chance.randrange(len(pieces))
+    match chance.randint(0, 4):
+        case 0:
+            del pieces[one]
+        case 1:
+            pieces.insert(another, pieces[one])
+        case 2:
+            pieces[one], pieces[another] = pieces[another], pieces[one]
+        case 3:
+            pieces[one] = chance.choice(others)
+        case 4:
+            pieces.insert(one, chance.choice(others))
+    return pieces
+
+
+class Through:
+    """Makes octets of others in the form that they have behind a coding; now and then in their own."""
+
+    def __init__(self, inner: Mutation, read: Callable[[bytes], bytes], write: Callable[[bytes], bytes]) -> None:
+        self._inner, self._read, self._write = inner, read, write
+
+    def __call__(self, octets: bytes, other: bytes, chance: Random) -> bytes:
+        if chance.random() < _RAW:
+            return self._inner(octets, other, chance)
+        return self._write(self._inner(self._read(octets), self._read(other), chance))[:MAX_OCTETS]
+
+
+class Blocks:
+    """Makes octets of others that are records of one length: whole records are changed, or octets in their place."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __call__(self, octets: bytes, other: bytes, chance: Random) -> bytes:
+        records, others = (
+            [each[at : at + self._length] for at in range(0, len(each), self._length)] for each in (octets, other)
+        )
+        for _ in range(chance.randint(1, 4)):
+            if records and chance.random() < 0.6:
+                n = chance.randrange(len(records))
+                record = bytearray(records[n])
+                size = chance.choice((1, 2, 8, 24))
+                at = chance.randrange(max(len(record) - size, 1))
+                record[at : at + size] = chance.choice(others or [b"?"])[at : at + size] or bytes(size)
+                if chance.random() < 0.5 and at < len(record):
+                    record[at] = chance.randrange(256)
+                records[n] = bytes(record)
+            else:
+                records = moved(records, others or [b"?"], chance)
+        return b"".join(records)[:MAX_OCTETS]
 
 
 def examples_in(path: Path, at_most: int = 4000) -> tuple[list[str], list[bytes]]:

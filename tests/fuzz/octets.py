@@ -10,9 +10,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-from connectors.filedrop.files import InMemory
-from connectors.filedrop.formats import Part
-from connectors.filedrop.formats.pickup import decode
 from connectors.smtp.client_wire import PeerError
 from connectors.smtp.commands import Mail, Rcpt, Refusal, parse_bdat, parse_hello, parse_mail, parse_rcpt
 from connectors.smtp.server_events import WireSettings
@@ -21,7 +18,6 @@ from mappings.address import AddressError
 from mappings.interchange import read_csv
 from mappings.network import parse
 from mappings.rewrite import rewrite_head
-from tests.connectors.filedrop import test_pickup as pickup
 from tests.connectors.smtp import test_client_wire as client
 from tests.connectors.smtp import test_commands as commands
 from tests.connectors.smtp import test_server_wire as server
@@ -71,14 +67,6 @@ def fuzz_commands(octets: bytes) -> None:
         assert isinstance(parse_rcpt(line, commands.ALL, smtputf8=True), Rcpt | Refusal)
         assert isinstance(parse_bdat(line), tuple | Refusal)
         assert isinstance(parse_hello(line), str | Refusal)
-
-
-def fuzz_pickup(octets: bytes) -> None:
-    for found in decode(InMemory(octets), pickup.STAMP, pickup.OPTIONS):
-        if isinstance(found, Part):
-            content = Content(found.head + octets[found.start : found.end])
-            assert content.get(b"bcc") is None
-            assert b"".join(content.body_chunks()) == b"".join(Content(octets).body_chunks())
 
 
 def fuzz_content(octets: bytes) -> None:

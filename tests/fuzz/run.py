@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Generic
@@ -16,6 +19,8 @@ KEPT: Final = Path(__file__).parents[1] / "corpus"
 TURN_S: Final = 0.05
 MAX_POOL: Final = 4000
 SHRINK_S: Final = 20.0
+HANGS: Final = 4
+"""How many times its limit an input may take before it is broken off."""
 
 
 class TooSlow(Exception):
@@ -44,6 +49,10 @@ class Run(Generic[Input]):
             return True
         finally:
             self.took_s += time.perf_counter() - started
+
+    @property
+    def outcomes(self) -> int:
+        return len(self._outcomes)
 
     def __str__(self) -> str:
         read = 1 - self.refused / max(self.inputs, 1)
@@ -87,11 +96,31 @@ class Run(Generic[Input]):
 def timed(target: Target[Input], given: Input) -> tuple[str, float]:
     """Check one input. Returns: (its outcome, the CPU time it took). Raises: TooSlow, and what the target does."""
     started = time.thread_time()
-    outcome = target.check(given)
+    with _no_longer_than(HANGS * target.limit_s):
+        outcome = target.check(given)
     took = time.thread_time() - started
     if took > target.limit_s:
         raise TooSlow(f"{took:.1f} s for an input of {len(given)}")
     return outcome, took
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in the middle of what would never end: signals come to the main thread alone."""
+    if threading.current_thread() is not threading.main_thread() or not seconds:
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _too_slow(number: int, frame: object) -> None:
+    raise TooSlow("it does not come to an end")
 
 
 def shrunk(given: Input, breaks: Callable[[Input], bool]) -> Input:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.fuzz import adaptation, files, mapping, networks, octets
+from tests.fuzz import adaptation, filedrop, files, frames, mailboxes, mapping, networks, octets
 from tests.fuzz.target import Target
 
 _ALL: Final[tuple[Target[Any], ...]] = (
@@ -13,5 +13,9 @@ _ALL: Final[tuple[Target[Any], ...]] = (
     *mapping.TARGETS,
     *files.TARGETS,
     *adaptation.TARGETS,
+    *filedrop.TARGETS,
+    *mailboxes.TARGETS,
+    *frames.TARGETS,
 )
 TARGETS: Final = {each.name: each for each in _ALL}
+assert len(TARGETS) == len(_ALL), "two targets of one name"
