@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$|^<!-- (\$ [^\n]*) -->$", re.MULTILINE | re.DOTALL)
 _EXAMPLES = (
     *(f"examples/quickstart/{name}" for name in ("gatepost.toml", "people.csv")),
+    *(f"examples/legacy-formats/{name}" for name in ("alarms.csv", "alarms.toml")),
     *(f"examples/merger/{name}" for name in ("gatepost.toml", "acme-exchange.csv", "bolt-domino.csv")),
 )
 _PORT = re.compile(r"127\.0\.0\.1:(\d{4,5})\b")
@@ -106,7 +107,7 @@ class Sandbox:
             "TZ": "UTC",
         }
         for name in _EXAMPLES:
-            self.write(name, (ROOT / name).read_text(encoding="utf-8"))
+            self.write(name, (ROOT / name).read_bytes().decode("utf-8"))
         (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
 
     def moved(self, text: str) -> str:
@@ -129,7 +130,7 @@ class Sandbox:
     def write(self, name: str, text: str) -> None:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.moved(text), encoding="utf-8")
+        target.write_bytes(self.moved(text).encode("utf-8"))
 
     def run(self, command: str, expected: str, within_s: float = 15.0) -> str:
         """Run a command and return what it printed; commands that only look are repeated until it is as expected."""
