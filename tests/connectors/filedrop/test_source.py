@@ -33,6 +33,14 @@ async def test_a_file_becomes_a_message_and_goes(tmp_path: Path) -> None:
     assert one.octets == GOOD
 
 
+async def test_writers_who_may_not_relay_are_told_to_the_core(tmp_path: Path) -> None:
+    intake = RecordingIntake()
+    put(tmp_path, "a.eml")
+    async with running(connector(tmp_path, trusted=False), intake):
+        await until(lambda: left(tmp_path) == [])
+    assert [one.message.envelope.origin.trusted for one in intake.accepted] == [False]
+
+
 async def test_a_key_of_the_other_system_has_a_length_and_no_controls(tmp_path: Path) -> None:
     intake = RecordingIntake()
     octets = b"SMF-70\r\nTo: bob@plant\r\nFrom: ann@sales\r\nMessage-ID: A\x00\x01B" + b"9" * 5000 + b"\r\n\r\nText\r\n"
