@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from connectors.filedrop.files import REAL, Claimed, NotRegular, OpenFile, Operations, short
+from connectors.filedrop.files import REAL, Claimed, NotRegular, OpenFile, Operations, is_token, short
 from connectors.filedrop.formats import Beside
 from connectors.filedrop.names import is_safe
 
@@ -149,6 +149,6 @@ def belongs_to(name: str) -> tuple[str, str] | None:
     """Read the name of a file claimed for a message back: the message's token, the file's own name; None for others."""
     token, mark, rest = name.partition(MARK)
     digest, dot, own = rest.partition(".")
-    if not (mark and dot and own and len(token) == 16 and len(digest) == 8 and "." not in token):
+    if not (mark and dot and own and is_token(token) and len(digest) == 8):
         return None
     return token, own

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import random
+import re
 import secrets
 import stat
 import time
@@ -23,7 +24,7 @@ from typing import Any, Final, cast
 from connectors.filedrop.names import NAME_OCTETS, shown
 
 CHUNK: Final = 256 * 1024
-_TOKEN_CHARS: Final = 16
+_TOKEN: Final = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{8})?")  # claims of an earlier form are the shorter ones
 
 
 def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
@@ -201,7 +202,8 @@ class Claimed:
 class _Tokens:
     """Names of hand-overs that no other process gives: a time in units of 16 microseconds, and chance.
 
-    They grow, so that where they are kept, one beside the other, new ones stand together.
+    They grow, so that where they are kept, one beside the other, new ones stand together. The chance alone tells them
+    apart where the clock was set back.
     """
 
     def __init__(self) -> None:
@@ -209,11 +211,15 @@ class _Tokens:
 
     def next(self) -> str:
         self._last = max(self._last + 1, time.time_ns() >> 14)
-        return f"{self._last:012x}{random.getrandbits(16):04x}"
+        return f"{self._last:012x}{random.getrandbits(48):012x}"
 
 
 _TOKENS: Final = _Tokens()
-assert len(_TOKENS.next()) == _TOKEN_CHARS
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text is the name of a hand-over."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def claim(inbox: Path | str, name: str, claims: Path | str, ops: Operations = REAL) -> Claimed | None:
@@ -236,7 +242,7 @@ def claim(inbox: Path | str, name: str, claims: Path | str, ops: Operations = RE
 def claimed(path: Path) -> Claimed | None:
     """Read a claim folder's entry back, as after a crash; None where it is not one of ours."""
     token, dot, name = path.name.partition(".")
-    if not (dot and name and len(token) == _TOKEN_CHARS and all(c in "0123456789abcdef" for c in token)):
+    if not (dot and name and is_token(token)):
         return None
     return Claimed(str(path), name, token)
 

@@ -31,6 +31,7 @@ from connectors.filedrop.files import (
     Operations,
     claim,
     claimed,
+    is_token,
     move,
     place,
     short,
@@ -144,7 +145,8 @@ class Inbox:
             found = belongs_to(name)
             if found is not None and found[0] not in tokens:
                 self._put_away(str(folder / name), found[1], found[0])
-            elif name[16:17] == _USED and name[:16] not in tokens:
+            token, mark, _ = name.partition(_USED)
+            if mark and is_token(token) and token not in tokens:
                 self._ops.unlink(str(folder / name))
 
     def take(self, limit: int) -> list[Claimed]:
@@ -391,7 +393,7 @@ class Inbox:
         one = reading.claimed
         folder = self._errors or self.folder
         stem = stem_of(one.name)
-        name = short(f"{stem}-{one.token[:8]}-{number + 1}{one.name[len(stem) :]}")
+        name = short(f"{stem}-{one.token[-8:]}-{number + 1}{one.name[len(stem) :]}")
         kept = short(f"{name}{self._mark}")
         place(folder, kept, lambda: reading.piece_of(item), ops=self._ops, names=())
         text = explain(one.name, kept, [bad], retry=self._retry(name, name), alone=True)

@@ -50,7 +50,7 @@ class FileDropDriver(SourceDriver, DestinationDriver):
         """Return those whose files are gone: a look in the order of a file's way, so that none is missed."""
         there = self._numbers(self.inbox / self.into)
         for folder in (self.inbox / ".claimed").glob("*"):
-            there |= self._numbers(folder, r"[0-9a-f]{16}\.")
+            there |= self._numbers(folder, r"[0-9a-f]{24}\.")
         return self._submitted - there - self.refused()
 
     def refused(self) -> set[int]:

@@ -428,7 +428,7 @@ async def test_a_name_that_is_used_again_and_again_is_archived_at_the_same_cost(
             await until(lambda: left(tmp_path) == [])
     names = sorted(os.listdir(tmp_path / "done"))
     assert len(names) == 15
-    assert sum(len(name) == len("MSG-0123456789abcdef.eml") for name in names) == 6
+    assert sum(len(name) == len("MSG-0123456789abcdef01234567.eml") for name in names) == 6
 
 
 async def test_an_archive_on_a_full_disk_loses_and_doubles_nothing(tmp_path: Path) -> None:
