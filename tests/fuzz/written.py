@@ -119,6 +119,8 @@ def _check_read(title: str, codec: Codec, address: Address, sent: Content, encod
         if not title.startswith(("records", "mh", "mbox-mboxo")):  # where no field is for the envelope
             assert [each.address for each in parts[0].recipients] == [address], parts[0].recipients
     read = Content(b"".join(_pieces(parts[0], file, files)))
+    if title == "mh" and re.search(rb"(?m)^-+\r?$", sent.head):
+        return  # which ends a header there, as drafts have it; in one of mail it is no field
     if codec.capabilities.mime:
         assert _body(title, read) == _body(title, sent), "the body is another"
     elif title.startswith("smf"):
