@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from connectors.filedrop.formats import FORMATS
+from connectors.filedrop.formats import FORMATS, Bad, Beside, Options, Part, Piece, Span, Stamp, codec_class
+from gateway.contract import Address, Blob, Recipient
 from mappings.network import registry
 from tests.fuzz.campaign import campaign
 from tests.fuzz.dropped_files import DESCRIPTIONS
 from tests.fuzz.filedrop import setups
+from tests.fuzz.promises import Way, check_decoder
 from tests.fuzz.run import KEPT, Run, fuzz, keep, shrunk
 from tests.fuzz.target import Target, octets_of, text_of
 from tests.fuzz.targets import TARGETS
@@ -65,6 +69,42 @@ def test_a_campaign_shows_each_target(capsys: pytest.CaptureFixture[str]) -> Non
     table = lines[lines.index("") + 2 :]
     assert [line.split()[0] for line in table[:2]] == ["drop-mh", "mhs"]
     assert table[2].endswith("0 s for each of 2 targets, nothing broken (seed 1)")
+
+
+_ANN = Recipient(Address("smtp", "ann@acme.example", "ann@acme.example"))
+_BAD = Bad("mbox.x", 0, 1, "text", "mend")
+
+
+def _part(*content: Piece, recipients: tuple[Recipient, ...] = (_ANN,), item: tuple[Span, ...] | None = None) -> Part:
+    return Part(None, recipients, content, item=item)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (_part(b"From: a@b\r\nBcc: eve@b\r\n\r\n"), "nobody wrote"),
+        (_part(b"From: a@b\r\nSubject: a\nb\r\n\r\n"), "bare CR or LF"),
+        (_part(b"From: a@b\r\n\r\n", Span(0, 99)), "99"),
+        (_part(b"From: a@b\r\n\r\n", Beside("../passwd")), "passwd"),
+        (_part(b"From: a@b\r\n\r\n", recipients=()), "nobody"),
+        (_part(b"From: a@b\r\n\r\n", recipients=(_ANN, _ANN)), "twice"),
+        (_part(b"From: a@b\r\n\r\n", item=(Span(0, 0),)), "alone"),
+        (replace(_BAD, text=" "), "mbox.x"),
+        (replace(_BAD, offset=99), "99"),
+        (replace(_BAD, item=(Span(0, 5), Span(5, 99))), "99"),
+    ],
+)
+def test_each_promise_of_a_decoder_is_checked(found: Part | Bad, told: str) -> None:
+    codec = codec_class("mh")("mh", Options(), codec_class("mh").Settings())
+
+    class Broken(type(codec)):  # type: ignore[misc]
+        def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
+            if file.size:
+                yield found
+
+    broken = Broken("mh", codec.options, codec.settings)  # type: ignore[attr-defined]
+    with pytest.raises(AssertionError, match=told):
+        check_decoder(Way(broken, "composed"), b"ten octets")
 
 
 def _target(text: str) -> Target[str]:

@@ -1,4 +1,4 @@
-"""Fuzz: generated inputs for every parser of what others write: `make fuzz FUZZ_S=60`, or `python -m tests.fuzz`.
+"""Fuzz: generated inputs for every parser of what others write: `make fuzz`, or `python -m tests.fuzz`.
 
 A target is one parser with what it promises (`tests.fuzz.target`): octets from the wire and from files, each network's
 addresses, each format of directories, and the mapping table asked about any address. An input that raises what is not

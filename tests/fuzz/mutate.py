@@ -172,7 +172,8 @@ class Octets:
                     made = bytearray(b"".join(moved(_WORDS.findall(bytes(made)), self._tokens, chance)))
                 case 8:
                     if chance.random() < _RUNS:
-                        made[at:at] = chance.choice(self._tokens) * chance.choice((100, 1000, 10_000))
+                        token = chance.choice(self._tokens)
+                        made[at:at] = token * min(chance.choice((100, 1000, 10_000)), MAX_OCTETS // len(token))
         return bytes(made[:MAX_OCTETS])
 
 
