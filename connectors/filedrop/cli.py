@@ -6,7 +6,7 @@ Nothing is claimed, moved or accepted. Exit status 0 where all of the file was u
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, Protocol, cast, get_args
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, NoReturn, Protocol, cast, get_args
 import typer
 from pydantic import ValidationError
 
+from connectors.filedrop.config import OWN_NETWORKS
 from connectors.filedrop.formats import FORMATS, Codec, FormatName, Options, codec_class
 from connectors.filedrop.names import shown
 from connectors.filedrop.trial import Trial, carried, tell_lines, try_file
@@ -29,8 +30,6 @@ app = typer.Typer(
 
 HOSTNAME: Final = "gatepost.invalid"
 """Stands for the gateway's name where no configuration tells it (RFC 6761 §6.4)."""
-OWN_NETWORKS: Final[Mapping[str, str]] = {"smf70": "mhs", "smf71": "mhs", "uucp": "uucp", "ftn": "ftn"}
-"""The network of a format's own addresses, where it is not internet mail."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("-c", "--config", metavar="FILE", help="Configuration file; before or after the command.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -41,14 +42,19 @@ def table_name(format: FormatName) -> str:
     return SHARED_TABLES.get(format, format)
 
 
+OWN_NETWORKS: Final[Mapping[str, str]] = {"smf70": "mhs", "smf71": "mhs", "uucp": "uucp", "ftn": "ftn"}
+"""The network of a format's own addresses, where it is not internet mail."""
+
+
 class FileDropConfig(ConnectorConfig):
     """A pair of folders by which another system hands over messages as files."""
 
     format: FormatName = Field("pickup", description="The files' format; each has a page of its own.")
     network: str = Field(
-        "smtp",
+        "",
         description="The network whose addresses the other system uses, e.g. mhs; an address in a file is read as "
-        "one of it first, and as internet mail else.",
+        "one of it first, and as internet mail else. None: the format's own, which is mhs for smf70 and smf71, uucp "
+        "for uucp, ftn for ftn, and internet mail for all others.",
     )
     recipients: list[str] = Field(
         [],
@@ -205,6 +211,13 @@ class FileDropConfig(ConnectorConfig):
         None, description="Options of format records; it needs the file that describes them, `describe`."
     )
     ftn: FtnSettings | None = Field(None, description="Options of format ftn; it needs our node's address, `aka`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_network(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("network"):
+            return {**values, "network": OWN_NETWORKS.get(str(values.get("format")), "smtp")}
+        return values
 
     @field_validator("network")
     @classmethod
