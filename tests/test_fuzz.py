@@ -68,7 +68,7 @@ def test_a_campaign_shows_each_target(capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().out.splitlines()
     table = lines[lines.index("") + 2 :]
     assert [line.split()[0] for line in table[:2]] == ["drop-mh", "mhs"]
-    assert table[2].endswith("0 s for each of 2 targets, nothing broken (seed 1)")
+    assert table[2].endswith("0 s of CPU time for each of 2 targets, nothing broken (seed 1)")
 
 
 _ANN = Recipient(Address("smtp", "ann@acme.example", "ann@acme.example"))

@@ -16,7 +16,7 @@ from tests.fuzz.targets import TARGETS
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     much = parser.add_mutually_exclusive_group()
-    much.add_argument("--each", type=float, help="how many seconds for each target, in a process of its own")
+    much.add_argument("--each", type=float, help="seconds of CPU time for each target, in a process of its own")
     much.add_argument("--seconds", type=float, default=60.0, help="how long, all targets in turns")
     much.add_argument("--inputs", type=int, help="how many for each target")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes at once, for --each")

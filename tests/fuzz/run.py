@@ -39,16 +39,18 @@ class Run(Generic[Input]):
         self._pool: list[Input] = list(target.seeds())
         self._outcomes: set[str] = set()
 
-    def until(self, at: float | None = None, inputs: int | None = None) -> bool:
-        """Run until a time of `time.perf_counter`, or to a number of inputs. Returns: False where one broke it."""
-        started = time.perf_counter()
+    def until(
+        self, at: float | None = None, inputs: int | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> bool:
+        """Run until a time of the clock, or to a number of inputs. Returns: False where one broke it."""
+        started = clock()
         try:
-            while (inputs is None or self.inputs < inputs) and (at is None or time.perf_counter() < at):
+            while (inputs is None or self.inputs < inputs) and (at is None or clock() < at):
                 if not self._one():
                     return False
             return True
         finally:
-            self.took_s += time.perf_counter() - started
+            self.took_s += clock() - started
 
     @property
     def outcomes(self) -> int:
