@@ -21,6 +21,7 @@ for each in "${wanted[@]}"; do
 done
 ls /usr/lib/postfix/postfix-cdb.so >/dev/null 2>&1 || missing+=(postfix-cdb)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+perl -MNet::SSLeay -e 1 2>/dev/null || missing+=(libnet-ssleay-perl)  # swaks wants it for TLS
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.gateway import Gateway
-from tests.peers.process import wait_until
+from tests.peers.process import descendants, wait_until
 from tests.peers.sink import Sink
 
 DROP = """
@@ -105,15 +105,18 @@ def test_a_killed_worker_takes_its_files_up_again(tmp_path: Path, sink: Sink, st
     sink.behave({"CONNECT": "421 4.3.2 come back later"})
     inbox = tmp_path / "in"
     inbox.mkdir()
-    others = set(readers())
     gateway = start_gateway(sink.port, folder=tmp_path, workers=2, more=DROP)
+
+    def its_readers() -> list[int]:
+        return [pid for worker in descendants(gateway.pid) for pid in readers(worker)]
+
     for kill in range(2):
-        wait_until(lambda: set(readers()) - others, 20, "a worker reads the inbox")
-        assert len(set(readers()) - others) == 1, "one of them"
+        wait_until(its_readers, 20, "a worker reads the inbox")
+        assert len(its_readers()) == 1, "one of them"
         for number in range(kill * 100, kill * 100 + 100):
             put(inbox, number)
         time.sleep(0.15)
-        for pid in set(readers()) - others:
+        for pid in its_readers():
             os.kill(parent_of(pid), signal.SIGKILL)
         wait_until(lambda: left(inbox) == 0, 30, "the inbox is empty")
 

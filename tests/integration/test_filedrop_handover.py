@@ -119,6 +119,7 @@ def test_a_read_only_outbox_and_inbox_wait(tmp_path: Path, disk: Path, start_gat
     gateway = start_gateway(free_port(), folder=tmp_path, more=more, gateway=QUICK)
     put(disk / "in", "first")
     wait_until(lambda: len(seen(disk / "out")) == 1, 20, "the first is put")
+    wait_until(lambda: len(seen(disk / "done")) == 1, 20, "and archived")
     put(disk / "in", "second")
     remount(disk, "ro")
     try:

@@ -5,7 +5,10 @@ Nothing of it stays running: each call is one run of a program that ends. Debian
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +45,12 @@ class Crashmail:
     """
 
     def __init__(self, folder: Path, *, aka: str, link: str, password: str = "", points: Sequence[str] = ()) -> None:
+        folder.mkdir(parents=True)
+        # It keeps paths in buffers of some eighty characters, and cuts what is longer without a word.
+        short = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
+        weakref.finalize(self, shutil.rmtree, short, ignore_errors=True)
+        folder, target = short / "f", folder
+        folder.symlink_to(target)
         self.folder = folder
         self.aka = aka
         self.inbound, self.outbound, self.netmail = (folder / name for name in ("inbound", "outbound", "netmail"))

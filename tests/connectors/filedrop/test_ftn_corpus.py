@@ -107,7 +107,7 @@ def _way_out(folder: Path) -> None:
     text = read_text(wanted[0].text, "cp866")
     charset = "UTF-8" if text.charset.upper() == "UTF-8" else text.charset or "CP866"
     made = codec(aka="2:4500/1", charset=charset, max_text_bytes=1024 * 1024)
-    got, *_ = packed(packet(made, encode(made, parcel(octets, "ftn:All@2:4500/1"))))
+    got, *_ = packed(packet(made, encode(made, parcel(octets, "ftn:All@2:4500/2"))))
     ours = read_text(got.text, "cp866")
     assert got.date == wanted[0].date
     if folder.name not in UNDECLARED:
