@@ -11,14 +11,16 @@ Out: a Return-Path and a Delivered-To (RFC 9228) stand on top, so that whoever r
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from pydantic import Field, field_validator
 
-from connectors.filedrop.files import claimed
+from connectors.filedrop.append import AppendLayout
+from connectors.filedrop.files import REAL, Operations, claimed
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list, read_one, write_one
 from connectors.filedrop.formats.header_envelope import (
     Header,
@@ -31,8 +33,8 @@ from connectors.filedrop.formats.header_envelope import (
     unique,
 )
 from connectors.filedrop.formats.losses import envelope_losses
-from connectors.filedrop.formats.values import FormatSettings, Options, Stamp
-from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, Locking
+from connectors.filedrop.formats.values import Bare, FormatSettings, Options, Stamp
+from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, Locking, MailboxLock
 from connectors.filedrop.names import is_safe
 from gateway.contract import Address, AddressError, Content, Fate, Item, Note, Parcel, Recipient
 from gateway.formats.from_line import FromLine
@@ -108,6 +110,40 @@ def guarding(path: Path, settings: SharedSettings) -> tuple[Locking, ...]:
     if claimed(path) is None:
         return settings.locks
     return tuple(each for each in settings.locks if each != "dotlock")
+
+
+class SharedMailbox(Bare):
+    """What the codecs of mailboxes that are one file have in common; they say what parts messages by `joint`."""
+
+    __slots__ = ()
+    options: Options
+    settings: SharedSettings
+    extension: ClassVar[str] = ""
+    many_a_file: ClassVar[bool] = True
+    joint: Callable[[bytes], bytes]
+
+    @property
+    def one_a_recipient(self) -> bool:
+        return self.options.envelope_headers
+
+    @staticmethod
+    def is_message(name: str) -> bool:
+        """Tell whether a file of this name is a mailbox, and no lock of one."""
+        return not name.endswith(LOCK_SUFFIX)
+
+    def guard(self, path: Path, ops: Operations = REAL) -> AbstractContextManager[object]:
+        """Hold the mailbox's lock without waiting for it, as whoever takes the mailbox away has to.
+
+        Raises, when entered: BlockingIOError where another holds it; FileNotFoundError; OSError.
+        """
+        return MailboxLock(path, guarding(path, self.settings), 0, ops)
+
+    def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout | None:
+        """Return the layout of the outbox where it is one file, appended to; None where it is files of their own."""
+        settings = self.settings
+        if not settings.file:
+            return None
+        return AppendLayout(folder, settings.file, settings.locks, settings.lock_wait_s, self.joint, ops)
 
 
 @dataclass(frozen=True, slots=True)

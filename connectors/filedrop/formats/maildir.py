@@ -18,9 +18,9 @@ from pydantic import Field, field_validator
 from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.mailbox import MailboxSettings
 from connectors.filedrop.formats.single import decoded, encoded
-from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Stamp
+from connectors.filedrop.formats.values import Bad, Bare, Encoded, Options, Part, Stamp
 from connectors.filedrop.maildir_layout import MaildirLayout
-from gateway.contract import Blob, Capabilities, Item, Parcel, Report
+from gateway.contract import Blob, Capabilities, Item, Parcel
 from gateway.formats.flags import Mark
 from gateway.formats.maildir import MARK, folder_name, read_name
 
@@ -48,7 +48,7 @@ class MaildirSettings(MailboxSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class MaildirFile:
+class MaildirFile(Bare):
     """The codec of a Maildir's files."""
 
     name: str
@@ -91,13 +91,3 @@ class MaildirFile:
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients."""
         return encoded(parcel, items, self.options)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """Return None: a report goes to the sender as a message."""
-        return None

@@ -12,30 +12,25 @@ Sources: mbox(5) of mutt; RFC 4155.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, Final
 
 from pydantic import Field
 
-from connectors.filedrop.append import AppendLayout
-from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.addresses import write_one
 from connectors.filedrop.formats.header_envelope import Mistake, header_octets, read_header
 from connectors.filedrop.formats.losses import LAST_LINE, ends_in_newline
 from connectors.filedrop.formats.mailbox import (
+    SharedMailbox,
     SharedSettings,
     delivered,
     envelope_fields,
     envelope_notes,
-    guarding,
     holds_line,
     without,
 )
 from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Span, Stamp
-from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, MailboxLock
-from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel, Report
+from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel
 from gateway.formats.flags import STATUS_FIELDS
 from gateway.formats.from_line import NULL_SENDER, write
 from gateway.formats.mbox import Dialect, Entry, Junk, joint, reading, scan, written
@@ -57,43 +52,20 @@ class MboxSettings(SharedSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Mbox:
+class Mbox(SharedMailbox):
     """The codec of mbox files."""
 
     name: str
     options: Options
     settings: MboxSettings
     Settings: ClassVar[type[MboxSettings]] = MboxSettings
-    extension: ClassVar[str] = ""
-    many_a_file: ClassVar[bool] = True
+    joint = staticmethod(joint)
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
             header_networks=(self.options.network,), eight_bit=self.settings.dialect is not Dialect.RFC4155
         )
-
-    @property
-    def one_a_recipient(self) -> bool:
-        return self.options.envelope_headers
-
-    @staticmethod
-    def is_message(name: str) -> bool:
-        """Tell whether a file of this name is a mailbox, and no lock of one."""
-        return not name.endswith(LOCK_SUFFIX)
-
-    def guard(self, path: Path, ops: Operations = REAL) -> AbstractContextManager[object]:
-        """Hold the mailbox's lock without waiting for it, as whoever takes the mailbox away has to.
-
-        Raises, when entered: BlockingIOError where another holds it; FileNotFoundError; OSError.
-        """
-        return MailboxLock(path, guarding(path, self.settings), 0, ops)
-
-    def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout | None:
-        """Return the layout of the outbox where it is one file, appended to; None where it is files of their own."""
-        if not self.settings.file:
-            return None
-        return AppendLayout(folder, self.settings.file, self.settings.locks, self.settings.lock_wait_s, joint, ops)
 
     def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
         """Yield the messages of a mailbox. Raises: OSError alone."""
@@ -147,16 +119,6 @@ class Mbox:
         if self.settings.dialect is Dialect.RFC4155 and sender is None:
             line = write(f"{NULL_SENDER}@{self.options.hostname}", parcel.arrived_at)
         return Encoded(written(content, line, self.settings.dialect), notes=notes)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """Return None: a report goes to the sender as a message."""
-        return None
 
 
 def _after_uucp(start: bytes) -> bytes:

@@ -19,10 +19,10 @@ from pydantic import Field
 from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.mailbox import MailboxSettings
 from connectors.filedrop.formats.single import decoded, encoded
-from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Stamp
+from connectors.filedrop.formats.values import Bad, Bare, Encoded, Options, Part, Stamp
 from connectors.filedrop.mailbox_lock import Locking
 from connectors.filedrop.mh_layout import MhLayout
-from gateway.contract import Blob, Capabilities, Item, Parcel, Report
+from gateway.contract import Blob, Capabilities, Item, Parcel
 from gateway.formats.mh import UNSEEN, number
 
 
@@ -42,7 +42,7 @@ class MhSettings(MailboxSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class MhFile:
+class MhFile(Bare):
     """The codec of an MH folder's files."""
 
     name: str
@@ -76,13 +76,3 @@ class MhFile:
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients."""
         return encoded(parcel, items, self.options)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """Return None: a report goes to the sender as a message."""
-        return None

@@ -9,27 +9,22 @@ Source: mmdf(5) of mutt.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, Final
 
-from connectors.filedrop.append import AppendLayout
-from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.header_envelope import Mistake, header_octets, read_header
 from connectors.filedrop.formats.losses import LAST_LINE, ends_in_newline
 from connectors.filedrop.formats.mailbox import (
+    SharedMailbox,
     SharedSettings,
     delivered,
     envelope_fields,
     envelope_notes,
-    guarding,
     holds_line,
     without,
 )
 from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Span, Stamp
-from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, MailboxLock
-from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel, Report
+from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel
 from gateway.formats.flags import STATUS_FIELDS
 from gateway.formats.lines import to_crlf
 from gateway.formats.mmdf import RULE, Frame, Junk, joint, scan, written
@@ -43,41 +38,18 @@ class MmdfSettings(SharedSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Mmdf:
+class Mmdf(SharedMailbox):
     """The codec of MMDF mailboxes."""
 
     name: str
     options: Options
     settings: MmdfSettings
     Settings: ClassVar[type[MmdfSettings]] = MmdfSettings
-    extension: ClassVar[str] = ""
-    many_a_file: ClassVar[bool] = True
+    joint = staticmethod(joint)
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(header_networks=(self.options.network,))
-
-    @property
-    def one_a_recipient(self) -> bool:
-        return self.options.envelope_headers
-
-    @staticmethod
-    def is_message(name: str) -> bool:
-        """Tell whether a file of this name is a mailbox, and no lock of one."""
-        return not name.endswith(LOCK_SUFFIX)
-
-    def guard(self, path: Path, ops: Operations = REAL) -> AbstractContextManager[object]:
-        """Hold the mailbox's lock without waiting for it, as whoever takes the mailbox away has to.
-
-        Raises, when entered: BlockingIOError where another holds it; FileNotFoundError; OSError.
-        """
-        return MailboxLock(path, guarding(path, self.settings), 0, ops)
-
-    def layout(self, folder: Path, ops: Operations = REAL) -> AppendLayout | None:
-        """Return the layout of the outbox where it is one file, appended to; None where it is files of their own."""
-        if not self.settings.file:
-            return None
-        return AppendLayout(folder, self.settings.file, self.settings.locks, self.settings.lock_wait_s, joint, ops)
 
     def decode(self, file: Blob, stamp: Stamp) -> Iterator[Part | Bad]:
         """Yield the messages of a mailbox. Raises: OSError alone."""
@@ -122,13 +94,3 @@ class Mmdf:
         if holds_line(content, RULE[:-1], whole=True):
             notes += (_ESCAPED,)
         return Encoded(written(content), notes=notes)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """Return None: a report goes to the sender as a message."""
-        return None

@@ -40,12 +40,13 @@ from connectors.filedrop.formats.header_envelope import (
     completed,
     envelope_of_header,
     header_octets,
+    part_of,
     read_header,
 )
 from connectors.filedrop.formats.losses import envelope_losses
 from connectors.filedrop.formats.pickup_fit import MAX_RECIPIENTS, fit
-from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
-from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel, Report
+from connectors.filedrop.formats.values import Bad, Bare, Encoded, FormatSettings, Options, Part, Span, Stamp
+from gateway.contract import Blob, Capabilities, Fate, Item, Note, Parcel
 
 EXTENSION: Final = ".eml"
 _PARAMETERS: Final = ("NOTIFY", "ORCPT", "RET", "ENVID")
@@ -68,7 +69,7 @@ class PickupSettings(FormatSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Pickup:
+class Pickup(Bare):
     """The codec of Pickup and Drop folders."""
 
     name: str
@@ -112,14 +113,7 @@ class Pickup:
             kept = self._kept(header.lines)
         head = completed(header, kept, stamp, self.options)
         content = (Span(0, size),) if head is None else (head, Span(len(header.head), size))
-        return Part(
-            envelope.reverse_path,
-            envelope.recipients,
-            content,
-            envelope.ret,
-            envelope.envid,
-            attributes=envelope.attributes,
-        )
+        return part_of(envelope, content)
 
     def _kept(self, lines: tuple[HeaderLine, ...]) -> list[HeaderLine]:
         dropped = [line for line in lines if line.name in (b"bcc", b"received") or line.name.startswith(b"resent-")]
@@ -174,13 +168,3 @@ class Pickup:
         content = parcel.content
         lines = [sender_line(parcel.envelope, write, sender_parameters(parcel.envelope, content))]
         return lines + [receiver_line(item, write, receiver_parameters(item, content, "rfc3461")) for item in items]
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """Return None: a report goes to the sender as a message."""
-        return None

@@ -42,8 +42,8 @@ from connectors.filedrop.formats.header_envelope import (
     read_header,
 )
 from connectors.filedrop.formats.losses import envelope_losses
-from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
-from gateway.contract import Address, Blob, Capabilities, Item, Parcel, Report
+from connectors.filedrop.formats.values import Bad, Bare, Encoded, FormatSettings, Options, Part, Span, Stamp
+from gateway.contract import Address, Blob, Capabilities, Item, Parcel
 from mappings.network import registry
 
 EXTENSION: Final = ".eml"
@@ -91,7 +91,7 @@ class ReplaySettings(FormatSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Bare):
     """The codec of Replay and Foreign Drop folders."""
 
     name: str
@@ -174,16 +174,6 @@ class Replay:
 
         notes = envelope_losses(parcel, items, "the lines on top have no parameter for it", told=_TOLD)
         return Encoded(octets, notes=notes)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """Return None: Exchange takes a report as a message."""
-        return None
 
 
 def _check(lines: tuple[HeaderLine, ...]) -> None:

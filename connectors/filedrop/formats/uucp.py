@@ -28,6 +28,7 @@ from connectors.filedrop.formats.bsmtp.writer import notes
 from connectors.filedrop.formats.header_envelope import Mistake, read_header, recipients_of_header
 from connectors.filedrop.formats.values import (
     Bad,
+    Bare,
     Enclosure,
     Encoded,
     FormatSettings,
@@ -48,7 +49,6 @@ from gateway.contract import (
     Note,
     Parcel,
     Recipient,
-    Report,
     Status,
 )
 from mappings.network import network
@@ -124,7 +124,7 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Uucp:
+class Uucp(Bare):
     """The codec of UUCP jobs."""
 
     name: str
@@ -294,16 +294,6 @@ class Uucp:
         lines = (f"U gatepost {self.system}", f"F {data}", f"I {data}", asked, f"C {command_line}")
         job = "".join(line + "\n" for line in lines).encode()
         return Encoded(lambda: (job,), (Enclosure(data, octets),), lost)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
-
-    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
-        """UUCP mail has no status file: a report goes by mail."""
-        return None
 
     @property
     def system(self) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.contract import Address, Blob, Note, Recipient, Status
+from gateway.contract import Address, Blob, Note, Recipient, Report, Status
 
 
 class FormatSettings(BaseModel):
@@ -161,3 +161,18 @@ class Encoded:
     hop: str = ""
     name: str = ""
     """The file's whole name, where it is not to be made of the stem and the extension; must not be another file's."""
+
+
+class Bare:
+    """What most codecs share: nothing stands around the messages of a file, and reports go by mail."""
+
+    __slots__ = ()
+
+    def opening(self, encoded: Encoded) -> bytes:
+        return b""
+
+    def closing(self) -> bytes:
+        return b""
+
+    def status(self, report: Report, key: str, stem: str) -> Encoded | None:
+        return None

@@ -14,7 +14,7 @@ from connectors.filedrop.formats.smf.people import postmaster
 from connectors.filedrop.formats.smf.reader import read
 from connectors.filedrop.formats.smf.settings import MAX_RECIPIENTS, MAX_SUBJECT, SMF70, SmfSettings
 from connectors.filedrop.formats.smf.writer import write
-from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
+from connectors.filedrop.formats.values import Bad, Bare, Encoded, FormatSettings, Options, Part, Span, Stamp
 from connectors.filedrop.names import dos_stem
 from gateway.contract import Blob, Capabilities, Item, Parcel, Report
 
@@ -22,7 +22,7 @@ RULES = "smf"
 
 
 @dataclass(frozen=True, slots=True)
-class Smf:
+class Smf(Bare):
     """The codec of smf70 and smf71. Raises: ValueError where the setting `postmaster` is no address."""
 
     name: str
@@ -95,12 +95,6 @@ class Smf:
     def encode(self, parcel: Parcel, items: tuple[Item, ...], stem: str) -> Encoded:
         """Return the file for these recipients. Raises: Refused, OSError where the content cannot be read."""
         return write(self.name, parcel, items, stem, self.options, self.settings)
-
-    def opening(self, encoded: Encoded) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
 
     def status(self, report: Report, key: str, stem: str) -> Encoded | None:
         """Return the notification about a message that came in by this folder."""
