@@ -116,13 +116,7 @@ WHERE id IN ({ids}) AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.me
 RETURNING id, content_ref
 """
 
-# Take a hand-over's name; what does not come back had been taken.
-DEDUPE_TAKE: Final = """
-INSERT INTO dedupe (key, message_id, at) VALUES (:key, :message_id, :now)
-ON CONFLICT (key) DO NOTHING RETURNING message_id
-"""
-
-# Take those of many; the same name twice is taken once.
+# Take the names of hand-overs; what does not come back had been taken, and the same name twice is taken once.
 DEDUPE_TAKE_ALL: Final = """
 INSERT INTO dedupe (key, message_id, at) {taken}
 ON CONFLICT (key) DO NOTHING RETURNING message_id
@@ -298,7 +292,6 @@ class Statements:
     again: Prepared
     keep: Prepared
     leave: Prepared
-    dedupe_take: Prepared
     dedupe_take_all: Prepared
     dedupe_find: Prepared
     claim_window: Prepared

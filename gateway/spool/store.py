@@ -432,7 +432,7 @@ class Store(ABC):
         """Take a key where no node has it. What is past its time goes first: nobody else prunes what nodes share."""
         st, now = self.statements, self.clock()
         self.execute(st.dedupe_prune, before=now - self.options.dedupe_days * 86400, most=_PRUNED_KEYS)
-        return bool(self.query(st.dedupe_take, key=key, message_id=0, now=now))
+        return bool(self._take_all([(key, 0)]))
 
     def hold_singleton(self, name: str) -> bool:
         now = self.now()
