@@ -20,8 +20,6 @@ from connectors.filedrop.formats.values import Bad, Options, Part, Piece, Stamp
 from gateway.contract import Address, AddressError, Content, Recipient
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
-# As `Content.fields` parts a header, in one go with the names and the values.
-_LINE: Final = re.compile(rb"(?:([!-9;-~]+)[ \t]*:)?([^\n]*(?:\n[ \t][^\n]*)*)\n?")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _SHOWN: Final = 200
 _REMEMBERED: Final = 200
@@ -114,13 +112,8 @@ def read_header(start: bytes, options: Options) -> Header:
 
 def header_lines(content: Content) -> tuple[HeaderLine, ...]:
     """Return the header fields of a content, in order."""
-    return tuple(
-        [
-            HeaderLine((m[1] or b"").lower(), m.start(), m.end(), _unfolded(m[2]))
-            for m in _LINE.finditer(content.head)
-            if m.end() > m.start()
-        ]
-    )
+    head = content.head
+    return tuple([HeaderLine(f.name, f.start, f.end, _unfolded(head[f.value_start : f.end])) for f in content.fields])
 
 
 def _unfolded(value: bytes) -> bytes:
