@@ -17,14 +17,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.bench_relay import MEMORY_FILE_SYSTEMS, WrongRun, file_system, fsync_ms
+from tests.benchmarks.bench_relay import OnlyInMemory, WrongRun, file_system, fsync_ms, work_folder
 from tests.peers.gateway import Gateway
 from tests.peers.postfix import Postfix
 from tests.peers.process import AS_ROOT, free_port, wait_until
@@ -235,21 +234,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("GATEPOST_BENCH_DIR", "/var/tmp")))
     asked = parser.parse_args()
-    if file_system(asked.folder) in MEMORY_FILE_SYSTEMS:
-        print(
-            f"{asked.folder} is in memory, where fsync costs nothing; set GATEPOST_BENCH_DIR to a disk", file=sys.stderr
-        )
-        return 1
-    folder = Path(tempfile.mkdtemp(prefix="gatepost-bench-", dir=asked.folder))
-    # Postfix's own user must reach its queue below.
-    folder.chmod(0o755)
     try:
-        return bench([int(each) for each in asked.counts.split()], folder, asked.rounds)
-    except WrongRun as fault:
+        with work_folder(asked.folder) as folder:
+            return bench([int(each) for each in asked.counts.split()], folder, asked.rounds)
+    except (OnlyInMemory, WrongRun) as fault:
         print(fault, file=sys.stderr)
         return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,24 @@ class WrongRun(Exception):
     """A run whose figures count for nothing: messages lost, doubled or changed."""
 
 
+class OnlyInMemory(Exception):
+    """The folder is on a file system where fsync costs nothing."""
+
+
+@contextmanager
+def work_folder(base: Path) -> Iterator[Path]:
+    """Make a folder on a disk for as long as the block runs. Raises: OnlyInMemory."""
+    if file_system(base) in MEMORY_FILE_SYSTEMS:
+        raise OnlyInMemory(f"{base} is in memory, where fsync costs nothing; set GATEPOST_BENCH_DIR to a disk")
+    folder = Path(tempfile.mkdtemp(prefix="gatepost-bench-", dir=base))
+    # Postfix's own user must reach its queue below.
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def file_system(folder: Path) -> str:
     """Return the type of the file system that a folder is on."""
     best, kind = "", ""
@@ -252,22 +270,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("GATEPOST_BENCH_DIR", "/var/tmp")))
     asked = parser.parse_args()
-    if file_system(asked.folder) in MEMORY_FILE_SYSTEMS:
-        print(
-            f"{asked.folder} is in memory, where fsync costs nothing; set GATEPOST_BENCH_DIR to a disk", file=sys.stderr
-        )
-        return 1
-    folder = Path(tempfile.mkdtemp(prefix="gatepost-bench-", dir=asked.folder))
-    # Postfix's own user must reach its queue below.
-    folder.chmod(0o755)
     try:
-        workers = [int(each) for each in asked.workers.split()]
-        return bench(workers, asked.spool.split(), folder, asked.scale, asked.rounds)
-    except WrongRun as fault:
+        with work_folder(asked.folder) as folder:
+            workers = [int(each) for each in asked.workers.split()]
+            return bench(workers, asked.spool.split(), folder, asked.scale, asked.rounds)
+    except (OnlyInMemory, WrongRun) as fault:
         print(fault, file=sys.stderr)
         return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
