@@ -1,0 +1,1 @@
+"""mqtt: messages of an MQTT broker, both ways."""
