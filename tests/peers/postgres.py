@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import psycopg
 
+from tests.scratch import SCRATCH
+
 _START_S: Final = 30.0
 
 
@@ -40,7 +42,7 @@ def free_port() -> int:
 class PostgresServer:
     """A server with the database `postgres` and the superuser `postgres`, open to this machine."""
 
-    def __init__(self, parent: str = "/var/tmp") -> None:
+    def __init__(self, parent: Path | str = SCRATCH) -> None:
         self._binaries = find_binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="gatepost-pg-", dir=parent))
         self._as_user: list[str] = []

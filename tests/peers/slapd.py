@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.peers.process import Process, answers, free_port, wait_until
+from tests.scratch import SCRATCH
 
 SUFFIX: Final = "dc=acme,dc=example"
 ADMIN: Final = f"cn=admin,{SUFFIX}"
@@ -56,7 +57,7 @@ class Slapd:
     def __init__(
         self, *, sync: str = "syncprov-sessionlog 1000", committed: int | None = None, settings: str = ""
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="gatepost-slapd-", dir="/var/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="gatepost-slapd-", dir=SCRATCH))
         self.port = free_port()
         self.tls_port = free_port()
         self.ca_file = self.folder / "ca.pem"

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.peers.process import AS_ROOT, wait_until
+from tests.scratch import SCRATCH
 
 _CONFIG = """\
 nodename {name}
@@ -99,7 +100,7 @@ class Sites:
 
     def __init__(self) -> None:
         # Not pytest's folder: its mode keeps the user `uucp` out.
-        self.folder = Path(tempfile.mkdtemp(prefix="uucp-", dir="/var/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="uucp-", dir=SCRATCH))
         self.folder.chmod(0o755)
         self.gate, self.beta = (Site(name, self.folder / name) for name in ("gate", "beta"))
         self.gate.write(self.beta)
