@@ -10,8 +10,8 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -40,6 +40,9 @@ STRIKES: Final = 2
 _LOOK_S: Final = 5.0
 _SILENT_LOOKS: Final = 12
 _END_S: Final = 5.0
+
+LEFT_TO_GATEWAY: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A service manager sends them to every process; they are the gateway's to answer, which tells the reading one."""
 
 _PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TZ", "TZDIR", "LANG", "LANGUAGE")
 _PASSED_ON_PREFIXES: Final = ("LC_", "LD_", "MALLOC_", "PYTHON")
@@ -99,12 +102,13 @@ class ReadingProcess:
         try:
             with theirs:
                 handles = (theirs.fileno(), note)
-                process = await asyncio.create_subprocess_exec(
-                    # -P: whoever can write into the folder that we run in has no say in what is imported.
-                    sys.executable, "-P", "-m", "connectors.filedrop.apart.child", self._spec.name, *map(str, handles),
-                    pass_fds=handles, stdin=asyncio.subprocess.DEVNULL, env=environment(os.environ),
-                    start_new_session=True,  # a Ctrl-C is the gateway's to answer
-                )  # fmt: skip
+                with _held_back(LEFT_TO_GATEWAY):  # a process begins with our mask, and keeps it
+                    process = await asyncio.create_subprocess_exec(
+                        # -P: whoever can write into the folder that we run in has no say in what is imported.
+                        sys.executable, "-P", "-m", "connectors.filedrop.apart.child", self._spec.name,
+                        *map(str, handles), pass_fds=handles, stdin=asyncio.subprocess.DEVNULL,
+                        env=environment(os.environ), start_new_session=True,
+                    )  # fmt: skip
             ours.setblocking(False)
             await loop.create_connection(lambda: line, sock=ours)
         except BaseException:
@@ -316,6 +320,16 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {k: v for k, v in ours.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path and os.pathsep not in path)}
+
+
+@contextmanager
+def _held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Have signals wait for as long as this lasts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_ended(status: int) -> str:
