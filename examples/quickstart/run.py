@@ -299,9 +299,9 @@ async def legs(tour: Tour) -> None:
         leg.before = f"{name}, without a sender"
         (tour.inbox / f"{name}.tmp").write_bytes(b"Subject: who wrote this?\r\n\r\nNobody knows.\r\n")
         (tour.inbox / f"{name}.tmp").rename(tour.inbox / name)
-        why = tour.inbox / f"{name}.bad.txt"
+        why = tour.inbox / f"{name}.reason.txt"
         await tour.until((tour.inbox / f"{name}.bad").exists, f"{name}.bad")
-        leg.after = f"{name}.bad\n{name}.bad.txt"
+        leg.after = f"{name}.bad\n{name}.reason.txt"
         leg.note = next(line for line in why.read_text().splitlines() if line.startswith("why:")).split(None, 1)[1]
 
 
