@@ -12,6 +12,7 @@ wanted=(
   mmdebstrap:mmdebstrap uux:uucp
   mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail xxd:xxd
+  mosquitto:mosquitto mosquitto_pub:mosquitto-clients
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
