@@ -14,6 +14,7 @@ from gateway.contract import ConnectorConfig
 
 _CLIENT_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _GROUP: Final = re.compile(r"[^/+#\x00-\x20\x7f]{1,100}")
+_CONNECTOR: Final = "connector:"
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 Version = Literal["auto", "5", "3.1.1"]
@@ -90,7 +91,8 @@ class MqttConfig(ConnectorConfig):
     )
     trusted_peers: list[str] = Field(
         ["127.0.0.0/8", "::1/128"],
-        description="Addresses of the mail servers that hand mail over to us; what others bring proves nothing.",
+        description="The mail servers that hand mail over to us, as addresses or networks, and connectors, as "
+        "connector:NAME; what others bring proves nothing.",
     )
     reply_key: str | None = Field(
         None,
@@ -136,7 +138,7 @@ class MqttConfig(ConnectorConfig):
     @field_validator("trusted_peers")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
-        networks(value)
+        peers(value)
         return value
 
     @field_validator("reply_key")
@@ -165,10 +167,11 @@ class MqttConfig(ConnectorConfig):
             raise ValueError("tls_key needs tls_cert")
         if self.share and self.version == "3.1.1":
             raise ValueError('share needs shared subscriptions, which version = "3.1.1" does not have')
-        for rule in self.publish:
-            if rule.senders and rule.proof == "results" and not self.auth_servers:
+        replies = [(f"reply of {rule.label}", rule.reply) for rule in self.subscribe if rule.reply is not None]
+        for what, each in [*((f"publish to {rule.topic}", rule) for rule in self.publish), *replies]:
+            if each.senders and each.proof == "results" and not self.auth_servers:
                 raise ValueError(
-                    f"publish to {rule.topic}: who a sender is, is known by auth_servers, and none is named; name your "
+                    f"{what}: who a sender is, is known by auth_servers, and none is named; name your "
                     'mail server there, or set proof = "peer"'
                 )
         labels = [rule.label for rule in self.subscribe]
@@ -190,6 +193,7 @@ def broker(text: str) -> tuple[str, int, bool]:
     return url.hostname, port or _PORTS[url.scheme], url.scheme == "mqtts"
 
 
-def networks(values: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Read addresses and networks in CIDR form. Raises: ValueError that names the wrong one."""
-    return tuple(ip_network(value) for value in values)
+def peers(values: list[str]) -> tuple[tuple[IPv4Network | IPv6Network, ...], frozenset[str]]:
+    """Return networks in CIDR form and names of connectors. Raises: ValueError that names the wrong one."""
+    names = frozenset(value[len(_CONNECTOR) :] for value in values if value.startswith(_CONNECTOR))
+    return tuple(ip_network(value) for value in values if not value.startswith(_CONNECTOR)), names

@@ -108,10 +108,34 @@ class Reply(Table):
     qos: Literal[1, 2] = Field(1, description="Quality of service of the answer.")
     response_topics: list[str] = Field(
         [],
-        description="Patterns of Response Topics that are used. None: any that is none of the broker's own ($) and no "
-        "more than the rule's own topic may be answered to.",
+        description="Patterns of the Response Topics that answers may go to, e.g. replies/{client}: whoever may publish "
+        "an alert chooses among them. None: Response Topics are not followed.",
     )
+    senders: list[str] = Field(
+        [], description="Who may answer, as in a rule to publish. None: whoever has the mail, which holds a signature."
+    )
+    proof: Proof = Field("results", description="How one of `senders` is known, as in a rule to publish.")
+    max_per_minute: int = Field(60, ge=1, le=10_000_000, description="Answers a minute; more of them wait.")
     valid_days: float = Field(30.0, gt=0, le=3650, description="Days for which a mail may be answered.")
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if not self.topic and not self.response_topics:
+            raise ValueError("answers need somewhere to go: a topic, response_topics, or both")
+        _one_template(self.payload, self.template is not None)
+        return self
+
+    def as_rule(self) -> PublishRule:
+        """Return how an answer is published."""
+        return PublishRule(
+            topic="#",
+            payload=self.payload,
+            template=self.template,
+            qos=self.qos,
+            senders=self.senders or ["*"],
+            proof=self.proof if self.senders else "none",
+            max_per_minute=self.max_per_minute,
+        )
 
 
 class SubscribeRule(Table):
@@ -167,8 +191,8 @@ class SubscribeRule(Table):
             raise ValueError('recipients are needed: a payload of "text" names none')
         if self.payload == "template" and not self.recipients:
             raise ValueError('recipients are needed: with payload = "template" the payload names none')
-        if self.reply is not None:
-            _one_template(self.reply.payload, self.reply.template is not None)
+        if self.reply is not None and self.payload == "rfc822":
+            raise ValueError("a whole message (rfc822) is answered to its own sender; reply is for all other payloads")
         if self.calm is not None and self.payload == "rfc822":
             raise ValueError("calm is for events; whole messages (rfc822) are each somebody's mail")
         return self
@@ -198,7 +222,8 @@ class PublishRule(Table):
     max_payload_bytes: int = Field(MIB, ge=1, le=256 * MIB, description="A larger mail fails.")
     senders: list[str] = Field(
         [],
-        description="Who may publish here, as patterns such as smtp:*@merged.example. None: nobody, but by a token.",
+        description="Who may publish here, as patterns such as smtp:*@merged.example; \"*\" is anybody. None: nobody, "
+        "but by a token.",
     )
     proof: Proof = Field(
         "results",
