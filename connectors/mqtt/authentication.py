@@ -23,7 +23,9 @@ MAX_OCTETS: Final = 16 * 1024
 _COMMENT: Final = re.compile(r"\((?:[^()\\]|\\.)*+\)")
 _MAX_DEPTH: Final = 8
 _ID: Final = re.compile(r'[ \t]*(?:"([^"\\]{1,255})"|([^\s;"]{1,255}))(?:[ \t]+\d{1,3})?[ \t]*(?:;|$)')
-_RESULT: Final = re.compile(r"[ \t]*([A-Za-z0-9-]{1,40})(?:[ \t]*/[ \t]*\d{1,3})?[ \t]*=[ \t]*([A-Za-z]{1,40})(?![^\s;])")
+_RESULT: Final = re.compile(
+    r"[ \t]*([A-Za-z0-9-]{1,40})(?:[ \t]*/[ \t]*\d{1,3})?[ \t]*=[ \t]*([A-Za-z]{1,40})(?![^\s;])"
+)
 _PROPERTY: Final = re.compile(
     r'([A-Za-z]{1,20})[ \t]*\.[ \t]*([A-Za-z0-9_-]{1,40})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]+))'
 )
@@ -59,7 +61,7 @@ def _read(text: str, servers: frozenset[str]) -> list[Result]:
         match = _RESULT.match(part)
         if match is None:
             continue
-        properties = {}
+        properties: dict[str, str] = {}
         for each in _PROPERTY.finditer(part, match.end()):
             name = f"{each[1].lower()}.{each[2].lower()}"
             properties.setdefault(name, each[4] if each[3] is None else each[3])

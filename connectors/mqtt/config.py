@@ -167,9 +167,10 @@ class MqttConfig(ConnectorConfig):
             raise ValueError("tls_key needs tls_cert")
         if self.share and self.version == "3.1.1":
             raise ValueError('share needs shared subscriptions, which version = "3.1.1" does not have')
-        replies = [(f"reply of {rule.label}", rule.reply) for rule in self.subscribe if rule.reply is not None]
-        for what, each in [*((f"publish to {rule.topic}", rule) for rule in self.publish), *replies]:
-            if each.senders and each.proof == "results" and not self.auth_servers:
+        ways = [(f"publish to {rule.topic}", rule) for rule in self.publish]
+        ways += [(f"reply of {rule.label}", rule.reply.as_rule()) for rule in self.subscribe if rule.reply is not None]
+        for what, each in ways:
+            if "*" not in each.senders and each.senders and each.proof == "results" and not self.auth_servers:
                 raise ValueError(
                     f"{what}: who a sender is, is known by auth_servers, and none is named; name your "
                     'mail server there, or set proof = "peer"'

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from connectors.mqtt.wire.values import Lost, Refused
-from gateway.contract import Deferred, Delivered, Fate, Failed, Note, Outcome, Scope, Status
+from gateway.contract import Deferred, Delivered, Failed, Fate, Note, Outcome, Scope, Status
 
 NO_SUBSCRIBERS: Final = 0x10
 NOT_AUTHORIZED: Final = 0x87

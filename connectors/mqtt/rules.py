@@ -108,8 +108,8 @@ class Reply(Table):
     qos: Literal[1, 2] = Field(1, description="Quality of service of the answer.")
     response_topics: list[str] = Field(
         [],
-        description="Patterns of the Response Topics that answers may go to, e.g. replies/{client}: whoever may publish "
-        "an alert chooses among them. None: Response Topics are not followed.",
+        description="Patterns of the Response Topics that answers may go to, e.g. replies/{client}: whoever may "
+        "publish an alert chooses among them. None: Response Topics are not followed.",
     )
     senders: list[str] = Field(
         [], description="Who may answer, as in a rule to publish. None: whoever has the mail, which holds a signature."
@@ -127,15 +127,9 @@ class Reply(Table):
 
     def as_rule(self) -> PublishRule:
         """Return how an answer is published."""
-        return PublishRule(
-            topic="#",
-            payload=self.payload,
-            template=self.template,
-            qos=self.qos,
-            senders=self.senders or ["*"],
-            proof=self.proof if self.senders else "none",
-            max_per_minute=self.max_per_minute,
-        )
+        given = self.model_dump(include={"payload", "template", "qos", "max_per_minute"})
+        senders = {"senders": self.senders, "proof": self.proof} if self.senders else {"senders": ["*"]}
+        return PublishRule.model_validate({"topic": "#"} | given | senders)
 
 
 class SubscribeRule(Table):
@@ -222,7 +216,7 @@ class PublishRule(Table):
     max_payload_bytes: int = Field(MIB, ge=1, le=256 * MIB, description="A larger mail fails.")
     senders: list[str] = Field(
         [],
-        description="Who may publish here, as patterns such as smtp:*@merged.example; \"*\" is anybody. None: nobody, "
+        description='Who may publish here, as patterns such as smtp:*@merged.example; "*" is anybody. None: nobody, '
         "but by a token.",
     )
     proof: Proof = Field(
