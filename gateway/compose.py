@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from gateway.octets import encode_base64, encode_quoted_printable, encode_words, fold, no_controls
 from gateway.parameters import media_type, written
@@ -23,6 +23,7 @@ from mappings.rewrite import SAFE_SPEC
 T = TypeVar("T")
 
 _NOT_IN_NAME: Final = re.compile(r"[^!-9;-~]+")
+_NOT_IN_ID: Final = re.compile(r"[^!#-'*+./0-9=?@A-Z^_`a-z{|}~-]+")
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _ESCAPE: Final = re.compile(r'(["\\])')
 _UNFOLDABLE: Final = re.compile(r"\S{900}| {20}|=\?")
@@ -56,28 +57,81 @@ def compose(
     *,
     hostname: str,
     subtype: Literal["plain", "html"] = "plain",
+    html: str | None = None,
+    pictures: Sequence[tuple[str, str, T, str]] = (),
 ) -> list[bytes | T]:
-    """Return the octets of a message, in pieces. `subtype` is what the text is.
+    """Return the octets of a message, in pieces. `subtype` is what the text is; `html` is the same as a page beside it.
 
     `fields` are names and decoded values, addresses as Mailboxes; an empty value leaves its field out, and the fields
     of MIME are written here. Line ends of `text` are LF. Each attachment is (name, type, what stands in its place in
-    the pieces): lines of base64 that whoever has the octets is to fill in, with a CRLF at the end. `hostname` is the
-    gateway's own name: the domain under which an address without an addr-spec of its own is written.
+    the pieces): lines of base64 that whoever has the octets is to fill in, with a CRLF at the end; a picture has the
+    Content-ID too, without its brackets, by which the page shows it. `hostname` is the gateway's own name: the domain
+    under which an address without an addr-spec of its own is written.
     """
     head = [line for name, value in fields if (line := _field(name, value, hostname))]
     head.append(b"MIME-Version: 1.0\r\n")
-    type_, body = text_part(text, subtype)
-    if not attachments:
-        return [b"".join(head) + type_ + b"\r\n" + body]
-    boundary = _boundary(body)
-    head.append(b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\n')
+    kind, body = text_part(text, subtype)
+    if html is None and not attachments and not pictures:
+        return [b"".join(head) + kind + b"\r\n" + body]
+    page_kind, page = text_part(html or "", "html")
+    seed = (body, page)
+    parts: list[_Part[T]] = [_Part(kind, [body + b"\r\n"])]
+    if html is not None:
+        shown: _Part[T] = _Part(page_kind, [page + b"\r\n"])
+        if pictures:
+            shown = _multipart("related", [shown, *map(_picture, pictures)], _boundary(seed, b"rel-"))
+        parts = [_multipart("alternative", [parts[0], shown], _boundary(seed, b"alt-"))]
+    elif pictures:
+        parts = [_multipart("related", [parts[0], *map(_picture, pictures)], _boundary(seed, b"rel-"))]
+    if attachments:
+        files: list[_Part[T]] = [
+            _Part(attachment_head(name, kind), [_Place(place)]) for name, kind, place in attachments
+        ]
+        parts = [_multipart("mixed", [*parts, *files], _boundary(seed))]
+    return _joined([b"".join(head), parts[0].head, b"\r\n", *parts[0].pieces])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place(Generic[T]):
+    """What stands for octets that are filled in later; it may be octets too, and then stays a piece of its own."""
+
+    what: T
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Generic[T]):
+    """One entity: its header lines, and what follows their empty line, up to the end of a line."""
+
+    head: bytes
+    pieces: list[bytes | _Place[T]]
+
+
+def _multipart(subtype: str, parts: Sequence[_Part[T]], boundary: bytes) -> _Part[T]:
+    pieces: list[bytes | _Place[T]] = []
+    for part in parts:
+        pieces += [b"--" + boundary + b"\r\n" + part.head + b"\r\n", *part.pieces]
+    pieces.append(b"--" + boundary + b"--\r\n")
+    kind = f"Content-Type: multipart/{subtype}; ".encode("ascii")
+    return _Part(kind + b'boundary="' + boundary + b'"\r\n', pieces)
+
+
+def _picture(picture: tuple[str, str, T, str]) -> _Part[T]:
+    name, kind, place, content_id = picture
+    octets = fold(b"Content-ID: <" + _NOT_IN_ID.sub("-", content_id)[:_WORD].encode("ascii") + b">") + b"\r\n"
+    return _Part(attachment_head(name, kind).replace(b": attachment", b": inline", 1) + octets, [_Place(place)])
+
+
+def _joined(pieces: Iterable[bytes | _Place[T]]) -> list[bytes | T]:
+    """Return pieces with neighbours that are octets made one, so that every other one is what a place holds."""
     made: list[bytes | T] = []
-    octets = b"".join(head) + b"--" + boundary + b"\r\n" + type_ + b"\r\n" + body + b"\r\n"
-    for name, kind, place in attachments:
-        octets += b"--" + boundary + b"\r\n" + attachment_head(name, kind) + b"\r\n"
-        made += [octets, place]
-        octets = b""
-    made.append(b"--" + boundary + b"--\r\n")
+    held: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, _Place):
+            made += [b"".join(held), piece.what]
+            held = []
+        else:
+            held.append(piece)
+    made.append(b"".join(held))
     return made
 
 
@@ -153,9 +207,9 @@ def _mailbox(box: Mailbox, hostname: str) -> bytes:
     return phrase(name) + b" <" + spec + b">" if name else spec
 
 
-def _boundary(body: bytes) -> bytes:
-    """Return a boundary that does not stand in the text; base64 has no underscore."""
-    n = zlib.crc32(body)
-    while (boundary := b"=_gatepost-%08x" % n) in body:
+def _boundary(texts: Sequence[bytes], level: bytes = b"") -> bytes:
+    """Return a boundary that does not stand in the texts; base64 has no underscore. None begins as another level's."""
+    n = zlib.crc32(texts[0])
+    while any((boundary := b"=_gatepost-%s%08x" % (level, n)) in text for text in texts):
         n = (n + 1) & 0xFFFFFFFF
     return boundary

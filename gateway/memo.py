@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Final
 
 from gateway.blobs import readable
-from gateway.charsets import decoded
+from gateway.charsets import decoded, guessed
 from gateway.compose import Mailbox, compose
 from gateway.html_text import html_to_text
 from gateway.message import Content
@@ -27,7 +27,7 @@ from gateway.mime import Octets, Part, content_type, parse
 from gateway.octets import encoded_words, no_controls
 from gateway.parameters import parameter
 from gateway.transfer import decoded_pieces
-from mappings.address import Address
+from mappings.address import Address, AddressError
 from mappings.encapsulation import named_unsigned
 from mappings.network import network
 from mappings.rewrite import Named, mailboxes
@@ -41,6 +41,7 @@ GATEWAY: Final = "gateway"
 
 _META: Final = re.compile(rb"(?i)<meta[^>]{0,200}?charset[ \t]*=[ \t\"']*([A-Za-z0-9._:+-]{1,40})")
 _NEWLINE: Final = re.compile(r"\r\n?")
+_BRACKETS: Final = re.compile(r"^<|>$")
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _BLANKS: Final = re.compile(rb"[ \t\r\n]+")
@@ -78,34 +79,47 @@ _EXTENSIONS: Final = {
 class Attachment:
     """A file that a message carries. `name` is as the sender gave it, on one line, and is no path to trust.
 
-    `octets` yields what is in it, decoded; called anew for each use. Blocks on a Blob.
+    `octets` yields what is in it, decoded; called anew for each use. Blocks on a Blob. `content_id` is that by which
+    a page shows it, without its brackets; empty where it has none.
     """
 
     name: str
     type: str
     octets: Callable[[], Iterator[bytes]]
+    content_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """`subject` and `text` are decoded; the text's lines end in LF. `date` is in seconds since 1970."""
+    """`subject` and `text` are decoded; the text's lines end in LF. `date` is in seconds since 1970.
+
+    `page` is that of the attachments which is the message's text as HTML, not a file; None where there is none. Where
+    it is the only text, `text` is made of it.
+    """
 
     content: Content
     subject: str
     text: str
     attachments: tuple[Attachment, ...]
     date: float | None
+    page: Attachment | None = None
+    _html: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
+
+    @property
+    def html(self) -> str:
+        """Return the page, its lines ended by LF; empty where there is none. Read anew for each use."""
+        return self._html()
 
     def get(self, name: bytes) -> str:
         """Return the first field of this (lower-case) name, decoded and on one line; empty where there is none."""
         value = self.content.get(name)
         return "" if value is None else no_controls(encoded_words(value))
 
-    def mailboxes(self, name: bytes, networks: Sequence[str]) -> tuple[Mailbox, ...]:
+    def mailboxes(self, name: bytes, networks: Sequence[str], *, strict: bool = False) -> tuple[Mailbox, ...]:
         """Return the addresses of all fields of this name: each of the first of these networks that knows it.
 
-        What none of them knows is left out. An address without an addr-spec of its own is read in the form in which
-        `compose` and the adapter write it.
+        What none of them knows is left out, or raises AddressError where `strict`. An address without an addr-spec of
+        its own is read in the form in which `compose` and the adapter write it.
         """
         own = self.content.attributes.get(GATEWAY)
         found = []
@@ -114,6 +128,9 @@ class Memo:
                 address = address_of(box, networks, own)
                 if address is not None:
                     found.append(Mailbox(name_of(box.name), address))
+                elif strict:
+                    spec = f"{box.local}@{box.domain}"
+                    raise AddressError("addr.unreadable", spec, 0, "no network here reads this address")
         return tuple(found)
 
 
@@ -123,18 +140,24 @@ def memo(content: Content) -> Memo:
     root = parse(source)
     leaves = list(_leaves(root))
     text_part = next((part for part in leaves if is_text(part)), None)
-    text = "" if text_part is None else text_of(source, text_part)
-    if text_part is None:
-        page = next((part for part in leaves if is_text(part, "text/html", MAX_HTML)), None)
-        text = "" if page is None else html_to_text(text_of(source, page))
-    attachments = tuple(
-        Attachment(file_name(part, n), part.type, partial(decoded_pieces, source, part.body, part.end, part.encoding))
-        for n, part in enumerate((part for part in leaves if part is not text_part), 1)
-    )
-    subject = content.get(b"subject")
-    return Memo(
-        content, "" if subject is None else no_controls(encoded_words(subject)), text, attachments, _date(content)
-    )
+    page_part = next((part for part in leaves if is_text(part, "text/html", MAX_HTML)), None)
+    html = partial(text_of, source, page_part) if page_part is not None else None
+    text = "" if html is None or text_part is not None else html_to_text(html())
+    if text_part is not None:
+        text = text_of(source, text_part)
+    files = [part for part in leaves if part is not text_part]
+    attachments = tuple(_attachment(source, part, n) for n, part in enumerate(files, 1))
+    subject = "" if (value := content.get(b"subject")) is None else no_controls(encoded_words(value))
+    date = _date(content)
+    if page_part is None or html is None:
+        return Memo(content, subject, text, attachments, date)
+    return Memo(content, subject, text, attachments, date, attachments[files.index(page_part)], html)
+
+
+def _attachment(source: Octets, part: Part, n: int) -> Attachment:
+    octets = partial(decoded_pieces, source, part.body, part.end, part.encoding)
+    content_id = part.get(b"content-id") or b""
+    return Attachment(file_name(part, n), part.type, octets, _BRACKETS.sub("", no_controls(guessed(content_id))))
 
 
 def _leaves(part: Part) -> Iterator[Part]:
