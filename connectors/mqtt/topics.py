@@ -2,8 +2,8 @@
 
 A pattern is how an operator writes a filter: `alerts/{plant}/{unit}` matches what `alerts/+/+` does, and gives the
 levels names; `{rest...}` at the end matches what `#` does.
-Promises: a topic that passes `check_topic` is one that every broker takes and that stands for itself alone; nothing here
-takes more time than is linear in a topic's length. Pure.
+Promises: a topic that passes `check_topic` is one that every broker takes and that stands for itself alone; all takes
+time that is linear in a topic's length. Pure.
 Source: MQTT 5.0 §1.5.4 (characters), §4.7 (topic names and filters, `$` topics).
 """
 
