@@ -40,7 +40,8 @@ _TABLES: Final = (
     ) WITHOUT ROWID""",
     """
     CREATE TABLE IF NOT EXISTS inward (
-        session TEXT NOT NULL, packet INTEGER NOT NULL, generation INTEGER NOT NULL, PRIMARY KEY (session, packet)
+        session TEXT NOT NULL, packet INTEGER NOT NULL, generation INTEGER NOT NULL, settled INTEGER NOT NULL,
+        PRIMARY KEY (session, packet)
     ) WITHOUT ROWID""",
     # With a rowid: it tells the order in which keys were sent, so that the oldest in DONE go first.
     """
@@ -50,14 +51,14 @@ _TABLES: Final = (
     )""",
 )
 _SESSION: Final = "SELECT generation, broker, subscribed FROM session WHERE name = ?"
-_INWARD: Final = "SELECT packet, generation FROM inward WHERE session = ?"
+_INWARD: Final = "SELECT packet, generation, settled FROM inward WHERE session = ?"
 _OUTWARD: Final = "SELECT key, packet, phase FROM outward WHERE session = ? ORDER BY rowid"
 _KEEP_SESSION: Final = "INSERT OR REPLACE INTO session (name, generation, broker, subscribed) VALUES (?, ?, ?, ?)"
 # One statement for any number of rows: the thread waits for the interpreter once, and not once a row.
 _CLOSE: Final = "DELETE FROM inward WHERE session = ? AND packet IN (SELECT value FROM json_each(?))"
 _OPEN: Final = """
-    INSERT OR REPLACE INTO inward (session, packet, generation)
-    SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)"""
+    INSERT OR REPLACE INTO inward (session, packet, generation, settled)
+    SELECT ?, value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)"""
 _DROP: Final = "DELETE FROM outward WHERE session = ? AND key IN (SELECT value FROM json_each(?))"
 _SET: Final = """
     INSERT INTO outward (session, key, packet, phase)
@@ -76,6 +77,7 @@ class SqliteJournal(Journal):
         self._broker = ""
         self._subscribed: tuple[str, ...] = ()
         self._inward: dict[int, int] = {}
+        self._settled: set[int] = set()
         self._outward: dict[str, tuple[int, Phase]] = {}
         self._done: OrderedDict[str, float] = OrderedDict()
         """Keys in DONE, the oldest first, to when that became known here."""
@@ -107,8 +109,36 @@ class SqliteJournal(Journal):
 
     def close_inward(self, packet_id: int) -> asyncio.Future[None]:
         if self._inward.pop(packet_id, None) is not None:
+            self._settled.discard(packet_id)
             self._changed_in.add(packet_id)
         return self._store.touch(self)
+
+    def settler(self, packet_id: int) -> Callable[[], None]:
+        """Give what notes of the message now open under this identifier that all is done but the acknowledgement.
+
+        Called together with a change of another Stage of the same Store, both are committed at once: whatever became
+        of the message has become of it exactly once, over any kill.
+        """
+        generation = self._inward.get(packet_id)
+
+        def settle() -> None:
+            # The identifier may have been closed, and be another message's by now.
+            if generation is not None and self._inward.get(packet_id) == generation:
+                self._settled.add(packet_id)
+                self._changed_in.add(packet_id)
+                self._store.touch(self)
+
+        return settle
+
+    async def is_settled(self, packet_id: int) -> bool:
+        """Say whether what is open under this identifier wants no more than an acknowledgement.
+
+        Durable when this returns True. Raises: StoreFault.
+        """
+        if packet_id not in self._settled:
+            return False
+        await self._store.touch(self)
+        return packet_id in self._settled
 
     # -- outward
 
@@ -146,6 +176,7 @@ class SqliteJournal(Journal):
     def forget(self, broker: str = "") -> asyncio.Future[None]:
         self._changed_in.update(self._inward)
         self._inward.clear()
+        self._settled.clear()
         for key in [key for key, (_, phase) in self._outward.items() if phase is not Phase.DONE]:
             self._drop(key)
         self._broker, self._subscribed = broker, ()
@@ -165,7 +196,7 @@ class SqliteJournal(Journal):
     def take(self) -> Change:
         inward, outward = self._inward, self._outward
         closed = [packet for packet in self._changed_in if packet not in inward]
-        opened = [(packet, inward[packet]) for packet in self._changed_in if packet in inward]
+        opened = [(packet, inward[packet], packet in self._settled) for packet in self._changed_in if packet in inward]
         dropped = [key for key in self._changed_out if key not in outward]
         changed = [
             (key, packet, phase.value)
@@ -189,14 +220,15 @@ class SqliteJournal(Journal):
     def load(self, connection: sqlite3.Connection) -> Restore:
         head = connection.execute(_SESSION, (self._session,)).fetchone()
         generation, broker, subscribed = head or (int(self._clock() * 1_000_000), "", "[]")
-        inward: dict[int, int] = dict(connection.execute(_INWARD, (self._session,)))
+        inward = connection.execute(_INWARD, (self._session,)).fetchall()
         outward = {key: (packet, Phase(phase)) for key, packet, phase in connection.execute(_OUTWARD, (self._session,))}
 
         def restore() -> None:
             # Never back: what was given to a change that failed is not given again.
             self._generation = max(self._generation, generation)
             self._broker, self._subscribed = broker, tuple(json.loads(subscribed))
-            _replace(self._inward, inward)
+            _replace(self._inward, {packet: generation for packet, generation, _ in inward})
+            self._settled = {packet for packet, _, settled in inward if settled}
             _replace(self._outward, outward)
             now = time.monotonic()
             done = [key for key, (_, phase) in outward.items() if phase is Phase.DONE]
