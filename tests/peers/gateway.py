@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.peers.nursery import nursery, suits
 from tests.peers.process import AS_ROOT, Process, answers, cpu_s, descendants, free_port, vm_hwm_bytes, wait_until
 
 CONFIG = """\
@@ -89,7 +90,12 @@ class Gateway:
 
     def start(self, timeout_s: float = 30.0) -> Gateway:
         """Start it and wait until it is healthy and greets. Raises: RuntimeError with its log."""
-        self.process = Process([*self.wrapper, self.command, "run", "-c", self.config], self.log, self.env)
+        words: list[str | Path] = [self.command, "run", "-c", self.config]
+        if self.wrapper or not suits(self.env):
+            self.process = Process([*self.wrapper, *words], self.log, self.env)
+        else:
+            born = nursery().start([str(word) for word in words[1:]], self.log, self.log, self.env)
+            self.process = Process(words, self.log, popen=born)
         process = self.process
         try:
             wait_until(
@@ -133,14 +139,18 @@ class Gateway:
 
     def cli(self, *args: str, timeout_s: float = 60.0) -> Any:
         """Run `gatepost ... --json` on this configuration and return what it printed. Raises: RuntimeError."""
-        ran = subprocess.run(
-            [self.command, *args, "-c", self.config, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env={**os.environ, **self.env},
-            stdin=subprocess.DEVNULL,
-        )
+        words = [*args, "-c", str(self.config), "--json"]
+        if suits(self.env):
+            ran = nursery().run(words, self.env, timeout_s)
+        else:
+            ran = subprocess.run(
+                [self.command, *words],
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                env={**os.environ, **self.env},
+                stdin=subprocess.DEVNULL,
+            )
         if ran.returncode != 0:
             raise RuntimeError(f"gatepost {' '.join(args)}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
         return json.loads(ran.stdout)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.peers.nursery import Born
+
 TICKS = os.sysconf("SC_CLK_TCK")
 AS_ROOT: tuple[str, ...] = () if os.geteuid() == 0 else ("sudo", "-n")
 """In front of a command that needs root; empty for root itself."""
@@ -108,11 +110,21 @@ def vm_rss_bytes(pid: int) -> int:
 class Process:
     """One child in a session of its own, its output in a file."""
 
-    def __init__(self, args: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        args: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        popen: subprocess.Popen[bytes] | Born | None = None,
+    ) -> None:
+        """`popen`: it is started already."""
         self.args = [str(each) for each in args]
         self.log = log
-        with log.open("ab") as out:
-            self.popen = subprocess.Popen(
+        self.popen = popen or self._started(env)
+
+    def _started(self, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
                 self.args,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
