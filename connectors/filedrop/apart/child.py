@@ -361,6 +361,9 @@ def _limit_memory(octets: int) -> None:
 
 
 def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A service manager sends them to every process; they are the gateway's to answer, which tells us.
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _, _, line, note = sys.argv
     sock = socket.socket(fileno=int(line))

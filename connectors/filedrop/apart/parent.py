@@ -10,8 +10,8 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -40,9 +40,10 @@ STRIKES: Final = 2
 _LOOK_S: Final = 5.0
 _SILENT_LOOKS: Final = 12
 _END_S: Final = 5.0
+_GRACE_S: Final = 1.0
 
-LEFT_TO_GATEWAY: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""A service manager sends them to every process; they are the gateway's to answer, which tells the reading one."""
+GATEWAYS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a service manager sends to every process, and the gateway alone answers."""
 
 _PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TZ", "TZDIR", "LANG", "LANGUAGE")
 _PASSED_ON_PREFIXES: Final = ("LC_", "LD_", "MALLOC_", "PYTHON")
@@ -65,7 +66,11 @@ class ReadingProcess:
         try:
             while True:
                 started = loop.time()
-                ended = await self._run_one(intake, note)
+                status = await self._run_one(intake, note)
+                if isinstance(status, int) and -status in GATEWAYS:
+                    # One that had only begun does not ignore it yet; ours will come, and nothing is to be told.
+                    await asyncio.sleep(_GRACE_S)
+                ended = status if isinstance(status, str) else how_ended(status)
                 self._log.error("the process that reads an inbox ended; it is started anew", how=ended)
                 self._tell(f"the process that reads the inbox {ended}; it is started anew")
                 await asyncio.sleep(pause_s)
@@ -73,8 +78,8 @@ class ReadingProcess:
         finally:
             os.close(note)
 
-    async def _run_one(self, intake: Intake, note: int) -> str:
-        """Run one process until it ends by itself; return how it ended."""
+    async def _run_one(self, intake: Intake, note: int) -> int | str:
+        """Run one process until it ends by itself; return its status, or why there is none."""
         try:
             child = await self._start(intake, note)
         except OSError as e:
@@ -92,7 +97,7 @@ class ReadingProcess:
             self._strikes[looked_at] += 1
             suspects = frozenset(token for token, n in self._strikes.items() if n >= STRIKES)
             self._spec = replace(self._spec, suspects=suspects)
-        return how_ended(status)
+        return status
 
     async def _start(self, intake: Intake, note: int) -> _Child:
         loop = asyncio.get_running_loop()
@@ -102,13 +107,12 @@ class ReadingProcess:
         try:
             with theirs:
                 handles = (theirs.fileno(), note)
-                with _held_back(LEFT_TO_GATEWAY):  # a process begins with our mask, and keeps it
-                    process = await asyncio.create_subprocess_exec(
-                        # -P: whoever can write into the folder that we run in has no say in what is imported.
-                        sys.executable, "-P", "-m", "connectors.filedrop.apart.child", self._spec.name,
-                        *map(str, handles), pass_fds=handles, stdin=asyncio.subprocess.DEVNULL,
-                        env=environment(os.environ), start_new_session=True,
-                    )  # fmt: skip
+                process = await asyncio.create_subprocess_exec(
+                    # -P: whoever can write into the folder that we run in has no say in what is imported.
+                    sys.executable, "-P", "-m", "connectors.filedrop.apart.child", self._spec.name, *map(str, handles),
+                    pass_fds=handles, stdin=asyncio.subprocess.DEVNULL, env=environment(os.environ),
+                    start_new_session=True,  # a Ctrl-C is the gateway's to answer
+                )  # fmt: skip
             ours.setblocking(False)
             await loop.create_connection(lambda: line, sock=ours)
         except BaseException:
@@ -320,16 +324,6 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {k: v for k, v in ours.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path and os.pathsep not in path)}
-
-
-@contextmanager
-def _held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Have signals wait for as long as this lasts."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_ended(status: int) -> str:
