@@ -6,7 +6,6 @@ travel, and where content over the inline limit lies.
 
 from __future__ import annotations
 
-import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +47,6 @@ from gateway.spool.statements import DUE_COUNT_LIMIT, Prepared, Statements, stat
 from gateway.status import Status
 
 HOST: Final = socket.gethostname()
-PID: Final = os.getpid()
 
 _PRUNED_KEYS: Final = 1000
 

@@ -147,8 +147,11 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def both(running: Both) -> Iterator[Both]:
     """Both systems with nothing under way, and no netmail that was read before."""
+    wait_until(lambda: not running.gateway.queued(), WITHIN_S, "nothing is under way")
     running.internet.reset()
     running.internet.behave()
+    for path in (*running.outbox.rglob("*.pkt"), *running.outbox.rglob("*.out")):
+        path.unlink()
     for path in running.peer.netmail.glob("*.msg"):
         path.unlink()
     yield running

@@ -128,4 +128,5 @@ def test_a_read_only_outbox_and_inbox_wait(tmp_path: Path, disk: Path, start_gat
         remount(disk, "rw")
     put(disk / "in", "third")
     wait_until(lambda: len(seen(disk / "out")) == 3, 30, "all are put")
+    wait_until(lambda: len(seen(disk / "done")) == 3, 20, "all are archived")
     assert sorted(path.name for path in seen(disk / "done")) == ["first.eml", "second.eml", "third.eml"]
