@@ -4,8 +4,9 @@ Promises: those of `Journal` in `wire/values.py`. All that is asked for while a 
 statements with the next one, in its net effect: an identifier that was opened and closed meanwhile costs nothing.
 Where a commit fails, memory is again what the file holds, and every future since then fails with it.
 
-Generations rise for ever: the next one stands in the file with the rows it was given to, and a journal made anew
-begins at the clock, in microseconds, which no session's count overtakes.
+Generations rise for ever: they are taken from a range that the file says is used up before the first of it is given,
+so that even one whose row was not committed is not given again; and a journal made anew begins at the clock, in
+microseconds, which no session's count overtakes.
 
 Rows in DONE are there for the outcome that the gateway has not committed yet. They stay for `DONE_S` of this
 process's time, and at most `DONE_MOST` of them, far more than outcomes can wait for their commit.
@@ -30,6 +31,8 @@ from connectors.mqtt.wire.values import Journal, Phase
 T = TypeVar("T")
 U = TypeVar("U")
 
+RANGE: Final = 65536
+"""Generations that are taken from the file at once."""
 DONE_S: Final = 900.0
 DONE_MOST: Final = 50_000
 
@@ -73,7 +76,7 @@ class SqliteJournal(Journal):
         self._store = store
         self._session = session
         self._clock = clock
-        self._generation = 0
+        self._generation = self._range_end = 0
         self._broker = ""
         self._subscribed: tuple[str, ...] = ()
         self._inward: dict[int, int] = {}
@@ -91,6 +94,7 @@ class SqliteJournal(Journal):
         journal = cls(store, session, clock)
         await store.write(create(_TABLES))
         (await store.write(journal.load))()
+        await journal._take_range()
         return journal
 
     # -- inward
@@ -104,7 +108,8 @@ class SqliteJournal(Journal):
             generation = self._inward[packet_id] = self._generation
             self._generation += 1
             self._changed_in.add(packet_id)
-            self._changed_session = True
+            if self._range_end - self._generation < RANGE // 2:
+                self._take_range()  # long before the first of it is given
         return generation, self._store.touch(self)
 
     def close_inward(self, packet_id: int) -> asyncio.Future[None]:
@@ -204,7 +209,7 @@ class SqliteJournal(Journal):
             if key in outward
             for packet, phase in (outward[key],)
         ]
-        head = (self._session, self._generation, self._broker, json.dumps(self._subscribed))
+        head = (self._session, self._range_end, self._broker, json.dumps(self._subscribed))
         head_changed = self._changed_session
         self._changed_in, self._changed_out, self._changed_session = set(), set(), False
 
@@ -224,8 +229,8 @@ class SqliteJournal(Journal):
         outward = {key: (packet, Phase(phase)) for key, packet, phase in connection.execute(_OUTWARD, (self._session,))}
 
         def restore() -> None:
-            # Never back: what was given to a change that failed is not given again.
             self._generation = max(self._generation, generation)
+            self._range_end = generation
             self._broker, self._subscribed = broker, tuple(json.loads(subscribed))
             _replace(self._inward, {packet: generation for packet, generation, _ in inward})
             self._settled = {packet for packet, _, settled in inward if settled}
@@ -236,6 +241,11 @@ class SqliteJournal(Journal):
             self._changed_in, self._changed_out, self._changed_session = set(), set(), False
 
         return restore
+
+    def _take_range(self) -> asyncio.Future[None]:
+        self._range_end = self._generation + RANGE
+        self._changed_session = True
+        return self._store.touch(self)
 
     def _set(self, key: str, packet_id: int, phase: Phase) -> asyncio.Future[None]:
         self._outward[key] = (packet_id, phase)
