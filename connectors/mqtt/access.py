@@ -49,7 +49,7 @@ class Access:
         content = parcel.content
         if ANYBODY in rule.senders:
             return Granted(content)
-        if _is_automatic(content):
+        if is_automatic(content):
             return AUTOMATIC
         given = list(_tokens(content)) if rule.tokens else []
         if any(hmac.compare_digest(one.encode(), token.encode()) for one in given for token in rule.tokens):
@@ -93,9 +93,7 @@ class Access:
 
 
 def glob(pattern: str) -> re.Pattern[str]:
-    """Return what matches `network:key`: a star stands for any characters. Raises: ValueError."""
-    if not re.match(r"[a-z][a-z0-9]*:.", pattern):
-        raise ValueError(f"{pattern!r} is no pattern of addresses; write one such as smtp:*@merged.example")
+    """Return what matches `network:key`: a star stands for any characters."""
     return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL | re.IGNORECASE)
 
 
@@ -107,8 +105,8 @@ def sender_of(content: Content) -> Address | None:
     return boxes[0].address if len(boxes) == 1 else None
 
 
-def _is_automatic(content: Content) -> bool:
-    """RFC 3834 §5; a bounce has the null reverse-path, and is of none of these senders."""
+def is_automatic(content: Content) -> bool:
+    """Say whether a program wrote it (RFC 3834 §5); a bounce is of none of the senders anyhow."""
     value = content.get(b"auto-submitted")
     return value is not None and not value.lower().startswith(b"no")
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from connectors.mqtt.rules import MIB, PublishRule, StatusTopic, SubscribeRule, Will
+from connectors.mqtt.subscriptions import subscriptions
+from connectors.mqtt.topics import Filled, Pattern
 from gateway.contract import ConnectorConfig
 
 _CLIENT_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
@@ -78,8 +80,8 @@ class MqttConfig(ConnectorConfig):
     )
     share_group: str = Field("gatepost", description="The group's name, the same on all nodes.")
     subscribe: list[SubscribeRule] = Field([], description="Topics that come in. The first rule that matches counts.")
-    max_per_minute: int = Field(
-        1_000_000, ge=1, description="Messages taken a minute, at most; the rest waits at the broker."
+    max_per_minute: int | None = Field(
+        None, ge=1, description="Messages taken a minute, at most; the rest waits at the broker. None: no bound."
     )
     publish: list[PublishRule] = Field(
         [], description="Topics that may be published to. The first rule that matches counts; others are refused."
@@ -175,6 +177,13 @@ class MqttConfig(ConnectorConfig):
                     f"{what}: who a sender is, is known by auth_servers, and none is named; name your "
                     'mail server there, or set proof = "peer"'
                 )
+        filters = [Pattern(rule.topic) for rule in self.subscribe]
+        for name, topic in (("status", self.status and self.status.topic), ("will", self.will and self.will.topic)):
+            if topic and any(each.values(Filled(topic).fill({"topic": "x"})) is not None for each in filters):
+                raise ValueError(
+                    f"what is published to the {name} topic {topic} would come back by a rule to subscribe"
+                )
+        subscriptions(self.subscribe)
         labels = [rule.label for rule in self.subscribe]
         twice = {label for label in labels if labels.count(label) > 1}
         if twice:

@@ -7,9 +7,13 @@ Source: MQTT 5.0 §4.7 (OASIS) for topics and what may not stand in them.
 
 from __future__ import annotations
 
-from typing import Final, Literal, Self
+import re
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from connectors.mqtt.topics import Filled, Pattern, check_topic
+from mappings.network import parse
 
 MIB: Final = 1024 * 1024
 
@@ -19,6 +23,40 @@ Retained = Literal["ignore", "once", "take"]
 StatusWhen = Literal["delivered", "relayed", "delayed", "failed"]
 Proof = Literal["results", "peer", "none"]
 Qos = Literal[0, 1, 2]
+
+
+SENDERS: Final = re.compile(r"\*|[a-z][a-z0-9]{0,31}:.+", re.DOTALL)
+
+
+def _pattern(text: str) -> str:
+    """Raises: ValueError (TopicError)."""
+    Pattern(text)
+    return text
+
+
+def _filled_topic(text: str) -> str:
+    """A topic with names of levels in braces. Raises: ValueError (TopicError)."""
+    if text:
+        check_topic(Filled(text).fill(dict.fromkeys(Filled(text).names, "x")))
+    return text
+
+
+def _sender(text: str) -> str:
+    if not SENDERS.fullmatch(text):
+        raise ValueError(f"{text!r} is no pattern of addresses; write one such as smtp:*@merged.example")
+    return text
+
+
+def _address(text: str) -> str:
+    """An address with names of levels in braces. Raises: ValueError (AddressError)."""
+    parse(Filled(text).fill(dict.fromkeys(Filled(text).names, "x")))
+    return text
+
+
+TopicPattern = Annotated[str, AfterValidator(_pattern)]
+FilledTopic = Annotated[str, AfterValidator(_filled_topic)]
+FilledAddresses = list[Annotated[str, AfterValidator(_address)]]
+Senders = list[Annotated[str, AfterValidator(_sender)]]
 
 
 class Table(BaseModel):
@@ -87,6 +125,10 @@ class Calm(Table):
         [], description="Values that are normal, e.g. OK. Going from one of them to another tells nothing new."
     )
 
+    recipients: FilledAddresses = Field(
+        [], description="Who gets the digest. None: all who would have got the mails, of the topics in it."
+    )
+
     @field_validator("value")
     @classmethod
     def _is_pointer(cls, value: str) -> str:
@@ -98,7 +140,7 @@ class Calm(Table):
 class Reply(Table):
     """What becomes of an answer to a mail that came from a topic."""
 
-    topic: str = Field(
+    topic: FilledTopic = Field(
         "",
         description="Where answers go that have no Response Topic to go to; named levels stand for what they were in "
         "the topic of the message. None: such an answer fails.",
@@ -106,12 +148,12 @@ class Reply(Table):
     payload: PayloadOut = Field("text", description="What is published of the answer.")
     template: PayloadTemplate | None = Field(None, description='The template, where payload = "template".')
     qos: Literal[1, 2] = Field(1, description="Quality of service of the answer.")
-    response_topics: list[str] = Field(
+    response_topics: list[TopicPattern] = Field(
         [],
         description="Patterns of the Response Topics that answers may go to, e.g. replies/{client}: whoever may "
         "publish an alert chooses among them. None: Response Topics are not followed.",
     )
-    senders: list[str] = Field(
+    senders: Senders = Field(
         [], description="Who may answer, as in a rule to publish. None: whoever has the mail, which holds a signature."
     )
     proof: Proof = Field("results", description="How one of `senders` is known, as in a rule to publish.")
@@ -135,10 +177,12 @@ class Reply(Table):
 class SubscribeRule(Table):
     """Topics that are subscribed to, and the mail that their messages become."""
 
-    topic: str = Field(description="The pattern of topics, e.g. alerts/{plant}/{unit}; + and # may stand in it too.")
+    topic: TopicPattern = Field(
+        description="The pattern of topics, e.g. alerts/{plant}/{unit}; + and # may stand in it too."
+    )
     name: str = Field("", description="The rule's name in logs and digests. None: its topic.")
     qos: Qos = Field(1, description="Quality of service of the subscription; 2: no message comes twice.")
-    recipients: list[str] = Field(
+    recipients: FilledAddresses = Field(
         [],
         description="Who gets the mail, e.g. smtp:ops-{plant}@merged.example; the mapping table leads on. None: whom "
         "the payload names (To, Cc and Bcc, or `to` of JSON).",
@@ -169,6 +213,7 @@ class SubscribeRule(Table):
     max_payload_bytes: int = Field(
         MIB, ge=1, le=256 * MIB, description="A larger payload goes into the quarantine, its beginning kept."
     )
+    own: bool = Field(False, description="What this connector published itself becomes mail too (version 5).")
     calm: Calm | None = Field(None, description="How many mails at most, and what becomes of the rest. None: one each.")
     reply: Reply | None = Field(
         None, description="Answers to the mails go back as this says. None: nobody may answer a mail of this rule."
@@ -195,7 +240,9 @@ class SubscribeRule(Table):
 class PublishRule(Table):
     """Topics that mail may be published to, by whom, and what of it."""
 
-    topic: str = Field(description="The pattern of topics, e.g. cmnd/{device}/POWER; + and # may stand in it too.")
+    topic: TopicPattern = Field(
+        description="The pattern of topics, e.g. cmnd/{device}/POWER; + and # may stand in it too."
+    )
     payload: PayloadOut = Field(
         "text",
         description="What is published. text: the mail's text. json: an object as the JSON Schema says. rfc822: the "
@@ -214,7 +261,7 @@ class PublishRule(Table):
     )
     max_inline_bytes: int = Field(64 * 1024, ge=0, le=16 * MIB, description="The largest attachment within the JSON.")
     max_payload_bytes: int = Field(MIB, ge=1, le=256 * MIB, description="A larger mail fails.")
-    senders: list[str] = Field(
+    senders: Senders = Field(
         [],
         description='Who may publish here, as patterns such as smtp:*@merged.example; "*" is anybody. None: nobody, '
         "but by a token.",
@@ -251,7 +298,7 @@ class PublishRule(Table):
 class StatusTopic(Table):
     """Where it is told, as JSON, what became of the messages that came in."""
 
-    topic: str = Field(description="The topic; {topic} stands for the message's own, e.g. status/{topic}.")
+    topic: FilledTopic = Field(description="The topic; {topic} stands for the message's own, e.g. status/{topic}.")
     qos: Literal[1, 2] = Field(1, description="Quality of service.")
     retain: bool = Field(False, description="The broker keeps the last report of a topic.")
     when: list[StatusWhen] = Field(["delivered", "relayed", "delayed", "failed"], description="What is told.")
@@ -260,7 +307,7 @@ class StatusTopic(Table):
 class Will(Table):
     """What the broker publishes when we are gone without a word, and what we publish when we are back."""
 
-    topic: str = Field(description="The topic, e.g. gatepost/state.")
+    topic: FilledTopic = Field(description="The topic, e.g. gatepost/state.")
     payload: str = Field("offline", description="What the broker publishes then (the last will).")
     online: str = Field("online", description="What we publish when connected; none: nothing.")
     qos: Qos = Field(1, description="Quality of service of both.")
