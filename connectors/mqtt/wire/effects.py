@@ -60,6 +60,12 @@ class Effects:
     arrived: list[Arrived] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
     subscribed: list[Subscribed] = field(default_factory=list)
+    unsubscribed: list[str] = field(default_factory=list)
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether there is anything but octets."""
+        return bool(self.records or self.arrived or self.settled or self.subscribed or self.unsubscribed)
 
     def take_octets(self) -> bytes:
         """Return all octets to be written, in one piece, and forget them."""

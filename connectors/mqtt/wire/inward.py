@@ -89,9 +89,9 @@ class Inward:
         self._receive_maximum = 0
 
     @property
-    def unfinished(self) -> int:
-        """How many messages at QoS 1 and 2 came on this connection and are not answered to the end."""
-        return self._here
+    def unanswered(self) -> int:
+        """How many messages came on this connection and have neither PUBACK nor PUBREC."""
+        return len(self._acks[1]) + len(self._acks[2])
 
     def connected(self, connection: int, receive_maximum: int) -> None:
         self._connection = connection

@@ -77,10 +77,15 @@ class Outward:
         self._quota = 0
         self._connack = Connack()
         self._is_connected = False
-        for key, (packet_id, phase) in known.items():
+        # What was sent comes last: where its identifier is another's too, that one's end was not recorded any more.
+        for key, (packet_id, phase) in sorted(known.items(), key=lambda row: row[1][1] is Phase.SENT):
             if phase is Phase.DONE:
                 self._finish(key, SUCCESS)
                 continue
+            former = self._by_id.get(packet_id)
+            if former is not None:
+                del self._flights[former.key]
+                self._finish(former.key, SUCCESS)
             flight = self._flights[key] = self._by_id[packet_id] = _Flight(key, None, 2, packet_id)
             flight.was_written = True
             flight.is_released = phase is Phase.RELEASED

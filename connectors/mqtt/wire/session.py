@@ -40,13 +40,14 @@ class Session:
     ) -> None:
         """`run` tells this process from every other; `inward` and `outward` are what the journal knows."""
         self.effects = Effects()
-        self.pings_unanswered = 0
         self.ended: Disconnect | None = None
         """What the broker said when it ended the connection."""
         self._receive_maximum = receive_maximum
         self._inward = Inward(client_id, run, self.effects, inward)
         self._outward = Outward(self.effects, send_maximum, outward)
         self._asked: dict[int, Subscribe | Unsubscribe] = {}
+        self._forgetting: Record | None = None
+        """Until the journal has forgotten durably, its generations are those of other messages."""
         self._connection = 0
         self._connack: Connack | None = None
 
@@ -65,8 +66,9 @@ class Session:
         return self._outward.room
 
     @property
-    def unfinished(self) -> int:
-        return self._inward.unfinished
+    def unanswered(self) -> int:
+        """How many messages that came on this connection wait for us."""
+        return self._inward.unanswered
 
     @property
     def has_flights(self) -> bool:
@@ -79,13 +81,13 @@ class Session:
         self._connack = connack
         self.effects.version = version
         self.ended = None
-        self.pings_unanswered = 0
         self._asked.clear()
         doubtful = 0
-        if is_other or not connack.session_present:
+        if is_other or not connack.session_present or self._forgetting is not None:
             doubtful = self._outward.forget()
             self._inward.forget()
-            self.effects.records.append(Record(Step.FORGET, broker=broker))
+            self._forgetting = Record(Step.FORGET, broker=broker)
+            self.effects.records.append(self._forgetting)
         self._inward.connected(self._connection, self._receive_maximum)
         self._outward.connected(connack)
         return doubtful
@@ -116,7 +118,7 @@ class Session:
             case packets.Suback() | packets.Unsuback():
                 self._answered(packet)
             case packets.Pingresp():
-                self.pings_unanswered = 0
+                pass  # that it came is what `link` looks at
             case Disconnect() if self.effects.version == V5:
                 self.ended = packet
             case _:
@@ -157,6 +159,8 @@ class Session:
             self._inward.opened(record, generation)
         elif record.step is Step.CLOSE_INWARD:
             self._inward.closed(record)
+        elif record is self._forgetting:
+            self._forgetting = None
         else:
             self._outward.recorded(record)
 
@@ -179,6 +183,7 @@ class Session:
         if isinstance(asked, Unsubscribe) != isinstance(packet, packets.Unsuback):
             raise WireError("SUBACK and UNSUBACK are taken for each other", PROTOCOL_ERROR)
         if isinstance(asked, Unsubscribe):
+            self.effects.unsubscribed += asked.filters
             return
         if len(packet.codes) != len(asked.subscriptions):
             raise WireError("SUBACK has more or fewer answers than we asked for", PROTOCOL_ERROR)

@@ -1,0 +1,402 @@
+"""A client: one persistent session with the first of several brokers that answers, for as long as it runs.
+
+Promises:
+- It connects anew by itself, with jitter, first to the broker it had, then to each in their order; a half-open
+  connection is found and ended (`link`).
+- Nothing that must be durable before an octet goes out is overtaken by that octet: the session asks for records, the
+  journal makes them durable, and only then does the session go on. Where the journal fails, the connection is given up
+  and the broker sends again.
+- All octets of one turn of the event loop go out in one piece; there is no task a message.
+- A session belongs to a broker: at another one, or where the broker has lost it, what the journal knows is forgotten,
+  and what may be doubled by it is counted (`duplicates_possible`).
+- Filters that are no longer configured are unsubscribed, those of earlier runs too.
+Limits: brokers that share no sessions keep, each, what came while we were connected to another; it comes when we are
+back. A broker's Server Reference is logged, and not followed: only configured brokers are connected to.
+
+Sources: OASIS MQTT 5.0 §3.1.2.4 (clean start), §4.1 (session state), §4.4, §4.13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from connectors.mqtt.link import Broker, ClientSettings, Dialler, Link
+from connectors.mqtt.wire.decode import Limits
+from connectors.mqtt.wire.effects import Effects, Record, Settled, Step, Subscribed
+from connectors.mqtt.wire.inward import TOPIC_ALIAS_MAXIMUM
+from connectors.mqtt.wire.octets import WireError
+from connectors.mqtt.wire.packets import V5, V311, Connack, Packet
+from connectors.mqtt.wire.reasons import FIRST_ERROR, SESSION_TAKEN_OVER, UNSPECIFIED, text
+from connectors.mqtt.wire.session import Session
+from connectors.mqtt.wire.values import Arrived, Journal, Lost, Outgoing, Refused, Subscription
+
+_STEADY_S: Final = 10.0
+"""A connection that lasted so long was a good one: the next pause is a short one again."""
+
+
+def _nobody(arrived: Arrived) -> None:
+    """A client without subscriptions is sent what an earlier one of its name had asked for; it is not for us."""
+
+
+class Client:
+    """One persistent session with the first of several brokers that answers; connects anew by itself, with jitter."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        log: Any,
+        journal: Journal,
+        subscriptions: Sequence[Subscription] = (),
+        on_message: Callable[[Arrived], None] | None = None,
+        tell: Callable[[str | None], None] = lambda trouble: None,
+        count: Callable[..., None] = lambda name, value=1, **labels: None,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._journal = journal
+        self._subscriptions = tuple(subscriptions)
+        self._on_message = on_message or _nobody
+        self._tell = tell
+        self._count = count
+        self._random = random
+        self._session = Session(
+            settings.client_id,
+            secrets.token_hex(6),
+            receive_maximum=settings.receive_maximum,
+            send_maximum=settings.max_in_flight,
+            inward=journal.inward(),
+            outward=journal.outward(),
+        )
+        limits = Limits(settings.max_payload_octets, settings.head_octets)
+        self._dialler = Dialler(settings, limits, TOPIC_ALIAS_MAXIMUM)
+        self._link: Link | None = None
+        self._last: Broker | None = None
+        self._trouble: str | None = "not connected yet"
+        self._futures: dict[str, list[asyncio.Future[int]]] = {}
+        self._changed = asyncio.Event()
+        """Set whenever there may be room where there was none."""
+        self._is_flushing = False
+        self._has_left = False
+        self._is_asked_to_hold = False
+        self._granted: dict[str, str] = {}
+        """What is subscribed, filter to line of the journal."""
+        self._unheard: dict[str, str] = {}
+        """Filters that the broker refused, with its words."""
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None and not self._link.is_closing
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, in words for an operator; None where all is well."""
+        return self._trouble
+
+    @property
+    def room(self) -> int:
+        """How many more may be in flight now; 0 without a connection."""
+        link = self._link
+        return self._session.room if link is not None and self.connected and not link.is_blocked else 0
+
+    async def wait_room(self) -> None:
+        """Wait until there is room. Raises: Lost where there is no connection within `connect_timeout_s`."""
+        loop = asyncio.get_running_loop()
+        without_since: float | None = None
+        while not self.room:
+            left_s: float | None = None
+            if self.connected:
+                without_since = None
+            else:
+                without_since = without_since if without_since is not None else loop.time()
+                left_s = without_since + self._settings.connect_timeout_s - loop.time()
+                if left_s <= 0:
+                    raise Lost(self._trouble or "not connected")
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
+
+    def acknowledge(self, arrived: Arrived, code: int = 0) -> None:
+        """Answer what arrived at QoS 1 or 2 by PUBACK or PUBREC, on whichever connection there is when it comes to it;
+        nothing where the session has no more to do with it. A `code` of 0x80 or more refuses it (MQTT 5.0)."""
+        self._session.acknowledge(arrived, code)
+        self._soon()
+
+    def publish(self, out: Outgoing, key: str) -> asyncio.Future[int]:
+        """Publish under a key. The future is the broker's reason code below 0x80, or holds Refused, Lost, ValueError.
+
+        At QoS 1 and 2 the same key, published again, joins what is under way, and one that was answered lately is
+        answered again and not sent: at QoS 2 also after a kill. Cancelling the future takes nothing back.
+        """
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if not self.connected:
+            future.set_exception(Lost(self._trouble or "not connected"))
+            return future
+        self._futures.setdefault(key, []).append(future)
+        try:
+            self._session.publish(out, key)
+        except ValueError as fault:
+            self._settle(key, fault)
+        self._soon()
+        return future
+
+    def hold(self, on: bool) -> None:
+        """Stop or go on reading from the broker: at QoS 0 the only way to make it wait."""
+        self._is_asked_to_hold = on
+        self._hold()
+
+    async def run(self) -> None:
+        """Be connected until cancelled; then say DISCONNECT, so that no will is published."""
+        pause_s = 0.0
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                link = await self._connect()
+                if link is not None:
+                    began = loop.time()
+                    why = await link.watch(self._keep_alive_s())
+                    is_steady = loop.time() - began >= _STEADY_S and not self._is_taken_over()
+                    self._lost(why)
+                    pause_s = 0.0 if is_steady else pause_s
+                pause_s = min(self._settings.retry_max_s, max(self._settings.retry_min_s, pause_s * 2))
+                await asyncio.sleep(pause_s * (0.5 + self._random() / 2))
+        finally:
+            await self._leave()
+
+    async def _connect(self) -> Link | None:
+        brokers = self._settings.brokers
+        last = self._last
+        for broker in brokers if last is None else (last, *(each for each in brokers if each is not last)):
+            clean_start = not self._subscriptions and not self._session.has_flights
+            try:
+                link, connack = await self._dialler.dial(broker, clean_start=clean_start)
+            except (OSError, Refused, WireError) as fault:
+                why = str(fault) or type(fault).__name__
+                if isinstance(fault, TimeoutError) and not str(fault):
+                    why = f"no answer within {self._settings.connect_timeout_s:g} s"
+                self._log.warning("broker not reached", broker=str(broker), cause=why)
+                self._say(f"{broker}: {why}")
+                continue
+            self._begin(link, connack)
+            return link
+        return None
+
+    def _begin(self, link: Link, connack: Connack) -> None:
+        """A connection is there: go on with the session, or with a new one."""
+        name = str(link.broker)
+        known = self._journal.broker()
+        doubtful = self._session.connected(connack, link.version, name, is_other=known != name)
+        if doubtful:
+            self._count("duplicates_possible", doubtful)
+            self._log.warning("the broker has lost our session", broker=name, in_flight=doubtful)
+        self._link, self._last = link, link.broker
+        self._log.info(
+            "connected", broker=name, version="5" if link.version == V5 else "3.1.1", resumed=connack.session_present
+        )
+        self._unheard.clear()
+        self._trouble = None
+        self._drain()  # the journal forgets, where it has to, before it is told anything new
+        self._subscribe(connack, link.version)
+        self._drain()
+        self._changed.set()
+        self._tell(None)
+        link.begin(self._received, self._changed.set)
+        self._hold()
+
+    def _subscribe(self, connack: Connack, version: int) -> None:
+        """Subscribe to what is configured, and no longer to what was. MQTT 3.1.1 sends retained messages at each
+        subscribing, so there a session that has its subscriptions is left alone."""
+        had = list(self._journal.subscribed()) if connack.session_present else []
+        self._granted = {_filter(line): line for line in had}
+        filters = {each.topic_filter for each in self._subscriptions}
+        gone = [each for each in self._granted if each not in filters]
+        if gone:
+            self._session.unsubscribe(gone)
+        fresh = [each for each in self._subscriptions if version != V311 or _line(each) not in had]
+        if fresh:
+            self._session.subscribe(fresh)
+
+    def _received(self, packets: list[Packet]) -> None:
+        link, receive = self._link, self._session.receive
+        if link is None or link.is_closing:
+            return
+        try:
+            for packet in packets:
+                receive(packet)
+        except WireError as fault:
+            self._drain()
+            link.end(f"the broker broke the protocol: {fault.text}", fault.code)
+            return
+        self._drain()
+        ended = self._session.ended
+        if ended is not None:
+            more = f", use {ended.server_reference}" if ended.server_reference else ""
+            link.end(f"the broker ended the connection: {text(ended.code, ended.reason)}{more}")
+        elif link.version == V311:
+            self._hold()
+
+    def _drain(self) -> None:
+        """Do what the session wants done, until it wants no more."""
+        effects = self._session.effects
+        while effects.is_wanting:
+            records, effects.records = effects.records, []
+            for record in records:
+                self._record(record)
+            arrived, effects.arrived = effects.arrived, []
+            for each in arrived if not self._has_left else ():  # the broker keeps it, and sends it again
+                self._on_message(each)
+            settled, effects.settled = effects.settled, []
+            for end in settled:
+                self._end(end)
+            if effects.subscribed or effects.unsubscribed:
+                self._settle_subscriptions(effects)
+        if effects.octets and self._link is not None:
+            self._link.write(effects.take_octets())
+
+    def _soon(self) -> None:
+        """Drain at the end of this turn of the loop, once for all that is asked in it."""
+        if not self._is_flushing:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_flushing = False
+        self._drain()
+        if self._link is not None and self._link.version == V311:
+            self._hold()
+
+    def _record(self, record: Record) -> None:
+        journal, generation = self._journal, 0
+        match record.step:
+            case Step.OPEN_INWARD:
+                generation, future = journal.open_inward(record.packet_id)
+            case Step.CLOSE_INWARD:
+                future = journal.close_inward(record.packet_id)
+            case Step.SENT:
+                future = journal.sent(record.key, record.packet_id)
+            case Step.RELEASED:
+                future = journal.released(record.key)
+            case Step.DONE:
+                future = journal.done(record.key)
+            case Step.REFUSED:
+                future = journal.refused(record.key)
+            case Step.FORGET:
+                future = journal.forget(record.broker)
+        future.add_done_callback(partial(self._recorded, record, generation))
+
+    def _recorded(self, record: Record, generation: int, future: asyncio.Future[None]) -> None:
+        fault = None if future.cancelled() else future.exception()
+        if fault is None and not future.cancelled():
+            self._session.recorded(record, generation)
+        else:
+            self._session.unrecorded(record)
+            if self._link is not None:
+                self._link.end(f"the journal cannot be written: {fault or 'it is closed'}", UNSPECIFIED)
+        self._soon()
+
+    def _end(self, settled: Settled) -> None:
+        self._settle(settled.key, settled.end)
+        self._changed.set()
+
+    def _settle(self, key: str, end: int | Exception) -> None:
+        for future in self._futures.pop(key, ()):
+            if future.done():
+                continue
+            if isinstance(end, int):
+                future.set_result(end)
+            else:
+                future.set_exception(end)
+
+    def _settle_subscriptions(self, effects: Effects) -> None:
+        subscribed, effects.subscribed = effects.subscribed, []
+        for answer in subscribed:
+            self._answered(answer)
+        unsubscribed, effects.unsubscribed = effects.unsubscribed, []
+        for each in unsubscribed:
+            self._granted.pop(each, None)
+        lines = sorted(self._granted.values())
+        if lines != list(self._journal.subscribed()):
+            self._journal.subscribe(lines).add_done_callback(_heard)
+
+    def _answered(self, answer: Subscribed) -> None:
+        topic_filter = answer.subscription.topic_filter
+        if answer.code < FIRST_ERROR:
+            self._granted[topic_filter] = _line(answer.subscription)
+            if answer.code < answer.subscription.qos:
+                self._log.warning("the broker grants less than was asked", filter=topic_filter, qos=answer.code)
+            return
+        self._granted.pop(topic_filter, None)
+        self._log.error("the broker refuses a subscription", filter=topic_filter, cause=answer.text)
+        self._unheard[topic_filter] = answer.text
+        self._say("; ".join(f"the broker refuses to send {each}: {why}" for each, why in self._unheard.items()))
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tell(trouble)
+
+    def _hold(self) -> None:
+        """MQTT 3.1.1 has no receive maximum: there reading stops while so much is unanswered."""
+        link = self._link
+        if link is not None:
+            is_full = link.version == V311 and self._session.unanswered >= self._settings.receive_maximum
+            link.hold(is_full or self._is_asked_to_hold)
+
+    def _keep_alive_s(self) -> float:
+        """§3.2.2.3.14: the broker's word goes before ours."""
+        connack = self._session.connack
+        asked = None if connack is None else connack.server_keep_alive_s
+        return float(self._settings.keep_alive_s if asked is None else asked)
+
+    def _is_taken_over(self) -> bool:
+        return self._session.ended is not None and self._session.ended.code == SESSION_TAKEN_OVER
+
+    def _lost(self, why: str) -> None:
+        self._log.warning("connection lost", broker=str(self._last), cause=why)
+        self._gone(f"{self._last}: {why}")
+
+    def _gone(self, why: str) -> None:
+        self._link = None
+        self._session.disconnected()
+        self._drain()
+        self._say(why)
+        for key in list(self._futures):
+            self._settle(key, Lost(why))
+        self._changed.set()
+
+    async def _leave(self) -> None:
+        self._has_left = True
+        link = self._link
+        if link is not None:
+            self._drain()
+            link.end("we have left", 0)
+            self._gone("we have left")
+            await link.closed
+
+
+def _line(subscription: Subscription) -> str:
+    """How a subscription is remembered: its options, a blank, its filter."""
+    each = subscription
+    options = f"{each.qos}{each.no_local:d}{each.retain_as_published:d}{each.retain_handling}.{each.identifier or 0}"
+    return f"{options} {each.topic_filter}"
+
+
+def _filter(line: str) -> str:
+    return line.partition(" ")[2]
+
+
+def _heard(future: asyncio.Future[None]) -> None:
+    """A fault here shows at the next record; subscribing again does no harm."""
+    if not future.cancelled():
+        future.exception()
+
+
+__all__ = ["Broker", "Client", "ClientSettings"]
