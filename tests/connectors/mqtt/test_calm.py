@@ -394,7 +394,7 @@ class Peer:
         await self.open()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1 << 32), st.lists(st.integers(0, 12), max_size=8))
 def test_each_message_is_told_once_over_any_kills(seed: int, counts: list[int]) -> None:
     async def play(folder: str) -> None:
@@ -442,7 +442,7 @@ async def test_a_storm_of_100_000_is_a_handful_of_rows(path: Path, clock: Clock)
 
         began = time.process_time()
         await asyncio.gather(*(take() for _ in range(1000)))
-        assert time.process_time() - began < 10, "some 2 s, on a machine that does nothing else"
+        assert time.process_time() - began < 5, "20,000 a second; it takes some 2 s"
         clock.now += 3600
         [digest] = await calm.due()
     assert (passed, digest.count, len(digest.lines)) == (10, 99_990, 200)
