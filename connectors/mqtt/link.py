@@ -13,7 +13,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from connectors.mqtt.wire.decode import Limits
 from connectors.mqtt.wire.encode import PINGREQ, encode
@@ -112,9 +112,8 @@ class Link(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=UNWRITTEN_OCTETS)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport.set_write_buffer_limits(high=UNWRITTEN_OCTETS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
