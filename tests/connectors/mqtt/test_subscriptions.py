@@ -39,7 +39,7 @@ def test_covers(general: str, special: str, expected: bool) -> None:
 
 
 _FILTERS = st.lists(st.sampled_from(["a", "b", "+", ""]), min_size=1, max_size=3).flatmap(
-    lambda levels: st.sampled_from(["/".join(levels) or "a", "/".join([*levels, "#"])])
+    lambda levels: st.sampled_from(["/".join(levels) or "a", "/".join([*(levels if any(levels) else ["a"]), "#"])])
 )
 _TOPICS = ["/".join(each) for n in range(1, 5) for each in itertools.product(["a", "b", ""], repeat=n) if each != ("",)]
 
