@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Final
 
+from connectors.mqtt.acceptance import Acceptance, Sides
 from connectors.mqtt.calm import Calm
 from connectors.mqtt.client import Client
 from connectors.mqtt.config import MqttConfig
@@ -198,9 +199,7 @@ class Mqtt(Connector):
         calms = {rule.label: rule.calm for rule in config.subscribe if rule.calm is not None}
         calm = await Calm.open(store, calms, context.clock)
         book = InwardBook(config.subscribe, context.hostname, context.clock)
-        source = MqttSource(
-            self.name, config, context, book, self._replies, self._quarantine(), self._threads, self._tell_spool
-        )
+        source = MqttSource(self.name, config, context, book)
         presence = self._presence if not config.share or context.worker == 0 else None
         client = Client(
             client_settings(config, client_id, self._tls, will=None if presence is None else presence.will),
@@ -214,8 +213,18 @@ class Mqtt(Connector):
         if presence is not None:
             presence.client = client
         digests = Digests(self.name, context, book, calm, intake)
+        acceptance = Acceptance(
+            self.name,
+            config,
+            context,
+            Sides(intake, client, calm, journal),
+            self._replies,
+            self._quarantine(),
+            self._threads,
+            self._tell_spool,
+        )
         try:
-            await source.run(intake, client, (client.run(), digests.run()), calm, journal, presence)
+            await source.run(intake, client, acceptance, (client.run(), digests.run()), presence)
         finally:
             self._presence.client = None
 
