@@ -12,6 +12,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from connectors.mqtt.document import MEDIA_TYPE
+from connectors.mqtt.templates import mistake
 from connectors.mqtt.topics import Filled, Pattern, check_topic
 from mappings.network import parse
 
@@ -53,7 +55,22 @@ def _address(text: str) -> str:
     return text
 
 
+def _template(text: str) -> str:
+    wrong = mistake(text)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return text
+
+
+def _media_type(text: str) -> str:
+    if not MEDIA_TYPE.fullmatch(text):
+        raise ValueError(f"{text!r} is no media type; write one such as image/jpeg")
+    return text
+
+
 TopicPattern = Annotated[str, AfterValidator(_pattern)]
+Jinja = Annotated[str, AfterValidator(_template)]
+MediaType = Annotated[str, AfterValidator(_media_type)]
 FilledTopic = Annotated[str, AfterValidator(_filled_topic)]
 FilledAddresses = list[Annotated[str, AfterValidator(_address)]]
 Senders = list[Annotated[str, AfterValidator(_sender)]]
@@ -68,9 +85,9 @@ class Table(BaseModel):
 class AttachmentTemplate(Table):
     """A file that a template adds to a mail."""
 
-    name: str = Field(description="The file's name; a Jinja2 template.")
-    type: str = Field("application/octet-stream", description="Its media type, e.g. image/jpeg.")
-    content: str = Field(
+    name: Jinja = Field(description="The file's name; a Jinja2 template.")
+    type: MediaType = Field("application/octet-stream", description="Its media type, e.g. image/jpeg.")
+    content: Jinja = Field(
         "",
         description="A Jinja2 template of what is in it. None: the payload itself, octet for octet, e.g. an image.",
     )
@@ -80,12 +97,13 @@ class AttachmentTemplate(Table):
 class MailTemplate(Table):
     """How a payload becomes a mail: Jinja2 templates, run in a sandbox.
 
-    They know `topic`, the named levels, `payload` (text), `json` (where it is JSON), `properties` and `now`.
+    They know `topic`, `levels` and the named ones, `payload` (text), `json` (where it is JSON), `properties`,
+    `retained`, `qos` and `now`.
     """
 
-    subject: str = Field("{{ topic }}", description="The subject.")
-    text: str = Field("{{ payload }}", description="The text.")
-    html: str = Field("", description="A page of HTML beside the text; values are escaped. None: text alone.")
+    subject: Jinja = Field("{{ topic }}", description="The subject.")
+    text: Jinja = Field("{{ payload }}", description="The text.")
+    html: Jinja = Field("", description="A page of HTML beside the text; values are escaped. None: text alone.")
     attachments: list[AttachmentTemplate] = Field([], description="Files, such as an image that is the payload.")
 
 
@@ -96,7 +114,7 @@ class PayloadTemplate(Table):
     `attachments`.
     """
 
-    payload: str = Field("{{ text }}", description="The payload, as text.")
+    payload: Jinja = Field("{{ text }}", description="The payload, as text.")
     content_type: str = Field("", description="The payload's Content Type property, e.g. application/json.")
 
 
@@ -194,7 +212,7 @@ class SubscribeRule(Table):
     sender: str = Field(
         "",
         description="Whom the mail comes from, e.g. smtp:{plant}@things.example. None: the topic itself, which the "
-        "mapping table translates, so that an answer finds its way back; for rfc822 its From.",
+        "mapping table translates, so that an answer finds its way back; for rfc822 its From, for JSON its `from`.",
     )
     payload: PayloadIn = Field(
         "text",
@@ -212,6 +230,11 @@ class SubscribeRule(Table):
     )
     max_payload_bytes: int = Field(
         MIB, ge=1, le=256 * MIB, description="A larger payload goes into the quarantine, its beginning kept."
+    )
+    envelope: bool = Field(
+        False,
+        description="User properties envelope-from, envelope-to and so on are the mail's envelope (version 5): reverse "
+        "path, recipient, wishes for reports. For topics that other gateways alone may publish to.",
     )
     own: bool = Field(False, description="What this connector published itself becomes mail too (version 5).")
     calm: Calm | None = Field(None, description="How many mails at most, and what becomes of the rest. None: one each.")
@@ -261,6 +284,11 @@ class PublishRule(Table):
     )
     max_inline_bytes: int = Field(64 * 1024, ge=0, le=16 * MIB, description="The largest attachment within the JSON.")
     max_payload_bytes: int = Field(MIB, ge=1, le=256 * MIB, description="A larger mail fails.")
+    envelope: bool = Field(
+        False,
+        description="Write the mail's envelope into user properties (version 5): reverse path, recipient, wishes for "
+        "reports. Whoever reads the topic sees it.",
+    )
     senders: Senders = Field(
         [],
         description='Who may publish here, as patterns such as smtp:*@merged.example; "*" is anybody. None: nobody, '

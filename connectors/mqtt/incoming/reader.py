@@ -1,0 +1,114 @@
+"""Reader: one rule, and what it makes of the messages of its topics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from connectors.mqtt.bad import BadPayload
+from connectors.mqtt.incoming import json_mail, rfc822, text
+from connectors.mqtt.incoming.case import Case
+from connectors.mqtt.incoming.people import Addresses
+from connectors.mqtt.incoming.templated import Templates
+from connectors.mqtt.incoming.values import Glance, Incoming
+from connectors.mqtt.json_text import pointed, read_json
+from connectors.mqtt.properties import GivenEnvelope, check, read_envelope, told
+from connectors.mqtt.rules import MailTemplate, SubscribeRule
+from connectors.mqtt.topics import UNFIT, Pattern
+from connectors.mqtt.wire.values import Arrived
+
+MAX_LINE: Final = 200
+"""Characters of a message that stand in a digest."""
+MAX_VALUE: Final = 1000
+"""Characters by which values are told apart; longer ones have a digest behind them."""
+_NO_ENVELOPE: Final = GivenEnvelope()
+
+
+class Reader:
+    """Makes mails of the messages of one rule.
+
+    `hostname` is the gateway's own name; `clock` gives seconds since 1970. Raises: TopicError, TemplateMistake.
+    """
+
+    def __init__(self, rule: SubscribeRule, hostname: str, clock: Callable[[], float]) -> None:
+        self.rule = rule
+        self._hostname = hostname
+        self._clock = clock
+        self._pattern = Pattern(rule.topic)
+        self._recipients = Addresses(tuple(rule.recipients))
+        self._sender = Addresses((rule.sender,) if rule.sender else ())
+        kinds: dict[str, Callable[[Case], Incoming]] = {
+            "rfc822": rfc822.read, "json": json_mail.read, "text": text.read,
+        }  # fmt: skip
+        is_template = rule.payload == "template"
+        self._read = Templates(rule.template or MailTemplate()).read if is_template else kinds[rule.payload]
+
+    def values(self, topic: str) -> Mapping[str, str] | None:
+        """Return what the named levels are in a topic, None where the rule is not for it."""
+        return self._pattern.values(topic)
+
+    def read(self, arrived: Arrived, *, message_id: str = "", thread: str | None = None) -> Incoming:
+        """Return the mail that a message becomes.
+
+        `message_id` is the identifier that it has to have; none: its own, or one that is made, the same for the same
+        hand-over. It stands in `thread` behind the mail of that identifier. A whole message (rfc822) keeps its own
+        identifier and thread, whatever is given. Raises: BadPayload.
+        """
+        if arrived.oversized:
+            text = f"{arrived.oversized} octets; the limit is {self.rule.max_payload_bytes}"
+            mend = "publish less, or raise max_payload_bytes"
+            raise BadPayload("payload.too-large", text, "the whole payload", mend)
+        check(arrived)
+        values = self._pattern.values(arrived.topic) or {}
+        user = arrived.properties.user
+        case = Case(
+            self.rule,
+            self._hostname,
+            self._clock(),
+            arrived,
+            values,
+            told(arrived, envelope=self.rule.envelope),
+            read_envelope(user) if self.rule.envelope and user else _NO_ENVELOPE,
+            self._sender.of(values)[0] if self._sender else None,
+            self._recipients.of(values),
+            message_id,
+            self._identifier(arrived.key),
+            thread,
+        )
+        return self._read(case)
+
+    def _identifier(self, key: str) -> str:
+        token = hashlib.sha256(key.encode()).hexdigest()[:32] if key else secrets.token_hex(16)
+        return f"<{token}.mqtt@{self._hostname}>"
+
+    def glance(self, arrived: Arrived) -> Glance:
+        """Return what a message says at first sight, at a small part of the cost of a mail.
+
+        Raises: BadPayload where the rule's value is in JSON, and the payload is none.
+        """
+        shown = arrived.payload[: 4 * MAX_LINE].decode("utf-8", "replace")
+        line = " ".join(UNFIT.sub(" ", shown).split())
+        if len(line) > MAX_LINE:
+            line = line[: MAX_LINE - 1] + "…"
+        calm = self.rule.calm
+        if calm is not None and calm.value:
+            return Glance(_short(_pointed(arrived.payload, calm.value)), line)
+        return Glance(_short(arrived.payload.decode("utf-8", "backslashreplace").strip()), line)
+
+
+def _pointed(payload: bytes, pointer: str) -> str:
+    """Return a value of a payload as text; empty where there is none."""
+    try:
+        value: Any = pointed(read_json(payload), pointer)
+    except LookupError:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _short(value: str) -> str:
+    if len(value) <= MAX_VALUE:
+        return value
+    return value[:MAX_VALUE] + "…" + hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]

@@ -1,0 +1,35 @@
+"""What a payload becomes: values alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.contract import Address, Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A mail that was made of a message: its envelope, and its content piece by piece, as RFC 5322 octets.
+
+    `message_id` is the content's own, in brackets. `trusted`: the recipients are the operator's, or whoever may publish
+    is trusted to name them.
+    """
+
+    reverse_path: Address | None
+    recipients: tuple[Recipient, ...]
+    content: tuple[bytes, ...]
+    message_id: str
+    trusted: bool
+    expires_at: float | None = None
+    priority: int = 0
+    ret: Literal["full", "hdrs"] | None = None
+    envid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a message says at first sight: its value, by which a change is told, and a line for a digest."""
+
+    value: str
+    line: str
