@@ -16,7 +16,7 @@ from connectors.mqtt.incoming.templated import Templates
 from connectors.mqtt.incoming.values import Glance, Incoming
 from connectors.mqtt.json_text import pointed, read_json
 from connectors.mqtt.properties import GivenEnvelope, check, read_envelope, told
-from connectors.mqtt.rules import MailTemplate, SubscribeRule
+from connectors.mqtt.rules import SubscribeRule
 from connectors.mqtt.topics import UNFIT, Pattern
 from connectors.mqtt.wire.values import Arrived
 
@@ -43,8 +43,7 @@ class Reader:
         kinds: dict[str, Callable[[Case], Incoming]] = {
             "rfc822": rfc822.read, "json": json_mail.read, "text": text.read,
         }  # fmt: skip
-        is_template = rule.payload == "template"
-        self._read = Templates(rule.template or MailTemplate()).read if is_template else kinds[rule.payload]
+        self._read = kinds[rule.payload] if rule.template is None else Templates(rule.template).read
 
     def values(self, topic: str) -> Mapping[str, str] | None:
         """Return what the named levels are in a topic, None where the rule is not for it."""
