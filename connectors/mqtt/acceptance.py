@@ -8,7 +8,9 @@ failed together after one pause; an unknown fault is tried a few times, and then
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
+import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.incoming import BadPayload, Incoming
 from connectors.mqtt.journal import SqliteJournal
 from connectors.mqtt.quarantine import Quarantine
-from connectors.mqtt.replies import Replies
+from connectors.mqtt.replies import Minted, Replies
 from connectors.mqtt.rulebook import AT_ONCE_OCTETS, Inward
 from connectors.mqtt.rules import StatusWhen
 from connectors.mqtt.wire.values import Arrived
@@ -104,6 +106,7 @@ class Acceptance:
         self.accepting = 0
         """Messages that the intake has, and has not answered."""
         self._name = name
+        self._hostname = context.hostname
         self._log = context.log
         self._count = context.count
         self._intake = sides.intake
@@ -118,20 +121,21 @@ class Acceptance:
         self._paused_until = -math.inf
         self._pause_s = _PAUSE_S
 
-    def make(self, arrived: Arrived, inward: Inward, thread: str | None = None) -> Made:
-        """Make the mail. Raises: BadPayload."""
-        message_id, before = "", None
-        if inward.rule.reply is not None:
-            minted = self._replies.mint(inward.label, arrived, inward.reader.values(arrived.topic) or {})
-            if minted is not None:
-                message_id, before = minted.message_id, minted.write
+    def make(self, arrived: Arrived, inward: Inward, minted: Minted | None = None, thread: str | None = None) -> Made:
+        """Make the mail, under an identifier where one is minted already. Raises: BadPayload."""
+        if minted is None and inward.rule.reply is not None:
+            minted = self._mint(arrived, inward)
+        message_id, before = ("", None) if minted is None else (minted.message_id, minted.write)
         incoming = inward.reader.read(arrived, message_id=message_id, thread=thread)
         return Made(arrived, inward, incoming, before)
 
+    def _mint(self, arrived: Arrived, inward: Inward) -> Minted | None:
+        if inward.rule.reply is None:
+            return None
+        return self._replies.mint(inward.label, arrived, inward.reader.values(arrived.topic) or {})
+
     def message(self, made: Made, content: Content) -> Message:
         incoming, arrived = made.incoming, made.arrived
-        if incoming.attributes:
-            content.attributes = incoming.attributes
         recipients = incoming.recipients
         if self.reports and incoming.reverse_path is not None:
             recipients = tuple(_asking(each, self._notify) for each in recipients)
@@ -190,7 +194,8 @@ class Acceptance:
             glance = reader.glance(arrived)
         else:
             glance = await self._thread(reader.glance, arrived)
-        message_id = self._message_id(arrived, inward)
+        minted = self._mint(arrived, inward) or Minted(self._made_id(arrived))
+        message_id = minted.message_id
         verdict = await self._calm.decide(inward.label, arrived.topic, glance.value, glance.line, message_id, settle)
         if isinstance(verdict, Held):
             self._count("messages_held", rule=inward.label)
@@ -198,7 +203,7 @@ class Acceptance:
             return
         accepted = False
         try:
-            made = await self._thread(self.make, arrived, inward, verdict.thread)
+            made = await self._thread(self.make, arrived, inward, minted, verdict.thread)
             accepted = await self.accept(made)
         finally:
             if accepted:
@@ -271,13 +276,10 @@ class Acceptance:
         empty = replace(envelope, recipients=())
         return tuple(each for each in recipients if self._intake.check(empty, each) is None)
 
-    def _message_id(self, arrived: Arrived, inward: Inward) -> str:
-        """Return the Message-ID that a message's mail will have, without making it."""
-        if inward.rule.reply is not None:
-            minted = self._replies.mint(inward.label, arrived, inward.reader.values(arrived.topic) or {})
-            if minted is not None:
-                return minted.message_id
-        return inward.reader.message_id(arrived)
+    def _made_id(self, arrived: Arrived) -> str:
+        """Return a Message-ID, the same for the same hand-over: the thread of a later mail may name it."""
+        token = hashlib.sha256(arrived.key.encode()).hexdigest()[:32] if arrived.key else secrets.token_hex(16)
+        return f"<{token}.mqtt@{self._hostname}>"
 
     async def _set_aside(self, arrived: Arrived, bad: BadPayload) -> None:
         """Keep a payload in the quarantine, and acknowledge it then."""

@@ -55,7 +55,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A Message-ID (without brackets), and what has to be written before its mail is accepted, if anything."""
+    """A Message-ID, in its brackets, and what has to be written before its mail is accepted, if anything."""
 
     message_id: str
     write: Callable[[], None] | None = None
@@ -155,7 +155,7 @@ class Replies:
         head = _HEAD.pack(_VERSION, kind, int(self._clock() / _DAY), _rule_id(label), only)
         signed = head + packed
         mac = self._mac(signed, arrived.topic if way.bound else "")
-        return Minted(f"gpr.{_text(signed + mac)}@{self._hostname}", write)
+        return Minted(f"<gpr.{_text(signed + mac)}@{self._hostname}>", write)
 
     def _writer(self, name: str, octets: bytes) -> Callable[[], None]:
         return lambda: self._files.put(name, octets)
