@@ -70,7 +70,6 @@ class Client:
         self._session = Session(
             settings.client_id,
             secrets.token_hex(6),
-            receive_maximum=settings.receive_maximum,
             send_maximum=settings.max_in_flight,
             inward=journal.inward(),
             outward=journal.outward(),
@@ -155,6 +154,7 @@ class Client:
 
     async def run(self) -> None:
         """Be connected until cancelled; then say DISCONNECT, so that no will is published."""
+        self._has_left = False
         pause_s = 0.0
         loop = asyncio.get_running_loop()
         try:
@@ -240,7 +240,7 @@ class Client:
         if ended is not None:
             more = f", use {ended.server_reference}" if ended.server_reference else ""
             link.end(f"the broker ended the connection: {text(ended.code, ended.reason)}{more}")
-        elif link.version == V311:
+        else:
             self._hold()
 
     def _drain(self) -> None:
@@ -270,8 +270,7 @@ class Client:
     def _turn(self) -> None:
         self._is_flushing = False
         self._drain()
-        if self._link is not None and self._link.version == V311:
-            self._hold()
+        self._hold()
 
     def _record(self, record: Record) -> None:
         journal, generation = self._journal, 0
@@ -344,10 +343,11 @@ class Client:
             self._tell(trouble)
 
     def _hold(self) -> None:
-        """MQTT 3.1.1 has no receive maximum: there reading stops while so much is unanswered."""
+        """Reading stops while more is unanswered than we take: MQTT 3.1.1 has no word for it, and not every broker that
+        speaks 5.0 heeds it."""
         link = self._link
         if link is not None:
-            is_full = link.version == V311 and self._session.unanswered >= self._settings.receive_maximum
+            is_full = self._session.unanswered > self._settings.receive_maximum
             link.hold(is_full or self._is_asked_to_hold)
 
     def _keep_alive_s(self) -> float:

@@ -35,7 +35,7 @@ class Mosquitto:
 
     `tls`: a second listener on `tls_port`, by certificates in `folder`: ca.pem, client.pem, client.key;
     `client_certificates`: it takes only who has one. `passwords`: users, and nobody without; `acl`: the lines of its
-    access list. `settings`: more lines of its configuration. Persistence is on: `stop` saves, `kill` does not, but for
+    access list. `settings`: more lines of its configuration; `quiet`: no line of log a packet. Persistence is on: `stop` saves, `kill` does not, but for
     what `autosave` has saved before.
     """
 
@@ -48,6 +48,7 @@ class Mosquitto:
         passwords: Mapping[str, str] | None = None,
         acl: Sequence[str] = (),
         settings: str = "",
+        quiet: bool = False,
         port: int | None = None,
     ) -> None:
         self._is_ours = folder is None
@@ -63,8 +64,8 @@ class Mosquitto:
             # It gives up root for this user, who then has to write into the folder.
             f"user {'root' if os.geteuid() == 0 else 'mosquitto'}",
             "log_dest stderr",
-            "log_type all",
-            "connection_messages true",
+            # A line for each packet: what tests look at, and what a measurement is better without.
+            *(["log_type error", "log_type notice"] if quiet else ["log_type all"]),
             f"allow_anonymous {'false' if passwords else 'true'}",
             *(["password_file " + str(self._passwords(passwords))] if passwords else []),
             *(["acl_file " + str(self._write("acl", acl))] if acl else []),
@@ -150,7 +151,10 @@ class Mosquitto:
             return subprocess.Popen(command, stdin=text)
 
     def subscriber(self, topic_filter: str, out: Path, *, qos: int = 1, more: Sequence[str] = ()) -> Process:
-        """Start a mosquitto_sub that writes what comes into a file: topic, blank, payload, a line a message."""
+        """Start a mosquitto_sub that writes what comes into a file: topic, blank, payload, a line a message.
+
+        Assumes: not `quiet`.
+        """
         had = self.said().count("Received SUBSCRIBE from")
         subscriber = Process(
             [program("mosquitto_sub"), "-p", str(self.port), "-t", topic_filter, "-q", str(qos), "-v", *more], out

@@ -33,7 +33,6 @@ class Session:
         client_id: str,
         run: str,
         *,
-        receive_maximum: int,
         send_maximum: int = 65535,
         inward: Mapping[int, int],
         outward: Mapping[str, tuple[int, Phase]],
@@ -42,7 +41,6 @@ class Session:
         self.effects = Effects()
         self.ended: Disconnect | None = None
         """What the broker said when it ended the connection."""
-        self._receive_maximum = receive_maximum
         self._inward = Inward(client_id, run, self.effects, inward)
         self._outward = Outward(self.effects, send_maximum, outward)
         self._asked: dict[int, Subscribe | Unsubscribe] = {}
@@ -88,7 +86,7 @@ class Session:
             self._inward.forget()
             self._forgetting = Record(Step.FORGET, broker=broker)
             self.effects.records.append(self._forgetting)
-        self._inward.connected(self._connection, self._receive_maximum)
+        self._inward.connected(self._connection)
         self._outward.connected(connack)
         return doubtful
 
