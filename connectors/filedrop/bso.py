@@ -245,10 +245,7 @@ class BsoLayout:
 
     def _path_of(self, name: str) -> str:
         """Return how the mailer calls a file of the outbox."""
-        folder = self._codec.settings.outbound_path
-        if folder is None:
-            return os.path.abspath(self.folder / name)
-        return folder.rstrip("/\\") + ("\\" if "\\" in folder else "/") + name
+        return self._codec.settings.path_of(name) or os.path.abspath(self.folder / name)
 
     def _join(self, where: _Place, flavour: Flavour, sheets: Sequence[Sheet]) -> None:
         """Write the node's packet anew with these messages in it, or a further one where it takes no more."""

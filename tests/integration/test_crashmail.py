@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from connectors.filedrop.formats.ftn.packets import PackedMessage
 from connectors.filedrop.formats.ftn.stored import StoredMessage, read_stored, write_stored
 from connectors.filedrop.formats.ftn.text import MessageText, read_text
 from connectors.filedrop.layouts import Sheet
+from connectors.filedrop.netmail_layout import NetmailLayout
 from mappings.network import parse
 from tests.connectors.filedrop.ftn_kit import STEM, codec, encode, packed, packet, parcel, read_one, text_of
 from tests.connectors.filedrop.test_ftn_outward import MIXED, mail
@@ -209,3 +212,116 @@ def test_we_take_its_echomail(peer: Crashmail) -> None:
     assert read["X-FTN-Area"] == "TESTAREA"
     assert text_of(read) == "Hello all\n--- Reader\n"
     assert read["X-FTN-Seen-By"]
+
+
+# --- Its netmail folder, which we write into and it scans: here it is the gateway's own tosser, and 2:280/464 the link.
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Crashmail:
+    """The tosser at the gateway's own node; it may delete what it has sent."""
+    return Crashmail(tmp_path / "ours", aka="2:280/999", link="2:280/464", more="ALLOWKILLSENT")
+
+
+def write_and_scan(peer: Crashmail, octets: str, to: str = "Bob Ray@2:280/464", **settings: Any) -> list[bytes]:
+    """Put a message into the tosser's netmail folder and have it scanned; return the packets for the link."""
+    made = codec(**{"layout": "messages", "outbound_path": str(peer.netmail), **settings})
+    layout = NetmailLayout(peer.netmail)
+    layout.put([Sheet(STEM, encode(made, parcel(octets, f"ftn:{to}")))])
+    layout.sync()
+    peer.scan()
+    packets = [path for path in peer.outbound.rglob("011801d0.?ut") if path.is_file()]
+    octets_of = [path.read_bytes() for path in packets]
+    for path in packets:
+        path.unlink()
+    return octets_of
+
+
+def test_it_packs_what_we_put_into_its_netmail_folder(ours: Crashmail) -> None:
+    more = "In-Reply-To: <MSGID_2=3A280=2F464_fedcba98@fidonet.org>\nX-FTN-Kludge: Flags DIR\n"
+    octets = mail("Körper\n\nzweiter Absatz\n", "Grüße", more)
+    [got] = write_and_scan(ours, octets)
+    [message] = packed(got)
+    [sent] = packed(packet(codec(), encode(codec(), parcel(octets))))
+    # The same as in a packet of our own, and a Via line more.
+    assert replace(message, text=b"", start=0, end=0) == replace(sent, text=b"", start=0, end=0)
+    assert message.text.startswith(sent.text)
+    assert b"CrashMail" in message.text.removeprefix(sent.text)
+    part, read = read_one(got, name="011801d0.out", aka="2:280/464")
+    assert part.recipients[0].address == parse("ftn:Bob Ray@2:280/464")
+    assert part.reverse_path is not None
+    assert part.reverse_path.value == "Ann Lee@2:280/999"
+    assert (read["Subject"], text_of(read)) == ("Grüße", "Körper\n\nzweiter Absatz\n")
+    assert (read["Message-ID"], read["In-Reply-To"]) == (
+        "<1@acme.example>", "<MSGID_2=3A280=2F464_fedcba98@fidonet.org>",
+    )  # fmt: skip
+    assert ours.stored() == [], "it was sent, and deleted"
+
+
+def test_what_it_has_sent_is_known_again(ours: Crashmail) -> None:
+    assert len(write_and_scan(ours, mail(), kill_sent=False)) == 1
+    assert write_and_scan(ours, mail(), kill_sent=False) == []
+    [octets] = ours.stored()
+    stored = read_stored(octets)
+    assert stored is not None
+    assert stored.message.attributes & 0b1000, "it marked it as sent"
+
+
+def test_it_parts_what_we_put_by_flags_zones_and_points(ours: Crashmail) -> None:
+    made = codec(layout="messages", outbound_path="x")
+    sheets = []
+    for n, (to, more) in enumerate([
+        ("Bob Ray@2:280/464.1", ""), ("Eve@2:280/465", "Priority: urgent\n"), ("Dan@3:712/848.9", ""),
+    ]):  # fmt: skip
+        stem = f"{STEM}{n}"
+        sheets.append(Sheet(stem, encode(made, parcel(mail(f"number {n}\n", more=more), f"ftn:{to}"), stem)))
+    layout = NetmailLayout(ours.netmail)
+    layout.put(sheets)
+    ours.scan()
+    [crash] = packed((ours.outbound / "011801d1.cut").read_bytes())
+    assert crash.attributes & 0b11 == 0b11
+    point, far = packed((ours.outbound / "011801d0.out").read_bytes())
+    texts = [read_text(each.text, "cp437") for each in (point, crash, far)]
+    assert [(text.get("INTL"), text.get("TOPT"), text.lines) for text in texts] == [
+        ("2:280/464 2:280/999", "1", ("number 0",)),
+        ("2:280/465 2:280/999", "", ("number 1",)),
+        ("3:712/848 2:280/999", "9", ("number 2",)),
+    ]
+
+
+def test_files_beside_a_netmail_are_sent_by_it(ours: Crashmail) -> None:
+    got = [message for octets in write_and_scan(ours, MIXED) for message in packed(octets)]
+    attached = [message for message in got if message.attributes & 0x10]
+    assert (len(got), len(attached)) == (3, 2)
+    [flow] = [path for path in ours.outbound.rglob("011801d0.?lo") if path.is_file()]
+    listed = [line.strip().lstrip("^#") for line in flow.read_text().splitlines()]
+    # It takes copies, and puts the name alone into the subject. The files that we put stay: nobody deletes them.
+    assert [Path(line).name for line in listed] == [message.subject.decode() for message in attached]
+    assert [Path(line).read_bytes() for line in listed] == [b"hello", b"world"]
+    assert all(Path(line).parent == ours.folder / "packets" for line in listed)
+    assert all((ours.netmail / Path(line).name).exists() for line in listed)
+
+
+def test_a_number_that_it_deleted_is_not_given_again(tmp_path: Path) -> None:
+    peer = Crashmail(tmp_path / "o", aka="2:280/999", link="2:280/464", more="ALLOWKILLSENT\nMSG_HIGHWATER")
+    for n in range(3):
+        [got] = write_and_scan(peer, mail(f"number {n}\n"))
+        assert len(packed(got)) == 1
+        assert peer.stored()[0][:12] == b"CrashMail II", "1.msg is its mark"
+
+
+def test_it_imports_beside_what_we_put(ours: Crashmail) -> None:
+    """Netmail for the node comes into the same folder: each has a number of its own, and its own is not sent."""
+    made = codec(layout="messages", outbound_path="x")
+    theirs = codec(aka="2:280/464")
+    for n in range(3):
+        stem = f"{STEM}{n}"
+        one = encode(theirs, parcel(mail(f"in {n}\n"), "ftn:Ann@2:280/999"), stem)
+        (ours.inbound / f"0000000{n}.pkt").write_bytes(packet(theirs, one))
+        ours.toss()
+        NetmailLayout(ours.netmail).put([Sheet(stem, encode(made, parcel(mail(f"out {n}\n")), stem))])
+    assert len(ours.stored()) == 6
+    ours.scan()
+    out = packed((ours.outbound / "011801d0.out").read_bytes())
+    assert [read_text(each.text, "cp437").lines for each in out] == [(f"out {n}",) for n in range(3)]
+    assert len(ours.stored()) == 3

@@ -32,6 +32,7 @@ DOMAIN "fidonet"
 {nodes}
 ROUTE "*:*/*.*" "{link}" {aka}
 NETMAIL "NETMAIL" {aka} MSG "{folder}/netmail"
+{more}
 AREA "BAD" {aka} MSG "{folder}/bad"
 AREA "TESTAREA" {aka} MSG "{folder}/testarea"
 EXPORT {link}
@@ -41,10 +42,12 @@ EXPORT {link}
 class Crashmail:
     """One system at `aka`, linked with the node `link`; `password` is the one of packets between them.
 
-    `points` of its own are nodes that it exports to.
+    `points` of its own are nodes that it exports to; `more` are further lines of its settings.
     """
 
-    def __init__(self, folder: Path, *, aka: str, link: str, password: str = "", points: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, aka: str, link: str, password: str = "", points: Sequence[str] = (), more: str = ""
+    ) -> None:
         folder.mkdir(parents=True)
         # It keeps paths in buffers of some eighty characters, and cuts what is longer without a word.
         short = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
@@ -57,7 +60,8 @@ class Crashmail:
         for name in ("inbound", "outbound", "temp", "packets", "netmail", "bad", "testarea"):
             (folder / name).mkdir(parents=True)
         nodes = [f'NODE {link} "" "{password}"', *(f'NODE {point} "" ""' for point in points)]
-        text = SETTINGS.format(folder=folder, zone=aka.partition(":")[0], aka=aka, link=link, nodes="\n".join(nodes))
+        words = {"folder": folder, "zone": aka.partition(":")[0], "aka": aka, "link": link}
+        text = SETTINGS.format(**words, nodes="\n".join(nodes), more=more)
         self._settings = folder / "crashmail.prefs"
         self._settings.write_text(text)
 

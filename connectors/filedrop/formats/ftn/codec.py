@@ -1,9 +1,9 @@
-"""The codec: packets and stored messages read, packets written, netmail as status reports."""
+"""The codec: packets and stored messages read and written, netmail as status reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final, Literal
@@ -30,7 +30,7 @@ from connectors.filedrop.formats.ftn.packets import (
 )
 from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.ftn.stored import HEADER_OCTETS as STORED_OCTETS
-from connectors.filedrop.formats.ftn.stored import read_stored
+from connectors.filedrop.formats.ftn.stored import StoredMessage, read_stored, write_stored
 from connectors.filedrop.formats.ftn.text import Kludge, join_text
 from connectors.filedrop.formats.ftn.told import told
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
@@ -52,7 +52,10 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Netmail(Encoded):
-    """Packed messages for one node: `node` is `hop` as a value. `at` is when they came, in seconds since 1970."""
+    """Messages for one node, a piece of octets each: packed, or stored. `node` is `hop` as a value.
+
+    `at` is when they came, in seconds since 1970.
+    """
 
     node: Node = field(default=Node(0, 0, 0))
     flavour: Flavour = "normal"
@@ -95,9 +98,14 @@ class Ftn:
         return crc(stem)
 
     def layout(self, folder: Path, ops: Operations = REAL) -> Layout | None:
-        """Return how packets stand in an outbound of a mailer; None where they are files like any other format's."""
+        """Return how messages stand in a mailer's outbound, or in a netmail folder; None where packets are files like
+        any other format's."""
         if self.settings.layout == "packets":
             return None
+        if self.settings.layout == "messages":
+            from connectors.filedrop.netmail_layout import NetmailLayout
+
+            return NetmailLayout(folder, ops)
         from connectors.filedrop.bso import BsoLayout  # it writes what this module makes
 
         return BsoLayout(folder, self, ops)
@@ -164,7 +172,7 @@ class Ftn:
         made = Outward(self.settings, self.options).gate(parcel, items[0], stem)
         notes = (*made.notes, *told(parcel, items[0], self.settings, crash=made.crash))
         flavour: Flavour = "crash" if made.crash else self.settings.flavour
-        messages = tuple(write_message(message) for message in made.messages)
+        messages = tuple(self._octets(message, made.origin, made.destination) for message in made.messages)
         return Netmail(
             lambda: iter(messages),
             made.enclosures,
@@ -174,6 +182,16 @@ class Ftn:
             flavour=flavour,
             at=parcel.arrived_at,
         )
+
+    def _octets(self, message: PackedMessage, origin: Node, destination: Node) -> bytes:
+        """Return a message as a packet holds it, or as a netmail folder does: there as one written on its system."""
+        if self.settings.layout != "messages":
+            return write_message(message)
+        attributes = message.attributes | Attribute.LOC | (Attribute.KFS if self.settings.kill_sent else 0)
+        if self.settings.flavour == "hold" and not attributes & Attribute.CRS:
+            attributes |= Attribute.HLD
+        local = replace(message, attributes=int(attributes))
+        return write_stored(StoredMessage(local, (origin.zone, destination.zone), (origin.point, destination.point)))
 
     def opening(self, encoded: Encoded) -> bytes:
         """Return the packet's header."""
@@ -221,7 +239,7 @@ class Ftn:
             b"Return receipt" if good else b"Undelivered mail",
             text,
         )
-        octets = write_message(message)
+        octets = self._octets(message, own, node)
         hop = self.settings.link_of(node)
         flavour = self.settings.flavour
         return Netmail(lambda: (octets,), hop=str(hop), node=hop, flavour=flavour, at=report.arrived_at)

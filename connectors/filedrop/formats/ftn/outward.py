@@ -60,6 +60,8 @@ class Netmails:
     notes: tuple[Note, ...]
     hop: Node
     crash: bool
+    origin: Node
+    destination: Node
 
 
 class Outward:
@@ -137,7 +139,8 @@ class _Writing:
                 messages.append(made)
                 enclosures.append(enclosure)
         hop = self._settings.link_of(self._destination)
-        return Netmails(tuple(messages), tuple(enclosures), tuple(self._notes), hop, crash)
+        ends = self._origin, self._destination
+        return Netmails(tuple(messages), tuple(enclosures), tuple(self._notes), hop, crash, *ends)
 
     # Who it goes to, and who it is from.
 
@@ -322,7 +325,10 @@ class _Writing:
         lines = [f"File: {_one_line(attachment.name)}", f"Of the message: {_one_line(self._memo.subject)}"]
         text = self._kludge_lines(own) + b"".join(self._line(line) for line in lines) + self._kludge_lines(via)
         attributes = (first.attributes | Attribute.ATT) & ~Attribute.RRQ
-        made = replace(first, attributes=int(attributes), subject=name.encode("ascii", "replace"), text=text)
+        # In a packet the name alone: there the file lies beside it, wherever that is.
+        shown = self._settings.path_of(name) if self._settings.layout == "messages" else None
+        subject = (shown or name).encode("ascii", "replace")
+        made = replace(first, attributes=int(attributes), subject=subject, text=text)
         return made, Enclosure(name, attachment.octets)
 
     # Wishes.

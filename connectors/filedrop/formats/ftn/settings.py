@@ -11,12 +11,13 @@ from connectors.filedrop.formats.addresses import read_one
 from connectors.filedrop.formats.ftn.charsets import chrs_of, codec_of
 from connectors.filedrop.formats.ftn.dates import usual_zone
 from connectors.filedrop.formats.ftn.node import Node, read_node
-from connectors.filedrop.formats.ftn.packets import NAME_OCTETS, PASSWORD_OCTETS
+from connectors.filedrop.formats.ftn.packets import NAME_OCTETS, PASSWORD_OCTETS, SUBJECT_OCTETS
 from connectors.filedrop.formats.values import FormatSettings
 from gateway.contract import AddressError
 
 _DOMAINS: Final = dict.fromkeys(range(1, 7), "fidonet")
 _LARGEST_ZONE: Final = 32767
+_FOLDER_OCTETS: Final = SUBJECT_OCTETS - len("/12345678.123")
 
 
 def _node(value: str) -> str:
@@ -51,13 +52,19 @@ class FtnSettings(FormatSettings):
     direct: tuple[NodeText, ...] = Field(
         (), description="Nodes and points that get packets of their own, though there is an uplink."
     )
-    layout: Literal["packets", "bso"] = Field(
+    layout: Literal["packets", "bso", "messages"] = Field(
         "packets",
         description="packets: files of eight hexadecimal digits and .pkt in the outbox, for a tosser's inbound folder. "
-        "bso: the outbox is a BinkleyTerm-style outbound, for a mailer.",
+        "bso: the outbox is a BinkleyTerm-style outbound, for a mailer. messages: stored messages, 2.msg and so on, in "
+        "a netmail folder that a tosser or an editor scans.",
     )
     flavour: Literal["normal", "direct", "hold"] = Field(
-        "normal", description="In a BinkleyTerm-style outbound, what netmail without the crash flag is put as."
+        "normal",
+        description="In a BinkleyTerm-style outbound, what netmail without the crash flag is put as; in a netmail "
+        "folder, hold gives it the hold flag, and direct is normal.",
+    )
+    kill_sent: bool = Field(
+        True, description="In a netmail folder, give messages the flag by which a tosser deletes what it has sent."
     )
     crash: bool = Field(True, description="Give urgent mail the crash flag, and its packet the crash flavour.")
     packet_type: Literal["2", "2+", "2.2"] = Field("2+", description="The type of the packets that are written.")
@@ -129,7 +136,8 @@ class FtnSettings(FormatSettings):
         None,
         pattern=r"^[^\x00-\x1f\x7f]+$",
         description="What the mailer calls the outbox, where that is another path than here, as in C:\\\\OUTBOUND; "
-        "the lists of files to send name it.",
+        "the lists of files to send name it. In a netmail folder the subject of a message with a file does, so that it "
+        f"is needed there, of at most {_FOLDER_OCTETS} characters.",
     )
     bsy_stale_s: int = Field(
         3600, ge=60, description="A lock of a node in the outbound that is older than this many seconds is taken away."
@@ -196,6 +204,27 @@ class FtnSettings(FormatSettings):
         if self.uplink is not None and self.node_of(self.uplink) == self.own:
             raise ValueError("uplink and aka are one node; packets would come back to us")
         return self
+
+    @model_validator(mode="after")
+    def _can_name_files(self) -> Self:
+        if self.layout != "messages" or self.attachments != "file":
+            return self
+        path = self.outbound_path or ""
+        # A subject is a list of paths: blanks and commas part them.
+        if not 1 <= len(path) <= _FOLDER_OCTETS or not path.isascii() or " " in path or "," in path:
+            raise ValueError(
+                f"a subject names each file with its path: set outbound_path to the tosser's name of the outbox, at "
+                f'most {_FOLDER_OCTETS} characters of ASCII without blanks and commas, or attachments = "uuencode"'
+            )
+        if self.file_names != "dos":
+            raise ValueError('a subject has no room for a path and a long name: set file_names = "dos"')
+        return self
+
+    def path_of(self, name: str) -> str | None:
+        """Return what the mailer calls a file of the outbox; None where it is the path here."""
+        if self.outbound_path is None:
+            return None
+        return self.outbound_path.rstrip("/\\") + ("\\" if "\\" in self.outbound_path else "/") + name
 
     def node_of(self, text: str) -> Node:
         """Return a node that one of these options names."""
