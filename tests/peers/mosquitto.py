@@ -35,8 +35,8 @@ class Mosquitto:
 
     `tls`: a second listener on `tls_port`, by certificates in `folder`: ca.pem, client.pem, client.key;
     `client_certificates`: it takes only who has one. `passwords`: users, and nobody without; `acl`: the lines of its
-    access list. `settings`: more lines of its configuration; `quiet`: no line of log a packet. Persistence is on: `stop` saves, `kill` does not, but for
-    what `autosave` has saved before.
+    access list. `settings`: more lines of its configuration; `quiet`: no line of log a packet. Persistence is on:
+    `stop` saves, `kill` does not, but for what was saved before.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ Promises:
 - PUBACK and PUBREC go out in the order in which the messages came (§4.6), in whatever order they are acknowledged.
 Limits: a PUBACK written to a connection that then breaks may or may not have come; such a message may come twice. A
 broker that sends more than our receive maximum is not cut off with 0x93 (§4.9): Mosquitto 2.0 does so after each
-reconnection (github.com/eclipse-mosquitto/mosquitto issue 2301). Whoever drives the session reads less, by `unanswered`.
+reconnection (github.com/eclipse-mosquitto/mosquitto issue 2301). Whoever drives it reads less, by `unanswered`.
 
 Sources: §3.3, §4.3, §4.4, §4.6, §4.9.
 """
