@@ -115,6 +115,10 @@ class Memo:
         value = self.content.get(name)
         return "" if value is None else no_controls(encoded_words(value))
 
+    def get_all(self, name: bytes) -> tuple[str, ...]:
+        """Return all fields of this (lower-case) name in order, each decoded and on one line."""
+        return tuple(no_controls(encoded_words(value)) for value in self.content.get_all(name))
+
     def mailboxes(self, name: bytes, networks: Sequence[str], *, strict: bool = False) -> tuple[Mailbox, ...]:
         """Return the addresses of all fields of this name: each of the first of these networks that knows it.
 

@@ -101,3 +101,9 @@ def test_addresses_that_nobody_reads() -> None:
     assert [str(box.address) for box in found.mailboxes(b"to", ("smtp",))] == ["smtp:ann@acme.example"]
     with pytest.raises(AddressError, match="bob@-"):
         found.mailboxes(b"to", ("smtp",), strict=True)
+
+
+def test_all_fields_of_a_name() -> None:
+    found = memo(Content(b"X-A: =?utf-8?q?gr=C3=BCn?=\r\nX-B: 1\r\nx-a: a\r\n b\r\n\r\n"))
+    assert found.get_all(b"x-a") == ("grün", "a b")
+    assert found.get_all(b"x-c") == ()

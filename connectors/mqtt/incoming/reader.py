@@ -49,12 +49,20 @@ class Reader:
         """Return what the named levels are in a topic, None where the rule is not for it."""
         return self._pattern.values(topic)
 
+    def message_id(self, arrived: Arrived) -> str:
+        """Return an identifier for the mail of a message, without brackets: the same for the same hand-over.
+
+        A message that comes at QoS 0 gets a new one at each call.
+        """
+        token = hashlib.sha256(arrived.key.encode()).hexdigest()[:32] if arrived.key else secrets.token_hex(16)
+        return f"{token}.mqtt@{self._hostname}"
+
     def read(self, arrived: Arrived, *, message_id: str = "", thread: str | None = None) -> Incoming:
         """Return the mail that a message becomes.
 
-        `message_id` is the identifier that it has to have; none: its own, or one that is made, the same for the same
-        hand-over. It stands in `thread` behind the mail of that identifier. A whole message (rfc822) keeps its own
-        identifier and thread, whatever is given. Raises: BadPayload.
+        `message_id` is the identifier that it has to have; none: its own, or that of `message_id()`. It stands behind
+        the mail whose identifier `thread` is. Both may be in brackets or not. A whole message (rfc822) keeps its own,
+        whatever is given. Raises: BadPayload.
         """
         if arrived.oversized:
             text = f"{arrived.oversized} octets; the limit is {self.rule.max_payload_bytes}"
@@ -73,15 +81,11 @@ class Reader:
             read_envelope(user) if self.rule.envelope and user else _NO_ENVELOPE,
             self._sender.of(values)[0] if self._sender else None,
             self._recipients.of(values),
-            message_id,
-            self._identifier(arrived.key),
-            thread,
+            _bracketed(message_id),
+            _bracketed(self.message_id(arrived)),
+            _bracketed(thread or "") or None,
         )
         return self._read(case)
-
-    def _identifier(self, key: str) -> str:
-        token = hashlib.sha256(key.encode()).hexdigest()[:32] if key else secrets.token_hex(16)
-        return f"<{token}.mqtt@{self._hostname}>"
 
     def glance(self, arrived: Arrived) -> Glance:
         """Return what a message says at first sight, at a small part of the cost of a mail.
@@ -96,6 +100,10 @@ class Reader:
         if calm is not None and calm.value:
             return Glance(_short(_pointed(arrived.payload, calm.value)), line)
         return Glance(_short(arrived.payload.decode("utf-8", "backslashreplace").strip()), line)
+
+
+def _bracketed(identifier: str) -> str:
+    return f"<{identifier.strip('<>')}>" if identifier else ""
 
 
 def _pointed(payload: bytes, pointer: str) -> str:

@@ -1,0 +1,68 @@
+"""Mail as messages of topics: what is published of it, and what of it is not.
+
+Promises: what is published as JSON is valid by the published schema; a topic is the recipient's address and stands for
+itself alone; nothing of a mail is left out without a note. Blocks where the content is in a Blob.
+"""
+
+from __future__ import annotations
+
+import time
+
+from connectors.mqtt.document import ID
+from connectors.mqtt.outgoing import json_payload, whole
+from connectors.mqtt.outgoing.losses import note_envelope, note_left_out
+from connectors.mqtt.outgoing.report import report_payload
+from connectors.mqtt.outgoing.text_payload import encode_template, encode_text
+from connectors.mqtt.outgoing.values import Letter, Unpublishable
+from connectors.mqtt.properties import envelope_properties, expiry, from_property_fields
+from connectors.mqtt.rules import PublishRule
+from connectors.mqtt.topics import Pattern
+from connectors.mqtt.wire.values import Outgoing
+from gateway.contract import Capabilities, Item, Memo, Note, Parcel, memo
+
+_NETWORKS = ("smtp",)
+
+
+def capabilities(rule: PublishRule) -> Capabilities:
+    """Return what the payloads of a rule carry."""
+    if rule.payload == "rfc822":
+        return Capabilities(_NETWORKS, bare_newlines=True, max_size_bytes=rule.max_payload_bytes)
+    if rule.payload == "json":
+        return Capabilities(_NETWORKS, nul=False)
+    return Capabilities(_NETWORKS, nul=False, mime=False, html=False, attachments=rule.attachments == "topics")
+
+
+def publications(
+    parcel: Parcel, item: Item, rule: PublishRule, hostname: str, now: float | None = None
+) -> tuple[list[Outgoing], tuple[Note, ...]]:
+    """Return what is published of a mail for one recipient, whose address is the topic; and what became of the rest.
+
+    Files that are published by themselves come before what names them. `now` is in seconds since 1970.
+    Raises: Unpublishable, OSError.
+    """
+    content = parcel.content
+    # Of a whole message the header alone is looked at.
+    taken = Memo(content, "", "", (), None) if rule.payload == "rfc822" else memo(content)
+    levels = Pattern(rule.topic).values(item.address.value) or {}
+    left = expiry(parcel.envelope, rule.expiry_s, time.time() if now is None else now)
+    letter = Letter(parcel, item, rule, hostname, taken, levels, left)
+    if ID.fullmatch(letter.message_id):
+        letter.user.add("message-id", letter.message_id)
+    for name, value in from_property_fields(letter.memo.get_all(b"x-mqtt-property")):
+        letter.user.add(name, value)
+    if rule.envelope:
+        for name, value in envelope_properties(parcel.envelope, item):
+            letter.user.add(name, value)
+    else:
+        note_envelope(letter, "the payload has no place for it; set envelope")
+    if rule.template is not None:
+        encode_template(letter, rule.template)
+    elif rule.payload == "text":
+        encode_text(letter)
+    else:
+        (json_payload if rule.payload == "json" else whole).encode(letter)
+    note_left_out(letter)
+    return letter.outs, tuple(letter.notes)
+
+
+__all__ = ["Unpublishable", "capabilities", "publications", "report_payload"]

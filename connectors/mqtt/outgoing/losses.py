@@ -1,0 +1,80 @@
+"""What a publication does not tell of a mail, as notes for its trace: so that nothing is lost without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from connectors.mqtt.outgoing.values import Letter
+from gateway.contract import Address, AddressError, Fate, Mailbox, Notify
+
+NETWORKS: Final = ("smtp", "mqtt")
+_SHOWN: Final = 40
+_MIME: Final = frozenset((
+    b"mime-version", b"content-type", b"content-transfer-encoding", b"content-disposition", b"content-language",
+))  # fmt: skip
+"""Fields that say how the content is written, and go with that."""
+
+
+def people(letter: Letter, name: bytes) -> tuple[Mailbox, ...]:
+    """Return the addresses of a field; what no network reads of it is noted."""
+    try:
+        return letter.memo.mailboxes(name, NETWORKS, strict=True)
+    except AddressError as e:
+        letter.drop(f"{name.decode().title()}: {e.text[:200]}", "no network here reads this address")
+        return letter.memo.mailboxes(name, NETWORKS)
+
+
+def note_envelope(letter: Letter, why: str) -> None:
+    """Note what of the envelope is not told: the topic is the recipient, and nothing else is."""
+    envelope, item = letter.parcel.envelope, letter.item
+    there = {
+        "NOTIFY": item.notify is not Notify.UNSET,
+        "ORCPT": bool(item.orcpt),
+        "RET": envelope.ret is not None,
+        "ENVID": envelope.envid is not None,
+        "priority": envelope.priority != 0,
+    }
+    for name, has in there.items():
+        if has:
+            letter.drop(f"envelope {name}", why)
+
+
+def note_path(letter: Letter, shown: Address | None, why: str) -> None:
+    """Note a reverse-path that is another than the sender that a payload shows."""
+    path = letter.parcel.envelope.reverse_path
+    if path is None:
+        letter.drop("null reverse-path", why)
+    elif path != shown:
+        letter.drop(f"reverse-path {path.value}", why)
+
+
+def note_fields(letter: Letter, is_carried: Callable[[str], bool], why: str) -> None:
+    """Note the header fields that are not carried."""
+    content = letter.parcel.content
+    lost: dict[bytes, str] = {}
+    for one in content.fields:
+        if one.name and one.name not in _MIME and not is_carried(one.name.decode("latin-1")):
+            lost.setdefault(one.name, content.head[one.start : one.value_start].rstrip(b": \t").decode("latin-1"))
+    if lost:
+        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+        letter.drop("header fields " + ", ".join([*lost.values()][:_SHOWN]) + more, why)
+
+
+def note_files(letter: Letter, why: str) -> None:
+    """Note that no file is carried."""
+    for one in letter.files:
+        letter.drop(f"attachment {one.name}", why)
+
+
+def note_left_out(letter: Letter) -> None:
+    """Note user properties that had no room."""
+    if letter.user.left_out:
+        names = ", ".join(letter.user.left_out[:_SHOWN])
+        letter.drop(f"user properties {names}", "they are more than a packet has room for")
+
+
+def note_page(letter: Letter, why: str) -> None:
+    """Note a page of HTML that is not carried."""
+    if letter.memo.page is not None:
+        letter.note(Fate.MAPPED if letter.memo.text else Fate.DROPPED, "HTML", why)

@@ -1,0 +1,112 @@
+"""A mail's text as a payload, and what a template makes of a mail; the rest of it in user properties."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from connectors.mqtt.bad import BadPayload
+from connectors.mqtt.document import write_address
+from connectors.mqtt.outgoing.files import files_beside
+from connectors.mqtt.outgoing.losses import note_fields, note_page, note_path, people
+from connectors.mqtt.outgoing.values import Letter, no_payload
+from connectors.mqtt.properties import clean, field_names, now_utc
+from connectors.mqtt.rules import PayloadTemplate
+from connectors.mqtt.templates import Template
+from connectors.mqtt.wire.values import Properties
+from gateway.contract import Address, Fate
+
+TEXT: Final = "text/plain; charset=utf-8"
+_TOLD: Final = ("subject", "date", "message-id", "in-reply-to", "references")
+_NO_PROPERTY: Final = "no user property is for it"
+
+
+def encode_text(letter: Letter) -> None:
+    """Add the publications of the text. Raises: Unpublishable, OSError."""
+    text = letter.text(letter.memo.text)
+    why = "the payload is the text alone"
+    note_page(letter, why)
+    files_beside(letter, f'{why}; set attachments = "topics"')
+    _publish(letter, text, TEXT)
+
+
+def encode_template(letter: Letter, template: PayloadTemplate) -> None:
+    """Add the publications of what a template makes. Raises: Unpublishable, OSError."""
+    why = "the payload is what the template makes"
+    files = files_beside(letter, f'{why}; set attachments = "topics"')
+    note_page(letter, why)
+    memo, item = letter.memo, letter.item
+    authors = memo.mailboxes(b"from", ("smtp", "mqtt"))
+    known: dict[str, Any] = {
+        **letter.levels,
+        "topic": letter.topic,
+        "levels": letter.topic.split("/"),
+        "subject": memo.subject,
+        "text": letter.text(memo.text),
+        "sender": write_address(authors[0].address) if authors else "",
+        "sender_name": authors[0].name if authors else "",
+        "recipient": write_address(item.original),
+        "message_id": letter.message_id,
+        "date": None if memo.date is None else now_utc(memo.date),
+        "headers": _headers(letter),
+        "attachments": files,
+    }
+    try:
+        payload = compiled(template.payload).render(known)
+    except BadPayload as bad:
+        raise no_payload(bad) from None
+    _publish(letter, payload, template.content_type or TEXT)
+
+
+def compiled(source: str) -> Template:
+    """Return a template of payloads, compiled once. Raises: TemplateMistake."""
+    made = _COMPILED.get(source)
+    if made is None:
+        made = _COMPILED[source] = Template(source, place="template.payload")
+    return made
+
+
+_COMPILED: Final[dict[str, Template]] = {}
+"""By their source: an operator's configuration has few."""
+
+
+def _headers(letter: Letter) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for one in letter.parcel.content.fields:
+        name = one.name.decode("latin-1")
+        if name and name not in made:
+            made[name] = letter.memo.get(one.name)
+    return made
+
+
+def _publish(letter: Letter, payload: str, kind: str) -> None:
+    author = _tell(letter)
+    if not letter.rule.envelope:
+        note_path(letter, author, "user properties tell From; set envelope")
+    properties = Properties(
+        payload_format=1, message_expiry_s=letter.expiry_s, content_type=clean(kind), user=tuple(letter.user.pairs)
+    )
+    letter.out(letter.topic, payload.encode("utf-8", "replace"), properties)
+
+
+def _tell(letter: Letter) -> Address | None:
+    """Add the fields that user properties are for; return the author."""
+    memo = letter.memo
+    told = dict.fromkeys(_TOLD)
+    for name in told:
+        value = memo.subject if name == "subject" else memo.get(name.encode())
+        if value and name != "message-id":
+            letter.user.add(name, value)
+    authors = people(letter, b"from")
+    for box in authors:
+        letter.user.add(
+            "from", f"{box.name} <{write_address(box.address)}>" if box.name else write_address(box.address)
+        )
+    names = field_names(letter.parcel.content)
+    for name in names:
+        for value in memo.get_all(name.lower().encode()):
+            letter.user.add(name, value)
+    carried = {*told, "from", "x-mqtt-property", *(name.lower() for name in names)}
+    note_fields(letter, carried.__contains__, _NO_PROPERTY)
+    if len(authors) == 1 and authors[0].name:
+        letter.note(Fate.MAPPED, "From", "a user property tells it, and is no sender to whoever reads it as mail")
+    return authors[0].address if len(authors) == 1 else None
