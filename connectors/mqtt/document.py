@@ -103,7 +103,9 @@ def _is_address(text: str) -> str:
     return text
 
 
-def _is_base64(text: str) -> bytes:
+def _is_base64(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
     try:
         return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -145,11 +147,18 @@ Date = Annotated[
 ]
 MediaType = Annotated[str, _matching(_TYPE, "a media type such as image/png"), _whole(_TYPE)]
 Octets = Annotated[bytes, BeforeValidator(_is_base64), _whole(_BASE64, contentEncoding="base64")]
-FieldName = Annotated[str, _matching(_FIELD_NAME, "the name of a field that may stand here"), _whole(_FIELD_NAME)]
+FieldName = Annotated[str, _matching(_FIELD_NAME, "the name of a field that may stand here")]
 
 
 # For JSON Schema 5.0 is an integer too.
-Whole = Annotated[int, BeforeValidator(lambda value: int(value) if _is_whole(value) else value)]
+_WHOLE: Final = Field(ge=0, le=2**53)
+Whole = Annotated[
+    int,
+    _WHOLE,
+    BeforeValidator(
+        lambda value: int(value) if _is_whole(value) else value, json_schema_input_type=Annotated[int, _WHOLE]
+    ),
+]
 
 
 def _is_whole(value: Any) -> bool:
@@ -195,7 +204,7 @@ class File(_Table):
     type: MediaType = Field("application/octet-stream", description="Its media type.")
     content: Octets | None = Field(None, description="What is in it, as base64 (RFC 4648 §4).")
     topic: Line = Field("", description="The topic under which its octets are published, where they are not here.")
-    size: Whole | None = Field(None, ge=0, le=2**53, description="How many octets it has.")
+    size: Whole | None = Field(None, description="How many octets it has.")
     content_id: Line = Field("", description='The name by which the HTML shows it (src="cid:NAME").')
 
 
@@ -219,7 +228,9 @@ class Document(_Table):
     in_reply_to: Ids = Field([], description="The identifiers of what it answers.")
     references: Ids = Field([], description="The identifiers of its thread, the oldest first.")
     headers: Annotated[dict[FieldName, FieldValues], Field(max_length=MAX_FIELDS)] = Field(
-        {}, description="Further header fields, each with a value or several."
+        {},
+        description="Further header fields, each with a value or several.",
+        json_schema_extra={"propertyNames": {"pattern": f"^{_FIELD_NAME}$", "not": {"pattern": r"[\r\n]"}}},
     )
     attachments: Annotated[list[File], Field(max_length=MAX_FILES)] = Field([], description="Files.")
 
@@ -256,8 +267,8 @@ def write_address(address: Address) -> str:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of documents."""
-    made = Document.model_json_schema(by_alias=True)
-    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    made |= Document.model_json_schema(by_alias=True)
     made["title"] = "A mail as JSON, by MQTT"
     made["examples"] = [
         {"subject": "Pump 3 is dry", "text": "No flow since 07:10.\n", "to": ["ops@acme.example"]},

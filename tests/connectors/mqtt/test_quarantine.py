@@ -28,7 +28,7 @@ def test_a_payload_and_why(tmp_path: Path) -> None:
     text = path.with_name(path.name.removesuffix(".payload") + ".reason.txt").read_text(encoding="utf-8")
     for told in (
         "A message of the topic alerts/a b'c was not taken",
-        f"kept as {path.name}, 6 octets.",
+        f"kept as {path.name}, 5 octets.",
         "why:    no JSON: Expecting value",
         "rule:   json.syntax",
         "place:  octet 3, line 1",
