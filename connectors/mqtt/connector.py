@@ -7,6 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from connectors.mqtt.acceptance import Acceptance, Sides
@@ -17,13 +18,16 @@ from connectors.mqtt.destination import NO_RULE, MqttDestination, Rules
 from connectors.mqtt.digests import Digests
 from connectors.mqtt.journal import SqliteJournal
 from connectors.mqtt.opening import client_settings, tls_context
+from connectors.mqtt.outgoing import capabilities
 from connectors.mqtt.presence import Presence
 from connectors.mqtt.quarantine import Quarantine
 from connectors.mqtt.replies import Replies, own_key
 from connectors.mqtt.rulebook import InwardBook
+from connectors.mqtt.rules import PublishRule
 from connectors.mqtt.source import MqttSource
 from connectors.mqtt.store import Store
 from connectors.mqtt.subscriptions import subscriptions
+from connectors.mqtt.topics import Pattern
 from gateway.contract import (
     Address,
     Batch,
@@ -37,10 +41,34 @@ from gateway.contract import (
 
 THREADS: Final = 4
 SWEEP_S: Final = 3600.0
+ANSWERS: Final = "answers to "
 NETWORKS: Final = ("mqtt", "smtp")
 """Topics are what is delivered to; addresses of internet mail are shown as they are."""
 IN_PLACE: Final = frozenset({"publish", "auth_servers", "trusted_peers"})
 """Options that take effect without a new connection."""
+
+
+class Lanes:
+    """The lanes of what goes out: one a rule, since each carries what its payload can."""
+
+    def __init__(self, config: MqttConfig) -> None:
+        ways = [(Pattern(rule.topic), rule.topic, rule) for rule in config.publish]
+        ways += [
+            (Pattern(rule.topic), f"{ANSWERS}{rule.label}", rule.reply.as_rule())
+            for rule in config.subscribe
+            if rule.reply is not None
+        ]
+        self._ways = tuple((pattern, name) for pattern, name, _ in ways)
+        self._other = config.brokers[0]
+        self.carried = {name: _carried(rule) for _, name, rule in reversed(ways)}
+
+    def of(self, topic: str) -> str:
+        """Return the lane for a topic."""
+        return next((name for pattern, name in self._ways if pattern.values(topic) is not None), self._other)
+
+
+def _carried(rule: PublishRule) -> Capabilities:
+    return replace(capabilities(rule), header_networks=NETWORKS)
 
 
 class Mqtt(Connector):
@@ -53,6 +81,7 @@ class Mqtt(Connector):
         self.singleton = not config.share  # type: ignore[misc]  # a node reads it of the instance
         self.takes_reports = config.status is not None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"{name}-mqtt")
+        self._lanes = Lanes(config)
         self._presence = Presence(config.will)
         self._in_trouble: str | None = None
         self._spool_trouble: str | None = None
@@ -79,10 +108,16 @@ class Mqtt(Connector):
 
     @property
     def capabilities(self) -> Capabilities:
+        """Return what all rules carry, where they agree; else what the lane of each rule says for itself."""
         config: MqttConfig = self.config
-        whole = config.publish and all(rule.payload == "rfc822" for rule in config.publish)
-        most = max(rule.max_payload_bytes for rule in config.publish) if whole else None
-        return Capabilities(header_networks=NETWORKS, bare_newlines=True, max_size_bytes=most)
+        found = {_carried(rule) for rule in config.publish}
+        return found.pop() if len(found) == 1 else Capabilities(header_networks=NETWORKS, bare_newlines=True)
+
+    def capabilities_for(self, next_hop: str) -> Capabilities:
+        return self._lanes.carried.get(next_hop) or self.capabilities
+
+    def next_hop(self, address: Address) -> str:
+        return self._lanes.of(address.value)
 
     def health(self) -> Health:
         stores = [store.trouble for store in (self._store,) if store is not None]
@@ -152,6 +187,7 @@ class Mqtt(Connector):
         if self._destination is not None:
             self._destination.rules = Rules(config, self._replies, self.context.clock)
         self.config = config
+        self._lanes = Lanes(config)
         return True
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
@@ -234,10 +270,6 @@ class Mqtt(Connector):
         if config.quarantine is not None:
             folder = self.context.base_dir / config.quarantine
         return Quarantine(folder, config.quarantine_files, config.quarantine_bytes)
-
-    def next_hop(self, address: Address) -> str:
-        config: MqttConfig = self.config
-        return config.brokers[0]
 
     async def deliver(self, batch: Batch) -> None:
         if self._destination is None or self._client is None:
