@@ -245,8 +245,8 @@ def read_document(octets: bytes) -> Document:
 
 
 def write_document(document: Mapping[str, Any]) -> bytes:
-    """Return the octets of a document's keys and values, without those that are empty."""
-    kept = {key: value for key, value in document.items() if value not in (None, "", [], {})}
+    """Return the octets of a document's keys and values, without those that are empty; an empty text is one."""
+    kept = {key: value for key, value in document.items() if value not in (None, "", [], {}) or key == "text"}
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 

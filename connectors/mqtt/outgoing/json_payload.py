@@ -16,7 +16,7 @@ from connectors.mqtt.document import (
     write_document,
 )
 from connectors.mqtt.outgoing.files import inline_files, publish_files
-from connectors.mqtt.outgoing.losses import note_fields, note_files, note_path, people
+from connectors.mqtt.outgoing.losses import note_fields, note_files, note_path, people, titled
 from connectors.mqtt.outgoing.values import Letter
 from connectors.mqtt.properties import clean
 from connectors.mqtt.wire.values import Properties
@@ -77,7 +77,7 @@ def _texts(letter: Letter) -> dict[str, str]:
 def _people(letter: Letter, name: bytes) -> list[dict[str, str]]:
     boxes = people(letter, name)
     if len(boxes) > MAX_PEOPLE:
-        letter.drop(f"{name.decode().title()}: {len(boxes) - MAX_PEOPLE} addresses", f"at most {MAX_PEOPLE} are told")
+        letter.drop(f"{titled(name)}: {len(boxes) - MAX_PEOPLE} addresses", f"at most {MAX_PEOPLE} are told")
     made = []
     for box in boxes[:MAX_PEOPLE]:
         person = {"address": write_address(box.address)}
@@ -109,7 +109,7 @@ def _ids(letter: Letter, name: bytes) -> list[str]:
     found = [word for word in words if ID.fullmatch(word)]
     kept = found if len(found) <= MAX_IDS else [found[0], *found[-MAX_IDS + 1 :]]
     if kept != words:
-        letter.note(Fate.MAPPED if kept else Fate.DROPPED, name.decode().title(), "not all of it is identifiers")
+        letter.note(Fate.MAPPED if kept else Fate.DROPPED, titled(name), "not all of it is identifiers")
     return kept
 
 

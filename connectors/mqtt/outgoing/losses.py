@@ -16,12 +16,17 @@ _MIME: Final = frozenset((
 """Fields that say how the content is written, and go with that."""
 
 
+def titled(name: bytes) -> str:
+    """Return a field's name as it is most often written."""
+    return name.decode("latin-1").title().replace("Message-Id", "Message-ID")
+
+
 def people(letter: Letter, name: bytes) -> tuple[Mailbox, ...]:
     """Return the addresses of a field; what no network reads of it is noted."""
     try:
         return letter.memo.mailboxes(name, NETWORKS, strict=True)
     except AddressError as e:
-        letter.drop(f"{name.decode().title()}: {e.text[:200]}", "no network here reads this address")
+        letter.drop(f"{titled(name)}: {e.text[:200]}", "no network here reads this address")
         return letter.memo.mailboxes(name, NETWORKS)
 
 

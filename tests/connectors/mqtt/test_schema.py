@@ -172,7 +172,7 @@ def test_anything_is_valid_where_it_is_read(value: dict[str, Any]) -> None:
 
 def test_what_is_written_is_read() -> None:
     assert is_valid(json.loads(write_document(DOCUMENT)))
-    assert json.loads(write_document({"a": None, "b": "", "c": [], "d": 0})) == {"d": 0}
+    assert json.loads(write_document({"a": None, "b": "", "c": [], "d": 0, "text": ""})) == {"d": 0, "text": ""}
 
 
 def test_a_report_is_valid() -> None:
