@@ -177,6 +177,7 @@ def _message_files() -> Iterator[tuple[str, _Setup]]:
         ("", {}),
         ("-2.2", {"packet_type": "2.2", "charset": "CP866", "file_names": "long"}),
         ("-uuencode", {"packet_type": "2", "attachments": "uuencode", "from_line": True, "max_text_bytes": 1024}),
+        ("-messages", {"layout": "messages", "outbound_path": "C:\\NETMAIL", "max_text_bytes": 1024}),
         ("-password", {"known_only": True, "passwords": {"2:280/464": "SECRET"}, "charset": "UTF-8"}),
     ):
         yield (
