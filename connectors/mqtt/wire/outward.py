@@ -107,6 +107,9 @@ class Outward:
         self._is_connected = True
         for flight in self._flights.values():
             if flight.is_released:
+                # §4.9 asks only for what is published anew to be counted; a broker may count what it holds.
+                flight.is_counted = True
+                self._counted += 1
                 if flight.record is None:
                     self._reply(Kind.PUBREL, flight.packet_id)
             elif flight.out is not None and flight.record is None:

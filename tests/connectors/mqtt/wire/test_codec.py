@@ -112,7 +112,7 @@ def test_examples(packet: Packet, version: int, octets: str) -> None:
         assert found == [packet]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.data(), st.sampled_from((V5, V311)))
 def test_what_is_written_is_read_however_it_is_cut(data: st.DataObject, version: int) -> None:
     sent = data.draw(st.lists(packets_of(version), min_size=1, max_size=4))
@@ -125,7 +125,7 @@ def test_what_is_written_is_read_however_it_is_cut(data: st.DataObject, version:
     assert found == sent
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.data(), st.sampled_from((V5, V311)))
 def test_what_is_changed_is_read_or_is_a_fault(data: st.DataObject, version: int) -> None:
     octets = bytearray(encode(data.draw(packets_of(version)), version))
