@@ -22,6 +22,8 @@ from gateway.contract import Address, Content, Parcel, Status, compose, memo
 TOKEN_FIELD: Final = b"x-gatepost-token"
 ANYBODY: Final = "*"
 _IN_SUBJECT: Final = re.compile(r"\s*\[token:([A-Za-z0-9]{16,200})\]", re.IGNORECASE)
+_MAIL_PROTOCOL: Final = re.compile(r"(?:UTF8)?(?:E?SMTP|LMTP)S?A?")
+"""RFC 3848, RFC 6531 §4.3."""
 _MAX_TOKENS: Final = 20
 
 NOT_ALLOWED: Final = Status("5.7.1", "you may not publish to this topic by mail")
@@ -85,6 +87,8 @@ class Access:
         origin = parcel.envelope.origin
         if origin.connector in self._connectors:
             return True
+        if not _MAIL_PROTOCOL.fullmatch(origin.protocol):
+            return False  # elsewhere the peer is a topic or a file's name, which may look like an address
         try:
             address = ip_address(origin.peer)
         except ValueError:

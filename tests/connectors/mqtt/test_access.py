@@ -18,17 +18,27 @@ TOKEN = "0123456789abcdef0123"
 PASSED = "mx.merged.example; dmarc=pass header.from=merged.example"
 
 
-def judged(fields: str = "", *, peer: str = "127.0.0.1", path: str = "ann@merged.example", **rule: Any) -> Any:
+def judged(
+    fields: str = "",
+    *,
+    peer: str = "127.0.0.1",
+    path: str = "ann@merged.example",
+    protocol: str = "ESMTPS",
+    connector: str = "internet",
+    trusted: list[str] | None = None,
+    **rule: Any,
+) -> Any:
     config = MqttConfig.model_validate(
         {
             "brokers": ["localhost"],
             "auth_servers": ["mx.merged.example"],
             "publish": [{"topic": "cmnd/{device}", **rule}],
+            **({} if trusted is None else {"trusted_peers": trusted}),
         }
     )
     octets = b"From: Ann <ann@merged.example>\r\nSubject: on\r\n" + fields.encode() + b"\r\non\r\n"
     topic = network("mqtt").parse("cmnd/lamp")
-    envelope = Envelope(network("smtp").parse(path), (), Origin("internet", peer=peer))
+    envelope = Envelope(network("smtp").parse(path), (), Origin(connector, peer=peer, protocol=protocol))
     parcel = Parcel(1, envelope, Content(octets), (Item((1, 0), topic, topic),), 0.0)
     return Access(config).judge(config.publish[0], parcel)
 
@@ -83,6 +93,19 @@ def test_what_a_stranger_brings_proves_nothing() -> None:
     fields = f"Authentication-Results: {PASSED}\r\n"
     assert judged(fields, senders=["smtp:*@merged.example"], peer="203.0.113.9") is UNPROVEN
     assert judged(fields, senders=["smtp:*@merged.example"], peer="a file.eml") is UNPROVEN
+
+
+def test_a_topic_or_a_file_named_like_an_address_proves_nothing() -> None:
+    for protocol in ("MQTT", "file", ""):
+        assert judged(senders=["smtp:*@merged.example"], proof="peer", protocol=protocol) is UNPROVEN
+    for protocol in ("SMTP", "ESMTP", "LMTP", "ESMTPSA", "UTF8SMTPS", "UTF8LMTP"):
+        assert isinstance(judged(senders=["smtp:*@merged.example"], proof="peer", protocol=protocol), Granted)
+
+
+def test_a_connector_may_be_trusted_by_its_name() -> None:
+    given_ = {"senders": ["smtp:*@merged.example"], "proof": "peer", "protocol": "file", "peer": "a.eml"}
+    assert judged(**given_, connector="oldmhs") is UNPROVEN
+    assert isinstance(judged(**given_, connector="oldmhs", trusted=["connector:oldmhs"]), Granted)
 
 
 def test_a_proven_stranger_is_still_none_of_the_senders() -> None:
