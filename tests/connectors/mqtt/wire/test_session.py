@@ -241,7 +241,7 @@ def test_in_311_a_message_may_come_twice_on_one_connection() -> None:
     assert client.arrived == []
     client.session.acknowledge(first)
     client.session.acknowledge(second)
-    assert client.said == [p.Pubrec(5), p.Puback(6)]
+    assert client.said == [p.Puback(6), p.Pubrec(5)]
     client.receive(message(5, 2, dup=True))
     assert client.said == [p.Pubrec(5)]
 
