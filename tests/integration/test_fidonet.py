@@ -34,9 +34,9 @@ type = "filedrop"
 format = "ftn"
 network = "ftn"
 inbox = "fido/in"
-outbox = "fido/out"
+outbox = "{out}"
 errors = "fido/bad"
-status = "fido/out"
+status = "{out}"
 create_folders = true
 ready = "rename"
 poll_s = 0.2
@@ -46,6 +46,7 @@ aka = "2:280/999"
 uplink = "2:280/464"
 passwords = {{ "2:280/464" = "SECRET" }}
 layout = "{layout}"
+{paths}
 
 [[route]]
 match = "ftn:*"
@@ -79,10 +80,13 @@ Content-Type: text/html; charset=utf-8
 class Both:
     """The gateway, the internet behind it, and the FidoNet system with a mailer's work done by hand."""
 
-    def __init__(self, gateway: Gateway, internet: Sink, peer: Crashmail, sent: str) -> None:
+    def __init__(self, gateway: Gateway, internet: Sink, peer: Crashmail, sent: str, own: Crashmail | None) -> None:
+        """`own` is the gateway's own tosser, where there is one."""
         self.gateway, self.internet, self.peer = gateway, internet, peer
         self._sent = sent
-        self.inbox, self.outbox = gateway.folder / "fido" / "in", gateway.folder / "fido" / "out"
+        self._own = own
+        self.inbox = gateway.folder / "fido" / "in"
+        self.outbox = gateway.folder / "fido" / "out" if own is None else own.outbound
         self.errors = gateway.folder / "fido" / "bad"
 
     def send(self, octets: str, to: str = "bob@ours.example", notify: str = "") -> None:
@@ -98,6 +102,8 @@ class Both:
         """Bring what waits to the peer until it has this many netmails; return the newest."""
 
         def look() -> bool:
+            if self._own is not None:
+                self._own.scan()
             for number, path in enumerate(
                 sorted(p for p in self.outbox.glob(self._sent) if not p.name.startswith("."))
             ):
@@ -128,7 +134,7 @@ class Both:
         return message_from_bytes(octets, policy=default)
 
 
-@pytest.fixture(scope="module", params=["packets", "bso"])
+@pytest.fixture(scope="module", params=["packets", "bso", "messages"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("fidonet")
     peer = Crashmail(folder / "peer", aka="2:280/464", link="2:280/999", password="SECRET")
@@ -139,9 +145,14 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         home = folder / "gateway"
         home.mkdir()
         (home / "people.csv").write_text(PEOPLE)
-        gateway = Gateway(home, internet.port, more=MORE.format(layout=request.param))
+        own = None
+        if request.param == "messages":
+            own = Crashmail(folder / "own", aka="2:280/999", link="2:280/464", password="SECRET", more="ALLOWKILLSENT")
+        out = "fido/out" if own is None else str(own.netmail)
+        paths = "" if own is None else f'outbound_path = "{out}"'
+        gateway = Gateway(home, internet.port, more=MORE.format(layout=request.param, out=out, paths=paths))
         stack.enter_context(gateway)
-        yield Both(gateway, internet, peer, "*.out" if request.param == "bso" else "*.pkt")
+        yield Both(gateway, internet, peer, "*.pkt" if request.param == "packets" else "*.out", own)
 
 
 @pytest.fixture
