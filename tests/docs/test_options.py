@@ -20,6 +20,7 @@ from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
+from connectors.mqtt import rules as mqtt
 from gateway import config
 from gateway.config_model import option_table
 from gateway.registry import connectors
@@ -33,7 +34,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "mapping.encapsulation": config.EncapsulationSection,
     "mapping.encapsulation.retired": config.RetiredKey,
     "route": config.RouteSection,
-    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop")},
+    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt")},
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
     "filedrop maildir": MaildirSettings,
@@ -65,8 +66,19 @@ MODELS |= {
     "records write": records.WriteTable,
     "records status": records.StatusTable,
 }
+MODELS |= {
+    "mqtt subscribe": mqtt.SubscribeRule,
+    "mqtt subscribe.template": mqtt.MailTemplate,
+    "mqtt subscribe.template.attachments": mqtt.AttachmentTemplate,
+    "mqtt subscribe.calm": mqtt.Calm,
+    "mqtt subscribe.reply": mqtt.Reply,
+    "mqtt publish": mqtt.PublishRule,
+    "mqtt publish.template": mqtt.PayloadTemplate,
+    "mqtt status": mqtt.StatusTopic,
+    "mqtt will": mqtt.Will,
+}
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
-PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md"]
+PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
 PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]
