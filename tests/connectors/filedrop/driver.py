@@ -138,3 +138,20 @@ class FtnDriver(FileDropDriver):
         assert len(header) == 58
         message = struct.pack("<HHHHHHH", 2, from_node, node, from_net, net, 0, 0)
         return header + message + b"24 Nov 26  01:02:03\0Bob Ray\0Ann Lee\0number\0" + text + b"\0\0"
+
+
+class NetmailDriver(FileDropDriver):
+    """A tosser that scans its netmail folder; the kit's messages are known by their MSGID (FTS-0009)."""
+
+    def recipient(self, number: int) -> Address:
+        return network("ftn").parse(f"user{number}@2:280/999")
+
+    def received(self) -> list[Got]:
+        found = []
+        for path in self.outbox.glob("*.msg"):
+            octets = path.read_bytes()
+            to = octets[36:72].partition(b"\0")[0].decode("ascii")
+            number = re.search(rb"\x01MSGID: <kit-(\d+)@", octets)
+            mark = b"X-Kit: %s\r\n" % number[1] if number is not None else b""
+            found.append(Got(frozenset((f"{to}@2:280/999",)), mark + octets))
+        return found

@@ -10,7 +10,14 @@ from connectors.filedrop import FileDrop
 from gateway.contract import memo
 from gateway.testing import Bench, DestinationSuite, RecordingIntake, SourceSuite, fixture_of, numbered, sample
 from gateway.testing.suites.source import running
-from tests.connectors.filedrop.driver import FileDropDriver, FtnDriver, MaildirDriver, ReplayDriver, SmfDriver
+from tests.connectors.filedrop.driver import (
+    FileDropDriver,
+    FtnDriver,
+    MaildirDriver,
+    NetmailDriver,
+    ReplayDriver,
+    SmfDriver,
+)
 
 BASE: dict[str, Any] = {"network": "mhs", "inbox": "{tmp}/in", "poll_s": 0.5, "max_in_flight": 20}
 BOTH = {**BASE, "outbox": "{tmp}/out"}
@@ -81,3 +88,27 @@ class TestFtn(TextSuite):
     def _mark(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Here the number that the kit knows its messages by comes as a control line."""
         monkeypatch.setattr("gateway.testing.peers.MARK", b"x-ftn-pid")
+
+
+class TestNetmailFolder:
+    """What depends on the folder; that the format carries text, and no octets, is tested with its codec."""
+
+    connector = fixture_of(
+        FileDrop,
+        config=BOTH
+        | ALONE
+        | {
+            "format": "ftn",
+            "network": "ftn",
+            "ftn": {"aka": "2:280/464", "layout": "messages", "attachments": "uuencode"},
+        },
+        driver=NetmailDriver,
+    )
+    test_each_recipient_has_its_own_outcome = DestinationSuite.test_each_recipient_has_its_own_outcome
+    test_settles_each_as_soon_as_it_is_known = DestinationSuite.test_settles_each_as_soon_as_it_is_known
+    test_may_be_called_several_times_at_once = DestinationSuite.test_may_be_called_several_times_at_once
+    test_a_broken_next_hop_defers_as_a_whole = DestinationSuite.test_a_broken_next_hop_defers_as_a_whole
+    test_cancelled_at_every_await = DestinationSuite.test_destination_cancelled_at_every_await_stays_usable
+    test_killed_at_every_step_loses_nothing = DestinationSuite.test_destination_killed_at_every_step_loses_nothing
+    _started, _batch, _deliver = DestinationSuite._started, DestinationSuite._batch, DestinationSuite._deliver
+    _kill_destination_at = DestinationSuite._kill_destination_at
