@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.fuzz import adaptation, filedrop, files, frames, mailboxes, mapping, networks, octets
+from tests.fuzz import adaptation, filedrop, files, frames, mailboxes, mapping, mqtt, networks, octets, payloads
 from tests.fuzz.target import Target
 
 _ALL: Final[tuple[Target[Any], ...]] = (
@@ -16,6 +16,8 @@ _ALL: Final[tuple[Target[Any], ...]] = (
     *filedrop.TARGETS,
     *mailboxes.TARGETS,
     *frames.TARGETS,
+    *mqtt.TARGETS,
+    *payloads.TARGETS,
 )
 TARGETS: Final = {each.name: each for each in _ALL}
 assert len(TARGETS) == len(_ALL), "two targets of one name"

@@ -210,6 +210,8 @@ def _suback(reader: Reader, version: int) -> packets.Suback:
     codes = tuple(reader.take(reader.left))
     if not codes or any(2 < code < FIRST_ERROR for code in codes):
         raise WireError("SUBACK without a known reason code", PROTOCOL_ERROR)
+    if version != V5:
+        codes = tuple(code if code < FIRST_ERROR else UNSPECIFIED for code in codes)
     return packets.Suback(packet_id, codes, **found)
 
 

@@ -19,7 +19,7 @@ from connectors.mqtt.wire.session import Session
 from connectors.mqtt.wire.stream import Decoder
 from connectors.mqtt.wire.values import Arrived, Outgoing, Phase
 
-QUIET_ROUNDS = 400
+ROUNDS_A_MESSAGE = 10
 BROKER = "mqtt://broker:1883"
 
 
@@ -145,7 +145,7 @@ class World:
         self.settle()
 
     def settle(self) -> None:
-        for _ in range(QUIET_ROUNDS):
+        for _ in range(100 + ROUNDS_A_MESSAGE * (len(self.sent) + len(self.wanted))):
             self.connect()
             for step in ("broker_sends", "client_takes", "commit", "hand_over", "acknowledge_first", "broker_takes"):
                 getattr(self, step)()
