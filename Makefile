@@ -1,6 +1,8 @@
 # One line each; every target first builds .venv from requirements.lock (a no-op while neither changes).
 .ONESHELL:
 .SHELLFLAGS := -euc
+# Where this is set, each start of a gateway would compile all of its modules anew, which takes a second.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: install run test check bench bench-relay bench-mapping bench-filedrop soak soak-crash soak-power fuzz matrix docs
 
 PY      := .venv/bin/python

@@ -21,6 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.peers.gatepost_client import VARIABLE
+from tests.peers.nursery import CLIENT, nursery
+
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$|^<!-- (\$ [^\n]*) -->$", re.MULTILINE | re.DOTALL)
 _EXAMPLES = (
@@ -102,13 +105,18 @@ class Sandbox:
         self._running: list[subprocess.Popen[bytes]] = []
         self._environ = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            VARIABLE: str(nursery().path),
+            "PATH": os.pathsep.join((str(folder / ".bin"), str(Path(sys.executable).parent), os.environ["PATH"])),
             "COLUMNS": "200",
             "TZ": "UTC",
         }
         for name in _EXAMPLES:
             self.write(name, (ROOT / name).read_bytes().decode("utf-8"))
         (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+        quick = folder / ".bin" / "gatepost"
+        quick.parent.mkdir()
+        quick.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {CLIENT} "$@"\n')
+        quick.chmod(0o755)
 
     def moved(self, text: str) -> str:
         return _PORT.sub(lambda m: f"127.0.0.1:{self._port(m[1])}", text)

@@ -94,7 +94,8 @@ class Gateway:
         if self.wrapper or not suits(self.env):
             self.process = Process([*self.wrapper, *words], self.log, self.env)
         else:
-            born = nursery().start([str(word) for word in words[1:]], self.log, self.log, self.env)
+            with self.log.open("ab") as log:
+                born = nursery().start([str(word) for word in words[1:]], log, log, self.env)
             self.process = Process(words, self.log, popen=born)
         process = self.process
         try:

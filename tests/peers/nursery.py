@@ -1,7 +1,7 @@
 """Where `gatepost` processes are born with their imports behind them, which are most of what a start costs.
 
 Run as a program it imports what the commands do, and forks for each that is asked for: the same code under the same
-arguments, environment, folder and output. One serves each process of the tests, and ends with it. What a gateway
+arguments, environment, folder and streams. One serves each process of the tests, and ends with it. What a gateway
 starts itself, workers and reading processes, is started as ever.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,7 +20,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
+
+from tests.peers import gatepost_client
+from tests.peers.gatepost_client import asked_for
 
 _MODULES: Final = (
     "gateway.cli.app", "gateway.node", "gateway.registry", "gateway.cli.reach", "gateway.spool.sqlite",
@@ -27,33 +31,37 @@ _MODULES: Final = (
 )  # fmt: skip
 _PREFIXES: Final = ("PYTHON", "LD_", "MALLOC_", "UV_")
 """Variables that tell at a process's start; who sets one gets a process of its own."""
+_LONGEST: Final = 128 * 1024
+CLIENT: Final = Path(gatepost_client.__file__)
 
 
 class Born:
     """A process of the nursery; what `subprocess.Popen` has of one, as far as tests ask."""
 
-    def __init__(self, nursery: Nursery, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self.pid = int(line.recv(64))
         self.returncode: int | None = None
-        self._nursery = nursery
 
     def poll(self) -> int | None:
-        if self.returncode is None:
-            status = self._nursery.ask({"poll": self.pid})
-            self.returncode = None if status is None else os.waitstatus_to_exitcode(status)
-        return self.returncode
+        return self._wait(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        end = None if timeout is None else time.monotonic() + timeout
-        while (status := self.poll()) is None:
-            if end is not None and time.monotonic() > end:
-                raise subprocess.TimeoutExpired("gatepost", timeout or 0)
-            time.sleep(0.005)
+        status = self._wait(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired("gatepost", timeout or 0)
         return status
+
+    def _wait(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._line], [], [], timeout)[0]:
+            self.returncode = int(self._line.recv(64))
+            self._line.close()
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -63,35 +71,35 @@ class Born:
 
 
 class Nursery:
-    """The tests' end of it."""
+    """The tests' end of it; `path` is the socket at which it is asked."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # -P: the modules beside this file are no packages.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self._line = ours.makefile("rwb")
-        ours.close()
+        self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
+        self.path = Path(self._folder.name) / "socket"
+        ended, self._ends = os.pipe()
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.peers.nursery", str(self.path), str(ended)],
+            pass_fds=(ended,),
+            stdin=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
+        os.close(ended)
+        end = time.monotonic() + 60
+        while not self.path.exists():
+            if time.monotonic() > end:
+                raise TimeoutError("no nursery")
+            time.sleep(0.02)
 
-    def ask(self, request: dict[str, Any]) -> Any:
-        self._line.write(json.dumps(request).encode() + b"\n")
-        self._line.flush()
-        return json.loads(self._line.readline())
-
-    def start(self, args: Sequence[str], log: Path, errors: Path, env: Mapping[str, str]) -> Born:
-        """Start `gatepost ARGS`, its output added to the ends of two files (or of one)."""
-        request = {"args": list(args), "log": str(log), "errors": str(errors), "env": {**os.environ, **env}}
-        return Born(self, self.ask({**request, "cwd": os.getcwd()}))
+    def start(self, args: Sequence[str], out: IO[bytes], errors: IO[bytes], env: Mapping[str, str]) -> Born:
+        """Start `gatepost ARGS`."""
+        with Path(os.devnull).open("rb") as nothing:
+            streams = [nothing.fileno(), out.fileno(), errors.fileno()]
+            return Born(asked_for(str(self.path), args, {**os.environ, **env}, streams))
 
     def run(self, args: Sequence[str], env: Mapping[str, str], timeout_s: float) -> subprocess.CompletedProcess[str]:
         """Run `gatepost ARGS` to its end. Raises: subprocess.TimeoutExpired."""
-        with tempfile.TemporaryDirectory() as folder:
-            out, errors = Path(folder) / "out", Path(folder) / "err"
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             born = self.start(args, out, errors, env)
             try:
                 status = born.wait(timeout_s)
@@ -99,7 +107,9 @@ class Nursery:
                 born.kill()
                 born.wait()
                 raise
-            return subprocess.CompletedProcess(list(args), status, out.read_text(), errors.read_text())
+            out.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(list(args), status, out.read().decode(), errors.read().decode())
 
 
 _nursery: Nursery | None = None
@@ -118,46 +128,67 @@ def suits(env: Mapping[str, str]) -> bool:
     return not any(key.startswith(_PREFIXES) for key in env)
 
 
-def _serve(line: Any) -> dict[str, Any] | None:
-    """Answer what is asked; return the request in a process that is born, None at the end of it all."""
-    while request := line.readline():
-        asked: dict[str, Any] = json.loads(request)
-        if "poll" in asked:
-            pid, status = 0, 0
-            with suppress(ChildProcessError):
-                pid, status = os.waitpid(asked["poll"], os.WNOHANG)
-            answer = status if pid else None
-        else:
-            answer = os.fork()
-            if not answer:
-                return asked
-        line.write(json.dumps(answer).encode() + b"\n")
-        line.flush()
-    return None
+def _serve(listener: socket.socket, ended: int) -> tuple[dict[str, Any], list[int]] | None:
+    """Answer who asks; return what was asked for, and the streams, in a process that is born, None at the end."""
+    while True:
+        ready, _, _ = select.select([listener.fileno(), ended], [], [])
+        if ended in ready:
+            return None
+        with listener.accept()[0] as line:
+            octets, streams, _, _ = socket.recv_fds(line, _LONGEST, 3)
+            if not octets:
+                continue
+            if not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listener.close()
+                os.close(ended)
+                pid = os.fork()
+                if not pid:
+                    return json.loads(octets), streams
+                _tell(line, pid, streams)
+        for stream in streams:
+            os.close(stream)
 
 
-def _become(asked: dict[str, Any], line: Any) -> None:
-    """Have the streams, session, folder, environment and arguments that were asked for."""
-    line.close()
+def _tell(line: socket.socket, pid: int, streams: Sequence[int]) -> None:
+    """Tell of a process that is born, and of its end; end then. Who asked may be gone by then."""
     os.setsid()
-    for number, path in ((1, asked["log"]), (2, asked["errors"])):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        os.dup2(handle, number)
-        os.close(handle)
+    for stream in (*streams, 0, 1, 2):
+        os.close(stream)
+    with suppress(OSError):
+        line.send(b"%d" % pid)
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):
+        line.send(b"%d" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def _become(asked: dict[str, Any], streams: Sequence[int]) -> None:
+    """Have the streams, session, folder, environment and arguments that were asked for."""
+    os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
+    # As the installed program has it, and not what is beside the tests.
+    sys.path[:] = [entry for entry in sys.path if entry and not (Path(entry) / "tests" / "peers").is_dir()]
     sys.argv = ["gatepost", *asked["args"]]
 
 
 def main() -> None:
-    with socket.socket(fileno=int(sys.argv[1])) as end:
-        line = end.makefile("rwb")
+    path, ended = sys.argv[1:]
     for name in _MODULES:
         importlib.import_module(name)
-    asked = _serve(line)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that tell of an end are waited for by nobody
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(f"{path}.new")
+        listener.listen(64)
+        Path(f"{path}.new").rename(path)
+        asked = _serve(listener, int(ended))
     if asked is not None:
-        _become(asked, line)
+        _become(*asked)
         from gateway.cli import main as gatepost
 
         gatepost()
