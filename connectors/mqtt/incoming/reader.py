@@ -12,6 +12,7 @@ from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.incoming import json_mail, rfc822, text
 from connectors.mqtt.incoming.case import Case
 from connectors.mqtt.incoming.people import Addresses
+from connectors.mqtt.incoming.plain import Plain, is_plain
 from connectors.mqtt.incoming.templated import Templates
 from connectors.mqtt.incoming.values import Glance, Incoming
 from connectors.mqtt.json_text import pointed, read_json
@@ -44,6 +45,7 @@ class Reader:
             "rfc822": rfc822.read, "json": json_mail.read, "text": text.read,
         }  # fmt: skip
         self._read = kinds[rule.payload] if rule.template is None else Templates(rule.template).read
+        self._plain = Plain(hostname, clock, self._case) if rule.payload == "text" else None
 
     def values(self, topic: str) -> Mapping[str, str] | None:
         """Return what the named levels are in a topic, None where the rule is not for it."""
@@ -68,10 +70,16 @@ class Reader:
             text = f"{arrived.oversized} octets; the limit is {self.rule.max_payload_bytes}"
             mend = "publish less, or raise max_payload_bytes"
             raise BadPayload("payload.too-large", text, "the whole payload", mend)
+        own = _bracketed(message_id)
+        if self._plain is not None and thread is None and is_plain(arrived):
+            return self._plain.read(arrived, own or f"<{self.message_id(arrived)}>")
+        return self._read(self._case(arrived, own, _bracketed(thread or "") or None))
+
+    def _case(self, arrived: Arrived, message_id: str = "", thread: str | None = None) -> Case:
         check(arrived)
         values = self._pattern.values(arrived.topic) or {}
         user = arrived.properties.user
-        case = Case(
+        return Case(
             self.rule,
             self._hostname,
             self._clock(),
@@ -81,11 +89,10 @@ class Reader:
             read_envelope(user) if self.rule.envelope and user else _NO_ENVELOPE,
             self._sender.of(values)[0] if self._sender else None,
             self._recipients.of(values),
-            _bracketed(message_id),
+            message_id,
             _bracketed(self.message_id(arrived)),
-            _bracketed(thread or "") or None,
+            thread,
         )
-        return self._read(case)
 
     def glance(self, arrived: Arrived) -> Glance:
         """Return what a message says at first sight, at a small part of the cost of a mail.
