@@ -55,6 +55,7 @@ bench-filedrop: peers install
 
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
+	$(PY) -m tests.crash.soak_mqtt --kills $(KILLS)
 	GATEPOST_HUGE_MIB=2100 $(PY) -m pytest -q -s -k huge tests/connectors/filedrop/test_many_a_file.py
 
 soak-crash: peers install

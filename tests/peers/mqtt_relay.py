@@ -18,7 +18,7 @@ from typing import Final
 
 from tests.peers.process import free_port
 
-CONNECT, PUBLISH, PUBACK, PUBREC, PUBCOMP = 1, 3, 4, 5, 7
+CONNECT, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 3, 4, 5, 6, 7
 ID: Final = re.compile(rb"message-id:[ \t]*<([^>\r\n]+)>", re.IGNORECASE)
 
 
@@ -46,10 +46,12 @@ class Way:
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
-        """How often each was published as a new message (without DUP)."""
+        """How often each was published as a new message: without DUP, or once more after it was released (PUBREL) or
+        its exchange had ended, which who sends it must have forgotten."""
         self.taken: set[str] = set()
         """Those whose taker has said so: PUBACK or PUBREC."""
         self._open: dict[tuple[str, int], str] = {}
+        self._released: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
 
     def published(self, client: str, first: int, body: bytes) -> None:
@@ -58,10 +60,16 @@ class Way:
             return
         topic = 2 + int.from_bytes(body[:2], "big")
         id = found[1].decode("latin-1")
+        key = (client, int.from_bytes(body[topic : topic + 2], "big"))
         with self._lock:
-            if not first & 0x08:
+            if not first & 0x08 or self._open.get(key) != id or key in self._released:
                 self.begun[id] += 1
-            self._open[client, int.from_bytes(body[topic : topic + 2], "big")] = id
+            self._open[key] = id
+            self._released.discard(key)
+
+    def released(self, client: str, body: bytes) -> None:
+        with self._lock:
+            self._released.add((client, int.from_bytes(body[:2], "big")))
 
     def answered(self, client: str, kind: int, body: bytes) -> None:
         key = (client, int.from_bytes(body[:2], "big"))
@@ -155,12 +163,16 @@ class _Pair:
             self.name = _client_id(body)
         elif kind == PUBLISH:
             self.relay.to_broker.published(self.name, first, body)
+        elif kind == PUBREL:
+            self.relay.to_broker.released(self.name, body)
         elif kind in (PUBACK, PUBREC, PUBCOMP):
             self.relay.to_client.answered(self.name, kind, body)
 
     def _down(self, kind: int, first: int, body: bytes) -> None:
         if kind == PUBLISH:
             self.relay.to_client.published(self.name, first, body)
+        elif kind == PUBREL:
+            self.relay.to_client.released(self.name, body)
         elif kind in (PUBACK, PUBREC, PUBCOMP):
             self.relay.to_broker.answered(self.name, kind, body)
 
