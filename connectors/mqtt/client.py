@@ -32,7 +32,7 @@ from connectors.mqtt.wire.effects import Effects, Record, Settled, Step, Subscri
 from connectors.mqtt.wire.inward import TOPIC_ALIAS_MAXIMUM
 from connectors.mqtt.wire.octets import WireError
 from connectors.mqtt.wire.packets import V5, V311, Connack, Packet
-from connectors.mqtt.wire.reasons import FIRST_ERROR, SESSION_TAKEN_OVER, UNSPECIFIED, text
+from connectors.mqtt.wire.reasons import FIRST_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSPECIFIED, text
 from connectors.mqtt.wire.session import Session
 from connectors.mqtt.wire.values import Arrived, Journal, Lost, Outgoing, Refused, Subscription
 
@@ -93,6 +93,11 @@ class Client:
     @property
     def connected(self) -> bool:
         return self._link is not None and not self._link.is_closing
+
+    @property
+    def version(self) -> int | None:
+        """The protocol level of the connection there is, V5 or V311; None without one."""
+        return self._link.version if self._link is not None and self.connected else None
 
     @property
     def trouble(self) -> str | None:
@@ -175,9 +180,9 @@ class Client:
         brokers = self._settings.brokers
         last = self._last
         for broker in brokers if last is None else (last, *(each for each in brokers if each is not last)):
-            clean_start = not self._subscriptions and not self._session.has_flights
             try:
-                link, connack = await self._dialler.dial(broker, clean_start=clean_start)
+                await self._clear(broker)
+                link, connack = await self._dialler.dial(broker, clean_start=False)
             except (OSError, Refused, WireError) as fault:
                 why = str(fault) or type(fault).__name__
                 if isinstance(fault, TimeoutError) and not str(fault):
@@ -188,6 +193,19 @@ class Client:
             self._begin(link, connack)
             return link
         return None
+
+    async def _clear(self, broker: Broker) -> None:
+        """Have a broker that the journal does not tell of forget an earlier session of our name, where it holds no
+        messages for us: it may know packet identifiers of QoS 2 that we are about to use for others.
+
+        By a connection of its own: Mosquitto does not save a session that was last connected to with Clean Start.
+        Raises: OSError, Refused, WireError.
+        """
+        if self._subscriptions or self._journal.broker() == str(broker):
+            return
+        link, _ = await self._dialler.dial(broker, clean_start=True)
+        link.end("its session is cleared", SUCCESS)
+        await link.closed
 
     def _begin(self, link: Link, connack: Connack) -> None:
         """A connection is there: go on with the session, or with a new one."""
@@ -377,7 +395,7 @@ class Client:
         link = self._link
         if link is not None:
             self._drain()
-            link.end("we have left", 0)
+            link.end("we have left", SUCCESS)
             self._gone("we have left")
             await link.closed
 

@@ -95,11 +95,6 @@ class Outward:
         """How many more may be published now and go out at once."""
         return max(0, self._quota - self._counted - len(self._waiting)) if self._is_connected else 0
 
-    @property
-    def has_flights(self) -> bool:
-        """Whether there is something that a session at the broker is needed for."""
-        return bool(self._flights)
-
     def connected(self, connack: Connack) -> None:
         """Send again what the broker has not answered, in its order (§4.4, §4.6)."""
         self._connack = connack

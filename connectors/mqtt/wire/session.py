@@ -68,10 +68,6 @@ class Session:
         """How many messages that came on this connection wait for us."""
         return self._inward.unanswered
 
-    @property
-    def has_flights(self) -> bool:
-        return self._outward.has_flights
-
     def connected(self, connack: Connack, version: int, broker: str, *, is_other: bool = False) -> int:
         """Begin a connection. Where the broker has no session of ours, or `is_other` than the journal tells of,
         everything of the old one is forgotten: return how many messages another publishing may double."""

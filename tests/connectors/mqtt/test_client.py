@@ -303,6 +303,22 @@ async def test_what_is_in_flight_when_the_broker_is_stopped_is_asked_for_again(t
         assert len(lines) == 300 or qos == 1
 
 
+async def test_an_earlier_session_of_our_name_is_cleared_where_the_journal_does_not_know_it(broker: Mosquitto) -> None:
+    """The broker waits for the PUBREL of identifier 1; what goes out next under it must not be taken for that."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    writer.write(encode(p.Connect(V5, "made-anew", session_expiry_s=600)))
+    writer.write(encode(p.Publish("anew/a", b"old", 2, packet_id=1)))
+    while b"\x50" not in await reader.read(100):  # PUBREC
+        pass
+    writer.close()
+    async with running(here(broker), subscriptions=[Subscription("anew/#")]) as watcher:
+        async with running(here(broker), client_id="made-anew") as owner:
+            await owner.client.publish(Outgoing("anew/a", b"new", 2), "k")
+            await watcher.until(lambda: watcher.payloads == ["new"])
+        async with running(here(broker), client_id="made-anew", journal=owner.journal) as owner:
+            assert owner.said("connected")[0]["resumed"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_silent_broker_is_given_up(tmp_path: Path, version: Version) -> None:
     """The connection stands, and nothing comes: half-open, or a broker that hangs."""
@@ -479,6 +495,7 @@ async def test_a_broker_that_does_not_speak_5_is_asked_in_311(how: str) -> None:
         scripted.version = V311
     async with scripted as address, running(address) as owner:
         assert owner.said("connected")[0]["version"] == "3.1.1"
+        assert owner.client.version == V311
     async with scripted as address:
         owner = Owner(address, version="5")
         task = asyncio.create_task(owner.client.run())

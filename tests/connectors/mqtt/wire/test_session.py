@@ -395,7 +395,6 @@ def test_after_a_break_everything_goes_out_again_in_its_order() -> None:
 def test_after_a_kill_a_key_goes_on_where_it_was() -> None:
     known = {"sent": (7, Phase.SENT), "released": (8, Phase.RELEASED), "done": (9, Phase.DONE)}
     client = Client(outward=known)
-    assert client.session.has_flights
     client.connected()
     assert client.said == [p.Pubrel(8)]
     for key in known:
@@ -493,7 +492,7 @@ def test_what_mqtt_cannot_say_leaves_nothing_behind() -> None:
         with pytest.raises(ValueError, match="wildcard"):
             client.session.publish(out(qos, "a/#"), "k")
     assert client.session.room == 100
-    assert not client.session.has_flights
+    assert client.session._outward._flights == {}
 
 
 def test_packet_identifiers_go_round_and_leave_out_what_is_in_use() -> None:
