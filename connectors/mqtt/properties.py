@@ -19,7 +19,7 @@ from typing import Final, Literal, cast
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import DATE, FIELD_NAME, ID
 from connectors.mqtt.topics import UNFIT
-from connectors.mqtt.wire.values import Arrived, Properties
+from connectors.mqtt.wire.values import NO_PROPERTIES, Arrived, Properties
 from gateway.contract import Address, AddressError, Content, Envelope, Item, Notify
 from mappings.network import parse
 
@@ -90,22 +90,19 @@ class Told:
     more: tuple[tuple[str, str], ...] = ()
 
 
+NOTHING_TOLD: Final = Told()
+
+
 def check(arrived: Arrived) -> None:
-    """Refuse what could not stand in a field, nor be published again. Raises: BadPayload."""
+    """Refuse properties that could not stand in a field, nor be published again. Raises: BadPayload."""
     properties = arrived.properties
-    said = [("the topic", arrived.topic)]
-    said += [("Content Type", properties.content_type or ""), ("Response Topic", properties.response_topic or "")]
+    if properties == NO_PROPERTIES:
+        return
+    said = [("Content Type", properties.content_type or ""), ("Response Topic", properties.response_topic or "")]
     for name, value in properties.user:
         said += [("a user property's name", name), (f"user property {name[:60]!r}", value)]
     for place, text in said:
-        found = UNFIT.search(text)
-        if found is not None:
-            at = max(0, found.start() - 20)
-            raise BadPayload(
-                "property.character", f"U+{ord(found[0]):04X} is not taken", f"{place}, character {found.start()}",
-                "leave control characters, line ends among them, out of topics and properties",
-                text[at : at + 60].encode("utf-8", "backslashreplace"),
-            )  # fmt: skip
+        check_characters(place, text)
     if properties.payload_format == 1:
         try:
             arrived.payload.decode()
@@ -116,12 +113,26 @@ def check(arrived: Arrived) -> None:
             ) from None  # fmt: skip
 
 
+def check_characters(place: str, text: str) -> None:
+    """Refuse a text that could not stand on one line. Raises: BadPayload."""
+    found = UNFIT.search(text)
+    if found is not None:
+        at = max(0, found.start() - 20)
+        raise BadPayload(
+            "property.character", f"U+{ord(found[0]):04X} is not taken", f"{place}, character {found.start()}",
+            "leave control characters, line ends among them, out of topics and properties",
+            text[at : at + 60].encode("utf-8", "backslashreplace"),
+        )  # fmt: skip
+
+
 def told(arrived: Arrived, *, envelope: bool) -> Told:
     """Return what the properties say; those of the envelope are left out where they are read as that."""
     properties = arrived.properties
+    if properties == NO_PROPERTIES and not arrived.retain:
+        return NOTHING_TOLD
     plain: dict[str, str] = {}
     fields: list[tuple[str, str]] = []
-    more = [("X-MQTT-Topic", arrived.topic)]
+    more: list[tuple[str, str]] = []
     if properties.response_topic:
         more.append(("X-MQTT-Response-Topic", properties.response_topic))
     if properties.correlation_data:
@@ -198,6 +209,7 @@ class GivenEnvelope:
         return None if self.path is None or self.path == NULL_PATH else parse(self.path)
 
 
+NO_ENVELOPE: Final = GivenEnvelope()
 _NOTIFY: Final = {"NEVER": Notify.NEVER, "SUCCESS": Notify.SUCCESS, "FAILURE": Notify.FAILURE, "DELAY": Notify.DELAY}
 
 

@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import format_datetime
-from typing import Final
+from typing import Final, Literal
 
 from connectors.mqtt.bad import BadPayload, at_octet
-from connectors.mqtt.incoming.people import topic_address
+from connectors.mqtt.incoming.opening import Fields, Opening
 from connectors.mqtt.incoming.values import Incoming
 from connectors.mqtt.json_text import not_utf8
-from connectors.mqtt.properties import GivenEnvelope, Told, now_utc
+from connectors.mqtt.properties import NO_ENVELOPE, GivenEnvelope, Told
 from connectors.mqtt.rules import SubscribeRule
-from connectors.mqtt.topics import Filled
 from connectors.mqtt.wire.values import Arrived
-from gateway.contract import Address, Mailbox, Recipient
+from gateway.contract import Address, Recipient, compose
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-Fields = list[tuple[str, str | Sequence[Mailbox]]]
 Encoded = tuple[str, str, bytes]
 """A file: name, media type, lines of base64."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Case:
     """`own_id` is the identifier that the mail has to have, empty where it may have its own; `made_id` is one for a
-    mail that has none. `thread` is the identifier of the mail that it belongs behind. `sender` and `recipients` are the
-    rule's, None and none where it names none."""
+    mail that has none. `thread` is the identifier of the mail that it belongs behind. `now` is the Date of this moment,
+    `at`."""
 
     rule: SubscribeRule
     hostname: str
     at: float
+    now: str
     arrived: Arrived
-    values: Mapping[str, str]
+    opening: Opening
     told: Told
     envelope: GivenEnvelope
-    sender: Address | None
-    recipients: tuple[Address, ...]
     own_id: str
     made_id: str
     thread: str | None
@@ -47,25 +43,31 @@ class Case:
     @property
     def date(self) -> str:
         """Return the Date field's value: what a property says, or now."""
-        return self.told.date or format_datetime(now_utc(self.at))
-
-    def author(self) -> Mailbox:
-        """Return the rule's sender, or else the topic, under its own name. Raises: BadPayload."""
-        if self.sender is not None:
-            return Mailbox("", self.sender)
-        return Mailbox(self.arrived.topic, topic_address(self.arrived.topic))
+        return self.told.date or self.now
 
     def people(self) -> Fields:
         """Return From and To of a payload that names nobody. Raises: BadPayload."""
-        return [("From", [self.author()]), ("To", [Mailbox("", one) for one in self.recipients])]
+        return [("From", self.opening.author), ("To", self.opening.people)]
 
     def subject(self, said: str = "") -> str:
         """Return the subject: the payload's, a property's, the rule's, or the topic."""
-        return said or self.told.subject or Filled(self.rule.subject).fill(self.values) or self.arrived.topic
+        return said or self.told.subject or self.opening.subject
 
     def others(self) -> Fields:
         """Return the fields that properties have made, behind all others."""
-        return [*self.told.fields, *self.told.more]
+        return [*self.told.fields, ("X-MQTT-Topic", self.opening.topic), *self.told.more]
+
+    def content(
+        self, fields: Fields, text: str, files: Sequence[Encoded] = (), *,
+        subtype: Literal["plain", "html"] = "plain", html: str | None = None,
+        pictures: Sequence[tuple[str, str, bytes, str]] = (),
+    ) -> list[bytes]:  # fmt: skip
+        """Return the mail of fields, a text and files."""
+        made: list[bytes] = compose(
+            [], text, files, hostname=self.hostname, subtype=subtype, html=html, pictures=pictures
+        )
+        made[0] = self.opening.head(fields, self.hostname) + made[0]
+        return made
 
     def identifiers(self, own: str, answers: str = "", references: str = "") -> tuple[str, Fields]:
         """Return the mail's identifier, and the fields of its thread; `own` and the others are the payload's."""
@@ -85,7 +87,9 @@ class Case:
     ) -> Incoming:
         """Return the mail from `sender`, to those whom the rule names, or else the payload. Raises: BadPayload."""
         envelope = self.envelope
-        recipients = self.recipients or ((envelope.recipient,) if envelope.recipient is not None else tuple(named))
+        recipients = self.opening.recipients
+        if envelope is not NO_ENVELOPE or not recipients:
+            recipients = self._recipients(named)
         if not recipients:
             raise BadPayload(
                 "payload.no-recipient", "neither the rule nor the payload names a recipient", "the whole payload",
@@ -95,15 +99,21 @@ class Case:
         expiry = self.arrived.properties.message_expiry_s
         return Incoming(
             path,
-            tuple(Recipient(one, envelope.notify, envelope.orcpt) for one in dict.fromkeys(recipients)),
+            recipients,
             tuple(content),
             message_id,
-            bool(self.recipients) or self.rule.trusted,
+            bool(self.opening.recipients) or self.rule.trusted,
             None if expiry is None else self.at + expiry,
             envelope.priority,
             envelope.ret,
             envelope.envid,
         )
+
+    def _recipients(self, named: Sequence[Address]) -> tuple[Recipient, ...]:
+        envelope = self.envelope
+        given = (envelope.recipient,) if envelope.recipient is not None else named
+        addresses = dict.fromkeys(self.opening.addresses or given)
+        return tuple(Recipient(one, envelope.notify, envelope.orcpt) for one in addresses)
 
 
 def text_of(payload: bytes) -> str:

@@ -7,10 +7,11 @@ from typing import Literal
 
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import Document, File, Person, read_document
-from connectors.mqtt.incoming.case import Case, Encoded, Fields, base64_lines
+from connectors.mqtt.incoming.case import Case, Encoded, base64_lines
+from connectors.mqtt.incoming.opening import Fields
 from connectors.mqtt.incoming.values import Incoming
 from connectors.mqtt.properties import date_field
-from gateway.contract import Mailbox, compose
+from gateway.contract import Mailbox
 
 
 def read(case: Case) -> Incoming:
@@ -22,7 +23,7 @@ def read(case: Case) -> Incoming:
         document.message_id or "", " ".join(document.in_reply_to), " ".join(document.references)
     )
     to, cc, bcc = (_boxes(people) for people in (document.to, document.cc, document.bcc))
-    shown = to or ([Mailbox("", one) for one in case.recipients] if not cc else [])
+    shown = to or (case.opening.people if not cc else [])
     fields += [("To", shown), ("Cc", cc), ("Reply-To", _boxes(document.reply_to))]
     if not shown and not cc:
         fields.append(("To", "undisclosed-recipients:;"))
@@ -36,7 +37,7 @@ def read(case: Case) -> Incoming:
 def _authors(case: Case, document: Document) -> tuple[list[Mailbox], Fields]:
     """Return who wrote it, and the fields that say so; whom the payload names beside the rule's sender is kept."""
     said = _boxes(document.from_)
-    if case.sender is None and said:
+    if case.opening.sender is None and said:
         fields: Fields = [("From", said)]
         if document.sender is not None:
             fields.append(("Sender", [document.sender.mailbox]))
@@ -44,8 +45,7 @@ def _authors(case: Case, document: Document) -> tuple[list[Mailbox], Fields]:
             mend = "name one, or say who sent it in sender"
             raise BadPayload("json.no-sender", "several authors, and nobody sent it", "/from", mend)
         return said, fields
-    author = case.author()
-    return [author], [("From", [author]), ("X-Original-From", said)]
+    return case.opening.author, [("From", case.opening.author), ("X-Original-From", said)]
 
 
 def _boxes(people: Sequence[Person]) -> list[Mailbox]:
@@ -67,11 +67,10 @@ def _content(case: Case, document: Document, fields: Fields) -> list[bytes]:
     elsewhere = [one for one in document.attachments if one.content is None]
     for one in elsewhere:
         fields.append(("X-MQTT-Attachment", f"{one.name or 'file'}; topic={one.topic or 'unknown'}"))
-    return compose(
+    return case.content(
         fields,
         text or "",
         [_encoded(one, n) for n, one in enumerate(files, 1)],
-        hostname=case.hostname,
         subtype=subtype,
         html=html,
         pictures=[(*_encoded(one, n), one.content_id) for n, one in enumerate(pictures, 1)],

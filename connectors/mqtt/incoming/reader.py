@@ -11,21 +11,22 @@ from typing import Any, Final
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.incoming import json_mail, rfc822, text
 from connectors.mqtt.incoming.case import Case
+from connectors.mqtt.incoming.opening import Clock, Opening
 from connectors.mqtt.incoming.people import Addresses
-from connectors.mqtt.incoming.plain import Plain, is_plain
 from connectors.mqtt.incoming.templated import Templates
 from connectors.mqtt.incoming.values import Glance, Incoming
 from connectors.mqtt.json_text import pointed, read_json
-from connectors.mqtt.properties import GivenEnvelope, check, read_envelope, told
+from connectors.mqtt.properties import NO_ENVELOPE, check, check_characters, read_envelope, told
 from connectors.mqtt.rules import SubscribeRule
-from connectors.mqtt.topics import UNFIT, Pattern
+from connectors.mqtt.topics import UNFIT, Filled, Pattern
 from connectors.mqtt.wire.values import Arrived
 
 MAX_LINE: Final = 200
 """Characters of a message that stand in a digest."""
 MAX_VALUE: Final = 1000
 """Characters by which values are told apart; longer ones have a digest behind them."""
-_NO_ENVELOPE: Final = GivenEnvelope()
+MAX_OPENINGS: Final = 4096
+"""Topics whose openings are kept, each some 2 KiB."""
 
 
 class Reader:
@@ -41,11 +42,13 @@ class Reader:
         self._pattern = Pattern(rule.topic)
         self._recipients = Addresses(tuple(rule.recipients))
         self._sender = Addresses((rule.sender,) if rule.sender else ())
+        self._subject = Filled(rule.subject)
+        self._openings: dict[str, Opening] = {}
+        self._dates = Clock()
         kinds: dict[str, Callable[[Case], Incoming]] = {
             "rfc822": rfc822.read, "json": json_mail.read, "text": text.read,
         }  # fmt: skip
         self._read = kinds[rule.payload] if rule.template is None else Templates(rule.template).read
-        self._plain = Plain(hostname, clock, self._case) if rule.payload == "text" else None
 
     def values(self, topic: str) -> Mapping[str, str] | None:
         """Return what the named levels are in a topic, None where the rule is not for it."""
@@ -70,29 +73,34 @@ class Reader:
             text = f"{arrived.oversized} octets; the limit is {self.rule.max_payload_bytes}"
             mend = "publish less, or raise max_payload_bytes"
             raise BadPayload("payload.too-large", text, "the whole payload", mend)
-        own = _bracketed(message_id)
-        if self._plain is not None and thread is None and is_plain(arrived):
-            return self._plain.read(arrived, own or f"<{self.message_id(arrived)}>")
-        return self._read(self._case(arrived, own, _bracketed(thread or "") or None))
-
-    def _case(self, arrived: Arrived, message_id: str = "", thread: str | None = None) -> Case:
+        opening = self._openings.get(arrived.topic) or self._open(arrived.topic)
         check(arrived)
-        values = self._pattern.values(arrived.topic) or {}
+        at = self._clock()
         user = arrived.properties.user
-        return Case(
+        case = Case(
             self.rule,
             self._hostname,
-            self._clock(),
+            at,
+            self._dates.date(at),
             arrived,
-            values,
+            opening,
             told(arrived, envelope=self.rule.envelope),
-            read_envelope(user) if self.rule.envelope and user else _NO_ENVELOPE,
-            self._sender.of(values)[0] if self._sender else None,
-            self._recipients.of(values),
-            message_id,
-            _bracketed(self.message_id(arrived)),
-            thread,
+            read_envelope(user) if self.rule.envelope and user else NO_ENVELOPE,
+            _bracketed(message_id),
+            "" if message_id else _bracketed(self.message_id(arrived)),
+            _bracketed(thread or "") or None,
         )
+        return self._read(case)
+
+    def _open(self, topic: str) -> Opening:
+        check_characters("the topic", topic)
+        values = self._pattern.values(topic) or {}
+        sender = self._sender.of(values)[0] if self._sender else None
+        made = Opening(topic, values, sender, self._recipients.of(values), self._subject)
+        if len(self._openings) >= MAX_OPENINGS:
+            self._openings.clear()
+        self._openings[topic] = made
+        return made
 
     def glance(self, arrived: Arrived) -> Glance:
         """Return what a message says at first sight, at a small part of the cost of a mail.

@@ -25,8 +25,8 @@ def read(case: Case) -> Incoming:
     head = content.head
     _check(payload, head, content)
     memo = Memo(content, "", "", (), None)
-    sender = case.sender if case.sender is not None else _sender(memo)
-    named = () if case.recipients else _recipients(memo)
+    sender = case.opening.sender if case.opening.sender is not None else _sender(memo)
+    named = () if case.opening.addresses else _recipients(memo)
     said = (content.get(b"message-id") or b"").strip().decode("latin-1")
     pieces = _completed(case, content, sender, has_id=bool(said))
     return case.incoming(sender, named, pieces, said or case.own_id or case.made_id)

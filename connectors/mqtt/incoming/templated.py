@@ -13,7 +13,6 @@ from connectors.mqtt.json_text import read_json
 from connectors.mqtt.properties import now_utc, shown
 from connectors.mqtt.rules import AttachmentTemplate, MailTemplate
 from connectors.mqtt.templates import Template
-from gateway.contract import compose
 
 _BLANKS: Final = str.maketrans("", "", " \t\r\n")
 
@@ -38,8 +37,8 @@ class Templates:
         message_id, thread = case.identifiers("")
         fields = [*case.people(), ("Subject", subject), ("Date", case.date), *thread, *case.others()]
         files = [file.encoded(values, case.arrived.payload) for file in self._files]
-        content: list[bytes] = compose(fields, text, files, hostname=case.hostname, html=html)
-        return case.incoming(case.author().address, (), content, message_id)
+        content = case.content(fields, text, files, html=html)
+        return case.incoming(case.opening.author[0].address, (), content, message_id)
 
 
 class _File:
@@ -76,7 +75,7 @@ class _Values:
 
     def __init__(self, case: Case) -> None:
         arrived = case.arrived
-        known: dict[str, Any] = dict(case.values)
+        known: dict[str, Any] = dict(case.opening.values)
         self._faults: dict[str, BadPayload] = {}
         for name, read in (("payload", text_of), ("json", read_json)):
             try:

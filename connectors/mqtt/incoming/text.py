@@ -8,7 +8,6 @@ from typing import Final, Literal
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.incoming.case import Case, text_of, without_nul
 from connectors.mqtt.incoming.values import Incoming
-from gateway.contract import compose
 
 _CHARSET: Final = re.compile(r";[ \t]*charset[ \t]*=[ \t]*\"?([A-Za-z0-9._:+-]{1,40})", re.IGNORECASE)
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -27,8 +26,7 @@ def read(case: Case) -> Incoming:
     message_id, thread = case.identifiers("")
     subtype: Literal["plain", "html"] = "html" if kind.strip().lower().startswith("text/html") else "plain"
     fields = [*case.people(), ("Subject", case.subject()), ("Date", case.date), *thread, *case.others()]
-    content: list[bytes] = compose(fields, text, hostname=case.hostname, subtype=subtype)
-    return case.incoming(case.author().address, (), content, message_id)
+    return case.incoming(case.opening.author[0].address, (), case.content(fields, text, subtype=subtype), message_id)
 
 
 def _decoded(payload: bytes, kind: str) -> str:
