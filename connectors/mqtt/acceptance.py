@@ -115,6 +115,7 @@ class Acceptance:
         self._journal = sides.journal
         self._replies = replies
         self._quarantine = quarantine
+        self._removed = quarantine.removed
         self._executor = executor
         self._tell = tell
         self._notify = Notify.UNSET if config.status is None else _wishes(config.status.when)
@@ -290,6 +291,10 @@ class Acceptance:
             except OSError as e:
                 await self._pause(e)
         self._count("payloads_bad", rule=bad.rule)
+        if (gone := self._quarantine.removed - self._removed) > 0:
+            self._removed += gone
+            self._count("quarantine_removed", gone)
+            self._log.warning("the quarantine is full; its oldest payloads are removed", count=gone)
         self._log.warning(
             "a message was not taken", topic=arrived.topic, rule=bad.rule, why=bad.text, kept_as=str(where)
         )

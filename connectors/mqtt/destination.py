@@ -27,6 +27,7 @@ from connectors.mqtt.rulebook import Outward, OutwardBook
 from connectors.mqtt.rules import StatusTopic
 from connectors.mqtt.source import MARK, own_mark
 from connectors.mqtt.topics import Filled, TopicError, check_topic
+from connectors.mqtt.wire.packets import V311
 from connectors.mqtt.wire.values import Lost, Outgoing, Refused
 from gateway.contract import (
     Address,
@@ -35,6 +36,7 @@ from gateway.contract import (
     Deferred,
     Delivered,
     Failed,
+    Fate,
     Item,
     Note,
     Outcome,
@@ -51,8 +53,14 @@ NOT_TOLD: Final = Delivered(Status("2.0.0", "this is not reported"), relayed=Tru
 NO_STATUS: Final = Failed(Status("5.3.2", "reports are not published"))
 
 
+_NO_PROPERTIES: Final = Note(Fate.DROPPED, "user properties", "MQTT 3.1.1 has none")
+
+
 class Broker(Protocol):
     """What the destination asks of a client."""
+
+    @property
+    def version(self) -> int | None: ...
 
     @property
     def room(self) -> int: ...
@@ -170,6 +178,8 @@ class MqttDestination:
         if not isinstance(ready, Ready):
             flight.settle(item, ready)
             return
+        if broker.version == V311 and any(len(out.properties.user) > 1 for out in ready.outs):
+            ready = replace(ready, notes=(*ready.notes, _NO_PROPERTIES))
         under_way = _Item(ready, len(ready.outs))
         flight.open += 1
         for number, out in enumerate(ready.outs):

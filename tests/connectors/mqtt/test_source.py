@@ -212,7 +212,7 @@ async def test_others_are_told_whether_we_are_there(kit: Make) -> None:
         ("gw/state", b"online", True),
         ("gw/state", b"offline", True),
     ]
-    will = at.broker.connects[0].will
+    will = at.broker.connects[-1].will
     assert will is not None
     assert (will.topic, will.payload, will.qos, will.retain) == ("gw/state", b"offline", 1, True)
 
