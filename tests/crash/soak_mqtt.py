@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,9 +212,8 @@ class Count:
 class Run:
     """One gateway between a broker and an SMTP sink, at one quality of service and version."""
 
-    def __init__(self, folder: Path, qos: int, version: str, stack: ExitStack) -> None:
-        self.qos = qos
-        self.stack = stack
+    def __init__(self, folder: Path, qos: int, version: str, stack: ExitStack, quiet_s: float) -> None:
+        self.quiet_s = quiet_s
         self.sink = stack.enter_context(Sink(folder))
         self.sink.behave({"CONNECT": "421 4.3.2 come back later"})
         (folder / "broker").mkdir()
@@ -318,29 +317,35 @@ class Run:
     def _mails(self) -> Counter[str]:
         return Counter(each.id for each in self.sink.taken())
 
-    def _settle(
-        self, copies: Callable[[], Counter[str]], wanted: set[str], timeout_s: float = 90.0, quiet_s: float = 3.0
-    ) -> None:
-        """Return when all has come and then it is quiet, or when time is up."""
+    def _settle(self, copies: Callable[[], Counter[str]], wanted: set[str], timeout_s: float = 90.0) -> None:
+        """Return when all has come and then it is quiet, when it is quiet for long, or when time is up."""
+        # Where the broker has lost some, waiting for them is in vain.
+        long_s = self.quiet_s * (3 if self.has_forgotten else 6)
         deadline = time.monotonic() + timeout_s
         last, since = -1, time.monotonic()
         while time.monotonic() < deadline:
             now = copies()
             if now.total() != last:
                 last, since = now.total(), time.monotonic()
-            elif time.monotonic() - since > (quiet_s if wanted <= now.keys() else 4 * quiet_s):
+            elif time.monotonic() - since > (self.quiet_s if wanted <= now.keys() else long_s):
                 return
             time.sleep(0.2)
 
 
 def soak(
-    folder: Path, qos: int, version: str, faults: list[str], seed: int, pause_s: tuple[float, float] = (0.3, 1.5)
+    folder: Path,
+    qos: int,
+    version: str,
+    faults: Sequence[str],
+    seed: int,
+    pause_s: tuple[float, float] = (0.3, 1.5),
+    quiet_s: float = 3.0,
 ) -> tuple[Count, Count]:
-    """Run through these faults, and return the counts of both ways."""
+    """Run through these faults, and return the counts of both ways. It is over when nothing comes for `quiet_s`."""
     chance = random.Random(seed)
     home = Path(tempfile.mkdtemp(prefix="mqtt-", dir=folder))
     with ExitStack() as stack:
-        run = Run(home, qos, version, stack)
+        run = Run(home, qos, version, stack, quiet_s)
         run.start()
         publisher = Publisher(run.broker.port, qos)
         stack.callback(publisher.close)

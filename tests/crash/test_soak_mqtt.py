@@ -12,9 +12,9 @@ from tests.crash.soak_mqtt import FLOOR_PER_FAULT, Count, soak
 @pytest.mark.parametrize(
     ("version", "qos", "faults"),
     [
-        ("5", 2, ["gateway", "cut", "gateway", "silent"]),
+        ("5", 2, ["gateway", "cut", "silent", "gateway"]),
         ("3.1.1", 1, ["gateway", "stop"]),
-        ("3.1.1", 2, ["gateway", "cut", "broker"]),
+        ("3.1.1", 2, ["gateway", "broker"]),
     ],
     ids=["5 at QoS 2", "3.1.1 at QoS 1", "3.1.1 at QoS 2"],
 )
@@ -22,7 +22,7 @@ from tests.crash.soak_mqtt import FLOOR_PER_FAULT, Count, soak
 def test_nothing_is_lost_and_no_more_doubled_than_may_be(
     tmp_path: Path, version: str, qos: int, faults: list[str]
 ) -> None:
-    for count in soak(tmp_path, qos, version, faults, seed=3, pause_s=(0.1, 0.5)):
+    for count in soak(tmp_path, qos, version, faults, seed=3, pause_s=(0.1, 0.5), quiet_s=1.0):
         print(count)
         assert not count.lost
         assert count.doubled <= count.bound
