@@ -14,7 +14,7 @@ class BadPayload(Exception):
     `rule` is a stable id such as `json.syntax`; `place` is for people: an octet, a JSON Pointer, a template's line.
     """
 
-    def __init__(self, rule: str, text: str, place: str, mend: str, found: bytes = b"") -> None:
+    def __init__(self, rule: str, text: str, place: str, mend: str = "", found: bytes = b"") -> None:
         self.rule = rule
         self.text = text
         self.place = place

@@ -18,7 +18,7 @@ from typing import Final, Literal, cast
 
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import DATE, FIELD_NAME, ID
-from connectors.mqtt.topics import UNFIT
+from connectors.mqtt.topics import UNFIT, unfit_in
 from connectors.mqtt.wire.values import NO_PROPERTIES, Arrived, Properties
 from gateway.contract import Address, AddressError, Content, Envelope, Item, Notify
 from mappings.network import parse
@@ -115,7 +115,7 @@ def check(arrived: Arrived) -> None:
 
 def check_characters(place: str, text: str) -> None:
     """Refuse a text that could not stand on one line. Raises: BadPayload."""
-    found = UNFIT.search(text)
+    found = unfit_in(text)
     if found is not None:
         at = max(0, found.start() - 20)
         raise BadPayload(
@@ -273,6 +273,8 @@ def envelope_properties(envelope: Envelope, item: Item) -> Iterator[tuple[str, s
 
 def clean(text: str) -> str:
     """Return text on one line, with nothing in it that may end a connection; bounded."""
+    if text.isascii() and text.isprintable() and len(text) <= MAX_VALUE:
+        return text
     return UNFIT.sub(" ", text)[:MAX_VALUE].encode("utf-8", "replace").decode()
 
 

@@ -40,6 +40,11 @@ class TopicError(ValueError):
         super().__init__(f"{message} [{rule}] at {position} in {text[:200]!r}")
 
 
+def unfit_in(text: str) -> re.Match[str] | None:
+    """Return the first character that may not stand in a topic, nor in a property."""
+    return None if text.isascii() and text.isprintable() else UNFIT.search(text)
+
+
 def check_topic(text: str, *, slashes: bool = False) -> str:
     """Return a topic that may be published to. `slashes` lets it begin or end with one. Raises: TopicError."""
     _check_characters(text)
@@ -74,7 +79,7 @@ def check_filter(text: str) -> str:
 def _check_characters(text: str) -> None:
     if not text:
         raise TopicError("topic.empty", text, 0, "a topic has at least one character")
-    unfit = UNFIT.search(text)
+    unfit = unfit_in(text)
     if unfit is not None:
         message = f"U+{ord(unfit[0]):04X} may not stand in a topic"
         raise TopicError("topic.character", text, unfit.start(), message)

@@ -108,7 +108,9 @@ class Reader:
         Raises: BadPayload where the rule's value is in JSON, and the payload is none.
         """
         shown = arrived.payload[: 4 * MAX_LINE].decode("utf-8", "replace")
-        line = " ".join(UNFIT.sub(" ", shown).split())
+        line = " ".join(shown.split())
+        if not line.isprintable():
+            line = " ".join(UNFIT.sub(" ", line).split())
         if len(line) > MAX_LINE:
             line = line[: MAX_LINE - 1] + "…"
         calm = self.rule.calm

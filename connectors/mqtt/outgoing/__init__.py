@@ -7,6 +7,9 @@ itself alone; nothing of a mail is left out without a note. Blocks where the con
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 from connectors.mqtt.document import ID
 from connectors.mqtt.outgoing import json_payload, whole
@@ -20,7 +23,9 @@ from connectors.mqtt.topics import Pattern
 from connectors.mqtt.wire.values import Outgoing
 from gateway.contract import Capabilities, Item, Memo, Note, Parcel, memo
 
-_NETWORKS = ("smtp",)
+_NETWORKS: Final = ("smtp",)
+_NO_LEVELS: Final[Mapping[str, str]] = {}
+_pattern: Final = lru_cache(1000)(Pattern)
 
 
 def capabilities(rule: PublishRule) -> Capabilities:
@@ -43,12 +48,12 @@ def publications(
     content = parcel.content
     # Of a whole message the header alone is looked at.
     taken = Memo(content, "", "", (), None) if rule.payload == "rfc822" else memo(content)
-    levels = Pattern(rule.topic).values(item.address.value) or {}
+    levels = (_pattern(rule.topic).values(item.address.value) or {}) if rule.template is not None else _NO_LEVELS
     left = expiry(parcel.envelope, rule.expiry_s, time.time() if now is None else now)
     letter = Letter(parcel, item, rule, hostname, taken, levels, left)
     if ID.fullmatch(letter.message_id):
         letter.user.add("message-id", letter.message_id)
-    for name, value in from_property_fields(letter.memo.get_all(b"x-mqtt-property")):
+    for name, value in from_property_fields(letter.values(b"x-mqtt-property")):
         letter.user.add(name, value)
     if rule.envelope:
         for name, value in envelope_properties(parcel.envelope, item):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final
 
 from connectors.mqtt.document import (
@@ -16,7 +17,7 @@ from connectors.mqtt.document import (
     write_document,
 )
 from connectors.mqtt.outgoing.files import inline_files, publish_files
-from connectors.mqtt.outgoing.losses import note_fields, note_files, note_path, people, titled
+from connectors.mqtt.outgoing.losses import note_fields, note_files, note_path, people, sender, titled
 from connectors.mqtt.outgoing.values import Letter
 from connectors.mqtt.properties import clean
 from connectors.mqtt.wire.values import Properties
@@ -31,10 +32,9 @@ _NO_PLACE: Final = "the JSON has no key for it"
 
 def encode(letter: Letter) -> None:
     """Add the publications. Raises: Unpublishable, OSError."""
-    memo = letter.memo
     authors = _people(letter, b"from")
     document: dict[str, Any] = {
-        "subject": clean(memo.subject),
+        "subject": clean(letter.memo.subject),
         "from": authors[0] if len(authors) == 1 else authors,
         "to": _people(letter, b"to"),
         "cc": _people(letter, b"cc"),
@@ -56,9 +56,7 @@ def encode(letter: Letter) -> None:
         document["attachments"] = make(letter)
     note_fields(letter, _is_carried, _NO_PLACE)
     if not letter.rule.envelope:
-        boxes = memo.mailboxes(b"from", ("smtp", "mqtt"))
-        shown = memo.mailboxes(b"sender", ("smtp", "mqtt"))[:1] if len(boxes) > 1 else boxes
-        note_path(letter, shown[0].address if shown else None, "the JSON shows From; set envelope")
+        note_path(letter, partial(sender, letter), "the JSON shows From; set envelope")
     properties = Properties(
         payload_format=1, message_expiry_s=letter.expiry_s, content_type="application/json",
         user=tuple(letter.user.pairs),
@@ -88,7 +86,7 @@ def _people(letter: Letter, name: bytes) -> list[dict[str, str]]:
 
 
 def _date(letter: Letter) -> str:
-    value = letter.memo.get(b"date")
+    value = letter.value(b"date")
     if not value:
         return ""
     try:
@@ -104,7 +102,7 @@ def _date(letter: Letter) -> str:
 
 
 def _ids(letter: Letter, name: bytes) -> list[str]:
-    value = letter.memo.get(name)
+    value = letter.value(name)
     words = value.replace("><", "> <").split()
     found = [word for word in words if ID.fullmatch(word)]
     kept = found if len(found) <= MAX_IDS else [found[0], *found[-MAX_IDS + 1 :]]
@@ -133,7 +131,7 @@ def _headers(letter: Letter) -> dict[str, Any]:
         letter.drop(f"{len(spelt) - MAX_FIELDS} header fields", f"at most {MAX_FIELDS} are told")
     made: dict[str, Any] = {}
     for lower, name in [*spelt.items()][:MAX_FIELDS]:
-        values = [clean(value) for value in letter.memo.get_all(lower)]
+        values = [clean(value) for value in letter.values(lower)]
         if len(values) > MAX_FIELDS:
             letter.drop(f"{len(values) - MAX_FIELDS} of the fields {name}", f"at most {MAX_FIELDS} are told")
         made[name] = values[0] if len(values) == 1 else values[:MAX_FIELDS]

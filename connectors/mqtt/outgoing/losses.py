@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,7 @@ from gateway.contract import Address, AddressError, Fate, Mailbox, Notify
 
 NETWORKS: Final = ("smtp", "mqtt")
 _SHOWN: Final = 40
+_SEVERAL: Final = re.compile(r"[,:;@<(\"\\]")
 _MIME: Final = frozenset((
     b"mime-version", b"content-type", b"content-transfer-encoding", b"content-disposition", b"content-language",
 ))  # fmt: skip
@@ -23,6 +25,8 @@ def titled(name: bytes) -> str:
 
 def people(letter: Letter, name: bytes) -> tuple[Mailbox, ...]:
     """Return the addresses of a field; what no network reads of it is noted."""
+    if not letter.values(name):
+        return ()
     try:
         return letter.memo.mailboxes(name, NETWORKS, strict=True)
     except AddressError as e:
@@ -45,13 +49,33 @@ def note_envelope(letter: Letter, why: str) -> None:
             letter.drop(f"envelope {name}", why)
 
 
-def note_path(letter: Letter, shown: Address | None, why: str) -> None:
+def note_path(letter: Letter, shown: Callable[[], Address | None], why: str) -> None:
     """Note a reverse-path that is another than the sender that a payload shows."""
     path = letter.parcel.envelope.reverse_path
     if path is None:
         letter.drop("null reverse-path", why)
-    elif path != shown:
+    elif not _is_author(letter, path) and path != shown():
         letter.drop(f"reverse-path {path.value}", why)
+
+
+def _is_author(letter: Letter, path: Address) -> bool:
+    """Say whether the one author is at first sight this address, as is so of nearly all mail."""
+    values = letter.values(b"from")
+    if len(values) != 1 or path.network != "smtp":
+        return False
+    return values[0] == path.value or (
+        values[0].endswith(f" <{path.value}>")
+        and not _SEVERAL.search(values[0], 0, len(values[0]) - len(path.value) - 2)
+    )
+
+
+def sender(letter: Letter) -> Address | None:
+    """Return the one address of From, or of Sender where From has several; None where that is not one."""
+    memo = letter.memo
+    boxes = memo.mailboxes(b"from", NETWORKS)
+    if len(boxes) != 1:
+        boxes = memo.mailboxes(b"sender", NETWORKS)
+    return boxes[0].address if len(boxes) == 1 else None
 
 
 def note_fields(letter: Letter, is_carried: Callable[[str], bool], why: str) -> None:

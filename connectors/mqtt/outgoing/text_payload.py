@@ -74,14 +74,14 @@ def _headers(letter: Letter) -> dict[str, str]:
     for one in letter.parcel.content.fields:
         name = one.name.decode("latin-1")
         if name and name not in made:
-            made[name] = letter.memo.get(one.name)
+            made[name] = letter.value(one.name)
     return made
 
 
 def _publish(letter: Letter, payload: str, kind: str) -> None:
     author = _tell(letter)
     if not letter.rule.envelope:
-        note_path(letter, author, "user properties tell From; set envelope")
+        note_path(letter, lambda: author, "user properties tell From; set envelope")
     properties = Properties(
         payload_format=1, message_expiry_s=letter.expiry_s, content_type=clean(kind), user=tuple(letter.user.pairs)
     )
@@ -90,10 +90,9 @@ def _publish(letter: Letter, payload: str, kind: str) -> None:
 
 def _tell(letter: Letter) -> Address | None:
     """Add the fields that user properties are for; return the author."""
-    memo = letter.memo
     told = dict.fromkeys(_TOLD)
     for name in told:
-        value = memo.subject if name == "subject" else memo.get(name.encode())
+        value = letter.value(name.encode())
         if value and name != "message-id":
             letter.user.add(name, value)
     authors = people(letter, b"from")
@@ -103,7 +102,7 @@ def _tell(letter: Letter) -> Address | None:
         )
     names = field_names(letter.parcel.content)
     for name in names:
-        for value in memo.get_all(name.lower().encode()):
+        for value in letter.values(name.lower().encode()):
             letter.user.add(name, value)
     carried = {*told, "from", "x-mqtt-property", *(name.lower() for name in names)}
     note_fields(letter, carried.__contains__, _NO_PROPERTY)

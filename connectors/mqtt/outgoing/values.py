@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,7 @@ from connectors.mqtt.topics import TopicError, check_topic
 from connectors.mqtt.wire.values import Outgoing, Properties
 from gateway.contract import Attachment, Fate, Item, Memo, Note, Parcel, Status
 
+_PLAIN: Final = re.compile(rb"[ -~]*")
 NUL: Final = Note(Fate.MAPPED, "NUL in the text", "a text of MQTT has none; U+FFFD stands in its place")
 
 
@@ -38,6 +40,7 @@ class Letter:
     user: User = field(default_factory=User)
     notes: list[Note] = field(default_factory=list)
     outs: list[Outgoing] = field(default_factory=list)
+    _raw: dict[bytes, list[bytes]] | None = None
 
     @property
     def topic(self) -> str:
@@ -47,9 +50,29 @@ class Letter:
     def files(self) -> list[Attachment]:
         return [one for one in self.memo.attachments if one is not self.memo.page]
 
+    def values(self, name: bytes) -> tuple[str, ...]:
+        """Return all fields of this (lower-case) name, decoded and on one line; of a header that is scanned once."""
+        if self._raw is None:
+            head = self.parcel.content.head
+            self._raw = {}
+            for one in self.parcel.content.fields:
+                self._raw.setdefault(one.name, []).append(head[one.value_start : one.end])
+        raw = self._raw.get(name)
+        if raw is None:
+            return ()
+        plain = [value.strip(b" \t\r\n") for value in raw]
+        if all(_PLAIN.fullmatch(value) and b"=?" not in value for value in plain):
+            return tuple(value.decode("ascii") for value in plain)
+        return self.memo.get_all(name)
+
+    def value(self, name: bytes) -> str:
+        """Return the first field of this (lower-case) name, empty where there is none."""
+        values = self.values(name)
+        return values[0] if values else ""
+
     @property
     def message_id(self) -> str:
-        return self.memo.get(b"message-id")
+        return self.value(b"message-id")
 
     def note(self, fate: Fate, what: str, why: str) -> None:
         self.notes.append(Note(fate, what, why))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from connectors.mqtt.outgoing.losses import note_path
+from functools import partial
+
+from connectors.mqtt.outgoing.losses import note_path, sender
 from connectors.mqtt.outgoing.values import Letter, too_large
 from connectors.mqtt.wire.values import Properties
 
@@ -14,9 +16,7 @@ def encode(letter: Letter) -> None:
         raise too_large(content.size, letter.rule.max_payload_bytes)
     payload = b"".join(content.chunks())
     if not letter.rule.envelope:
-        boxes = letter.memo.mailboxes(b"from", ("smtp", "mqtt"))
-        shown = letter.memo.mailboxes(b"sender", ("smtp", "mqtt")) if len(boxes) != 1 else boxes
-        note_path(letter, shown[0].address if len(shown) == 1 else None, "the message shows From; set envelope")
+        note_path(letter, partial(sender, letter), "the message shows From; set envelope")
     # RFC 6532 §3.7: a header beyond ASCII makes it message/global
     kind = "message/rfc822" if content.head.isascii() else "message/global"
     properties = Properties(
