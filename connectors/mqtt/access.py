@@ -11,6 +11,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -24,6 +25,7 @@ ANYBODY: Final = "*"
 _IN_SUBJECT: Final = re.compile(r"\s*\[token:([A-Za-z0-9]{16,200})\]", re.IGNORECASE)
 _MAIL_PROTOCOL: Final = re.compile(r"(?:UTF8)?(?:E?SMTP|LMTP)S?A?")
 """RFC 3848, RFC 6531 §4.3."""
+_MAX_FROM: Final = 2000
 _MAX_TOKENS: Final = 20
 
 NOT_ALLOWED: Final = Status("5.7.1", "you may not publish to this topic by mail")
@@ -103,9 +105,13 @@ def glob(pattern: str) -> re.Pattern[str]:
 
 def sender_of(content: Content) -> Address | None:
     """Return the one address in From; None where there are none or several, or fields (RFC 5322 §3.6.2)."""
-    if sum(1 for _ in content.get_all(b"from")) != 1:
-        return None
-    boxes = memo(Content(content.head + b"\r\n")).mailboxes(b"from", ("smtp", "mqtt"))
+    values = list(content.get_all(b"from"))
+    return _one_address(values[0]) if len(values) == 1 and len(values[0]) <= _MAX_FROM else None
+
+
+@lru_cache(4096)
+def _one_address(value: bytes) -> Address | None:
+    boxes = memo(Content(b"From: " + value + b"\r\n\r\n")).mailboxes(b"from", ("smtp", "mqtt"))
     return boxes[0].address if len(boxes) == 1 else None
 
 

@@ -28,7 +28,7 @@ from connectors.mqtt.rules import StatusTopic
 from connectors.mqtt.source import MARK, own_mark
 from connectors.mqtt.topics import Filled, TopicError, check_topic
 from connectors.mqtt.wire.packets import V311
-from connectors.mqtt.wire.values import Lost, Outgoing, Refused
+from connectors.mqtt.wire.values import Lost, Outgoing, Properties, Refused
 from gateway.contract import (
     Address,
     Batch,
@@ -284,8 +284,16 @@ class MqttDestination:
         return Ready(item, [self._marked(out)])
 
     def _marked(self, out: Outgoing) -> Outgoing:
-        properties = out.properties
-        return replace(out, properties=replace(properties, user=(*properties.user, self._mark)))
+        given = out.properties
+        properties = Properties(
+            given.payload_format,
+            given.message_expiry_s,
+            given.content_type,
+            given.response_topic,
+            given.correlation_data,
+            (*given.user, self._mark),
+        )
+        return Outgoing(out.topic, out.payload, out.qos, out.retain, properties)
 
 
 def _topic(topic: str) -> Address:
