@@ -32,7 +32,8 @@ NULL_PATH: Final = "<>"
 _ENVELOPE: Final = "envelope-"
 _PLAIN: Final = frozenset(
     ("subject", "date", "message-id", "in-reply-to", "references", "keywords", "comments", "priority", "importance")
-) | frozenset(("sensitivity", "auto-submitted", "precedence", "list-id", "language"))
+) | frozenset(("sensitivity", "auto-submitted", "precedence", "language"))
+_BEGINNINGS: Final = ("x-", "list-")
 _OWN: Final = ("x-mqtt-", "x-gatepost-")
 _IDS: Final = re.compile(r"(?:<[!-;=?-~]{1,900}>)(?:[ \t]*<[!-;=?-~]{1,900}>){0,199}")
 _PROPERTY: Final = "X-MQTT-Property"
@@ -64,7 +65,7 @@ MAPPING: Final = (
     Row("user property `in-reply-to`", "`In-Reply-To`", "`In-Reply-To`"),
     Row("user property `references`", "`References`", "`References`"),
     Row("user property `from`", "`X-MQTT-Property: from=...`", "`From`"),
-    Row("user properties `x-...`, `priority`, `importance`, `sensitivity`, `auto-submitted`, `precedence`, `list-id`, "
+    Row("user properties `x-...`, `list-...`, `priority`, `importance`, `sensitivity`, `auto-submitted`, `precedence`, "
         "`keywords`, `comments`, `language`", "the field of that name", "the field of that name"),
     Row("any other user property", "`X-MQTT-Property: name=value`", "from `X-MQTT-Property: name=value`"),
     Row("user properties `envelope-from`, `envelope-to`, `envelope-notify`, `envelope-orcpt`, `envelope-ret`, "
@@ -161,7 +162,7 @@ def told(arrived: Arrived, *, envelope: bool) -> Told:
 def _is_field(lower: str) -> bool:
     if lower.startswith(_OWN) or lower in _READERS:
         return False
-    return (lower in _PLAIN or lower.startswith("x-")) and FIELD_NAME.fullmatch(lower) is not None
+    return (lower in _PLAIN or lower.startswith(_BEGINNINGS)) and FIELD_NAME.fullmatch(lower) is not None
 
 
 def _read(lower: str, value: str) -> str:

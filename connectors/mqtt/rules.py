@@ -63,7 +63,7 @@ def _template(text: str) -> str:
 
 
 def _media_type(text: str) -> str:
-    if not MEDIA_TYPE.fullmatch(text):
+    if text and not MEDIA_TYPE.fullmatch(text):
         raise ValueError(f"{text!r} is no media type; write one such as image/jpeg")
     return text
 
@@ -86,7 +86,10 @@ class AttachmentTemplate(Table):
     """A file that a template adds to a mail."""
 
     name: Jinja = Field(description="The file's name; a Jinja2 template.")
-    type: MediaType = Field("application/octet-stream", description="Its media type, e.g. image/jpeg.")
+    type: MediaType = Field(
+        "",
+        description="Its media type, e.g. image/jpeg. None: the payload's Content Type, or application/octet-stream.",
+    )
     content: Jinja = Field(
         "",
         description="A Jinja2 template of what is in it. None: the payload itself, octet for octet, e.g. an image.",

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.mqtt.bad import BadPayload
+from connectors.mqtt.document import MEDIA_TYPE
 from connectors.mqtt.incoming.case import Case, Encoded, base64_lines, one_line, text_of, without_nul
 from connectors.mqtt.incoming.values import Incoming
 from connectors.mqtt.json_text import read_json
 from connectors.mqtt.properties import now_utc, shown
 from connectors.mqtt.rules import AttachmentTemplate, MailTemplate
 from connectors.mqtt.templates import Template
+from connectors.mqtt.wire.values import Arrived
 
 _BLANKS: Final = str.maketrans("", "", " \t\r\n")
 
@@ -36,7 +38,7 @@ class Templates:
         html = None if self._html is None else without_nul(values.render(self._html), case.arrived.payload)
         message_id, thread = case.identifiers("")
         fields = [*case.people(), ("Subject", subject), ("Date", case.date), *thread, *case.others()]
-        files = [file.encoded(values, case.arrived.payload) for file in self._files]
+        files = [file.encoded(values, case.arrived) for file in self._files]
         content = case.content(fields, text, files, html=html)
         return case.incoming(case.opening.author[0].address, (), content, message_id)
 
@@ -53,12 +55,13 @@ class _File:
         self._content = Template(template.content, place=self._place + ".content") if template.content else None
         self._base64 = template.base64
 
-    def encoded(self, values: _Values, payload: bytes) -> Encoded:
+    def encoded(self, values: _Values, arrived: Arrived) -> Encoded:
         name = one_line(values.render(self._name), self._place + ".name") or "file"
-        octets = payload if self._content is None else values.render(self._content).encode("utf-8", "replace")
+        octets = arrived.payload if self._content is None else values.render(self._content).encode("utf-8", "replace")
         if self._base64:
             octets = self._decoded(octets.decode("utf-8", "replace"))
-        return name, self._type, base64_lines(octets)
+        kind = self._type or arrived.properties.content_type or ""
+        return name, kind if MEDIA_TYPE.fullmatch(kind) else "application/octet-stream", base64_lines(octets)
 
     def _decoded(self, text: str) -> bytes:
         try:

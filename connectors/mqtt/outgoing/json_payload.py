@@ -17,7 +17,7 @@ from connectors.mqtt.document import (
     write_document,
 )
 from connectors.mqtt.outgoing.files import inline_files, publish_files
-from connectors.mqtt.outgoing.losses import note_fields, note_files, note_path, people, sender, titled
+from connectors.mqtt.outgoing.losses import note_fields, note_files, note_octets, note_path, people, sender, titled
 from connectors.mqtt.outgoing.values import Letter
 from connectors.mqtt.properties import clean
 from connectors.mqtt.wire.values import Properties
@@ -55,6 +55,7 @@ def encode(letter: Letter) -> None:
         make = inline_files if letter.rule.attachments == "inline" else publish_files
         document["attachments"] = make(letter)
     note_fields(letter, _is_carried, _NO_PLACE)
+    note_octets(letter)
     if not letter.rule.envelope:
         note_path(letter, partial(sender, letter), "the JSON shows From; set envelope")
     properties = Properties(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from connectors.mqtt.outgoing.values import Letter
@@ -12,6 +13,9 @@ from gateway.contract import Address, AddressError, Fate, Mailbox, Notify
 NETWORKS: Final = ("smtp", "mqtt")
 _SHOWN: Final = 40
 _SEVERAL: Final = re.compile(r"[,:;@<(\"\\]")
+_SIGNATURES: Final = frozenset((
+    "application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature",
+))  # fmt: skip
 _MIME: Final = frozenset((
     b"mime-version", b"content-type", b"content-transfer-encoding", b"content-disposition", b"content-language",
 ))  # fmt: skip
@@ -94,6 +98,27 @@ def note_files(letter: Letter, why: str) -> None:
     """Note that no file is carried."""
     for one in letter.files:
         letter.drop(f"attachment {one.name}", why)
+
+
+def note_octets(letter: Letter) -> None:
+    """Note what hangs on the octets of a text, of which the characters alone are carried."""
+    for one in letter.files:
+        if one.type in _SIGNATURES:
+            letter.drop(f"signature {one.name}", "it is of octets that the JSON does not hold")
+    content = letter.parcel.content
+    if content.traits.eight_bit and not _is_utf8(content.chunks()):
+        letter.note(Fate.MAPPED, "8-bit octets that are no UTF-8", "the JSON has the characters they stand for")
+
+
+def _is_utf8(pieces: Iterator[bytes]) -> bool:
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        for piece in pieces:
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def note_left_out(letter: Letter) -> None:

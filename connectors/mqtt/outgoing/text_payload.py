@@ -17,6 +17,7 @@ from gateway.contract import Address, Fate
 
 TEXT: Final = "text/plain; charset=utf-8"
 _TOLD: Final = ("subject", "date", "message-id", "in-reply-to", "references")
+_PEOPLE: Final = ("Sender", "To", "Cc", "Reply-To")
 _NO_PROPERTY: Final = "no user property is for it"
 
 
@@ -104,7 +105,10 @@ def _tell(letter: Letter) -> Address | None:
     for name in names:
         for value in letter.values(name.lower().encode()):
             letter.user.add(name, value)
-    carried = {*told, "from", "x-mqtt-property", *(name.lower() for name in names)}
+    for name in _PEOPLE:
+        if letter.values(name.lower().encode()):
+            letter.drop(name, _NO_PROPERTY)
+    carried = {*told, "from", "x-mqtt-property", *(name.lower() for name in (*_PEOPLE, *names))}
     note_fields(letter, carried.__contains__, _NO_PROPERTY)
     if len(authors) == 1 and authors[0].name:
         letter.note(Fate.MAPPED, "From", "a user property tells it, and is no sender to whoever reads it as mail")

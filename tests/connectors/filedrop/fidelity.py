@@ -53,11 +53,11 @@ EXAMPLES: Final = Path(__file__).parents[3] / "examples/legacy-formats"
 
 # Everybody who gets mail here has an address on each of the networks: what addresses become is the mapping's affair.
 _PEOPLE: Final = {
-    "ann": ("smtp:ann@far.example", "mhs:ann@sales", "ftn:Ann Lee@2:280/464"),
-    "carl": ("smtp:carl@far.example", "mhs:carl@sales", "ftn:Carl Moe@2:280/464"),
-    "dora": ("smtp:dora@far.example", "mhs:dora@hq", "ftn:Dora Fox@2:280/464.7"),
-    "zoe": ("smtp:zoe@far.example", "mhs:zoe@hq", "ftn:Zoe Poe@2:280/464"),
-    "suzie": ("smtp:suzie@shopping.example.net", "mhs:suzie@shop", "ftn:Suzie Q@2:280/464"),
+    "ann": ("smtp:ann@far.example", "mhs:ann@sales", "ftn:Ann Lee@2:280/464", "mqtt:mail/ann"),
+    "carl": ("smtp:carl@far.example", "mhs:carl@sales", "ftn:Carl Moe@2:280/464", "mqtt:mail/carl"),
+    "dora": ("smtp:dora@far.example", "mhs:dora@hq", "ftn:Dora Fox@2:280/464.7", "mqtt:mail/dora"),
+    "zoe": ("smtp:zoe@far.example", "mhs:zoe@hq", "ftn:Zoe Poe@2:280/464", "mqtt:mail/zoe"),
+    "suzie": ("smtp:suzie@shopping.example.net", "mhs:suzie@shop", "ftn:Suzie Q@2:280/464", "mqtt:mail/suzie"),
 }
 _ADDRESSES: Final = {name: tuple(parse(text) for text in texts) for name, texts in _PEOPLE.items()}
 _INTERNET: Final = {address: all_of_them[0] for all_of_them in _ADDRESSES.values() for address in all_of_them}

@@ -30,7 +30,7 @@ def fresh(page: str) -> str:
     return BLOCK.sub(lambda m: f"{m[1]}\n{_BLOCKS[m[2]]()}\n\n{m[4]}", page)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
@@ -39,14 +39,14 @@ def _fates(formats: Sequence[Format]) -> str:
     rows = []
     for group, features in FEATURES.items():
         rows.append([f"**{group}**", *[""] * len(formats)])
-        rows += [[_shown(f.name), *(_cell(cells(one)[f]) for one in formats)] for f in features]
+        rows += [[shown(f.name), *(fate_cell(cells(one)[f]) for one in formats)] for f in features]
     counts = [[sum(c.fate is fate for c in cells(one).values()) for one in formats] for fate in Fate]
     rows.append(["**of all**", *[""] * len(formats)])
     rows += [[fate.value, *map(str, row)] for fate, row in zip(Fate, counts, strict=True)]
-    return _table(["feature", *(one.title for one in formats)], rows)
+    return table(["feature", *(one.title for one in formats)], rows)
 
 
-def _cell(found: Cell) -> str:
+def fate_cell(found: Cell) -> str:
     return found.fate.value if found.fate is not Fate.DROPPED else f"*{found.fate.value}*"
 
 
@@ -61,11 +61,11 @@ def _told() -> str:
                 if found.fate is not Fate.KEPT:
                     words = "; ".join(f"{n.fate.value}: {n.what}: {n.why}" for n in found.notes)
                     said.setdefault(words, []).append(one.title)
-            rows += [[_shown(feature.name), "; ".join(titles), _shown(words)] for words, titles in said.items()]
-    return _table(["feature", "formats", "the trace says"], rows)
+            rows += [[shown(feature.name), "; ".join(titles), shown(words)] for words, titles in said.items()]
+    return table(["feature", "formats", "the trace says"], rows)
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     text = text if len(text) <= _MAX_NOTE else text[: _MAX_NOTE - 3] + "..."
     text = "".join(c if c.isprintable() else " " for c in text)
     return re.sub(r"([|<>*_`\\])", lambda m: "&lt;" if m[1] == "<" else "\\" + m[1], text)
@@ -113,7 +113,7 @@ def _reports() -> str:
             seen = report_of(one)
             yield [one.title, seen.form, *("kept" if has else "*dropped*" for has in seen.facts.values())]
 
-    return _table(["format", "form", *report_of(FORMATS[0]).facts], rows())
+    return table(["format", "form", *report_of(FORMATS[0]).facts], rows())
 
 
 _BLOCKS: Final = {

@@ -290,6 +290,16 @@ def test_a_payload_that_is_a_picture() -> None:
     assert (picture.name, picture.type, whole(picture)) == ("pump.jpg", "image/jpeg", PNG)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("image/png", "image/png"), ("", "application/octet-stream"), ("x", "application/octet-stream")],
+)
+def test_a_file_has_the_type_that_the_property_tells(kind: str, expected: str) -> None:
+    template = {"text": "x", "attachments": [{"name": "x"}]}
+    [file] = mail(read(subscribe("template", template=template), arrived(PNG, content_type=kind or None))).attachments
+    assert file.type == expected
+
+
 ENVELOPE = [
     ("envelope-from", "smtp:bounce@acme.example"), ("envelope-to", "smtp:zoe@far.example"),
     ("envelope-notify", "SUCCESS,DELAY"), ("envelope-orcpt", "rfc822;old@far.example"), ("Envelope-Ret", "hdrs"),
