@@ -199,8 +199,9 @@ class Acceptance:
         message_id = minted.message_id
         verdict = await self._calm.decide(inward.label, arrived.topic, glance.value, glance.line, message_id, settle)
         if isinstance(verdict, Held):
-            self._count("messages_held", rule=inward.label)
             self._broker.acknowledge(arrived)
+            self._count("messages_held", rule=inward.label)
+            self._works()
             return
         accepted = False
         try:
@@ -241,6 +242,7 @@ class Acceptance:
                 await asyncio.sleep(_PAUSE_S * 2**faults)
             fault = None
         self._broker.acknowledge(made.arrived)
+        self._works()
         return True
 
     async def _accept_once(self, made: Made, recipients: tuple[Recipient, ...]) -> None:
@@ -290,6 +292,7 @@ class Acceptance:
                 break
             except OSError as e:
                 await self._pause(e)
+        self._works()
         self._count("payloads_bad", rule=bad.rule)
         if (gone := self._quarantine.removed - self._removed) > 0:
             self._removed += gone
@@ -315,7 +318,10 @@ class Acceptance:
         left = self._paused_until - asyncio.get_running_loop().time()
         if left > 0:
             await asyncio.sleep(left)
-        elif self._pause_s > _PAUSE_S and left < -self._pause_s:
+
+    def _works(self) -> None:
+        """Something was taken: what kept it from that is over."""
+        if self._pause_s > _PAUSE_S:
             self._pause_s = _PAUSE_S
             self._tell(None)
 

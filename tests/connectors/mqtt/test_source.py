@@ -126,6 +126,17 @@ async def test_a_fault_that_stays_does_not_hold_up_the_others(kit: Make, monkeyp
     assert "a fault in the gateway" in at.bad()[0]
 
 
+async def test_a_spool_that_takes_nothing_is_told_until_it_does(kit: Make) -> None:
+    at = kit(subscribe=[rule()])
+    at.intake.unavailable = 3
+    async with at.running() as made:
+        tag = at.put("alerts/p7")
+        await at.until(lambda: not made.health().ok, "health says so")
+        assert "messages wait at the broker" in made.health().text
+        await at.acknowledged(tag)
+        assert made.health().ok
+
+
 async def test_a_storm_becomes_a_few_mails_and_a_digest(kit: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.mqtt.calm._LOOK_S", 0.05)
     at = kit(subscribe=[rule(calm={"max_mails": 3, "window_s": 60}, qos=1)])
