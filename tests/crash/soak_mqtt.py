@@ -56,6 +56,9 @@ PAUSE_S: Final = 0.004
 WAITING: Final = 300
 """Messages that the publisher has under way."""
 
+BROKER: Final = "autosave_interval 2\nmax_queued_messages 0\nmax_inflight_messages 2000"
+"""It saves every two seconds. Each kill leaves it some identifiers that it believes to be in flight for good, which
+count against its window, for its publishers too; so that window is a wide one."""
 CONFIG: Final = """
 [[mapping.rule]]
 match = "smtp:{{name}}@target.example"
@@ -217,8 +220,7 @@ class Run:
         self.sink = stack.enter_context(Sink(folder))
         self.sink.behave({"CONNECT": "421 4.3.2 come back later"})
         (folder / "broker").mkdir()
-        settings = "autosave_interval 2\nmax_queued_messages 0\nmax_inflight_messages 100"
-        self.broker = stack.enter_context(Mosquitto(folder / "broker", settings=settings))
+        self.broker = stack.enter_context(Mosquitto(folder / "broker", settings=BROKER))
         self.relay = stack.enter_context(MqttRelay(self.broker.port))
         more = CONFIG.format(port=self.relay.port, version=version, qos=qos, keep_alive=KEEP_ALIVE_S)
         quick = 'retry_min = "1s"\nretry_max = "2s"'
@@ -317,8 +319,8 @@ class Run:
     def _mails(self) -> Counter[str]:
         return Counter(each.id for each in self.sink.taken())
 
-    def _settle(self, copies: Callable[[], Counter[str]], wanted: set[str], timeout_s: float = 90.0) -> None:
-        """Return when all has come and then it is quiet, when it is quiet for long, or when time is up."""
+    def _settle(self, copies: Callable[[], Counter[str]], wanted: set[str], timeout_s: float = 180.0) -> None:
+        """Return when all has come and then it is quiet, when nothing is left to come, or when time is up."""
         # Where the broker has lost some, waiting for them is in vain.
         long_s = self.quiet_s * (3 if self.has_forgotten else 6)
         deadline = time.monotonic() + timeout_s
@@ -328,7 +330,9 @@ class Run:
             if now.total() != last:
                 last, since = now.total(), time.monotonic()
             elif time.monotonic() - since > (self.quiet_s if wanted <= now.keys() else long_s):
-                return
+                if wanted <= now.keys() or not self.gateway.queued():
+                    return
+                since = time.monotonic()
             time.sleep(0.2)
 
 
