@@ -3,7 +3,7 @@
 .SHELLFLAGS := -euc
 # Where this is set, each start of a gateway would compile all of its modules anew, which takes a second.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: install run test check bench bench-relay bench-mapping bench-filedrop soak soak-crash soak-power fuzz matrix docs
+.PHONY: install run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt soak soak-crash soak-power fuzz matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -52,6 +52,9 @@ bench-mapping: peers install
 
 bench-filedrop: peers install
 	$(PY) -m tests.benchmarks.bench_filedrop
+
+bench-mqtt: peers install
+	$(PY) -m tests.benchmarks.bench_mqtt
 
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
