@@ -17,8 +17,10 @@ from connectors.filedrop.formats.ftn.msgid import crc
 from connectors.filedrop.formats.ftn.node import Node
 from connectors.filedrop.formats.ftn.outward import PROGRAM, Outward, named_node
 from connectors.filedrop.formats.ftn.packets import (
+    DATE_OCTETS,
     END,
     HEADER_OCTETS,
+    MESSAGE_OCTETS,
     SUBJECT_OCTETS,
     Fault,
     PackedMessage,
@@ -145,11 +147,12 @@ class Ftn:
             yield _bad(refusal)
             return
         for found in read_messages(file, self.options.max_text_bytes):
-            item = (Span(0, HEADER_OCTETS), Span(found.start, found.end))
+            start = Span(0, HEADER_OCTETS)
             if isinstance(found, Fault):
-                yield _bad(found, item)
+                yield _bad(found, (start, Span(found.start, found.end)))
             else:
-                yield inward.gate(Found(found, header.origin, header.destination, (*item, END)), stamp)
+                alone = (start, *_whole(found), END)
+                yield inward.gate(Found(found, header.origin, header.destination, alone), stamp)
 
     def _refusal(self, header: PacketHeader) -> Fault | None:
         """Return why nothing of a packet is taken: a password that is not the one agreed on."""
@@ -250,6 +253,14 @@ def _about(report: RecipientReport) -> Iterable[str]:
     yield f"{report.original}: {_WORDS[report.action]}"
     yield f"    {report.status}"
     yield ""
+
+
+def _whole(message: PackedMessage) -> tuple[bytes | Span, ...]:
+    """Return a message's place in its file, with a short date filled up: what follows one tells that it is short."""
+    if message.names - message.start == MESSAGE_OCTETS:
+        return (Span(message.start, message.end),)
+    numbers = Span(message.start, message.start + MESSAGE_OCTETS - DATE_OCTETS)
+    return numbers, message.date.ljust(DATE_OCTETS, b"\0"), Span(message.names, message.end)
 
 
 def _bad(fault: Fault, item: tuple[bytes | Span, ...] | None = None) -> Bad:

@@ -71,6 +71,8 @@ class PackedMessage:
     start: int = 0
     end: int = 0
     """Where it stands in the file; 0 in one that is to be written."""
+    names: int = 0
+    """Where its date ends, which may be a short one, and its names begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ def _read_message(window: _Window, max_text_bytes: int) -> PackedMessage | str:
     date, nul, padding = front[_MESSAGE.size :].partition(b"\0")
     # A shorter date ends at its NUL, unless it is filled up with more of them.
     window.skip(MESSAGE_OCTETS if not nul or not any(padding) else _MESSAGE.size + len(date) + 1)
+    names = window.at
     strings: list[bytes] = []
     for name, most in (("to", READ_OCTETS), ("from", READ_OCTETS), ("subject", READ_OCTETS), ("text", max_text_bytes)):
         found = window.string(most)
@@ -302,5 +305,16 @@ def _read_message(window: _Window, max_text_bytes: int) -> PackedMessage | str:
         strings.append(found)
     to, sender, subject, text = strings
     return PackedMessage(
-        (origin_net, origin_node), (net, node), attributes, cost, date, to, sender, subject, text, start, window.at
+        (origin_net, origin_node),
+        (net, node),
+        attributes,
+        cost,
+        date,
+        to,
+        sender,
+        subject,
+        text,
+        start,
+        window.at,
+        names,
     )
