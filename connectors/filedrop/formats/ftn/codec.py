@@ -147,11 +147,11 @@ class Ftn:
             yield _bad(refusal)
             return
         for found in read_messages(file, self.options.max_text_bytes):
-            start = Span(0, HEADER_OCTETS)
+            head = Span(0, HEADER_OCTETS)
             if isinstance(found, Fault):
-                yield _bad(found, (start, Span(found.start, found.end)))
+                yield _bad(found, (head, Span(found.start, found.end)))
             else:
-                alone = (start, *_whole(found), END)
+                alone = (head, *_whole(found), END)
                 yield inward.gate(Found(found, header.origin, header.destination, alone), stamp)
 
     def _refusal(self, header: PacketHeader) -> Fault | None:
