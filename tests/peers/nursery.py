@@ -27,7 +27,8 @@ from tests.peers.gatepost_client import asked_for
 
 _MODULES: Final = (
     "gateway.cli.app", "gateway.node", "gateway.registry", "gateway.cli.reach", "gateway.spool.sqlite",
-    "gateway.spool.postgres", "connectors.smtp", "connectors.filedrop", "connectors.filedrop.cli", "connectors.mqtt", "uvloop",
+    "gateway.spool.postgres", "connectors.smtp", "connectors.filedrop", "connectors.filedrop.cli", "connectors.mqtt",
+    "uvloop",
 )  # fmt: skip
 _PREFIXES: Final = ("PYTHON", "LD_", "MALLOC_", "UV_")
 """Variables that tell at a process's start; who sets one gets a process of its own."""
