@@ -3,7 +3,8 @@
     python run.py           then stays up, for messages of your own
     python run.py --once    ends with status 0 only if every message arrived as it should
 
-Needs no root and no other server: the internet is played by `internet.py`, the old MHS system by two folders.
+Needs no root and no other server: the internet is played by `internet.py`, the machines and their MQTT broker by
+`broker.py`, the old MHS system by two folders.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
+from email.utils import parseaddr
 from pathlib import Path
 
+from broker import Command, Machines
 from internet import Internet
 from rich.console import Console
 from rich.live import Live
@@ -34,8 +37,13 @@ from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
 GATEPOST = Path(sys.executable).parent / "gatepost"
+AMQTT_PUB = GATEPOST.with_name("amqtt_pub")
 PATIENCE_S = 20.0
 GONE = "gone@partner.example"
+ALERT = "Alert: boiler in plant7"
+BOILER = "boiler@plant7.bolt.example"
+ALERTS = "alerts/plant7/boiler"
+COMMANDS = "cmnd/plant7/boiler"
 
 
 @dataclass
@@ -75,7 +83,9 @@ class Tour:
     folder: Path
     smtp_port: int
     internet_port: int
+    broker_port: int
     internet: Internet = field(default_factory=lambda: Internet(frozenset([GONE])))
+    machines: Machines = field(default_factory=lambda: Machines("cmnd/#"))
     legs: list[Leg] = field(default_factory=list)
     gateway: asyncio.subprocess.Process | None = None
     live: Live | None = None
@@ -97,11 +107,16 @@ class Tour:
         return self.folder / "var" / "gatepost.log"
 
     async def start(self) -> None:
-        """Start the internet and the gateway; return when it takes mail. Raises: Wrong."""
-        for name, port in (("the internet of this tour", self.internet_port), ("the gateway", self.smtp_port)):
+        """Start the internet, the machines and the gateway; return when it takes mail. Raises: Wrong, OSError."""
+        for name, port in (
+            ("the internet of this tour", self.internet_port),
+            ("the broker of this tour", self.broker_port),
+            ("the gateway", self.smtp_port),
+        ):
             if _answers(port):
                 raise Wrong(f"{name} needs port {port}, and something listens there already; end it first")
         await self.internet.start(self.internet_port)
+        await self.machines.start(f"127.0.0.1:{self.broker_port}")
         self.log.parent.mkdir(exist_ok=True)
         log = await asyncio.to_thread(open, self.log, "ab")
         with log:
@@ -124,13 +139,18 @@ class Tour:
                 await asyncio.wait_for(self.gateway.wait(), PATIENCE_S)
             except TimeoutError:
                 self.gateway.kill()
+        await self.machines.stop()
         await self.internet.stop()
 
     # Sending
 
-    def send_from_the_internet(self, sender: str, to: str, subject: str, extra: str = "") -> str:
+    def send_from_the_internet(
+        self, sender: str, to: str, subject: str, body: str = "", answers: str | None = None
+    ) -> str:
         """Send over SMTP; return the answer to the recipient, `250 ...` or the refusal. Blocks."""
-        text = f"From: {sender}\r\nTo: {to}\r\nSubject: {subject}\r\n{extra}\r\nHello,\r\n\r\n{subject}.\r\n"
+        body = body or f"Hello,\r\n\r\n{subject}.\r\n"
+        extra = f"In-Reply-To: {answers}\r\n" if answers else ""
+        text = f"From: {sender}\r\nTo: {to}\r\nSubject: {subject}\r\n{extra}\r\n{body}"
         with smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=PATIENCE_S) as client:
             try:
                 client.sendmail(sender, [to], text.encode())
@@ -304,6 +324,69 @@ async def legs(tour: Tour) -> None:
         leg.after = f"{name}.bad\n{name}.reason.txt"
         leg.note = next(line for line in why.read_text().splitlines() if line.startswith("why:")).split(None, 1)[1]
 
+    await machine_legs(tour, tag)
+
+
+async def machine_legs(tour: Tour, tag: str) -> None:
+    """Send an alert to a person, and the person's answer and a stranger's to the machine."""
+    bob, zoe = "bob.ray@merged.example", "zoe@partner.example"
+    alert: Seen | None = None
+    with tour.leg("The boiler at plant 7 reports 92 degrees", "machines -> internet") as leg:
+        leg.before = f"topic {ALERTS}\n92 degrees"
+        tour.show()
+        await tour.until(lambda: tour.machines.is_heard("alerts/+/+"), "the gateway's subscription")
+        await tour.machines.report(ALERTS, "92 degrees")
+        seen = await tour.arrival(tour.on_the_internet, lambda seen: seen.message["Subject"] == ALERT)
+        leg.after = f"{shown(seen.shown_from, ', '.join(seen.recipients))}\nSubject: {ALERT}"
+        leg.note = "a mail to Bob, by the rule for alerts"
+        expect("the recipient", (bob,), seen.recipients)
+        expect("the sender", BOILER, seen.sender)
+        expect("the From field's address", BOILER, parseaddr(seen.shown_from)[1])
+        expect("the text", b"92 degrees", (seen.message.get_payload(decode=True) or b"").strip())
+        alert = seen
+    with tour.leg("Bob answers", "internet -> machines") as leg:
+        if alert is None:
+            raise Wrong("there is no alert to answer")
+        leg.before = f"{shown(bob, BOILER)}\nvalve close"
+        tour.show()
+        body = f"valve close\r\n\r\n{BOILER} wrote:\r\n> 92 degrees\r\n"
+        answer = await asyncio.to_thread(
+            tour.send_from_the_internet,
+            bob,
+            BOILER,
+            f"Re: {ALERT}",
+            body,
+            alert.message["Message-ID"],
+        )
+        expect("the answer", "250", answer)
+        await tour.until(lambda: bool(tour.machines.got), "the command")
+        command = tour.machines.got[-1]
+        leg.after = f"topic {command.topic}\n{command.payload.decode()}"
+        leg.note = "the first line of an answer is a command"
+        expect("the command", Command(COMMANDS, b"valve close"), command)
+    with tour.leg("A stranger commands the boiler", "internet -> machines") as leg:
+        leg.before = f"{shown(zoe, BOILER)}\nvalve open"
+        tour.show()
+        commands = len(tour.machines.got)
+        answer = await asyncio.to_thread(tour.send_from_the_internet, zoe, BOILER, f"Open {tag}", "valve open\r\n")
+        expect("the answer", "250", answer)
+
+        def reports() -> list[Seen]:
+            return [
+                seen
+                for seen in tour.on_the_internet()
+                if seen.sender == "" and f"Open {tag}".encode() in seen.message.as_bytes()
+            ]
+
+        await tour.until(lambda: bool(reports()) or len(tour.machines.got) > commands, "a report to Zoe")
+        expect("the machine's commands", commands, len(tour.machines.got))
+        report = reports()[0]
+        leg.after = shown("", ", ".join(report.recipients))
+        leg.note = "a report to Zoe: nobody may command a machine but by an answer"
+        expect("the recipient", (zoe,), report.recipients)
+        if b"5.7.1" not in report.message.as_bytes():
+            raise Wrong("the report does not say 5.7.1")
+
 
 async def trace_of(tour: Tour, text: str) -> str:
     """Return what `gatepost trace` says of the messages of an address."""
@@ -317,9 +400,7 @@ async def trace_of(tour: Tour, text: str) -> str:
 
 
 def what_next(tour: Tour) -> Panel:
-    relative = tour.config
-    with contextlib.suppress(ValueError):
-        relative = tour.config.relative_to(Path.cwd())
+    relative = _relative(tour.config)
     drop = relative.parent / "var" / "drop"
     return Panel(
         f"""Write from the internet to Ann, whose mail is in [bold]{drop}/out[/]:
@@ -330,6 +411,10 @@ Write as somebody on the old system; what leaves for the internet is shown here:
 
   printf 'From: joe@stores\\nTo: zoe@partner.example\\nSubject: Hi\\n\\nHello.\\n' > {drop}/in/hi.tmp
   mv {drop}/in/hi.tmp {drop}/in/hi.eml
+
+Report as a machine; the mail to Bob is shown here:
+
+  {_relative(AMQTT_PUB)} --url mqtt://127.0.0.1:{tour.broker_port} -q 1 -t {ALERTS} -m '97 degrees'
 
 Ask where a message went, and why:
 
@@ -353,11 +438,15 @@ def _relative(path: Path) -> Path:
 
 async def stay_up(tour: Tour, console: Console) -> None:
     """Tell what arrives, until the gateway ends or Ctrl-C comes."""
-    mail, files = len(tour.internet.arrived), {path.name for path in tour.outbox.iterdir()}
+    mail, commands = len(tour.internet.arrived), len(tour.machines.got)
+    files = {path.name for path in tour.outbox.iterdir()}
     while tour.gateway is not None and tour.gateway.returncode is None:
         for one in tour.internet.arrived[mail:]:
             console.print(f"[green]the internet got[/] {escape(shown(one.sender, ', '.join(one.recipients)))}")
         mail = len(tour.internet.arrived)
+        for command in tour.machines.got[commands:]:
+            console.print(f"[green]a machine got[/] {escape(str(command))}")
+        commands = len(tour.machines.got)
         there = {path.name for path in tour.outbox.iterdir() if not path.name.startswith(".")}
         for name in sorted(there - files):
             console.print(f"[green]the old system got[/] {escape(name)}")
@@ -365,9 +454,9 @@ async def stay_up(tour: Tour, console: Console) -> None:
         await asyncio.sleep(0.2)
 
 
-async def tour_in(folder: Path, smtp_port: int, internet_port: int, *, once: bool) -> int:
+async def tour_in(folder: Path, smtp_port: int, internet_port: int, broker_port: int, *, once: bool) -> int:
     console = Console(width=None if sys.stdout.isatty() else 150)
-    tour = Tour(folder, smtp_port, internet_port)
+    tour = Tour(folder, smtp_port, internet_port, broker_port)
     this = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, this.cancel)  # type: ignore[union-attr]  # we are a task
@@ -387,7 +476,7 @@ async def tour_in(folder: Path, smtp_port: int, internet_port: int, *, once: boo
             console.print(what_next(tour))
             await stay_up(tour, console)
         return 1 if failed else 0
-    except Wrong as wrong:
+    except (Wrong, OSError) as wrong:
         console.print(f"[red]{escape(str(wrong))}[/]")
         return 1
     except asyncio.CancelledError:
@@ -408,16 +497,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--once", action="store_true", help="end after the tour; fresh folder, free ports")
     if not parser.parse_args().once:
-        return asyncio.run(tour_in(HERE, 2525, 2526, once=False))
+        return asyncio.run(tour_in(HERE, 2525, 2526, 2883, once=False))
     with tempfile.TemporaryDirectory(prefix="gatepost-tour-") as made:
         folder = Path(made)
         shutil.copy(HERE / "people.csv", folder)
         config = (HERE / "gatepost.toml").read_text()
-        smtp, internet, _ = ports = _free_ports(3)
-        for port, free in zip((2525, 2526, 8025), ports, strict=True):
+        smtp, internet, broker, _ = ports = _free_ports(4)
+        for port, free in zip((2525, 2526, 2883, 8025), ports, strict=True):
             config = config.replace(f":{port}", f":{free}")
         (folder / "gatepost.toml").write_text(config)
-        return asyncio.run(tour_in(folder, smtp, internet, once=True))
+        return asyncio.run(tour_in(folder, smtp, internet, broker, once=True))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from tests.peers.nursery import CLIENT, nursery
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$|^<!-- (\$ [^\n]*) -->$", re.MULTILINE | re.DOTALL)
 _EXAMPLES = (
-    *(f"examples/quickstart/{name}" for name in ("gatepost.toml", "people.csv")),
+    *(f"examples/quickstart/{name}" for name in ("gatepost.toml", "people.csv", "broker.py")),
     *(f"examples/legacy-formats/{name}" for name in ("alarms.csv", "alarms.toml")),
     *(f"examples/merger/{name}" for name in ("gatepost.toml", "acme-exchange.csv", "bolt-domino.csv")),
 )
@@ -163,6 +163,7 @@ class Sandbox:
 
     def _start(self, command: str) -> str:
         log = (self.folder / ".log").open("ab")
+        begin = log.tell()
         process = subprocess.Popen(
             ["bash", "-c", f"exec {command}"],
             cwd=self.folder,
@@ -174,7 +175,7 @@ class Sandbox:
         log.close()
         self._running.append(process)
         end = time.monotonic() + 20
-        while "started" not in (self.folder / ".log").read_text(errors="replace") and time.monotonic() < end:
+        while b"started" not in (self.folder / ".log").read_bytes()[begin:] and time.monotonic() < end:
             if process.poll() is not None:
                 return (self.folder / ".log").read_text(errors="replace")
             time.sleep(0.05)

@@ -21,7 +21,7 @@ def tour(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_every_message_of_the_tour_arrives() -> None:
     ended = tour(QUICKSTART)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "All 10 arrived as they should." in ended.stdout
+    assert "All 13 arrived as they should." in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ def test_every_message_of_the_tour_arrives() -> None:
         ("people.csv", "ann.lee@merged.example;ann@acme.example", "ann@acme.example"),
         # a mistake in the configuration: the gateway does not start
         ("gatepost.toml", 'to = "oldmhs"', 'to = "oldmsh"'),
+        # an answer goes to another topic than the machine listens to
+        ("gatepost.toml", 'topic = "cmnd/{plant}/{unit}"', 'topic = "cmnd/{unit}"'),
     ],
 )
 def test_it_fails_where_a_message_would_not_arrive(tmp_path: Path, file: str, old: str, new: str) -> None:
