@@ -186,7 +186,7 @@ async def release(desk: Desk, given: Arguments) -> dict[str, Any]:
     lanes = await _lanes_of(desk, where)
     changed = await desk.spool.change(where, state=State.QUEUED, next_attempt_at=desk.clock())
     _look(desk, lanes)
-    return _changed(desk, changed)
+    return _told(changed)
 
 
 async def requeue(desk: Desk, given: Arguments) -> dict[str, Any]:
@@ -200,9 +200,8 @@ async def requeue(desk: Desk, given: Arguments) -> dict[str, Any]:
             narrowed = replace(where, state=state)
             lanes |= await _lanes_of(desk, narrowed)
             changed += await desk.spool.change(narrowed, state=State.QUEUED, next_attempt_at=now, expires_at=expires_at)
-    told = _changed(desk, changed)
     _look(desk, lanes)
-    return told
+    return _told(changed)
 
 
 async def drop(desk: Desk, given: Arguments) -> dict[str, Any]:
@@ -280,7 +279,10 @@ def _look(desk: Desk, lanes: Iterable[LaneKey]) -> None:
 
 
 def _changed(desk: Desk, changed: Sequence[DeliveryId]) -> dict[str, Any]:
-    in_flight = desk.live.forget(changed) if desk.live is not None else set()
+    return _told(changed, desk.live.forget(changed) if desk.live is not None else ())
+
+
+def _told(changed: Iterable[DeliveryId], in_flight: Iterable[DeliveryId] = ()) -> dict[str, Any]:
     return {"changed": [show_id(id) for id in changed], "in_flight": sorted(show_id(id) for id in in_flight)}
 
 
@@ -393,4 +395,5 @@ COMMANDS: Final[Mapping[str, Function]] = {
     "trace": trace,
     "why": why,
 }
-CHANGES: Final = frozenset({"queue.hold", "queue.release", "queue.requeue", "queue.drop", "queue.reroute"})
+WITHDRAW: Final = frozenset({"queue.hold", "queue.drop", "queue.reroute"})
+"""Commands after which no worker may have in memory what they changed."""

@@ -59,7 +59,7 @@ async def _perform(
     gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any], in_turn: bool
 ) -> tuple[Any, bool]:
     from gateway.answers import merge
-    from gateway.operate import CHANGES
+    from gateway.operate import WITHDRAW
 
     folder = state_dir(gateway, base)
     is_shared = spool_dir(gateway, base) is None
@@ -69,7 +69,7 @@ async def _perform(
     except NotRunning:
         return merge(command, await _outside(gateway, base, command, given)), False
     answer = merge(command, answers)
-    if command in CHANGES and len(answers) > 1 and answer["changed"]:
+    if command in WITHDRAW and len(answers) > 1 and answer["changed"]:
         # In a shared spool one worker changes what another may hold in memory.
         told = merge(command, await ask_all(folder, "queue.forget", {"ids": answer["changed"]}))
         answer["in_flight"] = sorted({*answer["in_flight"], *told["in_flight"]})

@@ -241,8 +241,10 @@ class Spool(Protocol):
         lane: LaneKey | None = None,
         expires_at: float | None = None,
     ) -> list[DeliveryId]:
-        """Hold, release, requeue or reroute: set what is given on every matching delivery, ending leases that this
-        node has on them, with a trace event each. Returns the ids changed."""
+        """Hold, release, requeue or reroute: set what is given on every matching delivery, with a trace event each.
+
+        A hold or a new lane ends leases that this node has on them. Returns the ids changed.
+        """
         ...
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:

@@ -32,6 +32,11 @@ class Change:
     lane: LaneKey | None = None
     expires_at: float | None = None
 
+    @property
+    def ends_leases(self) -> bool:
+        """What is only made due stays in memory, or on its way: to have it claimed again would send it twice."""
+        return self.lane is not None or self.state not in (None, State.QUEUED)
+
 
 def _same_address(column: ColumnElement[Any], wanted: str, dialect: str) -> ColumnElement[bool]:
     """Compare without case, with or without the network's name in front."""
@@ -125,10 +130,10 @@ def change(
     if not found:
         return [], None
     ids = as_ids(found)
-    values: dict[Any, Any] = {
+    values: dict[Any, Any] = {}
+    if what.ends_leases:
         # Another node may be sending it now; that lease ends with its outcome.
-        _D.lease: case((_D.lease == store.me, None), else_=_D.lease),
-    }
+        values[_D.lease] = case((_D.lease == store.me, None), else_=_D.lease)
     if what.state is not None:
         values[_D.state] = what.state.value
     if what.next_attempt_at is not None:

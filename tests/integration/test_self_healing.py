@@ -76,3 +76,14 @@ def test_a_report_that_nobody_takes_is_parked_and_shown(gateway: Gateway, sink: 
     seen = sink.commands["RCPT"]
     time.sleep(3)
     assert sink.commands["RCPT"] == seen, "it is not tried again by itself"
+
+
+def test_what_is_queued_anew_while_it_is_sent_goes_out_once(sink: Sink, start_gateway: StartGateway) -> None:
+    sink.behave({"CONNECT": "421 4.3.2 come back later"})
+    gateway = start_gateway(sink.port, gateway='retry_min = "60s"\nretry_max = "60s"')
+    for n in range(400):
+        assert send(gateway.port, "ann@source.example", TO, CONTENT % n).code == 250
+    sink.behave(eod_delay_s=0.2)
+    while gateway.queued():
+        gateway.cli("queue", "requeue", "--all")
+    assert sorted(t.id for t in sink.taken()) == sorted(f"{n}@test" for n in range(400))

@@ -237,7 +237,8 @@ class SpoolMachine(RuleBasedStateMachine):
             else:
                 kind = "requeued" if entry.state is State.QUEUED else "released"
             self.model.trace[id[0]].append(kind)
-            entry.state, entry.leased = state, False
+            entry.state = state
+            entry.leased = entry.leased and state is State.QUEUED
 
     @rule(lane=LANES, to=LANES)
     def reroute(self, lane: LaneKey, to: LaneKey) -> None:
