@@ -79,6 +79,6 @@ def test_thousands_of_idle_clients(sink: Sink, start_gateway: StartGateway) -> N
     )
     print(f"beside them {beside:.2f} ms, {rate_beside:.0f} msg/s")
     # By its cost, since a rate tells more of what else the machine does just now.
-    assert beside < 1.5 * alone
+    assert beside < 2 * alone
     with RawClient(gateway.port) as client:
         assert client.greeting.code == 220, "there is room again"
