@@ -98,17 +98,19 @@ class Both:
             client.send(stuffed(octets.replace("\n", "\r\n").encode()))
             assert client.reply().code == 250
 
+    def bring(self) -> None:
+        """Bring what waits to the peer, once."""
+        if self._own is not None:
+            self._own.scan()
+        for number, path in enumerate(sorted(p for p in self.outbox.glob(self._sent) if not p.name.startswith("."))):
+            path.rename(self.peer.inbound / f"{len(self.peer.stored()):04x}{number:04x}.pkt")
+        self.peer.toss()
+
     def tossed(self, count: int) -> tuple[StoredMessage, MessageText]:
         """Bring what waits to the peer until it has this many netmails; return the newest."""
 
         def look() -> bool:
-            if self._own is not None:
-                self._own.scan()
-            for number, path in enumerate(
-                sorted(p for p in self.outbox.glob(self._sent) if not p.name.startswith("."))
-            ):
-                path.rename(self.peer.inbound / f"{len(self.peer.stored()):04x}{number:04x}.pkt")
-            self.peer.toss()
+            self.bring()
             return len(self.peer.stored()) >= count
 
         wait_until(look, WITHIN_S, f"the peer has {count} netmails", pause_s=0.2)
@@ -161,8 +163,7 @@ def both(running: Both) -> Iterator[Both]:
     wait_until(lambda: not running.gateway.queued(), WITHIN_S, "nothing is under way")
     running.internet.reset()
     running.internet.behave()
-    for path in (*running.outbox.rglob("*.pkt"), *running.outbox.rglob("*.out")):
-        path.unlink()
+    running.bring()
     for path in running.peer.netmail.glob("*.msg"):
         path.unlink()
     yield running
