@@ -167,6 +167,43 @@ def _equal(one: str, other: str) -> bool:
                 return True
 
 
+def write_new(path: str, pieces: Iterable[bytes], mode: int, ops: Operations = REAL) -> os.stat_result:
+    """Write a file whole and sync it, in place of what a crash may have left there; return what it is.
+
+    Raises: OSError (no file is left where that can be had).
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(FileNotFoundError):
+        # Made anew and not written over: what a crash left may already have its name.
+        ops.unlink(path)
+    handle = ops.open(path, flags, mode)
+    try:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[ops.write(handle, view) :]
+        ops.fsync(handle)
+        return os.fstat(handle)
+    except BaseException:  # whatever ended it, no part of a file is left
+        with suppress(OSError):
+            ops.unlink(path)
+        raise
+    finally:
+        os.close(handle)
+
+
+def count_names(folder: Path, limit: int, is_one: Callable[[str], bool]) -> int:
+    """Count the entries of a folder with such names, no further than `limit` + 1. Raises: OSError."""
+    found = 0
+    with os.scandir(folder) as entries:
+        # Over the limit the exact number does not matter, and a full folder is not read to its end.
+        for entry in entries:
+            found += is_one(entry.name)
+            if found > limit:
+                break
+    return found
+
+
 def sync_folder(folder: Path, ops: Operations = REAL) -> None:
     """Make the names in a folder durable. Raises: OSError."""
     handle = ops.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from connectors.filedrop.files import REAL, Occupied, Operations, place, sync_folder
+from connectors.filedrop.files import REAL, Occupied, Operations, count_names, place, sync_folder
 from connectors.filedrop.formats import Codec, Encoded
 from connectors.filedrop.names import dos_stem
 from connectors.filedrop.signals import Check, digest_of, holds, locked, signal_name
@@ -54,14 +54,7 @@ class Layout(Protocol):
 
 def count_files(folder: Path, limit: int) -> int:
     """Count the files of a folder that are not hidden, no further than `limit` + 1. Raises: OSError."""
-    found = 0
-    with os.scandir(folder) as entries:
-        # Over the limit the exact number does not matter, and a full folder is not read to its end.
-        for entry in entries:
-            found += not entry.name.startswith(".")
-            if found > limit:
-                break
-    return found
+    return count_names(folder, limit, lambda name: not name.startswith("."))
 
 
 PutAs = Literal["rename", "trigger", "lock"]

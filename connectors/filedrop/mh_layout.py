@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from connectors.filedrop.files import CHUNK, REAL, Occupied, Operations, sync_folder
+from connectors.filedrop.files import CHUNK, REAL, Occupied, Operations, count_names, sync_folder, write_new
 from connectors.filedrop.mailbox_lock import Locking, MailboxLock
 from gateway.formats.mh import MOST, SEQUENCES, merged, number, read_sequences, write_sequences
 
@@ -78,33 +78,11 @@ class MhLayout:
         sync_folder(self.folder, self._ops)
 
     def count(self, limit: int) -> int:
-        found = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                found += number(entry.name) is not None
-                if found > limit:
-                    break
-        return found
+        return count_names(self.folder, limit, lambda name: number(name) is not None)
 
     def _write(self, sheet: Sheet) -> str:
         path = str(self.folder / f".{sheet.stem}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with suppress(FileNotFoundError):
-            # Made anew and not written over: what a crash left may already have its number.
-            self._ops.unlink(path)
-        handle = self._ops.open(path, flags | os.O_EXCL, 0o640)
-        try:
-            for piece in sheet.encoded.octets():
-                view = memoryview(piece)
-                while view:
-                    view = view[self._ops.write(handle, view) :]
-            self._ops.fsync(handle)
-        except BaseException:
-            with suppress(OSError):
-                self._ops.unlink(path)
-            raise
-        finally:
-            os.close(handle)
+        write_new(path, sheet.encoded.octets(), 0o640, self._ops)
         return path
 
     @contextmanager

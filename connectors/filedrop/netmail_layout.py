@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from connectors.filedrop.files import REAL, NotRegular, Occupied, OpenFile, Operations, place, sync_folder
+from connectors.filedrop.files import (
+    REAL,
+    NotRegular,
+    Occupied,
+    OpenFile,
+    Operations,
+    count_names,
+    place,
+    sync_folder,
+    write_new,
+)
 from connectors.filedrop.formats.ftn.stored import HEADER_OCTETS, StoredMessage, read_stored
 from connectors.filedrop.layouts import Sheet
 
@@ -87,13 +97,7 @@ class NetmailLayout:
         sync_folder(self.folder, self._ops)
 
     def count(self, limit: int) -> int:
-        found = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                found += number(entry.name) is not None
-                if found > limit:
-                    break
-        return found
+        return count_names(self.folder, limit, lambda name: number(name) is not None)
 
     def _pieces(self, sheet: Sheet) -> list[tuple[str, bytes]]:
         """Return the messages of a sheet, each with the path that it is written under first."""
@@ -124,24 +128,8 @@ class NetmailLayout:
         raise Occupied(f"no number is free from {first} on")
 
     def _write(self, path: str, octets: bytes) -> tuple[int, int]:
-        with suppress(FileNotFoundError):
-            # Made anew and not written over: what a crash left may already have its number.
-            self._ops.unlink(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         # For the group too: a tosser that has sent a message marks it so.
-        handle = self._ops.open(path, flags, 0o660)
-        try:
-            view = memoryview(octets)
-            while view:
-                view = view[self._ops.write(handle, view) :]
-            self._ops.fsync(handle)
-            there = os.fstat(handle)
-        except BaseException:
-            with suppress(OSError):
-                self._ops.unlink(path)
-            raise
-        finally:
-            os.close(handle)
+        there = write_new(path, (octets,), 0o660, self._ops)
         return there.st_dev, there.st_ino
 
     def _name(self, path: str, target: str, file: tuple[int, int]) -> bool:
