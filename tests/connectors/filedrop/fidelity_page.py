@@ -50,19 +50,19 @@ def fate_cell(found: Cell) -> str:
     return found.fate.value if found.fate is not Fate.DROPPED else f"*{found.fate.value}*"
 
 
-def _told() -> str:
-    """What the trace says of each feature that is not kept: the same words of several formats stand once."""
+def told(heading: str, columns: Mapping[str, Mapping[Feature, Cell]]) -> str:
+    """What the trace says of each feature that is not kept: the same words of several columns stand once."""
     rows = []
     for features in FEATURES.values():
         for feature in features:
             said: dict[str, list[str]] = {}
-            for one in FORMATS:
-                found = cells(one)[feature]
+            for title, cells_of in columns.items():
+                found = cells_of[feature]
                 if found.fate is not Fate.KEPT:
                     words = "; ".join(f"{n.fate.value}: {n.what}: {n.why}" for n in found.notes)
-                    said.setdefault(words, []).append(one.title)
+                    said.setdefault(words, []).append(title)
             rows += [[shown(feature.name), "; ".join(titles), shown(words)] for words, titles in said.items()]
-    return table(["feature", "formats", "the trace says"], rows)
+    return table(["feature", heading, "the trace says"], rows)
 
 
 def shown(text: str) -> str:
@@ -119,6 +119,6 @@ def _reports() -> str:
 _BLOCKS: Final = {
     "with MIME": lambda: _fates([one for one in FORMATS if one.mime]),
     "without MIME": lambda: _fates([one for one in FORMATS if not one.mime]),
-    "notes": _told,
+    "notes": lambda: told("formats", {one.title: cells(one) for one in FORMATS}),
     "reports": _reports,
 }

@@ -13,7 +13,7 @@ from connectors.mqtt.rules import PayloadOut
 from gateway.contract import Fate
 from tests.connectors.filedrop.fidelity import Cell, Feature
 from tests.connectors.filedrop.fidelity_features import FEATURES
-from tests.connectors.filedrop.fidelity_page import fate_cell, shown, table
+from tests.connectors.filedrop.fidelity_page import fate_cell, shown, table, told
 from tests.connectors.mqtt.fidelity import KINDS, THINGS, Kind, cell, thing_fate
 from tests.docs.sandbox import ROOT
 
@@ -72,20 +72,6 @@ def _out(kinds: tuple[Kind, ...]) -> str:
     return table(["feature", *(one.title for one in kinds)], rows)
 
 
-def _notes() -> str:
-    rows = []
-    for features in FEATURES.values():
-        for feature in features:
-            said: dict[str, list[str]] = {}
-            for one in KINDS:
-                found = cells(one)[feature]
-                if found.fate is not Fate.KEPT:
-                    words = "; ".join(f"{n.fate.value}: {n.what}: {n.why}" for n in found.notes)
-                    said.setdefault(words, []).append(one.title)
-            rows += [[shown(feature.name), "; ".join(titles), shown(words)] for words, titles in said.items()]
-    return table(["feature", "payloads", "the trace says"], rows)
-
-
 def _in() -> str:
     rows = [
         [thing.name, *(f"*{fate.value}*" if fate is Fate.DROPPED else fate.value for fate in fates)]
@@ -98,7 +84,7 @@ def _in() -> str:
 _BLOCKS = {
     "version 5": partial(_out, tuple(kind for kind in KINDS if kind.has_properties)),
     "version 3.1.1": partial(_out, tuple(kind for kind in KINDS if not kind.has_properties)),
-    "notes": _notes,
+    "notes": lambda: told("payloads", {one.title: cells(one) for one in KINDS}),
     "in": _in,
 }
 
