@@ -85,5 +85,8 @@ def test_what_is_queued_anew_while_it_is_sent_goes_out_once(sink: Sink, start_ga
         assert send(gateway.port, "ann@source.example", TO, CONTENT % n).code == 250
     sink.behave(eod_delay_s=0.2)
     while gateway.queued():
-        gateway.cli("queue", "requeue", "--all")
+        try:
+            gateway.cli("queue", "requeue", "--all")
+        except RuntimeError:  # it found nothing to queue anew: the last has gone out since we asked
+            assert not gateway.queued()
     assert sorted(t.id for t in sink.taken()) == sorted(f"{n}@test" for n in range(400))

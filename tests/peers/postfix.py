@@ -142,7 +142,7 @@ class Postfix:
         """Start it and wait until it greets. Raises: RuntimeError with what it said."""
         ran = self._postfix("start")
         try:
-            wait_until(lambda: answers(self.port, b"220"), 20, "Postfix greets")
+            wait_until(lambda: answers(self.port, b"220"), 60, "Postfix greets")
         except TimeoutError as fault:
             raise RuntimeError(f"Postfix did not start: {ran.stdout}{ran.stderr}{self.said()[-2000:]}") from fault
         return self
@@ -162,6 +162,8 @@ class Postfix:
 
     def kill(self) -> None:
         """End all of its processes at once: SIGKILL."""
+        # A child that the master starts after the list was read would keep the port from the next master.
+        _signal([self.pid], signal.SIGSTOP)
         pids = list(descendants(self.pid))
         _kill(pids)
         wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in pids), 10, "Postfix is gone")
@@ -215,11 +217,16 @@ def _chown(path: Path, uid: int, gid: int) -> None:
 
 
 def _kill(pids: list[int]) -> None:
+    _signal(pids, signal.SIGKILL)
+
+
+def _signal(pids: list[int], which: signal.Signals) -> None:
     if AS_ROOT:
-        subprocess.run([*AS_ROOT, "kill", "-KILL", *map(str, pids)], check=False, stderr=subprocess.DEVNULL)
+        said = [*AS_ROOT, "kill", f"-{which.value}", *map(str, pids)]
+        subprocess.run(said, check=False, stderr=subprocess.DEVNULL)
         return
     for each in pids:
         try:
-            os.kill(each, signal.SIGKILL)
+            os.kill(each, which)
         except ProcessLookupError:
             continue

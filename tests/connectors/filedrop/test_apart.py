@@ -409,7 +409,7 @@ async def test_a_process_that_hangs_is_told_and_stops_in_time(
         await until(lambda: "does not answer" in made.health().text)
         stopping = time.monotonic()
     assert time.monotonic() - stopping < 3.0  # what the context allows
-    assert children() == []
+    await until(lambda: children() == [])  # it was killed, and is waited for when its end is told
     assert left(tmp_path) == ["a.eml"]
 
 
