@@ -1,8 +1,8 @@
 """One connection to a broker: made, watched and ended; what its packets mean is the session's business.
 
 Promises: the connection is made, with TLS and CONNACK, within a bound, or OSError or Refused says why not. A broker
-that does not speak MQTT 5.0 is asked in 3.1.1 where that is allowed. A connection on which nothing comes after a
-PINGREQ is ended within a bound, however long the operating system would wait.
+that does not speak MQTT 5.0, whether it says so, closes or is silent, is asked in 3.1.1 where that is allowed. A
+connection on which nothing comes after a PINGREQ is ended within a bound, however long the operating system would wait.
 
 Sources: OASIS MQTT 5.0 §3.1, §3.1.2.10 (keep alive), §3.12, §4.13.
 """
@@ -30,9 +30,14 @@ ANSWER_S: Final = 10.0
 UNWRITTEN_OCTETS: Final = 1024 * 1024
 """With more than this in the transport's buffer, nothing more is published."""
 _FAREWELL_S: Final = 1.0
-_SILENCES: Final = 2
+_CLOSINGS: Final = 2
 """A broker that closes the connection at CONNECT of version 5 so often in a row is taken to be one that knows no other
 way to refuse it (MQTT 3.1.1 §3.1.2.2 asks for a CONNACK, and not all give one)."""
+_SILENCE_S: Final = 3.0
+"""So long a CONNACK may take where 3.1.1 is to be tried next: a broker may read a CONNECT of version 5 as one of 3.1.1,
+and wait for the rest of it for ever."""
+_SILENT_S: Final = 3600.0
+"""So long a broker that was silent in version 5, and not in 3.1.1, is asked in 3.1.1 at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,12 @@ class Link(asyncio.Protocol):
             raise Refused(first.code, text(first.code, first.reason))
         return first
 
+    async def part(self, patience_s: float) -> None:
+        """Say that no more is to come, and give a broker that waits for more the time to say its last word."""
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+            await asyncio.wait((self.closed,), timeout=patience_s)
+
     async def watch(self, keep_alive_s: float) -> str:
         """Keep the connection alive until it ends, and end it where the other side is gone. Return why it ended."""
         answer_s = min(ANSWER_S, keep_alive_s / 2) if keep_alive_s else 0.0
@@ -223,8 +234,17 @@ class Link(asyncio.Protocol):
             self.end(f"the broker broke the protocol: {fault.text}", fault.code)
 
 
-async def open_link(settings: ClientSettings, broker: Broker, connect: Connect, limits: Limits) -> tuple[Link, Connack]:
-    """Connect to one broker in one version. Raises: OSError (so TimeoutError, ssl.SSLError), Refused, WireError."""
+class Silent(TimeoutError):
+    """The connection was made, and no CONNACK came within `silence_s`."""
+
+
+async def open_link(
+    settings: ClientSettings, broker: Broker, connect: Connect, limits: Limits, *, silence_s: float | None = None
+) -> tuple[Link, Connack]:
+    """Connect to one broker in one version.
+
+    Raises: OSError (so TimeoutError, Silent, ssl.SSLError), Refused, WireError.
+    """
     link = Link(broker, connect.version, limits)
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
@@ -236,7 +256,13 @@ async def open_link(settings: ClientSettings, broker: Broker, connect: Connect, 
                 server_hostname=broker.host if broker.tls else None,
             )
             link.write(encode(connect, connect.version))
-            return link, await link.connack()
+            try:
+                async with asyncio.timeout(silence_s):
+                    return link, await link.connack()
+            except TimeoutError as e:
+                silence_s = silence_s or 0.0
+                await link.part(min(_FAREWELL_S, silence_s))
+                raise Silent(f"no CONNACK within {silence_s:g} s") from e
     except BaseException:
         link.abort("the connection was not made")
         raise
@@ -249,27 +275,50 @@ class Dialler:
         self._settings = settings
         self._limits = limits
         self._topic_alias_maximum = topic_alias_maximum
-        self._silences: dict[Broker, int] = {}
+        self._closings: dict[Broker, int] = {}
+        self._silent_until: dict[Broker, float] = {}
+        self._patient: set[Broker] = set()
+        """Brokers whose CONNACK is waited for to the end: they have spoken version 5, or are slow in both."""
 
     async def dial(self, broker: Broker, *, clean_start: bool) -> tuple[Link, Connack]:
         """Connect to one broker. Raises: OSError, Refused, WireError."""
         settings = self._settings
-        first = V311 if settings.version == "3.1.1" else V5
-        may_fall_back = settings.version == "auto"
-        connect = settings.connect(first, clean_start=clean_start, topic_alias_maximum=self._topic_alias_maximum)
+        connect = settings.connect(V5, clean_start=clean_start, topic_alias_maximum=self._topic_alias_maximum)
+        old = replace(connect, version=V311)
+        if settings.version == "3.1.1":
+            return await open_link(settings, broker, old, self._limits)
+        if settings.version == "5":
+            return await open_link(settings, broker, connect, self._limits)
+        if self._silent_until.get(broker, 0.0) > asyncio.get_running_loop().time():
+            return await open_link(settings, broker, old, self._limits)
+        silence_s = None if broker in self._patient else min(_SILENCE_S, settings.connect_timeout_s / 3)
         try:
-            link, connack = await open_link(settings, broker, connect, self._limits)
+            link, connack = await open_link(settings, broker, connect, self._limits, silence_s=silence_s)
         except Refused as refused:
-            if not may_fall_back or refused.code != UNSUPPORTED_VERSION:
+            if refused.code != UNSUPPORTED_VERSION:
                 raise
         except ConnectionResetError:
-            self._silences[broker] = self._silences.get(broker, 0) + 1
-            if not may_fall_back or self._silences[broker] < _SILENCES:
+            self._closings[broker] = self._closings.get(broker, 0) + 1
+            if self._closings[broker] < _CLOSINGS:
                 raise
+        except Silent:
+            return await self._dial_silent(broker, old, silence_s)
         else:
-            self._silences.pop(broker, None)
+            self._closings.pop(broker, None)
+            self._patient.add(broker)
             return link, connack
-        return await open_link(settings, broker, replace(connect, version=V311), self._limits)
+        return await open_link(settings, broker, old, self._limits)
+
+    async def _dial_silent(self, broker: Broker, old: Connect, silence_s: float | None) -> tuple[Link, Connack]:
+        """Ask a broker in 3.1.1 that said nothing to version 5: it has as long to answer as it had there, so that one
+        that is only slow is not taken for an old one. Raises: OSError, Refused, WireError."""
+        try:
+            made = await open_link(self._settings, broker, old, self._limits, silence_s=silence_s)
+        except Silent:
+            self._patient.add(broker)
+            raise
+        self._silent_until[broker] = asyncio.get_running_loop().time() + _SILENT_S
+        return made
 
 
 def _nothing() -> None:

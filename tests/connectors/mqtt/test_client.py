@@ -504,6 +504,47 @@ async def test_a_broker_that_does_not_speak_5_is_asked_in_311(how: str) -> None:
         task.cancel()
 
 
+async def test_a_broker_that_says_nothing_to_version_5_is_asked_in_311_and_remembered() -> None:
+    """amqtt reads a CONNECT of version 5 as one of 3.1.1, and waits for octets that never come."""
+    scripted = Scripted(
+        lambda packet: [p.Connack()] if isinstance(packet, p.Connect) and packet.version == V311 else [], V311
+    )
+    async with scripted as address, running(address, connect_timeout_s=0.9) as owner:
+        assert owner.client.version == V311
+        assert owner.client._link is not None
+        owner.client._link.abort("cut")
+        await owner.until(lambda: len(owner.said("connected")) == 2)
+        versions = [each.version for each in scripted.heard if isinstance(each, p.Connect)]
+        assert versions.count(V5) == 1, "it is not asked in version 5 again at each connection"
+    async with scripted as address:
+        owner = Owner(address, version="5", connect_timeout_s=0.3)
+        task = asyncio.create_task(owner.client.run())
+        await owner.until(lambda: owner.told)
+        assert "no answer within 0.3 s" in (owner.client.trouble or "")
+        task.cancel()
+
+
+async def test_a_slow_broker_is_not_taken_for_an_old_one() -> None:
+    """Silent in both versions for as long as 3.1.1 is waited for: then version 5 has all the time there is."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        decoder = Decoder()
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(4096):
+                for packet in decoder.feed(data):
+                    if isinstance(packet, p.Connect):
+                        await asyncio.sleep(0.5)
+                        writer.write(encode(p.Connack(), packet.version))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = Broker("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with running(address, connect_timeout_s=0.9) as owner:
+        assert owner.client.version == V5
+        assert owner.said("broker not reached")[0]["cause"] == "no CONNACK within 0.3 s"
+    server.close()
+
+
 async def test_a_fault_of_the_broker_s_is_answered_with_its_code() -> None:
     scripted = Scripted(lambda packet: [p.Connack(), p.Suback(99, (0,))] if isinstance(packet, p.Connect) else [])
     async with scripted as address:
