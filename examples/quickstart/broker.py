@@ -3,7 +3,7 @@
     python broker.py 127.0.0.1:2883     is the broker alone, until Ctrl-C
 
 amqtt speaks MQTT 3.1.1. It reads a CONNECT of version 5 as one of 3.1.1 and waits for octets that never come, instead
-of refusing it; that is why gatepost.toml names the version.
+of refusing it; after three seconds of that the gateway asks in 3.1.1. `version = "3.1.1"` in gatepost.toml saves them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ class Command:
 
 
 class Machines:
-    """The broker, and one client that stands for all machines: it gets what is published below `commands`."""
+    """The broker, and one client that stands for all machines: what is published below `commands` is in `got`, what is
+    published below `reports`, by themselves or whoever may, in `reported`."""
 
-    def __init__(self, commands: str) -> None:
+    def __init__(self, commands: str, reports: str) -> None:
         self.got: list[Command] = []
+        self.reported: list[Command] = []
         self._commands = commands
+        self._reports = reports
         self._broker: Broker | None = None
         self._client: MQTTClient | None = None
         self._listener: asyncio.Task[None] | None = None
@@ -49,7 +52,7 @@ class Machines:
             self._broker = await start_broker(address)
             self._client = MQTTClient("machines", {"auto_reconnect": False, "plugins": {}})
             await self._client.connect(f"mqtt://{address}", cleansession=True)
-            await self._client.subscribe([(self._commands, QOS_1)])
+            await self._client.subscribe([(f"{each}/#", QOS_1) for each in (self._commands, self._reports)])
         except (BrokerError, ClientError) as error:
             raise OSError(f"the broker of this tour does not start: {error}") from error
         self._listener = asyncio.create_task(self._listen(self._client))
@@ -81,7 +84,8 @@ class Machines:
         while True:
             message = await client.deliver_message()
             if message is not None:
-                self.got.append(Command(message.topic, bytes(message.data or b"")))
+                came = self.got if message.topic.startswith(f"{self._commands}/") else self.reported
+                came.append(Command(message.topic, bytes(message.data or b"")))
 
 
 async def start_broker(address: str) -> Broker:

@@ -85,7 +85,7 @@ class Tour:
     internet_port: int
     broker_port: int
     internet: Internet = field(default_factory=lambda: Internet(frozenset([GONE])))
-    machines: Machines = field(default_factory=lambda: Machines("cmnd/#"))
+    machines: Machines = field(default_factory=lambda: Machines("cmnd", "alerts"))
     legs: list[Leg] = field(default_factory=list)
     gateway: asyncio.subprocess.Process | None = None
     live: Live | None = None
@@ -367,7 +367,7 @@ async def machine_legs(tour: Tour, tag: str) -> None:
     with tour.leg("A stranger commands the boiler", "internet -> machines") as leg:
         leg.before = f"{shown(zoe, BOILER)}\nvalve open"
         tour.show()
-        commands = len(tour.machines.got)
+        known = len(tour.machines.got) + len(tour.machines.reported)
         answer = await asyncio.to_thread(tour.send_from_the_internet, zoe, BOILER, f"Open {tag}", "valve open\r\n")
         expect("the answer", "250", answer)
 
@@ -378,8 +378,11 @@ async def machine_legs(tour: Tour, tag: str) -> None:
                 if seen.sender == "" and f"Open {tag}".encode() in seen.message.as_bytes()
             ]
 
-        await tour.until(lambda: bool(reports()) or len(tour.machines.got) > commands, "a report to Zoe")
-        expect("the machine's commands", commands, len(tour.machines.got))
+        def published() -> list[Command]:
+            return (tour.machines.got + tour.machines.reported)[known:]
+
+        await tour.until(lambda: bool(reports() or published()), "a report to Zoe")
+        expect("what the stranger's mail published", [], published())
         report = reports()[0]
         leg.after = shown("", ", ".join(report.recipients))
         leg.note = "a report to Zoe: nobody may command a machine but by an answer"

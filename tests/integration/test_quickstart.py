@@ -43,3 +43,15 @@ def test_it_fails_where_a_message_would_not_arrive(tmp_path: Path, file: str, ol
     (folder / file).write_text(text.replace(old, new, 1))
     ended = tour(folder)
     assert ended.returncode == 1, ended.stdout + ended.stderr
+
+
+def test_it_fails_where_a_stranger_s_mail_is_published(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    shutil.copytree(QUICKSTART, folder, ignore=shutil.ignore_patterns("var", "__pycache__"))
+    anybody = '\n[[connector.machines.publish]]\ntopic = "alerts/{plant}/{unit}"\nsenders = ["*"]\nproof = "none"\n'
+    with (folder / "gatepost.toml").open("a") as file:
+        file.write(anybody)
+    ended = tour(folder)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "what the stranger's mail published" in " ".join(ended.stdout.replace("│", " ").split())
+    assert "1 of 13 did not arrive as they should." in ended.stdout
