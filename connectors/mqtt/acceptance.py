@@ -2,7 +2,9 @@
 
 Promises: a message is acknowledged after the commit of its mail, of its digest, or of what the quarantine keeps of it,
 and with nothing between the two but the acknowledgement. What the spool does not take now is tried again, all that
-failed together after one pause; an unknown fault is tried a few times, and then kept apart, so that it holds up nobody.
+failed together after one pause; what is refused for now (4.x) is held back and tried again by itself, so that
+`receive_maximum` makes the broker wait. What is refused for good (5.x) goes to the quarantine with its status; an
+unknown fault is tried a few times, and then kept apart, so that it holds up nobody.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from gateway.contract import (
     Origin,
     Recipient,
     Rejected,
+    Status,
     Unavailable,
 )
 
@@ -215,7 +218,7 @@ class Acceptance:
 
     async def accept(self, made: Made, fault: Exception | None = None) -> bool:
         """Have a mail accepted, however long it takes, and acknowledge its message; False where it is kept apart."""
-        faults = 0
+        faults = held = 0
         recipients = made.incoming.recipients
         while True:
             try:
@@ -225,12 +228,17 @@ class Acceptance:
                 await self._accept_once(made, recipients)
                 break
             except Rejected as e:
-                left = self._left(made, recipients)
-                if not left or left == recipients:
-                    await self._set_aside(made.arrived, refused(e))
-                    return False
-                self._log.warning("some recipients are refused", topic=made.arrived.topic, status=str(e.status))
-                recipients = left
+                judged = self._judge(made, recipients, e.status)
+                if isinstance(judged, Status):
+                    if judged.is_permanent:
+                        await self._set_aside(made.arrived, refused(judged))
+                        return False
+                    # Not the message's fault: it stays the broker's until it is taken.
+                    held += 1
+                    await self._hold(made, e.status, held)
+                else:
+                    self._log.warning("some recipients are refused", topic=made.arrived.topic, status=str(e.status))
+                    recipients = judged
             except (Unavailable, OSError) as e:
                 await self._pause(e)
             except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral; the message must not stand for ever
@@ -242,6 +250,8 @@ class Acceptance:
                 await asyncio.sleep(_PAUSE_S * 2**faults)
             fault = None
         self._broker.acknowledge(made.arrived)
+        if held:
+            self._tell(None)
         self._works()
         return True
 
@@ -273,11 +283,18 @@ class Acceptance:
         finally:
             self.accepting -= 1
 
-    def _left(self, made: Made, recipients: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
-        """Return those recipients that would be taken by themselves."""
-        envelope = self.message(made, Content(b"")).envelope
-        empty = replace(envelope, recipients=())
-        return tuple(each for each in recipients if self._intake.check(empty, each) is None)
+    def _judge(self, made: Made, recipients: tuple[Recipient, ...], said: Status) -> tuple[Recipient, ...] | Status:
+        """Return those recipients that are left to be tried without the others, or the status of the whole mail: one
+        that passes where any of them is refused for now, so that nobody is left out for a fault that passes."""
+        envelope = replace(self.message(made, Content(b"")).envelope, recipients=())
+        answers = [self._intake.check(envelope, each) for each in recipients]
+        passing = next((each for each in answers if each is not None and not each.is_permanent), None)
+        if passing is not None:
+            return passing
+        left = tuple(each for each, answer in zip(recipients, answers, strict=True) if answer is None)
+        if left and left != recipients:
+            return left
+        return said if left else answers[0] or said
 
     def _made_id(self, arrived: Arrived) -> str:
         """Return a Message-ID, the same for the same hand-over: the thread of a later mail may name it."""
@@ -302,6 +319,13 @@ class Acceptance:
             "a message was not taken", topic=arrived.topic, rule=bad.rule, why=bad.text, kept_as=str(where)
         )
         self._broker.acknowledge(arrived)
+
+    async def _hold(self, made: Made, status: Status, times: int) -> None:
+        """Wait for a refusal to pass that is this mail's alone: longer each time, and nobody waits with it."""
+        self._tell(f"messages wait at the broker: {status}")
+        if times == 1:
+            self._log.warning("a message waits", topic=made.arrived.topic, why=str(status))
+        await asyncio.sleep(min(_LONGEST_PAUSE_S, _PAUSE_S * 2.0 ** min(times, 30)))
 
     async def _pause(self, e: Exception) -> None:
         """Wait, longer each time: one pause for all that failed together."""
@@ -340,11 +364,11 @@ def too_large(arrived: Arrived, inward: Inward) -> BadPayload:
     )
 
 
-def refused(e: Rejected) -> BadPayload:
+def refused(status: Status) -> BadPayload:
     """Return why a mail was refused."""
     return BadPayload(
         "mqtt.refused",
-        f"the mail was refused: {e.status}",
+        f"the mail was refused: {status}",
         "the mail's recipients",
         "mend the rule's recipients, the mapping or the routes, and publish it again",
     )

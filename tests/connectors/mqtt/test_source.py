@@ -97,6 +97,46 @@ async def test_a_refused_mail_goes_to_the_quarantine_with_the_reason(kit: Make) 
     assert "no such mailbox here" in reason
 
 
+@pytest.mark.parametrize("said", [None, Status("4.3.5", "its connector is not there")], ids=["by accept", "by check"])
+async def test_a_refusal_that_passes_holds_the_message_back(kit: Make, said: Status | None) -> None:
+    """Nothing is acknowledged or kept apart; the receive maximum makes the broker wait; then all are taken."""
+    at = kit(subscribe=[rule()], receive_maximum=3)
+    at.intake.rejects, at.intake.check_answer = Status("4.3.0", "try again"), said
+    async with at.running() as made:
+        tags = [at.put("alerts/p7", b"%d" % n) for n in range(8)]
+        await at.until(lambda: not made.health().ok, "health says so")
+        assert "4.3.0 try again" in made.health().text
+        await at.until(lambda: at.intake.calls >= 6, "it is tried again")
+        assert not at.broker.acknowledged
+        assert len(at.broker.sessions["kit"].in_flight) == 3
+        at.intake.rejects = at.intake.check_answer = None
+        await at.acknowledged(*tags)
+        assert made.health().ok
+    assert len(at.intake.accepted) == 8
+    assert not at.bad()
+
+
+async def test_nobody_is_left_out_for_a_refusal_that_passes(kit: Make) -> None:
+    class Picky(RecordingIntake):
+        tries = 0
+
+        def check(self, envelope: Any, recipient: Recipient) -> Status | None:
+            return Status("4.2.1", "not now") if "late" in str(recipient.address) and self.tries < 2 else None
+
+        async def _commit(self, message: Any) -> Any:
+            late = any("late" in str(each.address) for each in message.envelope.recipients)
+            self.rejects = Status("4.2.1", "not now") if late and self.tries < 2 else None
+            self.tries += 1
+            return await super()._commit(message)
+
+    at = kit(subscribe=[rule(recipients=["smtp:late@merged.example", OPS])])
+    at.intake = Picky()
+    async with at.running():
+        await at.acknowledged(at.put("alerts/p7"))
+    (one,) = at.intake.accepted
+    assert [str(each.address) for each in one.message.envelope.recipients] == ["smtp:late@merged.example", OPS]
+
+
 async def test_one_refused_recipient_does_not_keep_the_others_from_theirs(kit: Make) -> None:
     class Picky(RecordingIntake):
         def check(self, envelope: Any, recipient: Recipient) -> Status | None:
