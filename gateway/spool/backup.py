@@ -13,11 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
-import psycopg
-
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.copying import copy_durably, sync_file
-from gateway.spool.dump import MANIFEST, load_database
 from gateway.spool.folder import make_folder, sqlite_folder
 from gateway.spool.migrations import VERSIONS
 from gateway.spool.store import Store
@@ -60,8 +57,6 @@ async def restore_spool(url: str, base_dir: Path, src: Path) -> None:
 def _restore(url: str, base_dir: Path, src: Path) -> None:
     folder = sqlite_folder(url, base_dir)
     if folder is None:
-        if not (src / MANIFEST).exists():
-            raise SpoolUnusable(f"{src} is not the backup of a PostgreSQL spool: it has no {MANIFEST}")
         _restore_database(url, src)
     else:
         _restore_files(folder, src)
@@ -116,8 +111,13 @@ def hold_statements() -> list[str]:
 
 
 def _restore_database(url: str, src: Path) -> None:
+    import psycopg  # only where there is PostgreSQL: it is slow to import
+
+    from gateway.spool.dump import MANIFEST, load_database
     from gateway.spool.postgres import engine_url, upgrade_database
 
+    if not (src / MANIFEST).exists():
+        raise SpoolUnusable(f"{src} is not the backup of a PostgreSQL spool: it has no {MANIFEST}")
     upgrade_database(url)
     conninfo = engine_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     try:

@@ -25,6 +25,9 @@ from sqlalchemy import (
 
 VERSION_TABLE: Final = "spool_version"
 
+POSTGRESQL: Final = "postgresql"
+"""Under this name a table's and an index's `info` has what PostgreSQL alone is told of it."""
+
 metadata = MetaData()
 
 # SQLite makes only an INTEGER key the row's own number; a BIGINT key would cost a second tree.
@@ -40,6 +43,12 @@ _SHORT_LIVED: Final = {
     "autovacuum_vacuum_cost_delay": "0",
     "autovacuum_analyze_scale_factor": "0",
     "autovacuum_analyze_threshold": "20000",
+}
+_TOAST: Final = {
+    "toast_tuple_target": "8160",
+    "toast.autovacuum_vacuum_scale_factor": "0",
+    "toast.autovacuum_vacuum_threshold": "20000",
+    "toast.autovacuum_vacuum_cost_delay": "0",
 }
 
 meta = Table(
@@ -93,16 +102,10 @@ messages = Table(
         "messages_content",
         "content_ref",
         sqlite_where=text("content_ref IS NOT NULL"),
-        postgresql_where=text("content_ref IS NOT NULL"),
+        info={POSTGRESQL: {"where": text("content_ref IS NOT NULL")}},
     ),
     # A 4 KiB content stays in the row; what is larger lies beside it, uncompressed (STORAGE EXTERNAL).
-    postgresql_with={
-        **_SHORT_LIVED,
-        "toast_tuple_target": "8160",
-        "toast.autovacuum_vacuum_scale_factor": "0",
-        "toast.autovacuum_vacuum_threshold": "20000",
-        "toast.autovacuum_vacuum_cost_delay": "0",
-    },
+    info={POSTGRESQL: {"with": {**_SHORT_LIVED, **_TOAST}}},
 )
 
 kept = Table(
@@ -115,7 +118,7 @@ kept = Table(
         "kept_content",
         "content_ref",
         sqlite_where=text("content_ref IS NOT NULL"),
-        postgresql_where=text("content_ref IS NOT NULL"),
+        info={POSTGRESQL: {"where": text("content_ref IS NOT NULL")}},
     ),
 )
 
@@ -152,7 +155,7 @@ deliveries = Table(
         "next_attempt_at",
         *_COVERED,
         sqlite_where=text(UNLEASED),
-        postgresql_where=text(UNLEASED),
+        info={POSTGRESQL: {"where": text(UNLEASED)}},
     ),
     # claim(): by priority, then a seek from sender to sender, then the oldest.
     Index(
@@ -163,10 +166,10 @@ deliveries = Table(
         "next_attempt_at",
         *_COVERED,
         sqlite_where=text(UNLEASED),
-        postgresql_where=text(UNLEASED),
+        info={POSTGRESQL: {"where": text(UNLEASED)}},
     ),
     sqlite_with_rowid=False,
-    postgresql_with={**_SHORT_LIVED, "fillfactor": "80"},
+    info={POSTGRESQL: {"with": {**_SHORT_LIVED, "fillfactor": "80"}}},
 )
 
 trace = Table(
@@ -226,3 +229,14 @@ chunks = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
+
+
+def with_postgresql_options() -> MetaData:
+    """Return the tables with PostgreSQL's own options, which are in `info` until then: to take them, SQLAlchemy
+    loads its dialect, which no gateway on SQLite needs."""
+    for table in metadata.tables.values():
+        told: list[Table | Index] = [table, *table.indexes]
+        for each in told:
+            for name, value in each.info.get(POSTGRESQL, {}).items():
+                each.dialect_options[POSTGRESQL][name] = value
+    return metadata

@@ -17,19 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
+from functools import cache
 
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
 
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS
 from gateway.spool.schema import UNLEASED
-
-_DIALECTS: Final[Mapping[str, Dialect]] = {
-    "sqlite": SQLiteDialect_pysqlite(),
-    "postgresql": PGDialect_psycopg(paramstyle="format"),  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-}
 
 _FREE: Final = "coalesce(lease, 0) = 0 AND state = 'queued'"
 
@@ -331,8 +326,17 @@ def prepare(statement: str, dialect: str) -> Prepared:
     for name in "mntarsdk":
         words[f"j_{name}"] = member.format(name)
     words["message"] = ", ".join(MESSAGE_COLUMNS)
-    compiled = text(statement.format_map(words).strip()).compile(dialect=_DIALECTS[dialect])
+    compiled = text(statement.format_map(words).strip()).compile(dialect=_dialect(dialect))
     return Prepared(str(compiled), tuple(compiled.positiontup or ()))
+
+
+@cache
+def _dialect(name: str) -> Dialect:
+    if name == "sqlite":
+        return SQLiteDialect_pysqlite()
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # slow to import, and SQLite needs none of it
+
+    return PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
 
 def statements(dialect: str) -> Statements:

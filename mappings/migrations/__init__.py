@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 
 VERSION_TABLE: Final = "mappings_version"
+
+VERSIONS: Final = ("m0001", "m0002", "m0003")
+"""Every revision, oldest first; known without importing Alembic, which a start can do without."""
 
 
 class NewerSchema(Exception):
@@ -23,15 +23,15 @@ class NewerSchema(Exception):
 
 def head() -> str:
     """Return the revision that this release needs."""
-    found = _scripts().get_current_head()
-    if found is None:
-        raise RuntimeError("the distribution lacks mappings/migrations/versions; install it again")
-    return found
+    return VERSIONS[-1]
 
 
 def current(connection: Connection) -> str | None:
     """Return the database's revision, None where it has no mapping tables."""
-    return _context(connection).get_current_revision()
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    row = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).first()
+    return None if row is None else str(row[0])
 
 
 def upgrade(connection: Connection) -> list[str]:
@@ -40,27 +40,24 @@ def upgrade(connection: Connection) -> list[str]:
     Durable once the caller has committed.
     Raises: NewerSchema.
     """
-    scripts = _scripts()
-    context = _context(connection)
-    found = context.get_current_revision()
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+    found = current(connection)
+    if found == head():
+        return []
+    if found is not None and found not in VERSIONS:
         raise NewerSchema(
             f"the mapping's tables are of revision {found}, which this release does not know; "
             "use the release that made them, or restore a backup made before"
         )
-    steps = list(scripts.iterate_revisions(head(), found or "base"))
+    from alembic.migration import MigrationContext  # slow to import, and rarely needed
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(__file__).parent))
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     applied = []
     with Operations.context(context):
-        for step in reversed(steps):
+        for step in reversed(list(scripts.iterate_revisions(head(), found or "base"))):
             step.module.upgrade()
             context.stamp(scripts, step.revision)
             applied.append(step.revision)
     return applied
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory(str(Path(__file__).parent))
-
-
-def _context(connection: Connection) -> MigrationContext:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})

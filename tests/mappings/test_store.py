@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +82,12 @@ def test_migrations_run_once_and_leave_the_tables_of_the_metadata(engine: sa.Eng
         assert compare_metadata(context, store.metadata) == []
         assert list(store.load(connection)) == []
         assert store.head(connection) == Head(0, "")
+
+
+def test_the_versions_that_are_known_without_alembic_are_all_there_are() -> None:
+    assert migrations.__file__ is not None
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migrations.VERSIONS))
 
 
 def test_the_version_table_is_its_own(engine: sa.Engine, begin: Begin) -> None:

@@ -16,7 +16,7 @@ from gateway.spool.migrations import HEAD, VERSIONS, upgrade
 from gateway.spool.open import open_spool, upgrade_spool
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres import engine_url
-from gateway.spool.schema import VERSION_TABLE, metadata
+from gateway.spool.schema import VERSION_TABLE, metadata, with_postgresql_options
 from gateway.spool.sqlite import open_engine
 from tests.gateway.spool.builders import Clock
 
@@ -44,10 +44,12 @@ def test_the_migrations_make_it_to_the_letter(url: str, tmp_path: Path) -> None:
     with engine.connect() as connection:
         upgrade(connection)
         made = _letters(engine)
+    is_postgresql = engine.dialect.name == "postgresql"
+    tables = with_postgresql_options() if is_postgresql else metadata
     with engine.begin() as connection:
-        metadata.drop_all(connection)
-        metadata.create_all(connection)
-        if engine.dialect.name == "postgresql":
+        tables.drop_all(connection)
+        tables.create_all(connection)
+        if is_postgresql:
             for table, column in (("messages", "content"), ("kept", "content"), ("chunks", "data")):
                 connection.execute(text(f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL"))
     assert _letters(engine) == made
