@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from gateway.blobs import readable
@@ -23,12 +23,13 @@ from gateway.charsets import decoded, guessed
 from gateway.compose import Mailbox, compose
 from gateway.html_text import html_to_text
 from gateway.message import Content
-from gateway.mime import Octets, Part, content_type, parse
+from gateway.mime import MAX_HEAD, Octets, Part, content_type, parse
 from gateway.octets import encoded_words, no_controls
 from gateway.parameters import parameter
 from gateway.transfer import decoded_pieces
 from mappings.address import Address, AddressError
 from mappings.encapsulation import named_unsigned
+from mappings.fields import unfold
 from mappings.network import network
 from mappings.rewrite import Named, mailboxes
 
@@ -39,6 +40,8 @@ MAX_HTML: Final = 4 * 1024 * 1024
 GATEWAY: Final = "gateway"
 """The attribute of an adapted content that tells the gateway's own name."""
 
+_AS_IT_IS: Final = (b"7bit", b"8bit", b"binary")
+_LONGEST_PLAIN: Final = 200
 _META: Final = re.compile(rb"(?i)<meta[^>]{0,200}?charset[ \t]*=[ \t\"']*([A-Za-z0-9._:+-]{1,40})")
 _NEWLINE: Final = re.compile(r"\r\n?")
 _BRACKETS: Final = re.compile(r"^<|>$")
@@ -91,19 +94,27 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """`subject` and `text` are decoded; the text's lines end in LF. `date` is in seconds since 1970.
+    """`text` is decoded, its lines end in LF.
 
     `page` is that of the attachments which is the message's text as HTML, not a file; None where there is none. Where
     it is the only text, `text` is made of it.
     """
 
     content: Content
-    subject: str
     text: str
-    attachments: tuple[Attachment, ...]
-    date: float | None
+    attachments: tuple[Attachment, ...] = ()
     page: Attachment | None = None
     _html: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
+
+    @property
+    def subject(self) -> str:
+        """Return the subject, decoded and on one line; empty where there is none. Read anew for each use."""
+        return self.get(b"subject")
+
+    @property
+    def date(self) -> float | None:
+        """Return the Date in seconds since 1970; None where there is none that can be read. Read anew for each use."""
+        return _date(self.content)
 
     @property
     def html(self) -> str:
@@ -140,6 +151,10 @@ class Memo:
 
 def memo(content: Content) -> Memo:
     """Take a content apart. Raises: OSError where a Blob cannot be read."""
+    plain = plain_body(content)
+    if plain is not None:
+        body, charset = plain
+        return Memo(content, decoded(body, charset).replace("\r\n", "\n").replace("\r", "\n"))
     source = readable(content)
     root = parse(source)
     leaves = list(_leaves(root))
@@ -151,11 +166,46 @@ def memo(content: Content) -> Memo:
         text = text_of(source, text_part)
     files = [part for part in leaves if part is not text_part]
     attachments = tuple(_attachment(source, part, n) for n, part in enumerate(files, 1))
-    subject = "" if (value := content.get(b"subject")) is None else no_controls(encoded_words(value))
-    date = _date(content)
     if page_part is None or html is None:
-        return Memo(content, subject, text, attachments, date)
-    return Memo(content, subject, text, attachments, date, attachments[files.index(page_part)], html)
+        return Memo(content, text, attachments)
+    return Memo(content, text, attachments, attachments[files.index(page_part)], html)
+
+
+def plain_body(content: Content) -> tuple[bytes, str] | None:
+    """Return the body of a message in memory that is nothing but one text, written as it is, and its charset.
+
+    None where that cannot be said at first sight. A gateway of machines' mail meets little else, and the search for
+    parts costs several times what is left.
+    """
+    if not content.is_inline or content.size > MAX_TEXT:
+        return None
+    head = content.head
+    if len(head) >= MAX_HEAD:
+        return None
+    charset: str | None = None
+    encoded = False
+    for name, _, start, end in content.fields:
+        if not name.startswith(b"content-"):
+            continue
+        value = head[start:end].strip(b" \t\r\n")
+        if name == b"content-type" and charset is None:
+            charset = _plain_charset(value) if len(value) <= _LONGEST_PLAIN else None
+            if charset is None:
+                return None
+        elif name == b"content-transfer-encoding" and not encoded and value.lower() in _AS_IT_IS:
+            encoded = True
+        else:
+            return None
+    return b"".join(content.body_chunks()), charset or ""
+
+
+@lru_cache(maxsize=256)
+def _plain_charset(value: bytes) -> str | None:
+    """Return the charset of a Content-Type that says plain text and no more, empty where it says none; else None."""
+    kind, parameters = content_type(unfold(value))
+    if kind != "text/plain" or parameters.keys() - {"charset"}:
+        return None
+    return parameters.get("charset", b"").decode("latin-1")
 
 
 def _attachment(source: Octets, part: Part, n: int) -> Attachment:

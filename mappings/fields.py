@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _CRLF: Final = b"\r\n"
 _HEADER_END: Final = re.compile(rb"\n\r?\n")
-_FIELD: Final = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
+# The name and its colon, where there are any, and all up to the end of the last folded line.
+_FIELD: Final = re.compile(rb"(?:([!-9;-~]++)[ \t]*+(:))?+[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field.
 
     `name` is in lower case, empty for a line that is no field; `start` and `end` bound the field's octets with
@@ -61,11 +60,11 @@ def scan(head: bytes) -> Iterator[Field]:
         start, end = match.span()
         if start == end:
             return
-        named = _NAME.match(head, start, end)
-        if named is None:
+        name = match[1]
+        if name is None:
             yield Field(b"", start, start, end)
         else:
-            yield Field(named[1].lower(), start, named.end(), end)
+            yield Field(name.lower(), start, match.end(2), end)
 
 
 def unfold(value: bytes) -> bytes:

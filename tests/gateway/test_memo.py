@@ -133,6 +133,53 @@ def test_a_blob_reads_like_memory() -> None:
     assert shown(memo(prefixed)) == shown(memo(Content(octets)))
 
 
+FIELD_LINES = st.sampled_from(
+    [
+        b"Subject: =?utf-8?q?gr=C3=BCn?=\r\n",
+        b"Date: Sun, 29 Nov 2026 16:33:11 +0000\r\n",
+        b"MIME-Version: 1.0\n",
+        b"content-type: TEXT/plain\r\n",
+        b"Content-Type: text/plain;\r\n charset=iso-8859-1\r\n",
+        b'Content-Type: text/plain; charset="utf-16"; format=flowed\r\n',
+        b"Content-Type: text/plain; charset=utf-16\r\n",
+        b"Content-Type: text/plain; charset=us-ascii; name=a.txt\r\n",
+        b"Content-Type: text\r\n",
+        b"Content-Type:\r\n",
+        b"Content-Type: text/html\r\n",
+        b"Content-Type: multipart/mixed; boundary=x\r\n",
+        b"Content-Type: application/octet-stream\r\n",
+        b"Content-Transfer-Encoding: 8BIT\r\n",
+        b"Content-Transfer-Encoding: base64\r\n",
+        b"Content-Transfer-Encoding: quoted-printable\r\n",
+        b"Content-Disposition: attachment\r\n",
+        b"Content-Language: de\r\n",
+        b"no field\r\n",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(FIELD_LINES, max_size=5),
+    st.sampled_from([b"\r\n", b"\n", b""]),
+    st.sampled_from([b"", b"a=3D\rb\r\nc\n", "grün €".encode(), b"\xff\x80\0", b"--x\r\n\r\nin\r\n--x--\r\n"]),
+)
+def test_what_is_seen_to_be_plain_is_read_as_by_the_search_for_parts(
+    lines: list[bytes], between: bytes, body: bytes
+) -> None:
+    octets = b"".join(lines) + between + body
+    # Of a blob the parts are always searched for.
+    for quick, thorough in (
+        (Content(octets), Content(Slow(octets))),
+        (
+            Content(octets).with_prefix(b"Received: by us\r\n"),
+            Content(Slow(octets)).with_prefix(b"Received: by us\r\n"),
+        ),
+    ):
+        assert shown(memo(quick)) == shown(memo(thorough))
+        assert (memo(quick).html, memo(quick).date) == (memo(thorough).html, memo(thorough).date)
+
+
 def mail(head: str, body: bytes = b"hi\r\n") -> Memo:
     return memo(Content(head.encode("latin-1").replace(b"\n", b"\r\n") + b"\r\n" + body))
 

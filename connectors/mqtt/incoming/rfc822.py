@@ -24,7 +24,7 @@ def read(case: Case) -> Incoming:
     content = Content(payload)
     head = content.head
     _check(payload, head, content)
-    memo = Memo(content, "", "", (), None)
+    memo = Memo(content, "")
     sender = case.opening.sender if case.opening.sender is not None else _sender(memo)
     named = () if case.opening.addresses else _recipients(memo)
     said = (content.get(b"message-id") or b"").strip().decode("latin-1")

@@ -47,7 +47,7 @@ def publications(
     """
     content = parcel.content
     # Of a whole message the header alone is looked at.
-    taken = Memo(content, "", "", (), None) if rule.payload == "rfc822" else memo(content)
+    taken = Memo(content, "") if rule.payload == "rfc822" else memo(content)
     levels = (_pattern(rule.topic).values(item.address.value) or {}) if rule.template is not None else _NO_LEVELS
     left = expiry(parcel.envelope, rule.expiry_s, time.time() if now is None else now)
     letter = Letter(parcel, item, rule, hostname, taken, levels, left)
