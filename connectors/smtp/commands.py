@@ -26,7 +26,7 @@ _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _HEX: Final = re.compile(r"\+([0-9A-F]{2})")
 _ADDR_TYPE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
-_UTF8_ADDRESS: Final = re.compile(r"[!-<>-~\u00a0-\U0010ffff]+")
+_UTF8_ADDRESS: Final = re.compile(r"[^\x00- =\x7f-\x9f]+")
 _NAME: Final = re.compile(rb"[!-~\x80-\xff]{1,255}")
 
 _NOTIFY: Final = {"SUCCESS": Notify.SUCCESS, "FAILURE": Notify.FAILURE, "DELAY": Notify.DELAY}
