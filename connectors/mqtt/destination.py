@@ -28,7 +28,7 @@ from connectors.mqtt.rules import StatusTopic
 from connectors.mqtt.source import MARK, own_mark
 from connectors.mqtt.topics import Filled, TopicError, check_topic
 from connectors.mqtt.wire.packets import V311
-from connectors.mqtt.wire.values import Lost, Outgoing, Properties, Refused
+from connectors.mqtt.wire.values import Lost, Outgoing, Refused
 from gateway.contract import (
     Address,
     Batch,
@@ -121,7 +121,7 @@ class MqttDestination:
         self._context = context
         self._log = context.log
         self._executor = executor
-        self._mark = (MARK, own_mark(context.hostname, name))
+        self._marks = ((MARK, own_mark(context.hostname, name)),)
 
     async def deliver(self, batch: Batch, broker: Broker, trouble: Callable[[], str | None]) -> None:
         """Publish a batch, and what waits behind it. Settles every item, unless it is cancelled."""
@@ -260,13 +260,13 @@ class MqttDestination:
             return Deferred(status, retry_after_s=wait_s)
         if granted.content is not parcel.content:
             parcel = replace(parcel, content=granted.content)
-        call = partial(publications, parcel, item, outward.rule, self._context.hostname)
-        content = parcel.content
-        if content.is_inline and content.size <= IN_THREAD_OCTETS and outward.rule.payload != "template":
-            outs, notes = call()
+        rule, hostname, content = outward.rule, self._context.hostname, parcel.content
+        if content.is_inline and content.size <= IN_THREAD_OCTETS and rule.payload != "template":
+            outs, notes = publications(parcel, item, rule, hostname, marks=self._marks)
         else:
+            call = partial(publications, parcel, item, rule, hostname, marks=self._marks)
             outs, notes = await asyncio.get_running_loop().run_in_executor(self._executor, call)
-        return Ready(item, [self._marked(out) for out in outs], notes)
+        return Ready(item, outs, notes)
 
     def _report(self, report: Report, item: Item, status: StatusTopic | None) -> Ready | Outcome:
         """Return a report for the status topic."""
@@ -281,19 +281,8 @@ class MqttDestination:
         except TopicError as e:
             return Failed(Status("5.1.3", f"the status topic is none: {e.message}"))
         out = replace(report_payload(report, topic), qos=status.qos, retain=status.retain)
-        return Ready(item, [self._marked(out)])
-
-    def _marked(self, out: Outgoing) -> Outgoing:
-        given = out.properties
-        properties = Properties(
-            given.payload_format,
-            given.message_expiry_s,
-            given.content_type,
-            given.response_topic,
-            given.correlation_data,
-            (*given.user, self._mark),
-        )
-        return Outgoing(out.topic, out.payload, out.qos, out.retain, properties)
+        properties = replace(out.properties, user=(*out.properties.user, *self._marks))
+        return Ready(item, [replace(out, properties=properties)])
 
 
 def _topic(topic: str) -> Address:

@@ -20,7 +20,7 @@ from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import DATE, FIELD_NAME, ID
 from connectors.mqtt.topics import UNFIT, unfit_in
 from connectors.mqtt.wire.values import NO_PROPERTIES, Arrived, Properties
-from gateway.contract import Address, AddressError, Content, Envelope, Item, Notify
+from gateway.contract import Address, AddressError, Envelope, Item, Notify
 from mappings.network import parse
 
 MAX_VALUE: Final = 8 * 1024
@@ -288,7 +288,10 @@ class User:
     _octets: int = 0
 
     def add(self, name: str, value: str) -> None:
-        octets = len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
+        if name.isascii() and value.isascii():
+            octets = len(name) + len(value)
+        else:
+            octets = len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
         too_many = len(self.pairs) >= MAX_USER or self._octets + octets > MAX_USER_OCTETS
         if too_many or len(value) > MAX_VALUE:
             self.left_out.append(name)
@@ -297,14 +300,13 @@ class User:
         self.pairs.append((clean(name), clean(value)))
 
 
-def field_names(content: Content) -> tuple[str, ...]:
-    """Return the names, as written, of the fields that become user properties of their name, each once."""
-    head = content.head
+def field_names(names: Iterable[bytes]) -> tuple[str, ...]:
+    """Return those names of fields that become user properties, as written, each once."""
     found: dict[str, str] = {}
-    for one in content.fields:
-        lower = one.name.decode("latin-1")
-        if _is_field(lower) and lower not in found:
-            found[lower] = head[one.start : one.value_start].rstrip(b": \t").decode("latin-1")
+    for name in names:
+        lower = name.lower().decode("latin-1")
+        if _is_field(lower):
+            found.setdefault(lower, name.decode("latin-1"))
     return tuple(found.values())
 
 

@@ -38,11 +38,17 @@ def capabilities(rule: PublishRule) -> Capabilities:
 
 
 def publications(
-    parcel: Parcel, item: Item, rule: PublishRule, hostname: str, now: float | None = None
+    parcel: Parcel,
+    item: Item,
+    rule: PublishRule,
+    hostname: str,
+    now: float | None = None,
+    marks: tuple[tuple[str, str], ...] = (),
 ) -> tuple[list[Outgoing], tuple[Note, ...]]:
     """Return what is published of a mail for one recipient, whose address is the topic; and what became of the rest.
 
-    Files that are published by themselves come before what names them. `now` is in seconds since 1970.
+    Files that are published by themselves come before what names them. `now` is in seconds since 1970; `marks` are user
+    properties for all of it.
     Raises: Unpublishable, OSError.
     """
     content = parcel.content
@@ -50,9 +56,10 @@ def publications(
     taken = Memo(content, "") if rule.payload == "rfc822" else memo(content)
     levels = (_pattern(rule.topic).values(item.address.value) or {}) if rule.template is not None else _NO_LEVELS
     left = expiry(parcel.envelope, rule.expiry_s, time.time() if now is None else now)
-    letter = Letter(parcel, item, rule, hostname, taken, levels, left)
-    if ID.fullmatch(letter.message_id):
-        letter.user.add("message-id", letter.message_id)
+    letter = Letter(parcel, item, rule, hostname, taken, levels, left, marks=marks)
+    message_id = letter.message_id
+    if message_id and ID.fullmatch(message_id):
+        letter.user.add("message-id", message_id)
     for name, value in from_property_fields(letter.values(b"x-mqtt-property")):
         letter.user.add(name, value)
     if rule.envelope:

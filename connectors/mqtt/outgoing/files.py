@@ -79,7 +79,9 @@ def _elsewhere(letter: Letter, one: Attachment, n: int, octets: bytes) -> dict[s
     user.add("name", about["name"])
     if letter.message_id:
         user.add("message-id", letter.message_id)
-    properties = Properties(message_expiry_s=letter.expiry_s, content_type=about["type"], user=tuple(user.pairs))
+    properties = Properties(
+        message_expiry_s=letter.expiry_s, content_type=about["type"], user=(*user.pairs, *letter.marks)
+    )
     letter.out(topic, octets, properties)
     return {**about, "topic": topic, "size": len(octets)}
 

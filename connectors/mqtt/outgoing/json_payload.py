@@ -60,7 +60,7 @@ def encode(letter: Letter) -> None:
         note_path(letter, partial(sender, letter), "the JSON shows From; set envelope")
     properties = Properties(
         payload_format=1, message_expiry_s=letter.expiry_s, content_type="application/json",
-        user=tuple(letter.user.pairs),
+        user=letter.pairs,
     )  # fmt: skip
     letter.out(letter.topic, write_document(document), properties)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from connectors.mqtt.outgoing.values import Letter
-from gateway.contract import Address, AddressError, Fate, Mailbox, Notify
+from gateway.contract import Address, AddressError, Content, Fate, Mailbox, Memo, Note, Notify
 
 NETWORKS: Final = ("smtp", "mqtt")
 _SHOWN: Final = 40
+_REMEMBERED: Final = 1000
+"""Octets of a field whose addresses are remembered."""
 _SEVERAL: Final = re.compile(r"[,:;@<(\"\\]")
 _SIGNATURES: Final = frozenset((
     "application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature",
@@ -31,24 +34,39 @@ def people(letter: Letter, name: bytes) -> tuple[Mailbox, ...]:
     """Return the addresses of a field; what no network reads of it is noted."""
     if not letter.values(name):
         return ()
+    content = letter.parcel.content
+    values = tuple(content.get_all(name))
+    attributes = tuple(content.attributes.items())
+    is_short = sum(map(len, values)) <= _REMEMBERED and len(attributes) <= 1
+    boxes, unread = (_read if is_short else _read.__wrapped__)(name, values, attributes)
+    if unread is not None:
+        letter.drop(f"{titled(name)}: {unread[:200]}", "no network here reads this address")
+    return boxes
+
+
+@lru_cache(maxsize=1024)
+def _read(
+    name: bytes, values: tuple[bytes, ...], attributes: tuple[tuple[str, str], ...]
+) -> tuple[tuple[Mailbox, ...], str | None]:
+    """Return the addresses of a field's values, and what no network reads of it; who writes to things does so again."""
+    octets = b"".join(name + b": " + value + b"\r\n" for value in values)
+    found = Memo(Content(octets, attributes=dict(attributes)), "")
     try:
-        return letter.memo.mailboxes(name, NETWORKS, strict=True)
+        return found.mailboxes(name, NETWORKS, strict=True), None
     except AddressError as e:
-        letter.drop(f"{titled(name)}: {e.text[:200]}", "no network here reads this address")
-        return letter.memo.mailboxes(name, NETWORKS)
+        return found.mailboxes(name, NETWORKS), e.text
 
 
 def note_envelope(letter: Letter, why: str) -> None:
     """Note what of the envelope is not told: the topic is the recipient, and nothing else is."""
     envelope, item = letter.parcel.envelope, letter.item
-    there = {
-        "NOTIFY": item.notify is not Notify.UNSET,
-        "ORCPT": bool(item.orcpt),
-        "RET": envelope.ret is not None,
-        "ENVID": envelope.envid is not None,
-        "priority": envelope.priority != 0,
-    }
-    for name, has in there.items():
+    for name, has in (
+        ("NOTIFY", item.notify is not Notify.UNSET),
+        ("ORCPT", item.orcpt),
+        ("RET", envelope.ret is not None),
+        ("ENVID", envelope.envid is not None),
+        ("priority", envelope.priority),
+    ):
         if has:
             letter.drop(f"envelope {name}", why)
 
@@ -84,14 +102,28 @@ def sender(letter: Letter) -> Address | None:
 
 def note_fields(letter: Letter, is_carried: Callable[[str], bool], why: str) -> None:
     """Note the header fields that are not carried."""
-    content = letter.parcel.content
+    note = fields_note(spelt(letter.parcel.content), is_carried, why)
+    if note is not None:
+        letter.notes.append(note)
+
+
+def spelt(content: Content) -> tuple[bytes, ...]:
+    """Return the names of all header fields, as they are written."""
+    head = content.head
+    return tuple([head[start:value].rstrip(b": \t") for name, start, value, _ in content.fields if name])
+
+
+def fields_note(names: Iterable[bytes], is_carried: Callable[[str], bool], why: str) -> Note | None:
+    """Return the note of header fields that are not carried; None where all are."""
     lost: dict[bytes, str] = {}
-    for one in content.fields:
-        if one.name and one.name not in _MIME and not is_carried(one.name.decode("latin-1")):
-            lost.setdefault(one.name, content.head[one.start : one.value_start].rstrip(b": \t").decode("latin-1"))
-    if lost:
-        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-        letter.drop("header fields " + ", ".join([*lost.values()][:_SHOWN]) + more, why)
+    for name in names:
+        lower = name.lower()
+        if lower not in _MIME and not is_carried(lower.decode("latin-1")):
+            lost.setdefault(lower, name.decode("latin-1"))
+    if not lost:
+        return None
+    more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+    return Note(Fate.DROPPED, "header fields " + ", ".join([*lost.values()][:_SHOWN]) + more, why)
 
 
 def note_files(letter: Letter, why: str) -> None:

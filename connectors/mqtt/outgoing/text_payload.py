@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import write_address
 from connectors.mqtt.outgoing.files import files_beside
-from connectors.mqtt.outgoing.losses import note_fields, note_page, note_path, people
+from connectors.mqtt.outgoing.losses import fields_note, note_page, note_path, people, spelt
 from connectors.mqtt.outgoing.values import Letter, no_payload
 from connectors.mqtt.properties import clean, field_names, now_utc
 from connectors.mqtt.rules import PayloadTemplate
 from connectors.mqtt.templates import Template
 from connectors.mqtt.wire.values import Properties
-from gateway.contract import Address, Fate
+from gateway.contract import Address, Fate, Note
 
 TEXT: Final = "text/plain; charset=utf-8"
 _TOLD: Final = ("subject", "date", "message-id", "in-reply-to", "references")
+_ADDED: Final = tuple((name, name.encode()) for name in _TOLD if name != "message-id")
 _PEOPLE: Final = ("Sender", "To", "Cc", "Reply-To")
+_TEXT_ALONE: Final = "the payload is the text alone"
+_MANY: Final = 60
 _NO_PROPERTY: Final = "no user property is for it"
 
 
 def encode_text(letter: Letter) -> None:
     """Add the publications of the text. Raises: Unpublishable, OSError."""
     text = letter.text(letter.memo.text)
-    why = "the payload is the text alone"
-    note_page(letter, why)
-    files_beside(letter, f'{why}; set attachments = "topics"')
+    note_page(letter, _TEXT_ALONE)
+    if letter.memo.attachments:
+        files_beside(letter, f'{_TEXT_ALONE}; set attachments = "topics"')
     _publish(letter, text, TEXT)
 
 
@@ -79,37 +84,52 @@ def _headers(letter: Letter) -> dict[str, str]:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the names in a header come to: those that become user properties of their name, and what is not told."""
+
+    added: tuple[tuple[str, bytes], ...]
+    notes: tuple[Note, ...]
+
+
+@lru_cache(maxsize=512)
+def _head(names: tuple[bytes, ...]) -> _Head:
+    """Return what header fields of these names, as written and in this order, come to. Mail of one way is alike."""
+    added = field_names(names)
+    lower = {name.lower() for name in names}
+    notes = [Note(Fate.DROPPED, name, _NO_PROPERTY) for name in _PEOPLE if name.lower().encode() in lower]
+    carried = {*_TOLD, "from", "x-mqtt-property", *(name.lower() for name in (*_PEOPLE, *added))}
+    rest = fields_note(names, carried.__contains__, _NO_PROPERTY)
+    return _Head(tuple((name, name.lower().encode()) for name in added), (*notes, *([rest] if rest else ())))
+
+
 def _publish(letter: Letter, payload: str, kind: str) -> None:
     author = _tell(letter)
     if not letter.rule.envelope:
         note_path(letter, lambda: author, "user properties tell From; set envelope")
-    properties = Properties(
-        payload_format=1, message_expiry_s=letter.expiry_s, content_type=clean(kind), user=tuple(letter.user.pairs)
-    )
+    kind = kind if kind is TEXT else clean(kind)
+    properties = Properties(payload_format=1, message_expiry_s=letter.expiry_s, content_type=kind, user=letter.pairs)
     letter.out(letter.topic, payload.encode("utf-8", "replace"), properties)
 
 
 def _tell(letter: Letter) -> Address | None:
     """Add the fields that user properties are for; return the author."""
-    told = dict.fromkeys(_TOLD)
-    for name in told:
-        value = letter.value(name.encode())
-        if value and name != "message-id":
+    for name, lower in _ADDED:
+        value = letter.value(lower)
+        if value:
             letter.user.add(name, value)
     authors = people(letter, b"from")
     for box in authors:
         letter.user.add(
             "from", f"{box.name} <{write_address(box.address)}>" if box.name else write_address(box.address)
         )
-    names = field_names(letter.parcel.content)
-    for name in names:
-        for value in letter.values(name.lower().encode()):
+    names = spelt(letter.parcel.content)
+    is_short = len(names) <= _MANY and sum(map(len, names)) <= _MANY * 20
+    head = (_head if is_short else _head.__wrapped__)(names)
+    for name, lower in head.added:
+        for value in letter.values(lower):
             letter.user.add(name, value)
-    for name in _PEOPLE:
-        if letter.values(name.lower().encode()):
-            letter.drop(name, _NO_PROPERTY)
-    carried = {*told, "from", "x-mqtt-property", *(name.lower() for name in (*_PEOPLE, *names))}
-    note_fields(letter, carried.__contains__, _NO_PROPERTY)
+    letter.notes += head.notes
     if len(authors) == 1 and authors[0].name:
         letter.note(Fate.MAPPED, "From", "a user property tells it, and is no sender to whoever reads it as mail")
     return authors[0].address if len(authors) == 1 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +13,6 @@ from connectors.mqtt.topics import TopicError, check_topic
 from connectors.mqtt.wire.values import Outgoing, Properties
 from gateway.contract import Attachment, Fate, Item, Memo, Note, Parcel, Status
 
-_PLAIN: Final = re.compile(rb"[ -~]*")
 NUL: Final = Note(Fate.MAPPED, "NUL in the text", "a text of MQTT has none; U+FFFD stands in its place")
 
 
@@ -40,7 +38,10 @@ class Letter:
     user: User = field(default_factory=User)
     notes: list[Note] = field(default_factory=list)
     outs: list[Outgoing] = field(default_factory=list)
+    marks: tuple[tuple[str, str], ...] = ()
+    """User properties that every publication has, behind all others."""
     _raw: dict[bytes, list[bytes]] | None = None
+    _values: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def topic(self) -> str:
@@ -52,23 +53,34 @@ class Letter:
 
     def values(self, name: bytes) -> tuple[str, ...]:
         """Return all fields of this (lower-case) name, decoded and on one line; of a header that is scanned once."""
+        known = self._values.get(name)
+        if known is not None:
+            return known
         if self._raw is None:
             head = self.parcel.content.head
             self._raw = {}
-            for one in self.parcel.content.fields:
-                self._raw.setdefault(one.name, []).append(head[one.value_start : one.end])
+            for lower, _, start, end in self.parcel.content.fields:
+                self._raw.setdefault(lower, []).append(head[start:end])
         raw = self._raw.get(name)
         if raw is None:
             return ()
-        plain = [value.strip(b" \t\r\n") for value in raw]
-        if all(_PLAIN.fullmatch(value) and b"=?" not in value for value in plain):
-            return tuple(value.decode("ascii") for value in plain)
-        return self.memo.get_all(name)
+        plain = tuple([value.strip(b" \t\r\n").decode("latin-1") for value in raw])
+        for value in plain:
+            if not (value.isascii() and value.isprintable()) or "=?" in value:
+                plain = self.memo.get_all(name)
+                break
+        self._values[name] = plain
+        return plain
 
     def value(self, name: bytes) -> str:
         """Return the first field of this (lower-case) name, empty where there is none."""
         values = self.values(name)
         return values[0] if values else ""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the user properties of a publication of the mail."""
+        return (*self.user.pairs, *self.marks)
 
     @property
     def message_id(self) -> str:

@@ -21,7 +21,7 @@ def encode(letter: Letter) -> None:
     kind = "message/rfc822" if content.head.isascii() else "message/global"
     properties = Properties(
         payload_format=1 if _is_utf8(payload) else None, message_expiry_s=letter.expiry_s, content_type=kind,
-        user=tuple(letter.user.pairs),
+        user=letter.pairs,
     )  # fmt: skip
     letter.out(letter.topic, payload, properties)
 
