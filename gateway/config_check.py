@@ -32,6 +32,7 @@ from gateway.config import (
 )
 from gateway.config_file import ConfigErrors, Document, nearest, show_value
 from gateway.contract import Connector, Context, Destination
+from gateway.log import Silence
 from gateway.registry import ConnectorUnavailable, Entry, connectors
 from gateway.route import Route, RouteError, Routes, glob
 from mappings.encapsulation import Encapsulation, Key, new_key
@@ -355,17 +356,4 @@ def _context(base: Path, gateway: GatewaySection | None) -> Any:
     """Return what a connector is built with to be asked for its capabilities; it is never started."""
     name = "localhost" if gateway is None else gateway.name
     folder = base if gateway is None else state_dir(gateway, base)
-    return Context(hostname=name, state_dir=folder, base_dir=base, log=_SILENT, clock=time.time)
-
-
-class _Silent:
-    """A log that says nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self._call
-
-    def _call(self, *args: Any, **fields: Any) -> _Silent:
-        return self
-
-
-_SILENT: Final = _Silent()
+    return Context(hostname=name, state_dir=folder, base_dir=base, log=Silence({}), clock=time.time)

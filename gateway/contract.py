@@ -324,7 +324,7 @@ class Context:
     base_dir: Path
     """Relative paths of the configuration start here."""
     log: Any
-    """A structlog logger bound to the connector's name."""
+    """A logger bound to the connector's name: `info("event", key=value)` and so on, and `bind(key=value)`."""
     clock: Callable[[], float]
     """Wall-clock seconds since 1970."""
     stop_s: float = 10.0

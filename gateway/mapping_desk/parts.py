@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import structlog
-
 from gateway.config import Config
 from gateway.contract import Capabilities, Connector, Context, Destination
 from gateway.ids import IdSource
+from gateway.log import Silence
 from gateway.planner import Planner, PlannerSettings
 from mappings.networks.smtp import domain_key
 from mappings.table import Table
@@ -19,13 +18,8 @@ from mappings.table import Table
 
 def connectors_of(config: Config) -> Mapping[str, Connector]:
     """Return the connectors, built and not started; they say nothing."""
-    silent = structlog.wrap_logger(None, processors=[_drop])
-    context = Context(config.gateway.name, config.state_dir, config.base_dir, silent, lambda: 0.0)
+    context = Context(config.gateway.name, config.state_dir, config.base_dir, Silence({}), lambda: 0.0)
     return {name: each.cls(name, each.config, context) for name, each in config.connectors.items()}
-
-
-def _drop(logger: object, name: str, event: object) -> str:
-    raise structlog.DropEvent
 
 
 def capabilities_of(config: Config) -> Mapping[str, Capabilities]:

@@ -292,7 +292,7 @@ def refitted(
 
 
 class KitLog:
-    """A logger with structlog's calls that keeps the last lines, to be shown when a test fails."""
+    """A logger with the calls of the gateway's that keeps the last lines, to be shown when a test fails."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, Any]]] = []

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import random
 import statistics
 import sys
@@ -21,7 +20,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import structlog
 import uvloop
 
 from gateway.adapt import Adapter
@@ -42,6 +40,7 @@ from gateway.contract import (
 )
 from gateway.dispatch import Dispatcher
 from gateway.ids import IdSource
+from gateway.log import Silence
 from gateway.spool.api import Claim, Delivery, Stored
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
@@ -130,7 +129,7 @@ async def measure(folder: Path, count: int, *, dead: bool) -> float:
         spool = await open_spool(f"sqlite:///{folder}", Path("/"))  # a restart: everything is due at once
     dispatcher = Dispatcher(
         spool, {"out": hops}, lambda m, ds, c: adapter.adapt(m, ds, c, table), lambda report, about: None,
-        clock=time.time, rng=random.Random(1), log=structlog.get_logger(),
+        clock=time.time, rng=random.Random(1), log=Silence({}),
     )  # fmt: skip
     running = asyncio.create_task(dispatcher.run())
     await asyncio.sleep(0.2)
@@ -162,7 +161,6 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parents[2])
     options = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     ratios = []
     for pair in range(options.pairs):
         speeds: dict[bool, float] = {}

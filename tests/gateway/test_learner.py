@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
@@ -19,6 +18,7 @@ from gateway.contract import Batch, Receipt
 from gateway.ids import IdSource
 from gateway.intake import GatewayIntake
 from gateway.learner import MAX_OF_ONE, Learner, traced
+from gateway.log import get_log
 from gateway.mapping import FollowedMapping, MappingDatabase
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.planner import Planner, PlannerSettings
@@ -166,7 +166,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     options = replace(SpoolOptions(), inline_limit_bytes=LIMIT, accept_delay_s=0.0, min_free_bytes=0)
     spool = await open_spool("sqlite:///spool", tmp_path, 0, lambda: NOW, options)
     database = MappingDatabase("sqlite:///spool", tmp_path)
-    mapping = FollowedMapping(database, tmp_path / "state", b"secret", lambda: NOW, structlog.get_logger())
+    mapping = FollowedMapping(database, tmp_path / "state", b"secret", lambda: NOW, get_log("mapping"))
     await mapping.open(lambda: [ANN, BOB, STAFF])
     made = Desk(spool, mapping)
     yield made

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import structlog
 
 from gateway import ids
-from gateway.log import LogSink, configure, get_log, hide, lines_dropped
+from gateway.log import LogSink, Silence, configure, get_log, hide, lines_dropped
 
 SECRETS = ['correct "horse"', "hunter2", "päss\\wörd"]
 Open = Callable[..., LogSink]
@@ -24,6 +23,11 @@ Open = Callable[..., LogSink]
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "log"
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.log._sink", None)
 
 
 @pytest.fixture
@@ -42,7 +46,6 @@ def start(file: Path) -> Iterator[Open]:
         sink.close()
     root.handlers[:] = before
     root.setLevel(level)
-    structlog.reset_defaults()
     os.close(descriptor)
 
 
@@ -196,6 +199,35 @@ def test_close_writes_what_waits(file: Path) -> None:
     assert file.read_text().splitlines() == [str(n) for n in range(1000)]
 
 
+def test_until_it_is_configured_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    get_log("node").info("started", message_id=2**62)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.rstrip().endswith(f"info    node: started message_id={ids.text(2**62)}")
+
+
+def test_a_logger_is_bound_to_what_stands_on_each_line(start: Open, file: Path) -> None:
+    sink = start()
+    log = get_log("connector", connector="net")
+    log.bind(session=1).info("one", hop="mx")
+    log.new(session=2).info("two")
+    log.info("three")
+    one, two, three = map(json.loads, lines(sink, file))
+    assert (one["part"], one["connector"], one["session"], one["hop"]) == ("connector", "net", 1, "mx")
+    assert "part" not in two
+    assert two["session"] == 2
+    assert three["connector"] == "net"
+    assert "session" not in three
+
+
+def test_a_silent_logger_says_nothing(start: Open, file: Path) -> None:
+    sink = start()
+    silent = Silence({}).bind(part="x")
+    silent.info("one")
+    silent.error("two")
+    assert lines(sink, file) == []
+
+
 def test_a_line_costs_the_loop_little() -> None:
     """At most 15 µs of CPU a line here; the bound leaves room for a busy machine."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
@@ -210,5 +242,4 @@ def test_a_line_costs_the_loop_little() -> None:
         sink.flush()
     sink.close()
     os.close(descriptor)
-    structlog.reset_defaults()
     assert best < 45e-6

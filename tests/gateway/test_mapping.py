@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog
 
+from gateway.log import get_log
 from gateway.mapping import FILE, TOKEN_DAYS, FollowedMapping, MappingDatabase
 from gateway.spool.api import SpoolUnusable
 from mappings import store
@@ -41,7 +41,7 @@ async def opened(database: MappingDatabase, tmp_path: Path) -> AsyncIterator[Ope
 
     async def open_one(*people: Identity, worker: int = 0) -> FollowedMapping:
         other = MappingDatabase(database._url, tmp_path)
-        mapping = FollowedMapping(other, tmp_path / "state", b"secret", time.time, structlog.get_logger())
+        mapping = FollowedMapping(other, tmp_path / "state", b"secret", time.time, get_log("mapping"))
         await mapping.open(lambda: people)
         made.append(mapping)
         return mapping

@@ -12,7 +12,6 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from connectors.mqtt.client import Client
@@ -22,6 +21,7 @@ from connectors.mqtt.wire.encode import encode
 from connectors.mqtt.wire.packets import V5, V311
 from connectors.mqtt.wire.stream import Decoder
 from connectors.mqtt.wire.values import Arrived, Lost, Outgoing, Phase, Properties, Refused, Subscription
+from gateway.testing.peers import KitLog
 from tests.connectors.mqtt.wire.memory import MemoryJournal
 from tests.peers.mosquitto import Mosquitto
 from tests.peers.process import free_port
@@ -53,11 +53,12 @@ class Owner:
         self.arrived: list[Arrived] = []
         self.told: list[str | None] = []
         self.counted: dict[str, int] = {}
-        self.logs: list[tuple[str, str, dict[str, Any]]] = []
+        self.log = KitLog()
+        self.logs = self.log.lines
         self.acknowledges = acknowledges
         self.client = Client(
             ClientSettings(brokers, **settings),
-            log=structlog.wrap_logger(None, processors=[self._log]),
+            log=self.log,
             journal=self.journal,
             subscriptions=subscriptions,
             on_message=self._came,
@@ -98,10 +99,6 @@ class Owner:
 
     def _count(self, name: str, value: int = 1, **_: Any) -> None:
         self.counted[name] = self.counted.get(name, 0) + value
-
-    def _log(self, _: Any, level: str, values: Any) -> Any:
-        self.logs.append((level, values.pop("event"), dict(values)))
-        raise structlog.DropEvent
 
 
 @contextlib.asynccontextmanager

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.mx import Absent, Family, LookupFault, Resolver
 from gateway.contract import Address, Capabilities, Content, Context, Envelope, Item, Notify, Origin, Outcome, Parcel
+from gateway.log import get_log
 from gateway.testing.peers import refitted
 
 BODY = b"From: a@x.example\r\nTo: b@y.example\r\nSubject: t\r\n\r\nhello\r\n.dot\r\n"
@@ -96,7 +95,7 @@ def context(counts: Counts | None = None, base: Path = Path("/")) -> Context:
         hostname="gw.test",
         state_dir=base,
         base_dir=base,
-        log=structlog.get_logger(),
+        log=get_log("smtp"),
         clock=time.time,
         stop_s=4.0,
         count=counts or Counts(),

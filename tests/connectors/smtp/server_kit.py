@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from connectors.smtp.config import SmtpConfig
 from connectors.smtp.source import SmtpSource
 from gateway.contract import Content, Context, Envelope, Message, Receipt, Recipient, Status, Traits
+from gateway.log import get_log
 
 OURS = ("acme.example", "sales.example", "gw.example")
 
@@ -132,7 +132,7 @@ def context(tmp: Path, counts: Counter[str], **more: Any) -> Context:
     def count(name: str, value: int = 1, **_: object) -> None:
         counts[name] += value
 
-    return Context("gw.example", tmp, tmp, structlog.get_logger(), time.time, count=count, **more)
+    return Context("gw.example", tmp, tmp, get_log("smtp"), time.time, count=count, **more)
 
 
 async def settled(condition: Callable[[], bool]) -> None:

@@ -682,9 +682,8 @@ async def test_contents_that_are_not_in_memory_are_adapted_in_a_thread() -> None
     import threading
     import time
 
-    import structlog
-
     from gateway.dispatch import Dispatcher
+    from gateway.log import get_log
 
     spool = DoubleSpool()
     where: list[str] = []
@@ -711,7 +710,7 @@ async def test_contents_that_are_not_in_memory_are_adapted_in_a_thread() -> None
 
     d = Dispatcher(
         spool, {"out": Real(always(None))}, adapt, lambda r, a: None,  # type: ignore[arg-type]  # doubles
-        clock=time.time, rng=random.Random(1), log=structlog.get_logger(),
+        clock=time.time, rng=random.Random(1), log=get_log("dispatch"),
     )  # fmt: skip
     running = asyncio.create_task(d.run())
     m = stored(now=time.time())
