@@ -9,6 +9,8 @@ Promises:
 - All octets of one turn of the event loop go out in one piece; there is no task a message.
 - A session belongs to a broker: at another one, or where the broker has lost it, what the journal knows is forgotten,
   and what may be doubled by it is counted (`duplicates_possible`).
+- What a kill has left as sent and is not published again is given up after `PATIENCE_S` of a connection where its place
+  is wanted, after `LAST_S` in any case, and counted likewise.
 - Filters that are no longer configured are unsubscribed, those of earlier runs too.
 Limits: brokers that share no sessions keep, each, what came while we were connected to another; it comes when we are
 back. A broker's Server Reference is logged, and not followed: only configured brokers are connected to.
@@ -36,6 +38,9 @@ from connectors.mqtt.wire.reasons import FIRST_ERROR, SESSION_TAKEN_OVER, SUCCES
 from connectors.mqtt.wire.session import Session
 from connectors.mqtt.wire.values import Arrived, Journal, Lost, Outgoing, Refused, Subscription
 
+PATIENCE_S: Final = 60.0
+"""After a kill what was under way is asked for again at once, unless its lane is closed or it is there no more."""
+LAST_S: Final = 3600.0
 _STEADY_S: Final = 10.0
 """A connection that lasted so long was a good one: the next pause is a short one again."""
 
@@ -226,8 +231,26 @@ class Client:
         self._drain()
         self._changed.set()
         self._tell(None)
+        if self._session.left:
+            self._wait_for_left(link, 0.0)
         link.begin(self._received, self._changed.set)
         self._hold()
+
+    def _wait_for_left(self, link: Link, waited_s: float) -> None:
+        """Give what a kill has left time to be published again on this connection."""
+        asyncio.get_running_loop().call_later(PATIENCE_S, self._give_up, link, waited_s + PATIENCE_S)
+
+    def _give_up(self, link: Link, waited_s: float) -> None:
+        if link is not self._link or not self.connected or not self._session.left:
+            return
+        doubtful = self._session.give_up(only_if_waited_for=waited_s < LAST_S)
+        if doubtful:
+            self._count("duplicates_possible", doubtful)
+            self._log.warning("what was under way before a kill is not published again", in_flight=doubtful)
+            self._changed.set()
+            self._soon()
+        else:
+            self._wait_for_left(link, waited_s)
 
     def _subscribe(self, connack: Connack, version: int) -> None:
         """Subscribe to what is configured, and no longer to what was. MQTT 3.1.1 sends retained messages at each

@@ -3,13 +3,20 @@
 Promises:
 - QoS 2 is exact over a kill: key and packet identifier are durable before PUBLISH is written, `released` before PUBREL,
   and a key that was done is not sent again. A key found `sent` goes out under its identifier with DUP once it is
-  published again; one found `released` gets its PUBREL at once.
+  published again, before all that is new; one found `released` gets its PUBREL at once.
+- A key found `sent` that nobody publishes again (`give_up`) gets PUBREL: the broker ends the exchange if it has one,
+  and the identifier is free. Until then it counts against the broker's window, so that this never overflows.
 - What the broker has not answered when a connection breaks is sent again with DUP on the next (§4.4), and publishing
   the same key again joins it.
-- Never more messages are in flight than the broker's receive maximum and ours (§4.9); what comes on top waits.
+- Never more messages are in flight than the broker's receive maximum and ours (§4.9); what comes on top waits. MQTT
+  3.1.1 has no such word: there at most `EXACT_IN_311` are in flight at QoS 2, since Mosquitto drops what is beyond its
+  window, and answers as if it had it.
+- A broker that was killed may come back with an older state, and hold exchanges of QoS 2 that have ended since. With
+  PUBREL it is made to end them, on every connection that resumes a session and where it says that it is full, or that
+  an identifier is in use: what it held is neither taken for what comes next, nor does it fill its window for good.
 Where the broker has lost the session, what was written is forgotten, as a new session knows nothing of it; whoever
 publishes it again may double it: `forget` tells how many.
-Limit: a key left `sent` by a kill and never published again keeps its identifier until the session is lost.
+Limit: what was given up, and is published after all, may be doubled; `give_up` tells how many that may be.
 
 Sources: §3.3 to §3.7, §4.3, §4.4, §4.9.
 """
@@ -17,18 +24,21 @@ Sources: §3.3 to §3.7, §4.3, §4.4, §4.9.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from connectors.mqtt.wire import encode
 from connectors.mqtt.wire.effects import Effects, Record, Settled, Step
+from connectors.mqtt.wire.identifiers import MOST, Identifiers
 from connectors.mqtt.wire.octets import WireError
-from connectors.mqtt.wire.packets import Connack, Kind, Puback, Pubcomp, Pubrec, Reply
+from connectors.mqtt.wire.packets import V311, Connack, Kind, Puback, Pubcomp, Pubrec, Reply
 from connectors.mqtt.wire.reasons import (
     FIRST_ERROR,
+    PACKET_ID_IN_USE,
     PACKET_ID_NOT_FOUND,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
     SUCCESS,
     text,
@@ -37,7 +47,10 @@ from connectors.mqtt.wire.values import Outgoing, Phase, Refused
 
 FINISHED_KEPT: Final = 20_000
 """So many keys are remembered after their end: the delivery whose outcome was not committed is asked for again."""
-_IDENTIFIERS: Final = 65_535
+EXACT_IN_311: Final = 20
+"""What Mosquitto holds for one client unless told otherwise, and the least that other brokers do."""
+_AHEAD: Final = 4
+"""So many windows' worth may wait behind what a kill has left, until that is published again."""
 
 
 class _Flight:
@@ -69,42 +82,67 @@ class Outward:
         self._limit = limit
         self._flights: dict[str, _Flight] = {}
         self._by_id: dict[int, _Flight] = {}
-        self._reserved: set[int] = set()
+        self._left: dict[str, _Flight] = {}
+        """Those that a kill has left as sent, and that were not published again."""
         self._waiting: OrderedDict[str, _Flight] = OrderedDict()
         self._finished: OrderedDict[str, int] = OrderedDict()
-        self._next_id = 0
         self._counted = 0
+        self._exact = 0
+        """How many of those counted are at QoS 2."""
+        self._exact_quota = 0
+        self._has_swept = False
         self._quota = 0
         self._connack = Connack()
         self._is_connected = False
-        # What was sent comes last: where its identifier is another's too, that one's end was not recorded any more.
+        # What was sent comes last: where its identifier is another's too, that one's end was not recorded any more. One
+        # that was released had come to its end; one that was but sent was refused or never written, and goes out anew.
+        ended: set[int] = set()
         for key, (packet_id, phase) in sorted(known.items(), key=lambda row: row[1][1] is Phase.SENT):
             if phase is Phase.DONE:
                 self._finish(key, SUCCESS)
+                ended.add(packet_id)
                 continue
             former = self._by_id.get(packet_id)
             if former is not None:
                 del self._flights[former.key]
-                self._finish(former.key, SUCCESS)
+                self._left.pop(former.key, None)
+                if former.is_released:
+                    self._finish(former.key, SUCCESS)
             flight = self._flights[key] = self._by_id[packet_id] = _Flight(key, None, 2, packet_id)
             flight.was_written = True
             flight.is_released = phase is Phase.RELEASED
+            if not flight.is_released:
+                self._left[key] = flight
+        self._ids = Identifiers(self._by_id, ended)
 
     @property
     def room(self) -> int:
-        """How many more may be published now and go out at once."""
-        return max(0, self._quota - self._counted - len(self._waiting)) if self._is_connected else 0
+        """How many more may be published now: what goes out at once, and with something left by a kill some more, for
+        that may come behind others."""
+        if not self._is_connected:
+            return 0
+        quota = self._quota if not self._left else self._quota * _AHEAD
+        return max(0, quota - self._counted - len(self._waiting))
+
+    @property
+    def left(self) -> int:
+        """How many a kill has left as sent that were not published again."""
+        return len(self._left)
 
     def connected(self, connack: Connack) -> None:
         """Send again what the broker has not answered, in its order (§4.4, §4.6)."""
         self._connack = connack
         self._quota = min(connack.receive_maximum, self._limit)
+        self._exact_quota = self._quota
+        if self._effects.version == V311:
+            self._exact_quota = min(self._quota, EXACT_IN_311)
         self._is_connected = True
+        self._has_swept = False
+        self._ask_about(self._ids.ended())
         for flight in self._flights.values():
             if flight.is_released:
                 # §4.9 asks only for what is published anew to be counted; a broker may count what it holds.
-                flight.is_counted = True
-                self._counted += 1
+                self._take_place(flight)
                 if flight.record is None:
                     self._reply(Kind.PUBREL, flight.packet_id)
             elif flight.out is not None and flight.record is None:
@@ -114,21 +152,43 @@ class Outward:
     def disconnected(self) -> None:
         """Forget what was never written; the rest is for the next connection."""
         self._is_connected = False
-        self._counted = 0
+        self._counted = self._exact = 0
         self._waiting.clear()
+        self._ids.disconnected()
         for flight in list(self._flights.values()):
             flight.is_counted = False
-            if not flight.packet_id:
+            if not flight.was_written:  # under its identifier the broker may hold what has ended
                 del self._flights[flight.key]
+                if flight.packet_id:
+                    self._effects.records.append(Record(Step.REFUSED, flight.packet_id, flight.key))
+                    del self._by_id[flight.packet_id]
+                    self._ids.give_back(flight.packet_id)
 
     def forget(self) -> int:
         """The broker has no session of ours. Return how many it may have had, which another publishing doubles."""
         doubtful = sum(flight.was_written for flight in self._flights.values())
         self._flights.clear()
         self._by_id.clear()
+        self._left.clear()
         self._waiting.clear()
-        self._counted = 0
+        self._counted = self._exact = 0
+        self._ids.forget()
         return doubtful
+
+    def give_up(self, *, only_if_waited_for: bool) -> int:
+        """Give up what a kill has left and nobody has published again; where others do not wait for its place, only if
+        told so. Return how many another publishing may double. Assumes: connected."""
+        if only_if_waited_for and not self._waiting:
+            return 0
+        gone, self._left = self._left, {}
+        for flight in gone.values():
+            del self._flights[flight.key]
+            del self._by_id[flight.packet_id]
+            self._effects.records.append(Record(Step.REFUSED, flight.packet_id, flight.key))
+            self._ids.ask(flight.packet_id)
+            self._reply(Kind.PUBREL, flight.packet_id)
+        self._pump()
+        return len(gone)
 
     def publish(self, out: Outgoing, key: str) -> None:
         """Publish under a key. Its end comes as `Settled`. Raises: ValueError where it cannot be said in MQTT."""
@@ -147,13 +207,15 @@ class Outward:
             return
         flight = self._flights.get(key)
         if flight is None:
-            self._octets(out, qos, packet_id=_IDENTIFIERS)
+            self._octets(out, qos, packet_id=MOST)
             flight = self._flights[key] = self._waiting[key] = _Flight(key, out, qos)
             self._pump()
         elif flight.out is None:
             flight.out = out
             if not flight.is_released:
+                self._left.pop(key, None)
                 self._waiting[key] = flight
+                self._waiting.move_to_end(key, last=False)
                 self._pump()
 
     def puback(self, packet: Puback) -> None:
@@ -163,6 +225,8 @@ class Outward:
             return
         if flight.qos != 1:
             raise WireError("PUBACK of a message at QoS 2", PROTOCOL_ERROR)
+        if packet.code == QUOTA_EXCEEDED and self._ids.has_ended:
+            self._sweep()
         self._end(flight, packet)
 
     def pubrec(self, packet: Pubrec) -> None:
@@ -179,17 +243,21 @@ class Outward:
                 self._reply(Kind.PUBREL, flight.packet_id)
         elif packet.code >= FIRST_ERROR:
             self._effects.records.append(Record(Step.REFUSED, flight.packet_id, flight.key))
-            self._end(flight, packet)
+            if packet.code == QUOTA_EXCEEDED:
+                self._sweep()
+            self._end(flight, packet, is_held=packet.code == PACKET_ID_IN_USE)
         else:
             flight.code = packet.code
             flight.is_released = True
             self._waiting.pop(flight.key, None)
+            self._left.pop(flight.key, None)
             self._record(flight, Step.RELEASED)
 
     def pubcomp(self, packet: Pubcomp) -> None:
         """Take a PUBCOMP. One that says it knows no such identifier tells that it came to its end before."""
         flight = self._by_id.get(packet.packet_id)
         if flight is None:
+            self._ids.answered(packet.packet_id)
             return
         if flight.qos != 2 or not flight.is_released:
             raise WireError("PUBCOMP before PUBREL", PROTOCOL_ERROR)
@@ -206,11 +274,8 @@ class Outward:
             return
         if record.step is Step.RELEASED:
             self._reply(Kind.PUBREL, flight.packet_id)
-        elif flight.is_counted:
+        else:
             self._write(flight)
-        else:  # the connection it had its place on is gone
-            self._waiting[flight.key] = flight
-            self._pump()
 
     def unrecorded(self, record: Record) -> None:
         """A row could not be made durable, and the connection is given up."""
@@ -224,33 +289,47 @@ class Outward:
             self._drop(flight)
 
     def allocate(self) -> int:
-        """Return a packet identifier that nothing uses, and reserve it (§2.2.1)."""
-        for _ in range(_IDENTIFIERS):
-            self._next_id = self._next_id % _IDENTIFIERS + 1
-            if self._next_id not in self._by_id and self._next_id not in self._reserved:
-                self._reserved.add(self._next_id)
-                return self._next_id
-        raise WireError("all packet identifiers are in use", PROTOCOL_ERROR)
+        """Return a packet identifier that nothing uses, until it is released (§2.2.1). Raises: WireError."""
+        return self._ids.take()
 
     def release(self, packet_id: int) -> None:
-        self._reserved.discard(packet_id)
+        self._ids.give_back(packet_id)
 
     def _pump(self) -> None:
         """Send what waits, as far as there is room."""
-        while self._waiting and self._counted < self._quota and len(self._by_id) < _IDENTIFIERS:
-            _, flight = self._waiting.popitem(last=False)
-            flight.is_counted = True
-            self._counted += 1
+        while self._waiting and self._counted < self._quota and self._ids.is_any_left:
+            flight = next(iter(self._waiting.values()))
+            if not flight.packet_id and self._left and self._counted + len(self._left) >= self._quota:
+                return
+            if flight.qos == 2 and self._exact + (0 if flight.packet_id else len(self._left)) >= self._exact_quota:
+                return
+            del self._waiting[flight.key]
+            self._take_place(flight)
             if flight.packet_id:
                 self._write(flight)
                 continue
-            flight.packet_id = self.allocate()
-            self.release(flight.packet_id)
+            flight.packet_id = self._ids.take()
             self._by_id[flight.packet_id] = flight
             if flight.qos == 2:
                 self._record(flight, Step.SENT)
             else:
                 self._write(flight)
+
+    def _take_place(self, flight: _Flight) -> None:
+        flight.is_counted = True
+        self._counted += 1
+        if flight.qos == 2:
+            self._exact += 1
+
+    def _sweep(self) -> None:
+        """Have the broker end whatever it holds of ours that we know nothing of; once a connection."""
+        if not self._has_swept:
+            self._has_swept = True
+            self._ask_about(self._ids.all_free())
+
+    def _ask_about(self, packet_ids: Iterator[int]) -> None:
+        for packet_id in packet_ids:
+            self._reply(Kind.PUBREL, packet_id)
 
     def _write(self, flight: _Flight) -> None:
         assert flight.out is not None, "there is nothing to write of a message that only the journal knows"
@@ -278,7 +357,7 @@ class Outward:
         most = self._connack.maximum_packet
         if most is not None and len(out.payload) + 7 > most:
             return Refused(PACKET_TOO_LARGE, text(PACKET_TOO_LARGE))
-        if most is not None and len(self._octets(out, out.qos, packet_id=_IDENTIFIERS)) > most:
+        if most is not None and len(self._octets(out, out.qos, packet_id=MOST)) > most:
             return Refused(PACKET_TOO_LARGE, text(PACKET_TOO_LARGE))
         return None
 
@@ -289,8 +368,8 @@ class Outward:
     def _reply(self, kind: Kind, packet_id: int, code: int = SUCCESS) -> None:
         self._effects.octets.append(encode.reply(kind, packet_id, code, self._effects.version))
 
-    def _end(self, flight: _Flight, said: Reply) -> None:
-        self._drop(flight)
+    def _end(self, flight: _Flight, said: Reply, *, is_held: bool = False) -> None:
+        self._drop(flight, is_held=is_held)
         if said.code >= FIRST_ERROR:
             end: int | Refused = Refused(said.code, text(said.code, said.reason))
         else:
@@ -299,13 +378,20 @@ class Outward:
         self._effects.settled.append(Settled(flight.key, end))
         self._pump()
 
-    def _drop(self, flight: _Flight) -> None:
+    def _drop(self, flight: _Flight, *, is_held: bool = False) -> None:
         del self._flights[flight.key]
         del self._by_id[flight.packet_id]
+        if is_held:  # the broker has another exchange under this identifier: it is to end that first
+            self._ids.ask(flight.packet_id)
+            self._reply(Kind.PUBREL, flight.packet_id)
+        else:
+            self._ids.give_back(flight.packet_id, was_exact=flight.is_released)
         self._waiting.pop(flight.key, None)
         if flight.is_counted:
             flight.is_counted = False
             self._counted -= 1
+            if flight.qos == 2:
+                self._exact -= 1
 
     def _finish(self, key: str, code: int) -> None:
         self._finished[key] = code

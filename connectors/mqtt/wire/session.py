@@ -64,6 +64,11 @@ class Session:
         return self._outward.room
 
     @property
+    def left(self) -> int:
+        """How many messages a kill has left as sent that were not published again."""
+        return self._outward.left
+
+    @property
     def unanswered(self) -> int:
         """How many messages that came on this connection wait for us."""
         return self._inward.unanswered
@@ -125,6 +130,11 @@ class Session:
     def publish(self, out: Outgoing, key: str) -> None:
         """Publish; the end comes as `Settled`. Assumes: connected. Raises: ValueError."""
         self._outward.publish(out, key)
+
+    def give_up(self, *, only_if_waited_for: bool) -> int:
+        """Give up what a kill has left as sent and nobody publishes again, where others wait for its place or in any
+        case; return how many another publishing may double. Assumes: connected."""
+        return self._outward.give_up(only_if_waited_for=only_if_waited_for)
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for subscriptions; each answer comes as `Subscribed`. Assumes: connected. Raises: ValueError."""

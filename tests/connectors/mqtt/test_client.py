@@ -300,6 +300,72 @@ async def test_what_is_in_flight_when_the_broker_is_stopped_is_asked_for_again(t
         assert len(lines) == 300 or qos == 1
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_broker_that_comes_back_with_an_older_state_takes_all_that_is_published(
+    tmp_path: Path, version: Version
+) -> None:
+    """It holds as many exchanges of QoS 2 as it takes at once, all of which have ended since: in version 5 it would
+    refuse all that comes, and in 3.1.1 drop it, and say nothing."""
+    level = V5 if version == "5" else V311
+    journal = MemoryJournal()
+    with Mosquitto(tmp_path / "broker") as mosquitto:
+        common: dict[str, Any] = {"client_id": "older", "version": version, "journal": journal}
+        async with running(here(mosquitto), **common):
+            pass
+        reader, writer = await asyncio.open_connection("127.0.0.1", mosquitto.port)
+        writer.write(encode(p.Connect(level, "older", clean_start=False, session_expiry_s=600), level))
+        for number in range(1, 21):
+            writer.write(encode(p.Publish("older/a", b"old %d" % number, 2, packet_id=number), level))
+        decoder, answers = Decoder(level), 0
+        while answers < 21:
+            answers += len(decoder.feed(await reader.read(4096)))
+        await blocking(mosquitto.save)
+        for number in range(1, 21):
+            await journal.sent(f"old {number}", number)
+            await journal.released(f"old {number}")
+            await journal.done(f"old {number}")
+        await blocking(mosquitto.kill)
+        writer.close()
+        await blocking(mosquitto.start)
+        out = tmp_path / "out"
+        subscriber = mosquitto.subscriber("older/#", out, qos=2)
+        try:
+            async with running(here(mosquitto), **common) as owner:
+                assert owner.said("connected")[0]["resumed"]
+                futures = [owner.client.publish(Outgoing("older/a", b"new %d" % n, 2), f"new {n}") for n in range(100)]
+                assert set(await asyncio.gather(*futures)) == {0}
+                await owner.until(lambda: out.read_text().count("new") == 100)
+        finally:
+            subscriber.kill()
+    assert len(set(out.read_text().splitlines())) == len(out.read_text().splitlines())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_a_kill_left_and_nobody_asks_for_again_does_not_stand_in_the_way(
+    tmp_path: Path, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its messages are there no more: they were removed from the queue, or another worker has them."""
+    monkeypatch.setattr("connectors.mqtt.client.PATIENCE_S", 0.2)
+    with Mosquitto(tmp_path / "broker") as mosquitto:
+        common: dict[str, Any] = {"client_id": "left", "version": version}
+        async with running(here(mosquitto), **common) as first:
+            pass
+        for number in range(1, 21):
+            await first.journal.sent(f"gone {number}", number)
+        out = tmp_path / "out"
+        subscriber = mosquitto.subscriber("left/#", out, qos=2)
+        try:
+            async with running(here(mosquitto), journal=first.journal, **common) as owner:
+                assert owner.client.room > 0
+                futures = [owner.client.publish(Outgoing("left/a", b"new %d" % n, 2), f"new {n}") for n in range(50)]
+                assert set(await asyncio.gather(*futures)) == {0}
+                await owner.until(lambda: out.read_text().count("new") == 50)
+                assert owner.counted["duplicates_possible"] == 20
+                assert not [key for key, (_, phase) in owner.journal.outward().items() if phase is Phase.SENT]
+        finally:
+            subscriber.kill()
+
+
 async def test_an_earlier_session_of_our_name_is_cleared_where_the_journal_does_not_know_it(broker: Mosquitto) -> None:
     """The broker waits for the PUBREL of identifier 1; what goes out next under it must not be taken for that."""
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
