@@ -25,7 +25,11 @@ Retained = Literal["ignore", "once", "take"]
 StatusWhen = Literal["delivered", "relayed", "delayed", "failed"]
 Proof = Literal["results", "peer", "none"]
 Qos = Literal[0, 1, 2]
-
+Quote = Literal["keep", "cut"]
+_CUT: Final = (
+    "keep: the text as it came. cut: without the message that it answers, lines that begin with > or stand below "
+    "-----Original Message----- and its like, and without a signature; a mail with no words of its own then fails."
+)
 
 SENDERS: Final = re.compile(r"\*|[a-z][a-z0-9]{0,31}:.+", re.DOTALL)
 
@@ -168,6 +172,7 @@ class Reply(Table):
     )
     payload: PayloadOut = Field("text", description="What is published of the answer.")
     template: PayloadTemplate | None = Field(None, description='The template, where payload = "template".')
+    quote: Quote = Field("keep", description=f"What becomes of what an answer quotes. {_CUT}")
     qos: Literal[1, 2] = Field(1, description="Quality of service of the answer.")
     response_topics: list[TopicPattern] = Field(
         [],
@@ -186,11 +191,12 @@ class Reply(Table):
         if not self.topic and not self.response_topics:
             raise ValueError("answers need somewhere to go: a topic, response_topics, or both")
         _one_template(self.payload, self.template is not None)
+        _cuts_a_text(self.payload, self.quote)
         return self
 
     def as_rule(self) -> PublishRule:
         """Return how an answer is published."""
-        given = self.model_dump(include={"payload", "template", "qos", "max_per_minute"})
+        given = self.model_dump(include={"payload", "template", "quote", "qos", "max_per_minute"})
         senders = {"senders": self.senders, "proof": self.proof} if self.senders else {"senders": ["*"]}
         return PublishRule.model_validate({"topic": "#"} | given | senders)
 
@@ -275,6 +281,7 @@ class PublishRule(Table):
         "whole message. template: what `template` makes of it.",
     )
     template: PayloadTemplate | None = Field(None, description='The template, where payload = "template".')
+    quote: Quote = Field("keep", description=f"What becomes of what a mail quotes. {_CUT}")
     qos: Literal[1, 2] = Field(1, description="Quality of service; 2: a subscriber gets it exactly once.")
     retain: bool = Field(False, description="The broker keeps it as the topic's last state.")
     expiry_s: int | None = Field(
@@ -323,6 +330,7 @@ class PublishRule(Table):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         _one_template(self.payload, self.template is not None)
+        _cuts_a_text(self.payload, self.quote)
         return self
 
 
@@ -350,3 +358,8 @@ def _one_template(payload: str, is_given: bool) -> None:
         if is_given:
             raise ValueError('a template is for payload = "template"')
         raise ValueError('payload = "template" needs a table template')
+
+
+def _cuts_a_text(payload: str, quote: str) -> None:
+    if quote == "cut" and payload not in ("text", "template"):
+        raise ValueError(f'quote = "cut" is for payload = "text" and "template"; {payload} carries the whole mail')

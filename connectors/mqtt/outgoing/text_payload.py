@@ -10,12 +10,13 @@ from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import write_address
 from connectors.mqtt.outgoing.files import files_beside
 from connectors.mqtt.outgoing.losses import fields_note, note_page, note_path, people, spelt
-from connectors.mqtt.outgoing.values import Letter, no_payload
+from connectors.mqtt.outgoing.own_words import own_words
+from connectors.mqtt.outgoing.values import Letter, Unpublishable, no_payload
 from connectors.mqtt.properties import clean, field_names, now_utc
 from connectors.mqtt.rules import PayloadTemplate
 from connectors.mqtt.templates import Template
 from connectors.mqtt.wire.values import Properties
-from gateway.contract import Address, Fate, Note
+from gateway.contract import Address, Fate, Note, Status
 
 TEXT: Final = "text/plain; charset=utf-8"
 _TOLD: Final = ("subject", "date", "message-id", "in-reply-to", "references")
@@ -23,12 +24,13 @@ _ADDED: Final = tuple((name, name.encode()) for name in _TOLD if name != "messag
 _PEOPLE: Final = ("Sender", "To", "Cc", "Reply-To")
 _TEXT_ALONE: Final = "the payload is the text alone"
 _MANY: Final = 60
+NO_OWN_WORDS: Final = Status("5.6.3", "there is nothing in this message but what it quotes; write above that")
 _NO_PROPERTY: Final = "no user property is for it"
 
 
 def encode_text(letter: Letter) -> None:
     """Add the publications of the text. Raises: Unpublishable, OSError."""
-    text = letter.text(letter.memo.text)
+    text = _words(letter)
     note_page(letter, _TEXT_ALONE)
     if letter.memo.attachments:
         files_beside(letter, f'{_TEXT_ALONE}; set attachments = "topics"')
@@ -47,7 +49,7 @@ def encode_template(letter: Letter, template: PayloadTemplate) -> None:
         "topic": letter.topic,
         "levels": letter.topic.split("/"),
         "subject": memo.subject,
-        "text": letter.text(memo.text),
+        "text": _words(letter, is_used="text" in template.payload),
         "sender": write_address(authors[0].address) if authors else "",
         "sender_name": authors[0].name if authors else "",
         "recipient": write_address(item.original),
@@ -61,6 +63,22 @@ def encode_template(letter: Letter, template: PayloadTemplate) -> None:
     except BadPayload as bad:
         raise no_payload(bad) from None
     _publish(letter, payload, template.content_type or TEXT)
+
+
+def _words(letter: Letter, *, is_used: bool = True) -> str:
+    """Return the text; where the rule says so, without what it quotes.
+
+    Raises: Unpublishable where nothing else is in it, and it `is_used`: an empty command is none.
+    """
+    text = letter.text(letter.memo.text)
+    if letter.rule.quote == "keep":
+        return text
+    own = own_words(text)
+    if is_used and not own and text.strip():
+        raise Unpublishable(NO_OWN_WORDS)
+    if own != text.replace("\r\n", "\n").strip("\n"):
+        letter.drop("what the text quotes, and its signature", 'quote = "cut"')
+    return own
 
 
 def compiled(source: str) -> Template:
