@@ -17,12 +17,17 @@ its own loss, counted apart: the relay knows who had the message last. Doubled i
 that may be what was in flight at a fault: published and not acknowledged, or acknowledged and not yet written down as
 such (in the spool of the killed gateway). At QoS 2 it may be nothing, unless the broker itself had lost its memory.
 
-Exit status 1 if anything was lost that is not the broker's own loss, or doubled beyond what may be.
+Each fault has its turn in MQTT 5 and 3.1.1, at QoS 1 and 2. `--kills` is how often each happens in all, spread over
+these four; where the time of `--minutes` is short, it happens less often, but never less than `LEAST` times each. The
+end is a table, a line for each combination and way, and their sum.
+
+Exit status 1 if anything was lost that is not the broker's own loss, or doubled beyond what may be, or if a run broke.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import shutil
 import sys
@@ -48,6 +53,10 @@ from tests.peers.process import wait_until
 from tests.peers.sink import Sink
 
 FAULTS: Final = ("gateway", "stop", "broker", "cut", "silent")
+VERSIONS: Final = ("5", "3.1.1")
+QUALITIES: Final = (1, 2)
+LEAST: Final = 3
+"""Faults in one run, whatever the time."""
 FLOOR_PER_FAULT: Final = 50
 KEEP_ALIVE_S: Final = 5
 """The shortest that can be set: a silent connection is found within one and a half of it."""
@@ -55,10 +64,14 @@ PAUSE_S: Final = 0.004
 """Between two messages of the publisher: what is broken is to be under load, and not the machine."""
 WAITING: Final = 300
 """Messages that the publisher has under way."""
+WINDOW: Final = 20
+"""As many at once as Mosquitto takes of a client at QoS 2, unless told otherwise."""
 
-BROKER: Final = "autosave_interval 2\nmax_queued_messages 0\nmax_inflight_messages 2000"
-"""It saves every two seconds. Each kill leaves it some identifiers that it believes to be in flight for good, which
-count against its window, for its publishers too; so that window is a wide one."""
+BROKER: Final = "autosave_interval 2\nmax_queued_messages 0\n"
+"""It saves every two seconds."""
+WIDE: Final = "max_inflight_messages 2000\n"
+"""Where it is killed: that leaves it some identifiers of the publisher's (paho) that it believes to be in flight for
+good, and that count against its window."""
 CONFIG: Final = """
 [[mapping.rule]]
 match = "smtp:{{name}}@target.example"
@@ -170,7 +183,7 @@ class Subscriber:
 def client(name: str, port: int) -> paho.Client:
     """Return a connected client of paho's whose session the broker keeps."""
     made = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
-    made.max_inflight_messages_set(WAITING)
+    made.max_inflight_messages_set(WINDOW)
     made.reconnect_delay_set(1, 1)
     lasting = Properties(PacketTypes.CONNECT)
     lasting.SessionExpiryInterval = 0xFFFFFFFF
@@ -215,12 +228,12 @@ class Count:
 class Run:
     """One gateway between a broker and an SMTP sink, at one quality of service and version."""
 
-    def __init__(self, folder: Path, qos: int, version: str, stack: ExitStack, quiet_s: float) -> None:
+    def __init__(self, folder: Path, qos: int, version: str, stack: ExitStack, quiet_s: float, *, wide: bool) -> None:
         self.quiet_s = quiet_s
         self.sink = stack.enter_context(Sink(folder))
         self.sink.behave({"CONNECT": "421 4.3.2 come back later"})
         (folder / "broker").mkdir()
-        self.broker = stack.enter_context(Mosquitto(folder / "broker", settings=BROKER))
+        self.broker = stack.enter_context(Mosquitto(folder / "broker", settings=BROKER + (WIDE if wide else "")))
         self.relay = stack.enter_context(MqttRelay(self.broker.port))
         more = CONFIG.format(port=self.relay.port, version=version, qos=qos, keep_alive=KEEP_ALIVE_S)
         quick = 'retry_min = "1s"\nretry_max = "2s"'
@@ -299,7 +312,9 @@ class Run:
         anew = self.relay.to_client.begun if self.was_down else Counter()
         self._count(self.inward, published | taken_in, self._mails(), taken_in, anew)
         # Where the broker has forgotten our session we begin anew, knowing no more; what it took it has to pass on.
-        anew = self.relay.to_broker.begun if self.has_forgotten else Counter()
+        # It may hold what has ended since, too, and pass that on once more when it is released again.
+        to_broker = self.relay.to_broker
+        anew = to_broker.begun + to_broker.released_again if self.has_forgotten else Counter()
         anew = anew + self.subscriber.resent if self.was_down else anew
         self._count(self.outward, posted, self.subscriber.copies, posted - taken_out, anew)
 
@@ -344,17 +359,23 @@ def soak(
     seed: int,
     pause_s: tuple[float, float] = (0.3, 1.5),
     quiet_s: float = 3.0,
+    end: float = math.inf,
 ) -> tuple[Count, Count]:
-    """Run through these faults, and return the counts of both ways. It is over when nothing comes for `quiet_s`."""
+    """Run through these faults, and return the counts of both ways. It is over when nothing comes for `quiet_s`.
+
+    After `end`, by the monotonic clock, there are no more than `LEAST` faults.
+    """
     chance = random.Random(seed)
     home = Path(tempfile.mkdtemp(prefix="mqtt-", dir=folder))
     with ExitStack() as stack:
-        run = Run(home, qos, version, stack, quiet_s)
+        run = Run(home, qos, version, stack, quiet_s, wide="broker" in faults)
         run.start()
         publisher = Publisher(run.broker.port, qos)
         stack.callback(publisher.close)
         load = stack.enter_context(Load(home, run.gateway.port, sessions=10, pause_s=0.01, sizes=[700]))
-        for name in faults:
+        for number, name in enumerate(faults):
+            if number >= LEAST and time.monotonic() > end:
+                break
             _under_load(publisher, load)
             time.sleep(chance.uniform(*pause_s))
             run.fault(name)
@@ -372,28 +393,88 @@ def _under_load(publisher: Publisher, load: Load) -> None:
         wait_until(lambda what=what: what() >= FLOOR_PER_FAULT, 60, "there is a load", 0.05)
 
 
+@dataclass
+class Row:
+    """One combination, and what it came to; `broken` where the run itself did not come to its end."""
+
+    version: str
+    fault: str
+    counts: tuple[Count, ...] = ()
+    broken: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.broken and all(count.is_good for count in self.counts)
+
+
+HEADING: Final = (
+    f"{'MQTT':6}{'QoS':>3}  {'fault':8}{'way':4}{'kills':>6}{'accepted':>10}{'lost':>6}{'doubled':>9}{'at most':>9}"
+    f"{'broker lost':>13}{'again':>7}"
+)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a line for each combination and way, and what all come to. `again` is what came twice since the broker
+    had lost its memory, or its publishers theirs of it."""
+    lines = [HEADING]
+    for row in rows:
+        for one in row.counts:
+            mark = "" if one.is_good else "  BAD"
+            lines.append(
+                f"{row.version:6}{one.qos:>3}  {row.fault:8}{one.way:4}{one.faults:>6}{one.accepted:>10}"
+                f"{len(one.lost):>6}{one.doubled:>9}{one.bound:>9}{one.by_broker:>13}{one.again:>7}{mark}"
+            )
+        if row.broken:
+            lines.append(f"{row.version:6}     {row.fault:8}BROKEN: {row.broken}")
+    counts = [one for row in rows for one in row.counts]
+    lines.append(
+        f"kills {sum(one.faults for one in counts) // 2}, accepted {sum(one.accepted for one in counts)}, "
+        f"lost {sum(len(one.lost) for one in counts)}, doubled {sum(one.doubled for one in counts)} "
+        f"(in flight at kill at most {sum(one.bound for one in counts)})"
+    )
+    return "\n".join(lines)
+
+
+def one_run(folder: Path, version: str, qos: int, fault: str, kills: int, seed: int, end: float) -> Row:
+    """Have one combination."""
+    row = Row(version, fault)
+    began = time.monotonic()
+    try:
+        row.counts = soak(folder, qos, version, [fault] * kills, seed, end=end)
+    except (AssertionError, OSError, RuntimeError, TimeoutError) as broken:
+        row.broken = f"QoS {qos}: {broken!r}"[:300]
+        print(f"MQTT {version}, {fault}: {row.broken}", flush=True)
+    for count in row.counts:
+        print(f"MQTT {version}, {fault}: {count} [{time.monotonic() - began:.0f} s]", flush=True)
+        for each in count.lost[:20]:
+            print(f"lost: {each}")
+    return row
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=10, help="faults of each kind")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="how often each fault happens in all")
+    parser.add_argument("--minutes", type=float, default=30, help="about so long it may take")
     parser.add_argument("--faults", nargs="+", default=FAULTS, choices=FAULTS)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gatepost-soak-", dir="/var/tmp"))
     folder.chmod(0o755)
     print(f"seed {asked.seed}", flush=True)
-    bad = 0
+    ways = [(version, qos, fault) for version in VERSIONS for qos in QUALITIES for fault in asked.faults]
+    kills = max(LEAST, -(-asked.kills // (len(VERSIONS) * len(QUALITIES))))
+    last = time.monotonic() + asked.minutes * 60
+    rows = []
     try:
-        for version in ("5", "3.1.1"):
-            for qos in (1, 2):
-                for fault in asked.faults:
-                    for count in soak(folder, qos, version, [fault] * asked.kills, asked.seed):
-                        print(f"MQTT {version}, {fault}: {count}", flush=True)
-                        for each in count.lost[:20]:
-                            print(f"lost: {each}")
-                        bad += not count.is_good
+        for number, (version, qos, fault) in enumerate(ways):
+            now = time.monotonic()
+            share = max(0.0, last - now) / (len(ways) - number)
+            # What it takes to start and to come to the end is no time for faults.
+            rows.append(one_run(folder, version, qos, fault, kills, asked.seed, now + share * 0.7))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return 1 if bad else 0
+    print(f"\n{table(rows)}")
+    return 0 if all(row.is_good for row in rows) else 1
 
 
 if __name__ == "__main__":

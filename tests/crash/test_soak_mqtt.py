@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.soak_mqtt import FLOOR_PER_FAULT, Count, soak
+from tests.crash.soak_mqtt import FLOOR_PER_FAULT, Count, Row, soak, table
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,21 @@ def test_a_count_judges() -> None:
     assert not Count("in", 1, faults=2, accepted=100, doubled=4, in_flight=[1, 2]).is_good
     assert not Count("in", 2, faults=2, accepted=100, doubled=1, in_flight=[1, 2]).is_good
     assert not Count("in", 2, faults=2, accepted=99).is_good
+
+
+def test_the_table_has_a_line_for_each_way_and_their_sum() -> None:
+    good = Row("5", "cut", (Count("in", 1, 3, 200, doubled=2, in_flight=[4]), Count("out", 1, 3, 300)))
+    bad = Row("3.1.1", "broker", (Count("in", 2, 3, 150, ["x"], by_broker=7, again=8), Count("out", 2, 3, 150)))
+    broken = Row("5", "stop", broken="QoS 2: TimeoutError()")
+    assert good.is_good
+    assert not bad.is_good
+    assert not broken.is_good
+    assert table([good, bad, broken]).splitlines() == [
+        "MQTT  QoS  fault   way  kills  accepted  lost  doubled  at most  broker lost  again",
+        "5       1  cut     in       3       200     0        2        4            0      0",
+        "5       1  cut     out      3       300     0        0        0            0      0",
+        "3.1.1   2  broker  in       3       150     1        0        0            7      8  BAD",
+        "3.1.1   2  broker  out      3       150     0        0        0            0      0",
+        "5          stop    BROKEN: QoS 2: TimeoutError()",
+        "kills 6, accepted 800, lost 1, doubled 2 (in flight at kill at most 4)",
+    ]

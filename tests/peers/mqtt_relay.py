@@ -50,6 +50,9 @@ class Way:
         its exchange had ended, which who sends it must have forgotten."""
         self.taken: set[str] = set()
         """Those whose taker has said so: PUBACK or PUBREC."""
+        self.released_again: Counter[str] = Counter()
+        """How often one was released (PUBREL) whose exchange had ended: a taker that forgot its end takes it anew."""
+        self._ended: dict[tuple[str, int], set[str]] = {}
         self._open: dict[tuple[str, int], str] = {}
         self._released: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
@@ -68,13 +71,18 @@ class Way:
             self._released.discard(key)
 
     def released(self, client: str, body: bytes) -> None:
+        key = (client, int.from_bytes(body[:2], "big"))
         with self._lock:
-            self._released.add((client, int.from_bytes(body[:2], "big")))
+            self._released.add(key)
+            if key not in self._open:
+                self.released_again.update(self._ended.get(key, ()))
 
     def answered(self, client: str, kind: int, body: bytes) -> None:
         key = (client, int.from_bytes(body[:2], "big"))
         with self._lock:
             id = self._open.get(key) if kind == PUBREC else self._open.pop(key, None)
+            if id is not None and kind == PUBCOMP:
+                self._ended.setdefault(key, set()).add(id)
             if id is not None and (len(body) < 3 or body[2] < 0x80):
                 self.taken.add(id)
 
