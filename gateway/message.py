@@ -8,7 +8,6 @@ read piece by piece.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -104,13 +103,16 @@ class Traits:
 
 
 _CRLF: Final = b"\r\n"
-# Two searches for the rare octet cost half of what counting three patterns does.
-_BARE_CR: Final = re.compile(rb"\r(?!\n)")
-_BARE_LF: Final = re.compile(rb"\n(?<!\r\n)")
 
 
 def _has_bare(octets: bytes) -> bool:
-    return _BARE_LF.search(octets) is not None or _BARE_CR.search(octets) is not None
+    # A copy without the pairs, and two searches in it, cost half of two expressions that stop at each line's end.
+    rest = octets.replace(_CRLF, b"")
+    return b"\n" in rest or b"\r" in rest
+
+
+def _traits(octets: bytes) -> Traits:
+    return Traits(not _has_bare(octets), not octets.isascii(), b"\0" in octets)
 
 
 class Content:
@@ -209,6 +211,8 @@ class Content:
     @cached_property
     def traits(self) -> Traits:
         """Return what the octets need of a transport. Reads a Blob through once, blocking."""
+        if self.is_inline:
+            return _traits(self.octets())
         bare = eight = nul = False
         held = b""
         for chunk in self.chunks():
