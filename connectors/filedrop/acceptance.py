@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.formats import Bad, Part
@@ -35,6 +35,15 @@ KEY_CHARACTERS: Final = 255
 """Of what the other system calls a message, so much is kept for its status file."""
 
 
+@runtime_checkable
+class TakesMany(Protocol):
+    """An Intake that takes many messages in one go for less."""
+
+    async def accept_many(self, messages: Sequence[Message], *, report: bool = False) -> list[Receipt | Exception]:
+        """Accept messages; return of each what `accept` returns or raises."""
+        ...
+
+
 class Acceptance:
     """Hands the messages of one inbox's files to the intake."""
 
@@ -55,26 +64,46 @@ class Acceptance:
         self._streams = asyncio.Semaphore(STREAMS)
         self._notify = wishes(config) if config.status is not None else None
 
-    def begin(self, reading: Reading, found: Found) -> asyncio.Future[Receipt]:
-        """Begin to accept a message whose content is there; `accept_begun` ends it.
+    async def accept_many(self, files: Sequence[tuple[Reading, Found]]) -> list[Exception | None]:
+        """Accept messages of as many files, whose contents are there; return what `accept_one` raises of each.
 
-        The caller bounds how many are under way. Costs no task, which for small files counts.
+        The caller bounds how many are under way. Costs no task a message, which for small files counts.
         """
+        failed: list[Exception | None] = [None] * len(files)
+        places: list[int] = []
+        messages: list[Message] = []
+        for place, (reading, found) in enumerate(files):
+            try:
+                messages.append(self._message(reading, found))
+            except Exception as e:  # noqa: BLE001  it is this message's alone
+                failed[place] = e
+            else:
+                places.append(place)
+        for place, outcome in zip(places, await self._accept_all(messages), strict=True):
+            if isinstance(outcome, Exception):
+                failed[place] = outcome
+            elif outcome.duplicate:
+                self._tell_duplicate(files[place][0])
+        return failed
+
+    def _message(self, reading: Reading, found: Found) -> Message:
         assert found.content is not None
         content = Content(found.content)
         if found.part.attributes:
             content.attributes = found.part.attributes
-        try:
-            return self._intake.submit(Message(self._envelope(reading, found), content), report=True)
-        except Exception as e:  # noqa: BLE001  it is this message's, and told where it is looked at
-            failed: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            failed.set_exception(e)
-            return failed
+        return Message(self._envelope(reading, found), content)
 
-    async def accept_begun(self, reading: Reading, begun: asyncio.Future[Receipt]) -> None:
-        """Wait for what `begin` began. Raises: as `accept_one`."""
-        if (await begun).duplicate:
-            self._tell_duplicate(reading)
+    async def _accept_all(self, messages: Sequence[Message]) -> list[Receipt | Exception]:
+        intake = self._intake
+        if isinstance(intake, TakesMany):
+            return await intake.accept_many(messages, report=True)
+        begun: list[asyncio.Future[Receipt] | Exception] = []
+        for message in messages:
+            try:
+                begun.append(intake.submit(message, report=True))
+            except Exception as e:  # noqa: BLE001  it is this message's alone
+                begun.append(e)
+        return [await _outcome(each) for each in begun]
 
     def _tell_duplicate(self, reading: Reading) -> None:
         self._log.info("a file that was accepted before is not taken twice", file=reading.claimed.shown)
@@ -146,7 +175,7 @@ class Acceptance:
     def _envelope(self, reading: Reading, found: Found) -> Envelope:
         claimed, part = reading.claimed, found.part
         key = f"{self._name}:{claimed.token}:{found.number}"
-        theirs = _shown_key(part.key)
+        theirs = _shown_key(part.key) if part.key else ""
         return Envelope(
             part.reverse_path,
             self._recipients(part),
@@ -179,6 +208,15 @@ class Acceptance:
         except BaseException:
             await writer.abandon()
             raise
+
+
+async def _outcome(begun: asyncio.Future[Receipt] | Exception) -> Receipt | Exception:
+    if isinstance(begun, Exception):
+        return begun
+    try:
+        return await begun
+    except Exception as e:  # noqa: BLE001  told where it is looked at
+        return e
 
 
 def _shown_key(key: str) -> str:

@@ -26,7 +26,7 @@ from connectors.filedrop.formats import Bad
 from connectors.filedrop.inbox import Done, Inbox, Large, Loaded, Slot
 from connectors.filedrop.reading import Found, Reading
 from connectors.filedrop.reasons import TOO_MUCH_MEMORY
-from gateway.contract import Context, Intake, Receipt, Rejected, Unavailable
+from gateway.contract import Context, Intake, Rejected, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -206,16 +206,21 @@ class InboxSource:
 
     async def _hand_over(self, acceptance: Acceptance, loaded: list[Slot]) -> None:
         done: list[Done] = []
-        begun: list[tuple[Slot, asyncio.Future[Receipt]]] = []
+        small: list[Slot] = []
+        many: list[tuple[Reading, Found]] = []
         async with asyncio.TaskGroup() as group:
             for slot in loaded:
                 match slot[1]:
                     case Loaded(found=[Found(content=bytes()) as only]):  # nearly every file there is
-                        begun.append((slot, acceptance.begin(slot[1].reading, only)))
+                        small.append(slot)
+                        many.append((slot[1].reading, only))
                     case _:
                         group.create_task(self._hand_over_one(acceptance, slot, done))
-            for slot, receipt in begun:
-                await self._hand_over_one(acceptance, slot, done, receipt)
+            for slot, (reading, _), failed in zip(small, many, await acceptance.accept_many(many), strict=True):
+                if failed is None:
+                    done.append(_done(reading))
+                else:
+                    await self._hand_over_one(acceptance, slot, done, failed)
         if done:
             self._later.pause_s = PAUSE_S
         await self._finish(done)
@@ -234,21 +239,20 @@ class InboxSource:
         return held
 
     async def _hand_over_one(
-        self, acceptance: Acceptance, slot: Slot, done: list[Done], begun: asyncio.Future[Receipt] | None = None
+        self, acceptance: Acceptance, slot: Slot, done: list[Done], failed: Exception | None = None
     ) -> bool:
         """Hand one file over: then it is done, bad, or to be tried again. True where the order has it wait.
 
-        `begun`: its one message is being accepted already.
+        `failed`: what has come of its one message already.
         """
         claimed, what = slot
         try:
             match what:
                 case Loaded(found=[Found() as only]):
                     try:
-                        if begun is None:
-                            await acceptance.accept_one(what.reading, only)
-                        else:
-                            await acceptance.accept_begun(what.reading, begun)
+                        if failed is not None:
+                            raise failed
+                        await acceptance.accept_one(what.reading, only)
                     except Rejected as e:
                         await self._close_up(what.reading, what.found, [(0, refused(e, only))], done)
                     else:

@@ -20,20 +20,22 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from connectors.filedrop.apart.note import write_note
+from connectors.filedrop.apart.note import Note
 from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.apart.wire import (
     Answer,
     Ask,
     Frames,
+    Values,
     content_out,
     envelope_out,
     fault_in,
     frame,
+    outcome_in,
 )
 from connectors.filedrop.connector import FileDrop
 from connectors.filedrop.files import Claimed
@@ -52,6 +54,8 @@ BEAT_S: Final = 1.0
 _FLUSH_S: Final = 5.0
 _UNDRAINED: Final = 1024 * 1024
 _PIECE: Final = 1024 * 1024
+_TOGETHER: Final = 64 * 1024
+"""Octets of the contents that one frame holds, where it holds several."""
 
 
 class Inline(Executor):
@@ -66,7 +70,7 @@ class Inline(Executor):
         return future
 
 
-class Line(asyncio.Protocol):
+class Line(asyncio.BufferedProtocol):
     """The connection to the gateway."""
 
     def __init__(self) -> None:
@@ -96,8 +100,11 @@ class Line(asyncio.Protocol):
         self._transport.close()
         await asyncio.wait((self._closing,), timeout=_FLUSH_S)
 
-    def data_received(self, data: bytes) -> None:
-        for values in self._frames.feed(data):
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._frames.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for values in self._frames.taken(nbytes):
             kind = values[0]
             if kind == Answer.STOP:
                 self.stop.set()
@@ -105,8 +112,8 @@ class Line(asyncio.Protocol):
             waiting = self._waiting.pop(values[1], None)
             if waiting is None or waiting.done():
                 continue
-            if kind == Answer.RECEIPT:
-                waiting.set_result(Receipt(values[2], values[3]))
+            if kind == Answer.OUTCOMES:
+                waiting.set_result([outcome_in(outcome) for outcome in values[2]])
             elif kind == Answer.DONE:
                 waiting.set_result(None)
             else:
@@ -185,12 +192,40 @@ class ProxyIntake:
         return Writer(self._line, self._writers)
 
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
-        content = message.content
-        writer = content.writer if isinstance(content, _Written) else None
-        return self._line.ask(Ask.ACCEPT, envelope_out(message.envelope), content_out(content, writer), report)
+        return asyncio.ensure_future(self.accept(message, report=report))
 
     async def accept(self, message: Message, *, report: bool = False) -> Receipt:
-        return await self.submit(message, report=report)
+        [outcome] = await self.accept_many((message,), report=report)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def accept_many(self, messages: Sequence[Message], *, report: bool = False) -> list[Receipt | Exception]:
+        """Accept messages; return of each what `accept` returns or raises. A frame holds several of them."""
+        answers: list[asyncio.Future[list[Receipt | Exception]]] = []
+        together: list[Values] = []
+        room = _TOGETHER
+        for message in messages:
+            content = message.content
+            writer = content.writer if isinstance(content, _Written) else None
+            size = content.size if writer is None else _TOGETHER
+            if size > room and together:
+                answers += self._ask(report, together)
+                together, room = [], _TOGETHER
+            together.append((envelope_out(message.envelope), content_out(content, writer)))
+            room -= size
+        answers += self._ask(report, together)
+        return [outcome for answer in answers for outcome in await answer]
+
+    def _ask(self, report: bool, together: list[Values]) -> list[asyncio.Future[list[Receipt | Exception]]]:
+        try:
+            return [self._line.ask(Ask.ACCEPT, report, together)]
+        except Exception as e:  # noqa: BLE001  what cannot be said of one message stops none of the others
+            if len(together) > 1:
+                return [answer for one in together for answer in self._ask(report, [one])]
+            failed: asyncio.Future[list[Receipt | Exception]] = asyncio.get_running_loop().create_future()
+            failed.set_result([e])
+            return [failed]
 
 
 class Log:
@@ -225,7 +260,7 @@ class Log:
 class NotingInbox(Inbox):
     """An Inbox that notes which file it looks at, and leaves alone those that ended processes before this one."""
 
-    note: int
+    note: Note
     suspects: frozenset[str]
     _noted: str = ""
 
@@ -235,7 +270,7 @@ class NotingInbox(Inbox):
     def looking_at(self, one: Claimed) -> None:
         if one.token == self._noted:
             return
-        write_note(self.note, one.token)
+        self.note.write(one.token)
         if not self._noted:
             # By the next turn of the loop whatever was looked at is behind us.
             asyncio.get_running_loop().call_soon(self._forget)
@@ -243,7 +278,7 @@ class NotingInbox(Inbox):
 
     def _forget(self) -> None:
         self._noted = ""
-        write_note(self.note, "")
+        self.note.write("")
 
 
 _ENDS_READER: Final = Bad(
@@ -263,7 +298,7 @@ class Apart(FileDrop):
 
     line: Line
     began_with: Spec
-    note: int
+    note: Note
     _told: object = _UNTOLD
 
     def inbox(self, kind: type[Inbox] = NotingInbox) -> Inbox:
@@ -282,7 +317,7 @@ class Apart(FileDrop):
             self.line.say(Ask.TROUBLE.value, trouble)
 
 
-async def serve(sock: socket.socket, spec: Spec, note: int) -> int:
+async def serve(sock: socket.socket, spec: Spec, note: Note) -> int:
     """Run the source until the gateway says stop; return the exit status."""
     loop = asyncio.get_running_loop()
     _, line = await loop.create_connection(Line, sock=sock)
@@ -379,9 +414,9 @@ def main() -> None:
     try:
         import uvloop
     except ImportError:  # not made for every platform
-        status = asyncio.run(serve(sock, spec, int(note)))
+        status = asyncio.run(serve(sock, spec, Note(int(note))))
     else:
-        status = uvloop.run(serve(sock, spec, int(note)))
+        status = uvloop.run(serve(sock, spec, Note(int(note))))
     sys.exit(status)
 
 

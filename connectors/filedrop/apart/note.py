@@ -5,27 +5,35 @@ It is in memory that both have open: whatever ends the process, between two inst
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
-from contextlib import suppress
 from typing import Final
 
 _LENGTH: Final = 64
+_EMPTY: Final = bytes(_LENGTH)
 
 
 def new_note() -> int:
     """Return the descriptor of an empty note. Raises: OSError."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("gatepost-note")
-    handle, path = tempfile.mkstemp()
-    os.unlink(path)
+        handle = os.memfd_create("gatepost-note")
+    else:
+        handle, path = tempfile.mkstemp()
+        os.unlink(path)
+    os.ftruncate(handle, _LENGTH)
     return handle
 
 
-def write_note(handle: int, token: str) -> None:
-    """Write a token, or nothing with an empty one. A note that cannot be written is done without."""
-    with suppress(OSError):
-        os.pwrite(handle, token.encode().ljust(_LENGTH, b"\0"), 0)
+class Note:
+    """An open note to write on: no call of the system, for it is written once a file. Raises: OSError."""
+
+    def __init__(self, handle: int) -> None:
+        self._memory = mmap.mmap(handle, _LENGTH)
+
+    def write(self, token: str) -> None:
+        """Write a token, or nothing with an empty one."""
+        self._memory[:] = token.encode().ljust(_LENGTH, b"\0") if token else _EMPTY
 
 
 def read_note(handle: int) -> str | None:

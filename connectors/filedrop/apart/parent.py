@@ -26,11 +26,10 @@ from connectors.filedrop.apart.wire import (
     frame,
     inline_content,
     message_in,
+    outcome_out,
+    receipt_out,
 )
 from gateway.contract import Content, ContentWriter, Context, Intake, Receipt, Rejected, Unavailable
-
-_BUFFER: Final = 64 * 1024
-"""Octets taken off the line in one go; the loop's other work waits no longer than their messages take."""
 
 RESTART_MIN_S: Final = 0.5
 RESTART_MAX_S: Final = 30.0
@@ -175,7 +174,6 @@ class _Line(asyncio.BufferedProtocol):
         self._context = context
         self._tell = tell
         self._frames = Frames()
-        self._buffer = bytearray(_BUFFER)
         self._writers: dict[int, ContentWriter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.WriteTransport | None = None
@@ -195,14 +193,12 @@ class _Line(asyncio.BufferedProtocol):
             self._start(writer.abandon())
         self._writers.clear()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._frames.space()
 
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
-        with memoryview(self._buffer) as view:
-            octets = bytes(view[:nbytes])
-        for values in self._frames.feed(octets):
+        for values in self._frames.taken(nbytes):
             self._take(values)
 
     def write(self, octets: bytes) -> None:
@@ -264,28 +260,31 @@ class _Line(asyncio.BufferedProtocol):
         else:
             self._answer((Answer.DONE.value, call))
 
-    def _accept(self, call: int, envelope: Values, packed: Values, report: bool) -> None:
-        source, attributes, traits = packed
-        if traits is None:
-            self._start(self._accept_written(call, envelope, source, attributes, report))
-            return
-        try:
-            message = message_in(envelope, inline_content(source, traits), attributes)
-            receipt = self._intake.submit(message, report=report)
-        except Exception as e:  # noqa: BLE001  this message's alone: the process puts its file off, and goes on
-            self._answer(fault_out(call, e))
-            return
-        receipt.add_done_callback(lambda done: self._accepted(call, done))
+    def _accept(self, call: int, report: bool, messages: Values) -> None:
+        receipts: list[asyncio.Future[Receipt]] = []
+        for envelope, (source, attributes, traits) in messages:
+            if traits is None:
+                self._start(self._accept_written(call, envelope, source, attributes, report))
+                return
+            try:
+                message = message_in(envelope, inline_content(source, traits), attributes)
+                receipts.append(self._intake.submit(message, report=report))
+            except Exception as e:  # noqa: BLE001  this message's alone: the process puts its file off, and goes on
+                failed: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+                failed.set_exception(e)
+                receipts.append(failed)
+        self._accepted(call, receipts)
 
-    def _accepted(self, call: int, done: asyncio.Future[Receipt]) -> None:
-        if done.cancelled():
-            return  # the gateway stops: nothing was accepted, and nothing is answered
-        fault = done.exception()
-        if fault is not None:
-            self._answer(fault_out(call, fault))
-            return
-        receipt = done.result()
-        self._answer((Answer.RECEIPT.value, call, receipt.message_id, receipt.duplicate))
+    def _accepted(self, call: int, receipts: list[asyncio.Future[Receipt]]) -> None:
+        """Answer for messages that came together, once there is something to tell of each."""
+        # From the end: they are committed in order, so that most times the last is the only one to be waited for.
+        for receipt in reversed(receipts):
+            if not receipt.done():
+                receipt.add_done_callback(lambda _: self._accepted(call, receipts))
+                return
+        outcomes = [outcome_out(receipt) for receipt in receipts if not receipt.cancelled()]
+        if len(outcomes) == len(receipts):  # else the gateway stops: of some there is nothing to tell
+            self._answer((Answer.OUTCOMES.value, call, outcomes))
 
     async def _accept_written(
         self, call: int, envelope: Values, number: int, attributes: dict[str, str], report: bool
@@ -299,11 +298,11 @@ class _Line(asyncio.BufferedProtocol):
             # After any other fault the content may be in use: it may have come after the commit.
             if writer is not None and isinstance(e, Rejected | Unavailable):
                 await writer.abandon()
-            self._answer(fault_out(call, e))
+            self._answer((Answer.OUTCOMES.value, call, [fault_out(call, e)]))
             return
         if writer is not None and receipt.duplicate:
             await writer.abandon()
-        self._answer((Answer.RECEIPT.value, call, receipt.message_id, receipt.duplicate))
+        self._answer((Answer.OUTCOMES.value, call, [receipt_out(receipt)]))
 
     def _answer(self, values: Values) -> None:
         """Send an answer, with those that are due in the same turn of the loop."""

@@ -5,6 +5,7 @@ Both ends are of one installation and one interpreter, so the form need not outl
 
 from __future__ import annotations
 
+import asyncio
 import marshal
 import struct
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from gateway.contract import (
     Message,
     Notify,
     Origin,
+    Receipt,
     Recipient,
     Rejected,
     Status,
@@ -27,6 +29,8 @@ from gateway.contract import (
 
 _LENGTH: Final = struct.Struct("<I")
 MAX_FRAME: Final = 64 * 1024 * 1024
+_BUFFER: Final = 64 * 1024
+"""Octets taken off the line in one go; the loop's other work waits no longer than their messages take."""
 
 Values = tuple[Any, ...]
 
@@ -36,7 +40,8 @@ class Ask(IntEnum):
     """What the reading process says; each frame's first value."""
 
     ACCEPT = 1
-    """(call, envelope, content, report): answered."""
+    """(call, report, messages), each an envelope and a content: answered once for all. One whose content went to a
+    writer is alone."""
     WRITE = 2
     """(writer, piece)"""
     DRAIN = 3
@@ -57,12 +62,14 @@ class Ask(IntEnum):
 class Answer(IntEnum):
     """What the gateway answers: (kind, call, ...)."""
 
-    RECEIPT = 1
+    OUTCOMES = 1
+    """(call, outcomes): what `receipt_out` or `fault_out` gives, of each message."""
     REJECTED = 2
     UNAVAILABLE = 3
     FAULT = 4
     DONE = 5
     STOP = 6
+    RECEIPT = 7
 
 
 def frame(values: Values) -> bytes:
@@ -72,28 +79,51 @@ def frame(values: Values) -> bytes:
 
 
 class Frames:
-    """Cuts a stream into frames."""
+    """Cuts a stream into frames; what comes off the line is written into its buffer and read there."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._held = bytearray(2 * _BUFFER)
+        self._end = 0
+
+    def space(self) -> memoryview:
+        """Return where the next octets go, of which `taken` is told how many they are."""
+        return memoryview(self._held)[self._end : self._end + _BUFFER]
+
+    def taken(self, octets: int) -> Iterator[Values]:
+        """Take so many octets that stand in `space`; yield the frames that are whole now.
+
+        To be run to its end before more is taken. Raises: ValueError where they are none of ours.
+        """
+        held = memoryview(self._held)
+        at, end = 0, self._end + octets
+        wanted = 0
+        while end - at >= 4:
+            (length,) = _LENGTH.unpack_from(held, at)
+            if length > MAX_FRAME:
+                raise ValueError(f"a frame of {length} octets")
+            after = at + 4 + length
+            if after > end:
+                wanted = 4 + length
+                break
+            values = marshal.loads(held[at + 4 : after])
+            at = after
+            yield values
+        self._end = end - at
+        size = max(2 * _BUFFER, wanted + _BUFFER)
+        if size == len(held):
+            if at:
+                held[: self._end] = held[at:end]
+        else:
+            # Made anew: whoever wrote into the old one may still hold it.
+            self._held = bytearray(size)
+            self._held[: self._end] = held[at:end]
 
     def feed(self, octets: bytes) -> Iterator[Values]:
-        """Take octets; yield the frames that are whole now. Raises: ValueError where they are none of ours."""
-        held = self._held
-        held += octets
-        at = 0
-        size = len(held)
-        with memoryview(held) as view:
-            while size - at >= 4:
-                (length,) = _LENGTH.unpack_from(view, at)
-                if length > MAX_FRAME:
-                    raise ValueError(f"a frame of {length} octets")
-                if size - at - 4 < length:
-                    break
-                values = marshal.loads(view[at + 4 : at + 4 + length])
-                at += 4 + length
-                yield values
-        del held[:at]
+        """Take octets; yield the frames that are whole now. Raises: as `taken`."""
+        for start in range(0, len(octets), _BUFFER):
+            piece = octets[start : start + _BUFFER]
+            self.space()[: len(piece)] = piece
+            yield from self.taken(len(piece))
 
 
 def _address_out(address: Address) -> tuple[str, str, str]:
@@ -150,6 +180,22 @@ def message_in(envelope: Values, content: Content, attributes: dict[str, str]) -
 
 def inline_content(octets: bytes, traits: tuple[bool, bool, bool]) -> Content:
     return Content(octets, traits=Traits(*traits))
+
+
+def receipt_out(receipt: Receipt) -> Values:
+    """Return what became of an accepted message as plain values."""
+    return Answer.RECEIPT.value, receipt.message_id, receipt.duplicate
+
+
+def outcome_out(receipt: asyncio.Future[Receipt]) -> Values:
+    """Return what a future that is done, and not cancelled, gives or raises, as plain values."""
+    fault = receipt.exception()
+    return receipt_out(receipt.result()) if fault is None else fault_out(0, fault)
+
+
+def outcome_in(values: Values) -> Receipt | Exception:
+    """Return what `receipt_out` or `fault_out` was given."""
+    return Receipt(values[1], values[2]) if values[0] == Answer.RECEIPT else fault_in(values)
 
 
 def status_out(status: Status) -> Values:

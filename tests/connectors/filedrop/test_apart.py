@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from connectors.filedrop import FileDrop
 from connectors.filedrop.apart import parent
-from connectors.filedrop.apart.note import new_note, read_note, write_note
+from connectors.filedrop.apart.note import Note, new_note, read_note
 from connectors.filedrop.apart.parent import environment, how_ended
 from connectors.filedrop.apart.wire import (
     MAX_FRAME,
@@ -142,9 +142,10 @@ def test_a_note_keeps_the_last_word() -> None:
     note = new_note()
     try:
         assert read_note(note) is None
-        write_note(note, "0123456789abcdef")
+        ours = Note(note)
+        ours.write("0123456789abcdef")
         assert read_note(note) == "0123456789abcdef"
-        write_note(note, "")
+        ours.write("")
         assert read_note(note) is None
     finally:
         os.close(note)
