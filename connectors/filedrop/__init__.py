@@ -7,6 +7,20 @@ Known limits: a writer must write under another name and rename, or the file may
 file events a file waits for the next look.
 """
 
-from connectors.filedrop.connector import FileDrop
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from connectors.filedrop.connector import FileDrop
 
 __all__ = ["FileDrop"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the connector where it is asked for: `gatepost --help` loads this package for its command alone."""
+    if name != "FileDrop":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from connectors.filedrop.connector import FileDrop
+
+    return FileDrop

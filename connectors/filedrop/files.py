@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from connectors.filedrop.names import NAME_OCTETS, shown
 
@@ -216,8 +216,7 @@ def sync_folder(folder: Path, ops: Operations = REAL) -> None:
         os.close(handle)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A file that is ours: `name` is what its writer called it, `token` names this one hand-over.
 
     `where` is its path as text, for whoever has thousands of them.
@@ -317,6 +316,22 @@ class NotRegular(Exception):
     """A link, a device or a pipe, where a file was expected."""
 
 
+def _open(path: str, ops: Operations) -> tuple[int, os.stat_result]:
+    """Open a regular file for reading; return its descriptor and what it is. Raises: NotRegular, OSError."""
+    try:
+        # O_NONBLOCK: opening a pipe without a writer must not wait for one.
+        handle = ops.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0)
+    except OSError as e:
+        if e.errno in (errno.ELOOP, errno.ENXIO):
+            raise NotRegular from None
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise NotRegular
+    return handle, found
+
+
 class OpenFile:
     """A regular file opened for reading; a Blob. Use as a context manager.
 
@@ -325,17 +340,14 @@ class OpenFile:
 
     def __init__(self, path: Path | str, ops: Operations = REAL) -> None:
         self._ops = ops
-        try:
-            # O_NONBLOCK: opening a pipe without a writer must not wait for one.
-            self._handle = ops.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0)
-        except OSError as e:
-            if e.errno in (errno.ELOOP, errno.ENXIO):
-                raise NotRegular from None
-            raise
-        self._at_open = os.fstat(self._handle)
-        if not stat.S_ISREG(self._at_open.st_mode):
-            os.close(self._handle)
-            raise NotRegular
+        self._handle, self._at_open = _open(str(path), ops)
+
+    @classmethod
+    def of(cls, handle: int, found: os.stat_result, ops: Operations) -> OpenFile:
+        """Return what was opened already as one; it owns the descriptor from now on."""
+        made = cls.__new__(cls)
+        made._ops, made._handle, made._at_open = ops, handle, found
+        return made
 
     @property
     def size(self) -> int:
@@ -344,16 +356,6 @@ class OpenFile:
     @property
     def mtime(self) -> float:
         return self._at_open.st_mtime
-
-    def read_small(self, limit: int) -> bytes | None:
-        """Return everything in one call, None where it is more than `limit` octets. Raises: Changed, OSError."""
-        if self.size > limit:
-            return None
-        # One octet more is asked for, so that a file that grows is told without asking for its size again.
-        octets = self._ops.pread(self._handle, self.size + 1, 0)
-        if len(octets) != self.size:
-            raise Changed
-        return octets
 
     def read(self, offset: int, length: int) -> bytes:
         return self._ops.pread(self._handle, length, offset)
@@ -378,11 +380,36 @@ class OpenFile:
 
 
 class InMemory:
-    """Octets as a Blob, for a file small enough to be read at once."""
+    """Octets as a Blob, for a file small enough to be read at once; `mtime` is in seconds since 1970."""
 
-    def __init__(self, octets: bytes) -> None:
+    __slots__ = ("mtime", "octets", "size")
+
+    def __init__(self, octets: bytes, mtime: float = 0.0) -> None:
         self.octets = octets
         self.size = len(octets)
+        self.mtime = mtime
 
     def read(self, offset: int, length: int) -> bytes:
         return self.octets[offset : offset + length]
+
+    def close(self) -> None:
+        """Do nothing: the file is closed."""
+
+
+def open_or_read(path: str, small: int, ops: Operations = REAL) -> OpenFile | InMemory:
+    """Open a regular file; one of at most `small` octets is read whole, and closed.
+
+    Raises: Changed where one so small grew or shrank meanwhile; NotRegular; OSError.
+    """
+    handle, found = _open(path, ops)
+    size = found.st_size
+    if size > small:
+        return OpenFile.of(handle, found, ops)
+    try:
+        # One octet more is asked for, so that a file that grows is told without asking for its size again.
+        octets = ops.pread(handle, size + 1, 0)
+    finally:
+        os.close(handle)
+    if len(octets) != size:
+        raise Changed
+    return InMemory(octets, found.st_mtime)

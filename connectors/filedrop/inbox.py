@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from connectors.filedrop.archive import Archive
 from connectors.filedrop.config import FileDropConfig
@@ -25,14 +25,13 @@ from connectors.filedrop.files import (
     REAL,
     Changed,
     Claimed,
-    InMemory,
     NotRegular,
-    OpenFile,
     Operations,
     claim,
     claimed,
     is_token,
     move,
+    open_or_read,
     place,
     short,
 )
@@ -49,8 +48,7 @@ _USED: Final = "!"
 """Stands behind the token in the name of a used trigger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A small claimed file, read and decoded whole."""
 
     reading: Reading
@@ -72,8 +70,7 @@ Slot = tuple[Claimed, Loaded | Large | Bad | Exception]
 """A claimed file, and what came of loading it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A file whose messages are in the spool, with what was claimed for them."""
 
     claimed: Claimed
@@ -235,29 +232,25 @@ class Inbox:
         Raises: Changed where its writer still writes it; FileNotFoundError where it is gone; OSError.
         """
         try:
-            file = OpenFile(one.where, self._ops)
+            file = open_or_read(one.where, INLINE_OCTETS, self._ops)
         except NotRegular:
             return NOT_REGULAR
         except PermissionError:
             return NO_PERMISSION
         try:
-            bad = self._wrong(one, file)
+            bad = self._wrong(one, file.size)
             if bad is not None:
                 file.close()
                 return bad
-            octets = file.read_small(INLINE_OCTETS)
-            if octets is not None:
-                file.close()
-            blob = file if octets is None else InMemory(octets)
             enclosed = Enclosed(one, self._attachments, self._ops)
-            return Reading(one, blob, file.mtime, self._codec, enclosed, self._waited, self.looking_at)
+            return Reading(one, file, file.mtime, self._codec, enclosed, self._waited, self.looking_at)
         except BaseException:
             file.close()
             raise
 
-    def _wrong(self, one: Claimed, file: OpenFile) -> Bad | None:
-        if file.size > self._config.max_file_bytes:
-            return too_big(file.size, self._config.max_file_bytes)
+    def _wrong(self, one: Claimed, size: int) -> Bad | None:
+        if size > self._config.max_file_bytes:
+            return too_big(size, self._config.max_file_bytes)
         if self._config.ready == "trigger" and self._config.trigger_check != "none":
             told = read_trigger(self.folder / signal_name(self._config.trigger, one.name)) or read_trigger(_used(one))
             text = "" if told is None else told.fits(self._config.trigger_check, one.path)
@@ -302,7 +295,9 @@ class Inbox:
                 continue
             loaded.append((one, result))
             if isinstance(result, Loaded):
-                budget_octets -= sum(len(each.content or b"") for each in result.found if isinstance(each, Found))
+                for each in result.found:
+                    if isinstance(each, Found) and each.content is not None:
+                        budget_octets -= len(each.content)
             if budget_octets <= 0:
                 break
         del files[:done]

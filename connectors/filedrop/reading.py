@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from connectors.filedrop.enclosed import Enclosed, NotSafe, NotThere
 from connectors.filedrop.files import CHUNK, Claimed, InMemory, OpenFile
@@ -23,8 +23,7 @@ _LINE: Final = 57
 """Octets that make one line of base64 (RFC 2045 §6.8)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One message of a file; `number` counts them from 0. `content` is None where it is to be streamed."""
 
     number: int
@@ -210,8 +209,7 @@ class Reading:
 
     def close(self) -> None:
         self.enclosed.close()
-        if isinstance(self._blob, OpenFile):
-            self._blob.close()
+        self._blob.close()
 
 
 def _base64(octets: bytes) -> bytes:

@@ -21,6 +21,8 @@ from gateway.contract import Address, AddressError, Content, Recipient
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
+_LINE: Final = re.compile(rb"((?:([!-9;-~]+)[ \t]*:)?([^\n]*(?:\n[ \t][^\n]*)*\n?))")
+"""A field, or a line that is none: the whole, its name, and what stands behind the colon."""
 _SHOWN: Final = 200
 _REMEMBERED: Final = 200
 
@@ -56,8 +58,7 @@ class HeaderLine(NamedTuple):
         return self.value.decode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """`head` is what stands before the empty line; `has_end` tells whether that line is there."""
 
     head: bytes
@@ -87,8 +88,7 @@ def header_octets(options: Options) -> int:
 
 def read_header(start: bytes, options: Options) -> Header:
     """Read the header of a message from its first octets. Raises: Mistake."""
-    content = Content(start)
-    head = content.head
+    head = Content(start).head
     if not start or start.isspace():
         raise Mistake("empty", 0, "the file is empty", "write a message into it")
     if len(head) > options.max_header_bytes:
@@ -98,7 +98,7 @@ def read_header(start: bytes, options: Options) -> Header:
             f"the header has more than {options.max_header_bytes} octets",
             "put an empty line between header and text, or raise max_header_bytes",
         )
-    lines = header_lines(content)
+    lines = _lines(head)
     if not head or head.isspace() or lines[0].name == b"":
         raise Mistake(
             "no-header",
@@ -112,13 +112,22 @@ def read_header(start: bytes, options: Options) -> Header:
 
 def header_lines(content: Content) -> tuple[HeaderLine, ...]:
     """Return the header fields of a content, in order."""
-    head = content.head
-    return tuple([HeaderLine(f.name, f.start, f.end, _unfolded(head[f.value_start : f.end])) for f in content.fields])
+    return _lines(content.head)
 
 
-def _unfolded(value: bytes) -> bytes:
-    value = value.strip(b" \t\r\n")
-    return _FOLD.sub(b"", value) if b"\n" in value else value
+def _lines(head: bytes) -> tuple[HeaderLine, ...]:
+    # One search over the whole, and no object a field but the one that is kept: of a small file's time this is a
+    # large part.
+    found = []
+    start = 0
+    for line, name, value in _LINE.findall(head):
+        if not line:  # at the end
+            break
+        end = start + len(line)
+        value = value.strip(b" \t\r\n")
+        found.append(HeaderLine(name.lower(), start, end, _FOLD.sub(b"", value) if b"\n" in value else value))
+        start = end
+    return tuple(found)
 
 
 def envelope_of_header(lines: Sequence[HeaderLine], options: Options) -> FileEnvelope:
@@ -247,7 +256,7 @@ def _missing_fields(lines: Sequence[HeaderLine], stamp: Stamp, options: Options,
     """Return the fields to add, as whole lines; none of them holds an envelope address."""
     has = {line.name for line in lines if line.value}
     added = []
-    if not has.intersection((b"to", b"cc")):
+    if b"to" not in has and b"cc" not in has:
         added.append("To: undisclosed-recipients:;")  # RFC 5322 §3.4: a group without members
     if b"message-id" not in has:
         added.append(f"Message-ID: <{stamp.token}@{options.hostname}>")
