@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import db, mapping, message, queue
-from gateway.cli.commands import Commands
+from gateway.cli import message
+from gateway.cli.commands import Commands, LightCommand
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
@@ -36,9 +36,6 @@ UNUSABLE = 78
 
 app.command()(message.trace)
 app.command()(message.why)
-app.add_typer(queue.app, name="queue")
-app.add_typer(mapping.app, name="map")
-app.add_typer(db.app, name="db")
 
 
 @app.callback()
@@ -184,7 +181,7 @@ def _explain_options(kind: str, *, as_json: bool) -> None:
     )
 
 
-@app.command()
+@app.command(cls=LightCommand)
 def version(as_json: AsJson = False) -> None:
     """Print the version."""
     from importlib.metadata import PackageNotFoundError

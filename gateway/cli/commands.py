@@ -1,28 +1,63 @@
-"""Commands that connectors bring: the entry points of the group `gatepost.commands`.
+"""Commands that are found by name: the gateway's own groups of them, and what connectors bring.
 
-An entry point's name is the command, and what it names is a `typer.Typer`, which may have commands of its own. Its
-context's object is the `Session`, by which it gets at configured connectors.
+Connectors bring the entry points of the group `gatepost.commands`. An entry point's name is the command, and what it
+names is a `typer.Typer`, which may have commands of its own. Its context's object is the `Session`, by which it gets
+at configured connectors.
 
-Promises: nothing of it is looked up or imported for the gateway's own commands; what cannot be imported is a sentence
-where it is called, and keeps nothing else from working.
+Promises: a group is imported when a command of it is called; nothing that connectors bring is looked up or imported
+for the gateway's own commands; what cannot be imported is a sentence where it is called, and keeps nothing else from
+working.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
 
 from gateway.cli.options import fail
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 GROUP: Final = "gatepost.commands"
 
+OWN_GROUPS: Final = {
+    "queue": "Show what waits by destination and age; list, hold, release, requeue, drop and reroute deliveries.",
+    "map": "Explain addresses; look at, change, import, export, check and plan who has which.",
+    "db": "Upgrade, back up, restore and check the spool.",
+}
+"""Their help texts by their names."""
+_MODULES: Final = {"queue": "gateway.cli.queue", "map": "gateway.cli.mapping", "db": "gateway.cli.db"}
 
-class Commands(TyperGroup):
+
+class _Light:
+    """Of a command that can do without pydantic: typer loads it to make a truth of the None of a --help not given."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the class that this is mixed into
+        if option is not None:
+            option.default = False
+        return option
+
+
+class LightCommand(_Light, TyperCommand):
+    """A command that needs no more than typer itself."""
+
+
+class Commands(_Light, TyperGroup):
     """The gateway's own commands, and behind them those of the installed connectors."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for param in self.params:
+            param.process_value = _where_given(param.process_value)  # type: ignore[assignment, method-assign]
+        for name, text in OWN_GROUPS.items():
+            self.add_command(Later(name, text, _MODULES[name]))
 
     def list_commands(self, ctx: Any) -> list[str]:
         own = super().list_commands(ctx)
@@ -36,8 +71,28 @@ class Commands(TyperGroup):
         return None if point is None else _loaded(point)
 
 
+class Later(TyperGroup):
+    """A group of commands that is imported when it is called."""
+
+    def __init__(self, name: str, help: str, module: str) -> None:
+        super().__init__(name=name, help=help)
+        self._module = module
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        group = get_group(import_module(self._module).app)
+        group.name, group.help = self.name, self.help
+        return group.make_context(info_name, args, parent, **extra)
+
+
+def _where_given(process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Keep what was not given from typer, which loads pydantic for it, too."""
+    return lambda ctx, value: None if value is None else process(ctx, value)
+
+
 def points() -> dict[str, EntryPoint]:
     """Return the installed commands by name; none of them is imported yet."""
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 app = typer.Typer(
-    help="Upgrade, back up, restore and check the spool.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -13,7 +13,6 @@ import typer
 from gateway.cli.options import AsJson, ConfigFile, fail, print_json, print_table
 
 app = typer.Typer(
-    help="Show what waits by destination and age; list, hold, release, requeue, drop and reroute deliveries.",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

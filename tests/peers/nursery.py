@@ -26,10 +26,12 @@ from tests.peers import gatepost_client
 from tests.peers.gatepost_client import asked_for
 
 _MODULES: Final = (
-    "gateway.cli.app", "gateway.node", "gateway.registry", "gateway.cli.reach", "gateway.spool.sqlite",
-    "gateway.spool.postgres", "connectors.smtp", "connectors.filedrop", "connectors.filedrop.cli", "connectors.mqtt",
-    "uvloop",
+    "gateway.cli.app", "gateway.cli.queue", "gateway.cli.mapping", "gateway.cli.db", "gateway.cli.reach",
+    "gateway.node", "gateway.registry", "gateway.config_check", "gateway.mapping_desk.desk", "gateway.spool.sqlite",
+    "gateway.spool.postgres", "alembic.command", "sqlalchemy.dialects.postgresql.psycopg", "connectors.smtp",
+    "connectors.filedrop.connector", "connectors.filedrop.looking", "connectors.mqtt", "uvloop",
 )  # fmt: skip
+"""Also what a command imports only where it needs it."""
 _PREFIXES: Final = ("PYTHON", "LD_", "MALLOC_", "UV_")
 """Variables that tell at a process's start; who sets one gets a process of its own."""
 _LONGEST: Final = 128 * 1024

@@ -7,7 +7,6 @@ import typer
 from gateway.cli.mapping import change, checks, look, transfer
 
 app = typer.Typer(
-    help="Explain addresses; look at, change, import, export, check and plan who has which.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
