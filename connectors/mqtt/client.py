@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from connectors.mqtt.link import Broker, ClientSettings, Dialler, Link
 from connectors.mqtt.wire.decode import Limits
-from connectors.mqtt.wire.effects import Effects, Record, Settled, Step, Subscribed
+from connectors.mqtt.wire.effects import Effects, Record, Step, Subscribed
 from connectors.mqtt.wire.inward import TOPIC_ALIAS_MAXIMUM
 from connectors.mqtt.wire.octets import WireError
 from connectors.mqtt.wire.packets import V5, V311, Connack, Packet
@@ -84,7 +84,8 @@ class Client:
         self._link: Link | None = None
         self._last: Broker | None = None
         self._trouble: str | None = "not connected yet"
-        self._futures: dict[str, list[asyncio.Future[int]]] = {}
+        self._asking: dict[str, list[Callable[[int | Exception], None]]] = {}
+        """Who is to be told of the end of a publishing, by its key."""
         self._changed = asyncio.Event()
         """Set whenever there may be room where there was none."""
         self._is_flushing = False
@@ -142,20 +143,33 @@ class Client:
     def publish(self, out: Outgoing, key: str) -> asyncio.Future[int]:
         """Publish under a key. The future is the broker's reason code below 0x80, or holds Refused, Lost, ValueError.
 
-        At QoS 1 and 2 the same key, published again, joins what is under way, and one that was answered lately is
-        answered again and not sent: at QoS 2 also after a kill. Cancelling the future takes nothing back.
+        As `send`. Cancelling the future takes nothing back.
         """
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.send(out, key, partial(_resolve, future))
+        return future
+
+    def send(self, out: Outgoing, key: str, told: Callable[[int | Exception], None]) -> None:
+        """Publish under a key; `told` is called once, perhaps at once, with the broker's reason code below 0x80, or
+        Refused, Lost, ValueError.
+
+        At QoS 1 and 2 the same key, published again, joins what is under way, and one that was answered lately is
+        answered again and not sent: at QoS 2 also after a kill. There is no task, future or turn of the loop a message.
+        """
         if not self.connected:
-            future.set_exception(Lost(self._trouble or "not connected"))
-            return future
-        self._futures.setdefault(key, []).append(future)
+            told(Lost(self._trouble or "not connected"))
+            return
+        asking = self._asking.get(key)
+        if asking is None:
+            self._asking[key] = [told]
+        else:
+            asking.append(told)
         try:
             self._session.publish(out, key)
         except ValueError as fault:
             self._settle(key, fault)
-        self._soon()
-        return future
+        if not self._is_flushing:
+            self._soon()
 
     def hold(self, on: bool) -> None:
         """Stop or go on reading from the broker: at QoS 0 the only way to make it wait."""
@@ -296,7 +310,9 @@ class Client:
                 self._on_message(each)
             settled, effects.settled = effects.settled, []
             for end in settled:
-                self._end(end)
+                self._settle(end.key, end.end)
+            if settled:
+                self._changed.set()
             if effects.subscribed or effects.unsubscribed:
                 self._settle_subscriptions(effects)
         if effects.octets and self._link is not None:
@@ -342,18 +358,9 @@ class Client:
                 self._link.end(f"the journal cannot be written: {fault or 'it is closed'}", UNSPECIFIED)
         self._soon()
 
-    def _end(self, settled: Settled) -> None:
-        self._settle(settled.key, settled.end)
-        self._changed.set()
-
     def _settle(self, key: str, end: int | Exception) -> None:
-        for future in self._futures.pop(key, ()):
-            if future.done():
-                continue
-            if isinstance(end, int):
-                future.set_result(end)
-            else:
-                future.set_exception(end)
+        for told in self._asking.pop(key, ()):
+            told(end)
 
     def _settle_subscriptions(self, effects: Effects) -> None:
         subscribed, effects.subscribed = effects.subscribed, []
@@ -409,7 +416,7 @@ class Client:
         self._session.disconnected()
         self._drain()
         self._say(why)
-        for key in list(self._futures):
+        for key in list(self._asking):
             self._settle(key, Lost(why))
         self._changed.set()
 
@@ -421,6 +428,15 @@ class Client:
             link.end("we have left", SUCCESS)
             self._gone("we have left")
             await link.closed
+
+
+def _resolve(future: asyncio.Future[int], end: int | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(end, int):
+        future.set_result(end)
+    else:
+        future.set_exception(end)
 
 
 def _line(subscription: Subscription) -> str:

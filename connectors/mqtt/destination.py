@@ -67,7 +67,7 @@ class Broker(Protocol):
 
     async def wait_room(self) -> None: ...
 
-    def publish(self, out: Outgoing, key: str) -> asyncio.Future[int]: ...
+    def send(self, out: Outgoing, key: str, told: Callable[[int | Exception], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,18 @@ class MqttDestination:
         queue = deque(self._items(flight.batch.parcels))
         while queue or flight.open:
             while queue and flight.fault is None:
-                if broker.room <= 0 and flight.open:
-                    break
-                try:
-                    await broker.wait_room()
-                except Lost as e:
-                    flight.fault = faults.absent(trouble() or e.text)
-                    break
-                await self._send(flight, broker, *queue.popleft())
+                room = broker.room
+                if room <= 0:
+                    if flight.open:
+                        break
+                    try:
+                        await broker.wait_room()
+                    except Lost as e:
+                        flight.fault = faults.absent(trouble() or e.text)
+                        break
+                while room > 0 and queue and flight.fault is None:
+                    room -= 1
+                    await self._send(flight, broker, *queue.popleft())
                 if not queue:
                     queue.extend(self._items(flight.batch.more()))
             if flight.fault is not None:
@@ -183,10 +187,10 @@ class MqttDestination:
         under_way = _Item(ready, len(ready.outs))
         flight.open += 1
         for number, out in enumerate(ready.outs):
-            future = broker.publish(out, f"{parcel.message_id}.{item.id[1]}.{number}")
-            future.add_done_callback(partial(self._answered, flight, under_way, out))
+            key = f"{parcel.message_id}.{item.id[1]}.{number}"
+            broker.send(out, key, partial(self._answered, flight, under_way, out))
 
-    def _answered(self, flight: _Flight, under_way: _Item, out: Outgoing, answer: asyncio.Future[int]) -> None:
+    def _answered(self, flight: _Flight, under_way: _Item, out: Outgoing, answer: int | Exception) -> None:
         outcome = self._outcome(answer, out)
         if _is_worse(outcome, under_way.outcome):
             under_way.outcome = outcome
@@ -203,12 +207,10 @@ class MqttDestination:
         flight.settle(under_way.ready.item, worst)
         flight.changed.set()
 
-    def _outcome(self, answer: asyncio.Future[int], out: Outgoing) -> Outcome:
-        if answer.cancelled():
-            return faults.lost(Lost("the connection was given up"))
-        match answer.exception():
-            case None:
-                return faults.taken(answer.result())
+    def _outcome(self, answer: int | Exception, out: Outgoing) -> Outcome:
+        match answer:
+            case int() as code:
+                return faults.taken(code)
             case Refused() as e:
                 self._log.warning("the broker refused a message", topic=out.topic, code=hex(e.code), text=e.text)
                 return faults.refused(e, out.topic)

@@ -20,6 +20,8 @@ from connectors.mqtt.wire.values import Properties, Subscription
 PINGREQ: Final = bytes((Kind.PINGREQ << 4, 0))
 PINGRESP: Final = bytes((Kind.PINGRESP << 4, 0))
 
+_PUBLISH: Final = Kind.PUBLISH << 4
+_DUP: Final = 8
 _SHORT_REPLY: Final = struct.Struct(">BBH").pack
 _FLAGS: Final = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 2}
 """§2.1.3: the low bits of the first octet; 0 elsewhere, and a PUBLISH has its own."""
@@ -43,19 +45,43 @@ def publish(
     topic_alias: int | None = None,
 ) -> bytes:
     """Return a PUBLISH's octets (§3.3). Raises: ValueError."""
+    before, after = publish_around(topic, len(payload), version, qos, retain, properties, topic_alias)
+    if dup and qos:
+        before = again(before)
+    return b"".join((before, _identifier(packet_id) if qos else b"", after, payload))
+
+
+def publish_around(
+    topic: str,
+    payload_octets: int,
+    version: int,
+    qos: int,
+    retain: bool,
+    properties: Properties,
+    topic_alias: int | None = None,
+) -> tuple[bytes, bytes]:
+    """Return what stands in a PUBLISH before its packet identifier, and between that and the payload.
+
+    Raises: ValueError.
+    """
     if not 0 <= qos <= 2:
         raise ValueError(f"there is no QoS {qos}")
     if "#" in topic or "+" in topic:
         raise ValueError("a topic name cannot hold a wildcard")
     if not topic and topic_alias is None:
         raise ValueError("a topic name is empty")
-    head = text_out(topic)
-    if qos:
-        head += _identifier(packet_id)
+    name = text_out(topic)
+    after = b""
     if version == V5:
-        head += message_properties_out(Kind.PUBLISH, properties, topic_alias=topic_alias)
-    first = Kind.PUBLISH << 4 | (8 if dup and qos else 0) | qos << 1 | retain
-    return b"".join((number_out(first, 1), varint_out(len(head) + len(payload)), head, payload))
+        after = message_properties_out(Kind.PUBLISH, properties, topic_alias=topic_alias)
+    first = _PUBLISH | qos << 1 | retain
+    length = len(name) + (2 if qos else 0) + len(after) + payload_octets
+    return number_out(first, 1) + varint_out(length) + name, after
+
+
+def again(before: bytes) -> bytes:
+    """Return the beginning of a PUBLISH with DUP (§3.3.1.1)."""
+    return bytes((before[0] | _DUP,)) + before[1:]
 
 
 def reply(kind: Kind, packet_id: int, code: int = SUCCESS, version: int = V5) -> bytes:

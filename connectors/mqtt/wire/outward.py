@@ -29,7 +29,7 @@ from typing import Final
 
 from connectors.mqtt.wire import encode
 from connectors.mqtt.wire.effects import Effects, Record, Settled, Step
-from connectors.mqtt.wire.identifiers import MOST, Identifiers
+from connectors.mqtt.wire.identifiers import Identifiers
 from connectors.mqtt.wire.octets import WireError
 from connectors.mqtt.wire.packets import V311, Connack, Kind, Puback, Pubcomp, Pubrec, Reply
 from connectors.mqtt.wire.reasons import (
@@ -56,10 +56,23 @@ _AHEAD: Final = 4
 class _Flight:
     """One message at QoS 1 or 2 from when it was asked for until the last answer."""
 
-    __slots__ = ("code", "is_counted", "is_released", "key", "out", "packet_id", "qos", "record", "was_written")
+    __slots__ = (
+        "around",
+        "code",
+        "is_counted",
+        "is_released",
+        "key",
+        "out",
+        "packet_id",
+        "qos",
+        "record",
+        "was_written",
+    )
 
     def __init__(self, key: str, out: Outgoing | None, qos: int, packet_id: int = 0) -> None:
         self.key = key
+        self.around: tuple[int, bytes, bytes] | None = None
+        """A protocol level, and what stands around the packet identifier in it, where that is made and not yet sent."""
         self.out = out
         """None where a kill has left but the journal's row of it."""
         self.qos = qos
@@ -192,25 +205,36 @@ class Outward:
 
     def publish(self, out: Outgoing, key: str) -> None:
         """Publish under a key. Its end comes as `Settled`. Raises: ValueError where it cannot be said in MQTT."""
-        refused = self._refused(out)
-        if refused is not None:
-            self._effects.settled.append(Settled(key, refused))
-            return
-        qos = min(out.qos, self._connack.maximum_qos)
-        if qos == 0:
-            self._effects.octets.append(self._octets(out, 0))
-            self._effects.settled.append(Settled(key, SUCCESS))
-            return
+        effects, connack = self._effects, self._connack
         done = self._finished.get(key)
         if done is not None:
-            self._effects.settled.append(Settled(key, done))
+            effects.settled.append(Settled(key, done))
             return
         flight = self._flights.get(key)
+        if flight is not None and flight.out is not None:
+            return
+        # What the broker has said it will not take is not even sent (§3.2.2.3.4 to §3.2.2.3.6).
+        if out.retain and not connack.retain_available:
+            self._refuse(key, RETAIN_NOT_SUPPORTED)
+            return
+        most = connack.maximum_packet
+        if most is not None and len(out.payload) + 7 > most:
+            self._refuse(key, PACKET_TOO_LARGE)
+            return
+        qos = min(out.qos, connack.maximum_qos)
+        before, after = self._around(out, qos)
+        if most is not None and len(before) + (2 if qos else 0) + len(after) + len(out.payload) > most:
+            self._refuse(key, PACKET_TOO_LARGE)
+            return
+        if qos == 0:
+            effects.octets += (before, after, out.payload)
+            effects.settled.append(Settled(key, SUCCESS))
+            return
         if flight is None:
-            self._octets(out, qos, packet_id=MOST)
             flight = self._flights[key] = self._waiting[key] = _Flight(key, out, qos)
+            flight.around = effects.version, before, after
             self._pump()
-        elif flight.out is None:
+        else:
             flight.out = out
             if not flight.is_released:
                 self._left.pop(key, None)
@@ -332,34 +356,25 @@ class Outward:
             self._reply(Kind.PUBREL, packet_id)
 
     def _write(self, flight: _Flight) -> None:
-        assert flight.out is not None, "there is nothing to write of a message that only the journal knows"
-        self._effects.octets.append(
-            self._octets(flight.out, flight.qos, packet_id=flight.packet_id, dup=flight.was_written)
-        )
+        out, around, version = flight.out, flight.around, self._effects.version
+        assert out is not None, "there is nothing to write of a message that only the journal knows"
+        if around is not None and around[0] == version:
+            _, before, after = around
+        else:
+            before, after = self._around(out, flight.qos)
+        if flight.was_written:
+            before = encode.again(before)
+        self._effects.octets += (before, flight.packet_id.to_bytes(2, "big"), after, out.payload)
         flight.was_written = True
+        flight.around = None
 
-    def _octets(self, out: Outgoing, qos: int, *, packet_id: int = 0, dup: bool = False) -> bytes:
-        return encode.publish(
-            out.topic,
-            out.payload,
-            self._effects.version,
-            qos=qos,
-            retain=out.retain,
-            dup=dup,
-            packet_id=packet_id,
-            properties=out.properties,
+    def _refuse(self, key: str, code: int) -> None:
+        self._effects.settled.append(Settled(key, Refused(code, text(code))))
+
+    def _around(self, out: Outgoing, qos: int) -> tuple[bytes, bytes]:
+        return encode.publish_around(
+            out.topic, len(out.payload), self._effects.version, qos, out.retain, out.properties
         )
-
-    def _refused(self, out: Outgoing) -> Refused | None:
-        """What the broker has said it will not take is not even sent (§3.2.2.3.4 to §3.2.2.3.6)."""
-        if out.retain and not self._connack.retain_available:
-            return Refused(RETAIN_NOT_SUPPORTED, text(RETAIN_NOT_SUPPORTED))
-        most = self._connack.maximum_packet
-        if most is not None and len(out.payload) + 7 > most:
-            return Refused(PACKET_TOO_LARGE, text(PACKET_TOO_LARGE))
-        if most is not None and len(self._octets(out, out.qos, packet_id=MOST)) > most:
-            return Refused(PACKET_TOO_LARGE, text(PACKET_TOO_LARGE))
-        return None
 
     def _record(self, flight: _Flight, step: Step) -> None:
         flight.record = Record(step, flight.packet_id, flight.key)
