@@ -1,8 +1,10 @@
 """What an operator does: list, hold, release, requeue, drop and reroute deliveries; trace a message; ask why.
 
 Plain functions of a Desk and of plain JSON values to plain JSON values, so that the control socket, the commands
-and whatever comes later share them. Promises: what a change returns is done in the spool, durably, and gone from
-this node's memory; a delivery that is being sent at that moment is named by `in_flight`, since its outcome stands.
+and whatever comes later share them. Promises: what a change returns is done in the spool, durably, and gone from every
+node's memory; a delivery that is being sent at that moment is named by `in_flight`: it may be delivered all the same,
+and if it is not, it is as the operator left it. So is named one of which another node has said nothing within 10 s.
+What is released or queued anew is tried at once, though its next hop was down.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.spool.durable import DurableSpool
 
 MAX_ROWS: Final = 100_000
+_NOTICE_S: Final = 10.0
+"""How long other nodes are waited for, which look every second."""
 AGES_S: Final = (300.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
 """The bounds by which a lane's deliveries are counted by age."""
 _FILTER: Final = frozenset({"id", "connector", "next_hop", "state", "sender", "recipient", "older_s"})
@@ -40,7 +44,9 @@ class LiveLane(Protocol):
 class Live(Protocol):
     """What is asked of a running dispatcher."""
 
-    def forget(self, ids: Collection[DeliveryId]) -> set[DeliveryId]: ...
+    def forget(self, ids: Collection[DeliveryId], *, dropped: bool = False) -> set[DeliveryId]: ...
+
+    async def reopen(self, keys: Collection[LaneKey]) -> None: ...
 
     def flush(self, key: LaneKey | None = None) -> None: ...
 
@@ -177,13 +183,13 @@ async def hold(desk: Desk, given: Arguments) -> dict[str, Any]:
     """Stop queued deliveries until they are released."""
     where = _chosen(desk, given)
     changed = await desk.spool.change(replace(where, state=where.state or State.QUEUED), state=State.HELD)
-    return _changed(desk, changed)
+    return await _changed(desk, changed)
 
 
 async def release(desk: Desk, given: Arguments) -> dict[str, Any]:
     """Let held deliveries go on, due at once."""
     where = replace(_chosen(desk, given), state=State.HELD)
-    lanes = await _lanes_of(desk, where)
+    lanes = await _reopened(desk, where)
     changed = await desk.spool.change(where, state=State.QUEUED, next_attempt_at=desk.clock())
     _look(desk, lanes)
     return _told(changed)
@@ -198,7 +204,7 @@ async def requeue(desk: Desk, given: Arguments) -> dict[str, Any]:
     for state, expires_at in ((State.QUEUED, None), (State.PARKED, now + desk.expire_after_s)):
         if where.state in (None, state):
             narrowed = replace(where, state=state)
-            lanes |= await _lanes_of(desk, narrowed)
+            lanes |= await _reopened(desk, narrowed)
             changed += await desk.spool.change(narrowed, state=State.QUEUED, next_attempt_at=now, expires_at=expires_at)
     _look(desk, lanes)
     return _told(changed)
@@ -207,7 +213,7 @@ async def requeue(desk: Desk, given: Arguments) -> dict[str, Any]:
 async def drop(desk: Desk, given: Arguments) -> dict[str, Any]:
     """Remove deliveries for good; the sender gets no report."""
     why = str(given.get("why") or "dropped by an operator")
-    return _changed(desk, await desk.spool.drop(_chosen(desk, given), why))
+    return await _changed(desk, await desk.spool.drop(_chosen(desk, given), why), dropped=True)
 
 
 async def reroute(desk: Desk, given: Arguments) -> dict[str, Any]:
@@ -222,6 +228,7 @@ async def reroute(desk: Desk, given: Arguments) -> dict[str, Any]:
     by_lane: dict[LaneKey, list[QueueRow]] = {}
     for row in rows:
         by_lane.setdefault(_new_lane(desk, row, connector, next_hop), []).append(row)
+    await _reopen(desk, set(by_lane))
     for lane, group in by_lane.items():
         if len(by_lane) == 1 and len(rows) < MAX_ROWS:
             changed += await desk.spool.change(where, lane=lane, next_attempt_at=now)
@@ -229,7 +236,7 @@ async def reroute(desk: Desk, given: Arguments) -> dict[str, Any]:
         for row in group:
             one = QueueFilter(message_id=row.delivery.id[0], n=row.delivery.id[1])
             changed += await desk.spool.change(one, lane=lane, next_attempt_at=now)
-    told = _changed(desk, changed)
+    told = await _changed(desk, changed)
     _look(desk, set(by_lane))
     return told
 
@@ -253,12 +260,6 @@ def _new_lane(desk: Desk, row: QueueRow, connector: str | None, next_hop: str | 
     return name, next_hop if next_hop is not None else destination.next_hop(address)
 
 
-async def forget(desk: Desk, given: Arguments) -> dict[str, Any]:
-    """Drop from memory what another worker has changed in a spool that is shared."""
-    known = [read_id(text) for text in given.get("ids", ())]
-    return _changed(desk, [(m, n) for m, n in known if n is not None])
-
-
 def _chosen(desk: Desk, given: Arguments) -> QueueFilter:
     where = filter_from(given.get("where", {}), desk.clock())
     if where == QueueFilter() and not given.get("all"):
@@ -266,10 +267,18 @@ def _chosen(desk: Desk, given: Arguments) -> QueueFilter:
     return where
 
 
-async def _lanes_of(desk: Desk, where: QueueFilter) -> set[LaneKey]:
-    if desk.live is None:
-        return set()
-    return {row.delivery.lane for row in await desk.spool.rows(where, 1000)}
+async def _reopened(desk: Desk, where: QueueFilter) -> set[LaneKey]:
+    """Open the lanes of what is about to be made due, and return them."""
+    lanes = await desk.spool.lanes_of(where)
+    await _reopen(desk, lanes)
+    return lanes
+
+
+async def _reopen(desk: Desk, lanes: Collection[LaneKey]) -> None:
+    if desk.live is not None:
+        await desk.live.reopen(lanes)
+    else:
+        await desk.spool.lanes_up(lanes)
 
 
 def _look(desk: Desk, lanes: Iterable[LaneKey]) -> None:
@@ -278,8 +287,11 @@ def _look(desk: Desk, lanes: Iterable[LaneKey]) -> None:
             desk.live.flush(lane)
 
 
-def _changed(desk: Desk, changed: Sequence[DeliveryId]) -> dict[str, Any]:
-    return _told(changed, desk.live.forget(changed) if desk.live is not None else ())
+async def _changed(desk: Desk, changed: Sequence[DeliveryId], *, dropped: bool = False) -> dict[str, Any]:
+    in_flight = set() if desk.live is None else desk.live.forget(changed, dropped=dropped)
+    if desk.shared:
+        in_flight = in_flight | await desk.spool.not_withdrawn(changed, _NOTICE_S)
+    return _told(changed, in_flight)
 
 
 def _told(changed: Iterable[DeliveryId], in_flight: Iterable[DeliveryId] = ()) -> dict[str, Any]:
@@ -391,9 +403,8 @@ COMMANDS: Final[Mapping[str, Function]] = {
     "queue.requeue": requeue,
     "queue.drop": drop,
     "queue.reroute": reroute,
-    "queue.forget": forget,
     "trace": trace,
     "why": why,
 }
-WITHDRAW: Final = frozenset({"queue.hold", "queue.drop", "queue.reroute"})
-"""Commands after which no worker may have in memory what they changed."""
+CHANGES: Final = frozenset({"queue.hold", "queue.release", "queue.requeue", "queue.drop", "queue.reroute"})
+"""Commands that one worker does alone where the spool is shared: another would find their work done, or do it again."""

@@ -59,21 +59,17 @@ async def _perform(
     gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any], in_turn: bool
 ) -> tuple[Any, bool]:
     from gateway.answers import merge
-    from gateway.operate import WITHDRAW
+    from gateway.operate import CHANGES
 
     folder = state_dir(gateway, base)
     is_shared = spool_dir(gateway, base) is None
     timeout_s = _LONG_S if in_turn else _SHORT_S
+    only_first = is_shared and (in_turn or command in CHANGES)
     try:
-        answers = await ask_all(folder, command, given, timeout_s, in_turn=in_turn, only_first=in_turn and is_shared)
+        answers = await ask_all(folder, command, given, timeout_s, in_turn=in_turn, only_first=only_first)
     except NotRunning:
         return merge(command, await _outside(gateway, base, command, given)), False
-    answer = merge(command, answers)
-    if command in WITHDRAW and len(answers) > 1 and answer["changed"]:
-        # In a shared spool one worker changes what another may hold in memory.
-        told = merge(command, await ask_all(folder, "queue.forget", {"ids": answer["changed"]}))
-        answer["in_flight"] = sorted({*answer["in_flight"], *told["in_flight"]})
-    return answer, True
+    return merge(command, answers), True
 
 
 async def _outside(gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any]) -> list[Any]:

@@ -257,20 +257,36 @@ class Dispatcher:
 
     # -- operators
 
-    def forget(self, ids: Collection[DeliveryId]) -> set[DeliveryId]:
-        """Drop deliveries from memory that were changed or removed in the spool; return those being sent just now,
-        whose outcomes the spool will judge."""
+    def forget(self, ids: Collection[DeliveryId], *, dropped: bool = False) -> set[DeliveryId]:
+        """Drop deliveries from memory that an operator changed, or `dropped`, in the spool; return those being sent
+        just now.
+
+        What waits here is given back, so that any node does with it what the spool says now. What is being sent keeps
+        its lease until its outcome: delivered is delivered; else it is what the operator made of it, and no report
+        is due.
+        """
         gone = set(ids)
         if not gone:
             return set()
         memory = self._memory
         for live in self._lanes.all.values():
             octets = live.queue.octets
-            memory.count -= live.queue.remove(gone)
+            removed = live.queue.remove(gone)
+            memory.count -= len(removed)
             memory.octets -= octets - live.queue.octets
+            self._returns.add(removed)
         in_flight = {id for work in self._runners.works for id in work.open.keys() & gone}
-        self._outcomes.withdrawn |= in_flight
+        self._outcomes.withdrawn.update(dict.fromkeys(in_flight, dropped))
         return in_flight
+
+    async def reopen(self, keys: Collection[LaneKey]) -> None:
+        """Let lanes be tried now, here and at all nodes, whoever found their next hops down.
+
+        Before deliveries are made due: a node that finds them due then knows that their lane is open.
+        """
+        await self._lanes.reopen(keys)
+        for key in keys:
+            self.flush(key)
 
     def flush(self, key: LaneKey | None = None) -> None:
         """Try a lane's deliveries now (every lane's where None): closed lanes open, and the spool is asked.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.dispatch.live import LiveLane
 from gateway.dispatch.tasks import Tasks
-from gateway.spool.api import LeaseLost, Spool, SpoolError
+from gateway.spool.api import DeliveryId, LeaseLost, Spool, SpoolError
 
 if TYPE_CHECKING:
     from gateway.dispatch.dispatcher import Dispatcher
@@ -37,16 +37,17 @@ class Feeder:
         self._soon = asyncio.Event()
         self._sweeping = asyncio.Event()
         self._tasks = Tasks(log)
-        self._next_down_poll = 0.0
         self._claiming = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
         self._pause = False
+        self._heard = asyncio.Event()
         self.claims = 0
 
     def start(self) -> None:
         self._tasks.start(self._poll())
+        self._tasks.start(self._listen())
         self._tasks.start(self._sweep())
         for _ in range(self._settings.claims_at_once):
             self._tasks.start(self._feed())
@@ -88,10 +89,10 @@ class Feeder:
         loop = asyncio.get_running_loop()
         settings = self._settings
         wait = settings.poll_s
+        await self._heard.wait()  # what is due is for lanes that may be known to be down
         while True:
             started = loop.time()
             try:
-                await self._look_at_down_lanes()
                 found = await self._look_once()
             except SpoolError as e:
                 self._log.warning("poll_failed", reason=str(e.status))
@@ -126,13 +127,35 @@ class Feeder:
             self._dispatcher.feed(live)
         return found
 
+    async def _listen(self) -> None:
+        """Take over what other nodes found and what operators did at them."""
+        while True:
+            try:
+                await self._look_at_down_lanes()
+                await self._look_at_withdrawals()
+            except SpoolError as e:
+                self._log.warning("poll_failed", reason=str(e.status))
+            except LeaseLost:
+                self._dispatcher.lose_lease()
+            except Exception:  # noqa: BLE001  see _poll
+                self._log.exception("poll_fault")
+            self._heard.set()
+            await asyncio.sleep(self._settings.listen_s)
+
     async def _look_at_down_lanes(self) -> None:
-        """Take over what other nodes found, so that a hop is tried by one node, not by each of them."""
-        loop_time = asyncio.get_running_loop().time()
-        if loop_time < self._next_down_poll:
-            return
-        self._next_down_poll = loop_time + self._settings.down_poll_s
+        """Take over which hops are down, so that one is tried by one node, not by each of them."""
         self._dispatcher.lanes_told(await self._spool.lanes_down())
+
+    async def _look_at_withdrawals(self) -> None:
+        """Forget what was held, rerouted or dropped at another node."""
+        found = await self._spool.withdrawals()
+        if not found:
+            return
+        in_flight: set[DeliveryId] = set()
+        for dropped in (False, True):
+            ids = [each.id for each in found if each.dropped is dropped]
+            in_flight |= self._dispatcher.forget(ids, dropped=dropped)
+        await self._spool.withdrew([each.id for each in found], in_flight)
 
     async def _feed(self) -> None:
         while True:
@@ -158,6 +181,14 @@ class Feeder:
             await self._claim(self._closed.popleft())
             await asyncio.sleep(self._dispatcher.put_off_every_s)
 
+    async def _look_again(self) -> None:
+        """See whether a lane is still closed, after something of it was claimed to be put off: an operator opens a lane
+        before he makes its deliveries due, so these may be such, and are then sent."""
+        try:
+            await self._look_at_down_lanes()
+        except (SpoolError, LeaseLost) as e:
+            self._log.warning("poll_failed", reason=str(e))
+
     async def _claim(self, live: LiveLane) -> None:
         live.feeding = False
         limit = self._dispatcher.room(live)
@@ -169,6 +200,8 @@ class Feeder:
         try:
             live.backlog = False  # before the wait: who hands back meanwhile sets it again
             claims = await self._spool.claim(live.key, limit, self._clock())
+            if claims and not live.lane.is_ready:
+                await self._look_again()
         except SpoolError as e:
             self._log.warning("claim_failed", lane=live.key, reason=str(e.status))
             live.backlog = True

@@ -8,7 +8,7 @@ not configured is held until it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -171,6 +171,11 @@ class LaneBook:
         if self._node is not None:
             self._tell(live, self._clock() + self._settings.probe_claim_s)
 
+    async def reopen(self, keys: Collection[LaneKey]) -> None:
+        """Tell all nodes that these lanes are to be tried now. Raises: SpoolError, LeaseLost."""
+        await self._spool.lanes_up(keys)
+        self._down = {key: until for key, until in self._down.items() if key not in keys}
+
     def _tell(self, live: LiveLane, until: float) -> None:
         """Tell until when a hop is down; a time that has come means it is up."""
         self._told.setdefault(live.key, deque(maxlen=_OWN_WORDS)).append(until)
@@ -181,6 +186,9 @@ class LaneBook:
             await self._spool.lane_down(key, until, self._node)
         except (SpoolError, LeaseLost) as e:
             self._log.warning("lane_state_not_shared", lane=key, reason=str(e))
+        else:
+            # As if it had been looked up: where it is gone at the next look, an operator has had the lane opened.
+            self._down = {**self._down, key: until}
 
     def told(self, down: Mapping[LaneKey, float]) -> None:
         """Take over which lanes any node found down, so that a hop is tried by one node, not by each of them."""

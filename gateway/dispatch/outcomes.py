@@ -15,7 +15,7 @@ from gateway.dispatch.live import LiveLane, Open, Work
 from gateway.dispatch.memory import Memory
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.settings import Settings
-from gateway.dispatch.verdict import expired, judge, put_off
+from gateway.dispatch.verdict import expired, judge, overruled, put_off
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.spool.api import DeliveryId, Done
 from gateway.status import Status
@@ -45,8 +45,8 @@ class Outcomes:
         self._clock = clock
         self._rng = rng
         self._change = change
-        self.withdrawn: set[DeliveryId] = set()
-        """Deliveries that an operator took over while they were being sent."""
+        self.withdrawn: dict[DeliveryId, bool] = {}
+        """Deliveries that an operator took over while they were being sent, and whether he dropped them."""
 
     def settled(self, work: Work, slot: Open, outcome: Outcome) -> None:
         """Take one outcome from a destination."""
@@ -103,10 +103,8 @@ class Outcomes:
             retry_at=retry_at, delay_warning_s=self._settings.delay_warning_s,
             reports_itself=live.capabilities.delivery_reports, fidelity=fidelity,
         )  # fmt: skip
-        if self.withdrawn and delivery.id in self.withdrawn:
-            # An operator took it over while it was being sent: the spool knows what counts, and no report is due.
-            self.withdrawn.discard(delivery.id)
-            verdict = (verdict[0], None)
+        if self.withdrawn and (dropped := self.withdrawn.pop(delivery.id, None)) is not None:
+            verdict = overruled(verdict, delivery, outcome, now, dropped=dropped)
         self._ledger.add(message, delivery, verdict)
 
     def expire(self, entry: Entry, now: float) -> None:

@@ -104,11 +104,11 @@ class LaneQueue:
         self._forget(entry)
         return entry
 
-    def remove(self, ids: Collection[DeliveryId]) -> int:
-        """Take deliveries out, wherever they stand; return how many were here. Costs a walk over the queue."""
-        if not any(d.id in ids for entry in self for d in entry.deliveries):
-            return 0
-        before = self.count
+    def remove(self, ids: Collection[DeliveryId]) -> list[DeliveryId]:
+        """Take deliveries out, wherever they stand; return those that were here. Costs a walk over the queue."""
+        removed = [d.id for entry in self for d in entry.deliveries if d.id in ids]
+        if not removed:
+            return removed
         kept = []
         for entry in self:
             rest = tuple(d for d in entry.deliveries if d.id not in ids)
@@ -119,7 +119,7 @@ class LaneQueue:
         self.clear()
         for entry in kept:
             self._add(entry, len(entry.deliveries))
-        return before - self.count
+        return removed
 
     def clear(self) -> None:
         """Forget everything."""

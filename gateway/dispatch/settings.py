@@ -63,8 +63,8 @@ class Settings:
     poll_s: float = 1.0
     """How often the spool is asked for due lanes; grows to `poll_idle_s` where it has none."""
     poll_idle_s: float = 5.0
-    down_poll_s: float = 2.0
-    """How often the lanes that other nodes found down are looked up."""
+    listen_s: float = 1.0
+    """How often it is looked up which lanes other nodes found down, and what operators did at them."""
     put_off_step: int = 64
     put_off_every_s: float = 0.1
     put_off_busy_s: float = 0.5

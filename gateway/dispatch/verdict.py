@@ -67,6 +67,7 @@ def judge(
             reason=reason(status),
             event=_event(message.id, delivery, now, "deferred", status, fidelity),
             delay_reported=delivery.delay_reported or report is not None,
+            was=delivery.next_attempt_at,
         ),
         report,
     )
@@ -95,8 +96,31 @@ def put_off(message: Stored, delivery: Delivery, at: float, why: Status, now: fl
         reason=reason(why),
         event=None,
         delay_reported=delivery.delay_reported or report is not None,
+        was=delivery.next_attempt_at,
     )
     return again, report
+
+
+def overruled(verdict: Verdict, delivery: Delivery, outcome: Outcome, now: float, *, dropped: bool) -> Verdict:
+    """Return what is settled where an operator took a delivery over while it was being sent.
+
+    A success stands. A failure speaks of what he has given up, so it counts as an attempt, and the delivery goes on as
+    he left it, held or on another way. Nobody is told anything of what he `dropped`.
+    """
+    if type(outcome) is Delivered or dropped:
+        return verdict[0], None if dropped else verdict[1]
+    settlement, status = verdict[0], outcome.status
+    event = settlement.event
+    assert event is not None, "an attempt was made"
+    again = Again(
+        delivery.id,
+        next_attempt_at=now,
+        attempts=delivery.attempts + 1,
+        reason=reason(status),
+        event=TraceEvent(event.message_id, event.at, "deferred", event.n, event.detail),
+        delay_reported=delivery.delay_reported,
+    )
+    return again, None
 
 
 def warning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Any, Protocol
@@ -128,6 +128,8 @@ class Again:
     state: State = State.QUEUED
     delay_reported: bool = False
     keep_lease: bool = False
+    was: float | None = None
+    """The `next_attempt_at` that this node knew: where an operator has set another, that one holds if it is earlier."""
 
 
 Settlement = Done | Again
@@ -170,6 +172,14 @@ class QueueFilter:
     older_than: float | None = None
     parked_before: float | None = None
     """Parked by then, and past its own expiry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A delivery that an operator held, rerouted or `dropped` while it was leased to this node."""
+
+    id: DeliveryId
+    dropped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +253,33 @@ class Spool(Protocol):
     ) -> list[DeliveryId]:
         """Hold, release, requeue or reroute: set what is given on every matching delivery, with a trace event each.
 
-        A hold or a new lane ends leases that this node has on them. Returns the ids changed.
+        Leases stay as they are: who has the delivery in memory is to forget it and give it back, except where it is
+        being sent, and then its outcome ends the lease. Other nodes are told by `withdrawals` of what may not stay in
+        memory as it is there, which is all but what is only made due. Returns the ids changed.
         """
         ...
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:
-        """Remove matching deliveries for good, with a trace event each; no report is made. Returns their ids."""
+        """Remove matching deliveries for good, with a trace event each; no report is made. Other nodes are told as by
+        `change`. Returns their ids."""
+        ...
+
+    async def withdrawals(self) -> list[Withdrawal]:
+        """Return what an operator took over at another node while it was leased to this one. Raises: SpoolError."""
+        ...
+
+    async def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
+        """Say that this node has taken notice of withdrawals; what it is sending just now is in `in_flight`.
+        Raises: SpoolError."""
+        ...
+
+    async def not_withdrawn(self, ids: Sequence[DeliveryId], timeout_s: float) -> set[DeliveryId]:
+        """Wait until all nodes have taken notice of the withdrawal of these; return those that were being sent then,
+        and those of which a node has said nothing in time. Raises: SpoolError."""
+        ...
+
+    async def lanes_of(self, where: QueueFilter) -> set[LaneKey]:
+        """Return the lanes of matching deliveries. Raises: SpoolError."""
         ...
 
     async def load(self, message_id: int) -> Stored | None:
@@ -274,6 +305,10 @@ class Spool(Protocol):
 
     async def lane_down(self, lane: LaneKey, until: float, probe_by: int | None) -> None:
         """Tell the other nodes that a lane's next hop is down until then."""
+        ...
+
+    async def lanes_up(self, lanes: Collection[LaneKey]) -> None:
+        """Tell all nodes that these are to be tried now, whoever found them down. Raises: SpoolError."""
         ...
 
     async def lanes_down(self) -> dict[LaneKey, float]:

@@ -34,6 +34,7 @@ from gateway.spool.api import (
     State,
     Stored,
     TraceEvent,
+    Withdrawal,
 )
 from gateway.spool.content import PieceWriter, StoredBlob
 from gateway.spool.jobs import Accept, Packed, Settle, Work
@@ -59,6 +60,8 @@ T = TypeVar("T")
 _TRACE_PIECE: Final = 4000
 _LEAST_STATS_S: Final = 5.0
 _CONTENT_THREADS: Final = 8
+_LOOK_S: Final = 0.1
+"""How often it is looked whether other nodes have taken notice."""
 
 
 class DurableSpool:
@@ -272,6 +275,24 @@ class DurableSpool:
             ids.extend(found)
         return ids
 
+    async def withdrawals(self) -> list[Withdrawal]:
+        return await self._work(lambda store: store.withdrawals(), durable=False)
+
+    async def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
+        await self._work(lambda store: store.withdrew(noticed, in_flight), durable=False)
+
+    async def not_withdrawn(self, ids: Sequence[DeliveryId], timeout_s: float) -> set[DeliveryId]:
+        end = self._loop.time() + timeout_s
+        while ids:
+            silent, in_flight = await self._work(lambda store: store.not_withdrawn(ids), durable=False)
+            if not silent or self._loop.time() >= end:
+                return silent | in_flight
+            await asyncio.sleep(_LOOK_S)
+        return set()
+
+    async def lanes_of(self, where: QueueFilter) -> set[LaneKey]:
+        return await self._work(lambda store: operate.lanes_of(store, where), durable=False)
+
     async def load(self, message_id: int) -> Stored | None:
         return await self._work(lambda store: store.load(message_id), durable=False)
 
@@ -326,6 +347,10 @@ class DurableSpool:
 
     async def lane_down(self, lane: LaneKey, until: float, probe_by: int | None) -> None:
         await self._shared(lambda store: store.lane_down(lane_text(lane), until, probe_by))
+
+    async def lanes_up(self, lanes: Collection[LaneKey]) -> None:
+        if lanes:
+            await self._shared(lambda store: store.lanes_up([lane_text(lane) for lane in lanes]))
 
     async def lanes_down(self) -> dict[LaneKey, float]:
         return await self._shared(lambda store: store.lanes_down(self._clock()))

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_, update
 
 from gateway.spool.api import DeliveryId, LaneKey, QueueFilter, QueueRow, State, TraceEvent
-from gateway.spool.rows import DELIVERY_COLUMNS, as_ids, delivery_from, envelope_from, lane_text
+from gateway.spool.rows import DELIVERY_COLUMNS, as_ids, delivery_from, envelope_from, lane_key, lane_text
 from gateway.spool.schema import deliveries, messages
 from gateway.spool.store import Store
 
@@ -33,8 +33,8 @@ class Change:
     expires_at: float | None = None
 
     @property
-    def ends_leases(self) -> bool:
-        """What is only made due stays in memory, or on its way: to have it claimed again would send it twice."""
+    def withdraws(self) -> bool:
+        """What is only made due stays in memory, or on its way."""
         return self.lane is not None or self.state not in (None, State.QUEUED)
 
 
@@ -105,10 +105,18 @@ def rows(store: Store, where: QueueFilter, limit: int) -> list[QueueRow]:
     return found
 
 
+def lanes_of(store: Store, where: QueueFilter) -> set[LaneKey]:
+    """Return the lanes of matching deliveries."""
+    query = select(_D.lane).distinct().where(*matching(where, store.dialect, store.clock()))
+    if where.older_than is not None:
+        query = query.join_from(deliveries, messages, messages.c.id == _D.message_id)
+    return {lane_key(row[0]) for row in store.connection.execute(query)}
+
+
 def _bite(store: Store, where: QueueFilter, after: DeliveryId) -> Sequence[Any]:
-    """Return (message_id, n, state, lane) of the next matching deliveries, locked."""
+    """Return (message_id, n, state, lane, lease) of the next matching deliveries, locked."""
     query = (
-        select(_D.message_id, _D.n, _D.state, _D.lane)
+        select(_D.message_id, _D.n, _D.state, _D.lane, _D.lease)
         .join_from(deliveries, messages, messages.c.id == _D.message_id)
         .where(tuple_(_D.message_id, _D.n) > tuple_(*after), *matching(where, store.dialect, store.clock()))
         .order_by(_D.message_id, _D.n)
@@ -131,9 +139,6 @@ def change(
         return [], None
     ids = as_ids(found)
     values: dict[Any, Any] = {}
-    if what.ends_leases:
-        # Another node may be sending it now; that lease ends with its outcome.
-        values[_D.lease] = case((_D.lease == store.me, None), else_=_D.lease)
     if what.state is not None:
         values[_D.state] = what.state.value
     if what.next_attempt_at is not None:
@@ -142,14 +147,24 @@ def change(
         values[_D.lane] = lane_text(what.lane)
     if what.expires_at is not None:
         values[_D.expires_at] = what.expires_at
+    # Leases stay: whoever has one may be sending it now, and a delivery that is free is another's to send as well.
     store.connection.execute(update(deliveries).where(_exactly(ids)).values(values))
+    if what.withdraws:
+        _withdraw(store, found, dropped=False)
     now = store.clock()
     store.record([_event(row, what, now) for row in found])
     return ids, ids[-1] if len(found) == BITE else None
 
 
+def _withdraw(store: Store, found: Sequence[Any], *, dropped: bool) -> None:
+    """Have other nodes forget what they lease of these; this one is told by who calls."""
+    theirs = [(lease, (m, n)) for m, n, _, _, lease in found if lease not in (None, 0, store.me)]
+    if theirs:
+        store.withdraw(theirs, dropped=dropped)
+
+
 def _event(row: Sequence[Any], what: Change, now: float) -> TraceEvent:
-    message_id, n, state, lane = row
+    message_id, n, state, lane, _ = row
     detail: dict[str, Any] = {}
     if what.state is not None:
         detail["state"] = what.state.value
@@ -182,9 +197,10 @@ def drop(store: Store, where: QueueFilter, why: str, after: DeliveryId) -> tuple
     message_ids = list({i[0] for i in ids})
     store.lock_shared(message_ids)
     store.connection.execute(delete(deliveries).where(and_(_exactly(ids))))
+    _withdraw(store, found, dropped=True)
     now = store.clock()
     store.record(
-        [TraceEvent(m, now, "dropped", n, {"why": why, "lane": lane.split("\t", 1)}) for m, n, _, lane in found]
+        [TraceEvent(m, now, "dropped", n, {"why": why, "lane": lane.split("\t", 1)}) for m, n, _, lane, _ in found]
     )
     store.leave(message_ids, keep=False)
     return ids, ids[-1] if len(found) == BITE else None

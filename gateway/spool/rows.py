@@ -292,6 +292,7 @@ def again_json(settlements: Sequence[Again]) -> str:
                 "m": a.id[0],
                 "n": a.id[1],
                 "t": a.next_attempt_at,
+                "w": a.was,
                 "a": a.attempts,
                 "r": plain(a.reason),
                 "s": a.state.value,

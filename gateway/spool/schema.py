@@ -212,6 +212,20 @@ leases = Table(
     sqlite_with_rowid=False,
 )
 
+# What an operator took over while it was leased to a node of a shared database: the node is to forget it. A row leaves
+# when its node has taken notice, or with its node.
+withdrawn = Table(
+    "withdrawn",
+    metadata,
+    Column("node", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("dropped", SmallInteger, nullable=False),
+    # The node has taken notice while it was sending it.
+    Column("in_flight", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 blobs = Table(
     "blobs",
     metadata,

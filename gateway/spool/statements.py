@@ -3,6 +3,7 @@
 Written with `:name` parameters and, in braces, what the dialects say differently:
     {pairs}  the delivery ids of one parameter as rows (message_id, n)
     {ids}    the message ids of one parameter as rows
+    {texts}  the texts of one parameter as rows
     {taken}  the names of hand-overs with their message ids as rows of the table
     {claimable} a delivery that nobody has leased and that waits to be sent; the partial indexes' own words
     {free}   the same, said so that no partial index offers itself: where the ids are known they lead to the rows,
@@ -16,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
 from functools import cache
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -32,6 +33,7 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {
         "pairs": "SELECT value ->> 0, value ->> 1 FROM json_each(:pairs)",
         "ids": "SELECT value FROM json_each(:ids)",
+        "texts": "SELECT value FROM json_each(:texts)",
         # `WHERE true` tells the conflict's ON from a join's.
         "taken": "SELECT value ->> 0, value ->> 1, :now FROM json_each(:taken) WHERE true",
         "claimable": UNLEASED,
@@ -49,13 +51,14 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "postgresql": {
         "pairs": "SELECT * FROM unnest(CAST(:pairs AS bigint[]), CAST(:pairs_n AS integer[]))",
         "ids": "SELECT unnest(CAST(:ids AS bigint[]))",
+        "texts": "SELECT unnest(CAST(:texts AS text[]))",
         "taken": "SELECT *, CAST(:now AS float8) FROM unnest(CAST(:taken AS text[]), CAST(:taken_ids AS bigint[]))",
         "claimable": UNLEASED,
         "free": _FREE,
         "skip": "FOR UPDATE SKIP LOCKED",
         "again": (
             "jsonb_to_recordset(CAST(:again AS jsonb)) AS j"
-            "(m bigint, n integer, t float8, a integer, r text, s text, d smallint, k smallint)"
+            "(m bigint, n integer, t float8, w float8, a integer, r text, s text, d smallint, k smallint)"
         ),
         "j": "j.{}",
         "per_sender": (
@@ -83,11 +86,15 @@ WHERE (message_id, n) IN ({pairs}) AND (lease = :me OR lease IS NULL)
 RETURNING message_id, n
 """
 
-# Commit outcomes: a delivery is tried again later. An operator's hold or reroute in the meantime wins, so only
-# a delivery still leased to this node changes, and one that is held stays held.
+# Commit outcomes: a delivery is tried again later. What an operator did in the meantime wins: one that is held stays
+# held, and one that was made due at another time than the node knew (`w`, told by more than a rounding) is due no
+# later than that.
 AGAIN: Final = """
 UPDATE deliveries
-SET next_attempt_at = {j_t}, attempts = {j_a}, reason = {j_r}, delay_reported = {j_d},
+SET next_attempt_at = CASE
+      WHEN abs(deliveries.next_attempt_at - {j_w}) > 0.001 AND deliveries.next_attempt_at < {j_t}
+      THEN deliveries.next_attempt_at ELSE {j_t} END,
+    attempts = {j_a}, reason = {j_r}, delay_reported = {j_d},
     state = CASE WHEN deliveries.state = 'queued' THEN {j_s} ELSE deliveries.state END,
     lease = CASE WHEN {j_k} = 1 AND deliveries.state = 'queued' THEN deliveries.lease END
 FROM {again}
@@ -255,6 +262,9 @@ ON CONFLICT (lane) DO UPDATE SET until = excluded.until, probe_by = excluded.pro
 
 LANES_DOWN: Final = "SELECT lane, until FROM lanes WHERE until > :now"
 
+# An operator has these tried now, whoever found them down. The clocks of nodes differ, so no time of any is named.
+LANES_UP: Final = "UPDATE lanes SET until = 0 WHERE lane IN ({texts}) AND until > 0"
+
 LANES_PRUNE: Final = "DELETE FROM lanes WHERE until < :before"
 
 # Take or renew a singleton's lease: ours, or one that has run out.
@@ -314,20 +324,10 @@ class Statements:
     oldest: Prepared
     lane_down: Prepared
     lanes_down: Prepared
+    lanes_up: Prepared
     lanes_prune: Prepared
     hold: Prepared
     let_go: Prepared
-
-
-def prepare(statement: str, dialect: str) -> Prepared:
-    """Compile one statement of this module for a dialect, `sqlite` or `postgresql`."""
-    words = dict(_WORDS[dialect])
-    member = words.pop("j")
-    for name in "mntarsdk":
-        words[f"j_{name}"] = member.format(name)
-    words["message"] = ", ".join(MESSAGE_COLUMNS)
-    compiled = text(statement.format_map(words).strip()).compile(dialect=_dialect(dialect))
-    return Prepared(str(compiled), tuple(compiled.positiontup or ()))
 
 
 @cache
@@ -337,6 +337,17 @@ def _dialect(name: str) -> Dialect:
     from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # slow to import, and SQLite needs none of it
 
     return PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+def prepare(statement: str, dialect: str) -> Prepared:
+    """Compile one statement of this module for a dialect, `sqlite` or `postgresql`."""
+    words = dict(_WORDS[dialect])
+    member = words.pop("j")
+    for name in "mntwarsdk":
+        words[f"j_{name}"] = member.format(name)
+    words["message"] = ", ".join(MESSAGE_COLUMNS)
+    compiled = text(statement.format_map(words).strip()).compile(dialect=_dialect(dialect))
+    return Prepared(str(compiled), tuple(compiled.positiontup or ()))
 
 
 def statements(dialect: str) -> Statements:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from gateway.spool.api import (
     LeaseLost,
     Stored,
     TraceEvent,
+    Withdrawal,
 )
 from gateway.spool.content import Sink, status_of
 from gateway.spool.jobs import Accept, Job, Packed, Settle, Work
@@ -131,6 +132,10 @@ class Store(ABC):
     @abstractmethod
     def ids(self, ids: Sequence[int]) -> dict[str, Any]:
         """Return the parameter of a statement's {ids}."""
+
+    @abstractmethod
+    def texts(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Return the parameter of a statement's {texts}."""
 
     @abstractmethod
     def hand_overs(self, named: Sequence[tuple[str, int]]) -> dict[str, Any]:
@@ -423,8 +428,27 @@ class Store(ABC):
     def lane_down(self, lane: str, until: float, probe_by: int | None) -> None:
         self.execute(self.statements.lane_down, lane=lane, until=until, probe_by=probe_by)
 
+    def lanes_up(self, lanes: Sequence[str]) -> None:
+        self.execute(self.statements.lanes_up, **self.texts(lanes))
+
     def lanes_down(self, now: float) -> dict[LaneKey, float]:
         return {lane_key(lane): until for lane, until in self.query(self.statements.lanes_down, now=now)}
+
+    @abstractmethod
+    def withdraw(self, theirs: Sequence[tuple[int, DeliveryId]], *, dropped: bool) -> None:
+        """Have nodes forget deliveries that they lease: (node, delivery) each."""
+
+    @abstractmethod
+    def withdrawals(self) -> list[Withdrawal]:
+        """Return what this node is to forget."""
+
+    @abstractmethod
+    def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
+        """Note what this node has forgotten, and what of it is being sent."""
+
+    @abstractmethod
+    def not_withdrawn(self, ids: Sequence[DeliveryId]) -> tuple[set[DeliveryId], set[DeliveryId]]:
+        """Return which of these a node has not taken notice of yet, and which one was sending when it did."""
 
     def take_once(self, key: str) -> bool:
         """Take a key where no node has it. What is past its time goes first: nobody else prunes what nodes share."""

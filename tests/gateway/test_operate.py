@@ -32,12 +32,19 @@ class Live:
 
     busy: set[DeliveryId] = field(default_factory=set)
     forgotten: set[DeliveryId] = field(default_factory=set)
+    dropped: set[DeliveryId] = field(default_factory=set)
+    reopened: set[LaneKey] = field(default_factory=set)
     flushed: list[LaneKey | None] = field(default_factory=list)
     known: dict[LaneKey, Lane] = field(default_factory=dict)
 
-    def forget(self, ids: Collection[DeliveryId]) -> set[DeliveryId]:
+    def forget(self, ids: Collection[DeliveryId], *, dropped: bool = False) -> set[DeliveryId]:
         self.forgotten |= set(ids)
+        if dropped:
+            self.dropped |= set(ids)
         return self.busy & set(ids)
+
+    async def reopen(self, keys: Collection[LaneKey]) -> None:
+        self.reopened |= set(keys)
 
     def flush(self, key: LaneKey | None = None) -> None:
         self.flushed.append(key)
@@ -158,6 +165,7 @@ async def test_hold_and_release(desk: Desk, spool: DurableSpool, maker: Maker, l
     told = await do(desk, "queue.release", all=True)
     assert told["changed"] == [first]
     assert live.flushed == [LANE]
+    assert live.reopened == {LANE}
     assert (await do(desk, "queue.list", where={"state": "held"}))["rows"] == []
 
 
@@ -184,14 +192,24 @@ async def test_requeue_makes_due_and_gives_a_parked_one_its_time_anew(
     assert rows[ids.text(queued.id)]["expires_at"] < clock.now + desk.expire_after_s
 
 
-async def test_drop_leaves_its_reason_in_the_trace(desk: Desk, spool: DurableSpool, maker: Maker) -> None:
+async def test_drop_leaves_its_reason_in_the_trace(desk: Desk, spool: DurableSpool, maker: Maker, live: Live) -> None:
     message = maker.message()
     await spool.accept(message)
     shown = ids.text(message.id)
     assert (await do(desk, "queue.drop", where={"id": shown}, why="spam"))["changed"] == [f"{shown}/0"]
+    assert live.dropped == {(message.id, 0)}
     told = await do(desk, "why", id=shown)
     assert told["recipients"][0]["state"] == "dropped"
     assert "spam" in "\n".join(telling.why_lines(told))
+
+
+async def test_what_is_released_without_a_gateway_is_tried_when_there_is_one(
+    spool: DurableSpool, maker: Maker, clock: Clock
+) -> None:
+    await spool.lane_down(LANE, clock() + 3600, 1)
+    await spool.accept(maker.message())
+    assert (await do(Desk(spool, clock), "queue.requeue", all=True))["changed"]
+    assert await spool.lanes_down() == {}
 
 
 class Oldmhs:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.schema import VERSION_TABLE
 
-VERSIONS: Final = ("0001",)
+VERSIONS: Final = ("0001", "0002")
 """Every version, oldest first; known without importing Alembic, which a start can do without."""
 
 HEAD: Final = VERSIONS[-1]

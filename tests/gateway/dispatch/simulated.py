@@ -7,7 +7,7 @@ import itertools
 import random
 import selectors
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from gateway.spool.api import (
     SpoolError,
     State,
     Stored,
+    Withdrawal,
 )
 from gateway.status import SPOOL_DOWN
 from mappings.address import Address
@@ -152,6 +153,9 @@ class DoubleSpool:
         self.given_back: Counter[DeliveryId] = Counter()
         self.claims = 0
         self.most_leased = 0
+        self.withdrawn: list[Withdrawal] = []
+        """What an operator did at another node."""
+        self.noticed: list[tuple[list[DeliveryId], set[DeliveryId]]] = []
 
     def put(self, message: Stored, *, leased: bool) -> Stored:
         self.messages[message.id] = message
@@ -179,9 +183,13 @@ class DoubleSpool:
                 del self.rows[s.id]
             else:
                 assert isinstance(s, Again)
+                row = self.rows[s.id]
+                at = s.next_attempt_at
+                if s.was is not None and row.next_attempt_at != s.was:
+                    at = min(at, row.next_attempt_at)
                 self.rows[s.id] = replace(
-                    self.rows[s.id], next_attempt_at=s.next_attempt_at, attempts=s.attempts, reason=s.reason,
-                    state=s.state, delay_reported=s.delay_reported,
+                    row, next_attempt_at=at, attempts=s.attempts, reason=s.reason,
+                    state=s.state if row.state is State.QUEUED else row.state, delay_reported=s.delay_reported,
                 )  # fmt: skip
                 if s.state is State.PARKED:
                     self.ended[s.id] += 1
@@ -222,6 +230,17 @@ class DoubleSpool:
 
     async def lane_down(self, lane: LaneKey, until: float, probe_by: int | None) -> None:
         self.down[lane] = until
+
+    async def lanes_up(self, lanes: Collection[LaneKey]) -> None:
+        for lane in lanes:
+            self.down.pop(lane, None)
+
+    async def withdrawals(self) -> list[Withdrawal]:
+        found, self.withdrawn = self.withdrawn, []
+        return found
+
+    async def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
+        self.noticed.append((list(noticed), set(in_flight)))
 
     async def lanes_down(self) -> dict[LaneKey, float]:
         now = wall()

@@ -177,7 +177,7 @@ def test_an_operator_holds_and_releases() -> None:
         d.flush(KEY)
         await until(lambda: len(spool.ended) == 10, 100.0)
 
-    settings = Settings(poll_s=20.0, poll_idle_s=60.0, down_poll_s=60.0, housekeeping_s=5.0)
+    settings = Settings(poll_s=20.0, poll_idle_s=60.0, listen_s=60.0, housekeeping_s=5.0)
     scenario(work, settings=settings)
 
 

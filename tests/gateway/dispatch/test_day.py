@@ -25,7 +25,7 @@ from .simulated import DoubleSpool, Peer, dispatcher, hand, simulate, stored, wa
 
 EXPIRE_S = 5 * 3600.0
 SETTINGS = Settings(
-    poll_s=120.0, poll_idle_s=300.0, down_poll_s=300.0, housekeeping_s=20.0, deliver_timeout_s=60.0,
+    poll_s=120.0, poll_idle_s=300.0, listen_s=300.0, housekeeping_s=20.0, deliver_timeout_s=60.0,
     lane_deliveries=40, memory_deliveries=120, claim_deliveries=20, max_runners=12, max_unproven_runners=6,
     max_probing_runners=2, max_uncommitted=50, settle_limit=20, max_lanes=6, lane_idle_s=600.0,
 )  # fmt: skip

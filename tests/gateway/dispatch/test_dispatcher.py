@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,15 +14,17 @@ from gateway.contract import Batch, Capabilities
 from gateway.dispatch import Hooks, Settings
 from gateway.dispatch.backoff import Backoff
 from gateway.dispatch.lane import LaneState, Limits
+from gateway.dispatch.verdict import reason
 from gateway.message import Content, Notify
 from gateway.outcome import Deferred, Delivered, Failed, Scope
-from gateway.spool.api import Claim, Delivery, LeaseLost, State, Stored
+from gateway.spool.api import Claim, Delivery, DeliveryId, LeaseLost, State, Stored, Withdrawal
 from gateway.status import MAILBOX_FULL, NO_ANSWER, TOO_BIG, UNKNOWN_MAILBOX
 
 from .simulated import DoubleSpool, Peer, dispatcher, hand, simulate, stored, wall
 
 HOP = Deferred(NO_ANSWER, Scope.HOP)
-SLOW = Settings(poll_s=20.0, poll_idle_s=60.0, down_poll_s=60.0, housekeeping_s=5.0)
+TEMPORARY = Deferred(MAILBOX_FULL)
+SLOW = Settings(poll_s=20.0, poll_idle_s=60.0, listen_s=60.0, housekeeping_s=5.0)
 """Timers for tests of a day, in which nothing depends on seconds."""
 DAY = 86_400.0
 
@@ -527,7 +530,157 @@ def test_more_lanes_than_may_be_in_memory_are_served_in_turn() -> None:
     scenario(work, settings=Settings(max_lanes=20, lane_idle_s=5.0, runner_idle_s=1.0))
 
 
-def test_forget_takes_deliveries_out_of_memory_and_silences_their_reports() -> None:
+def reroute(spool: DoubleSpool, ids: Iterable[DeliveryId], hop: str) -> None:
+    """Do what an operator's change does: the spool says something else, and leases stay."""
+    for id in ids:
+        spool.rows[id] = replace(spool.rows[id], lane=("out", hop), next_attempt_at=wall())
+
+
+def hold(spool: DoubleSpool, ids: Iterable[DeliveryId]) -> None:
+    for id in ids:
+        spool.rows[id] = replace(spool.rows[id], state=State.HELD)
+
+
+def ids_of(messages: Iterable[Stored]) -> set[DeliveryId]:
+    return {d.id for m in messages for d in m.deliveries}
+
+
+def slowly(outcome: Any) -> Any:
+    return lambda hop, item, tries: asyncio.sleep(5.0, outcome)
+
+
+def test_what_waits_is_given_back_when_it_is_rerouted() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        ids = ids_of([hand(d, spool, stored()) for _ in range(40)])
+        await asyncio.sleep(0.5)
+        reroute(spool, ids, "other")
+        in_flight = d.forget(ids)
+        assert 0 < len(in_flight) < 40
+        await asyncio.sleep(0.1)
+        assert set(spool.given_back) == ids - in_flight
+        await until(lambda: len(spool.ended) == 40, 600.0)
+        assert set(spool.how.values()) == {"delivered"}
+        assert {i for _, hop, i in peer.at if hop == "hop"} == in_flight
+        assert set(peer.tries.values()) == {1}, "each is sent once, by one way"
+
+    scenario(work, Peer(slowly(Delivered())))
+
+
+def test_what_waits_behind_a_closed_lane_is_given_back_when_it_is_rerouted() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        ids = ids_of([hand(d, spool, stored()) for _ in range(20)])
+        await until(lambda: not d.lanes()["out", "hop"].lane.is_ready, 60.0)
+        reroute(spool, ids, "other")
+        d.forget(ids)
+        await until(lambda: len(spool.ended) == 20, 15.0)
+
+    quick = Backoff(least_s=20.0, most_s=20.0)
+    settings = Settings(retry=quick, limits=Limits(backoff=quick))
+    scenario(work, Peer(lambda hop, item, tries: HOP if hop == "hop" else Delivered()), settings)
+
+
+@pytest.mark.parametrize("outcome", [Failed(UNKNOWN_MAILBOX), HOP, TEMPORARY])
+def test_what_fails_while_it_is_rerouted_goes_the_new_way_at_once_without_a_report(outcome: Any) -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        (id,) = ids_of([hand(d, spool, stored())])
+        await asyncio.sleep(1.0)
+        reroute(spool, [id], "other")
+        assert d.forget({id}) == {id}
+        await until(lambda: id in spool.ended, 20.0)
+        assert (spool.how[id], spool.rows, spool.reports) == ("delivered", {}, [])
+        assert [hop for _, hop, _ in peer.at] == ["hop", "other"]
+
+    scenario(work, Peer(lambda hop, item, tries: asyncio.sleep(5.0, outcome if hop == "hop" else Delivered())))
+
+
+def test_what_fails_while_it_is_held_stays_held() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        (id,) = ids_of([hand(d, spool, stored())])
+        await asyncio.sleep(1.0)
+        hold(spool, [id])
+        assert d.forget({id}) == {id}
+        await until(lambda: not spool.leased, 20.0)
+        row = spool.rows[id]
+        assert (row.state, row.attempts, row.reason, spool.reports) == (State.HELD, 1, reason(UNKNOWN_MAILBOX), [])
+
+    scenario(work, Peer(slowly(Failed(UNKNOWN_MAILBOX))))
+
+
+def test_what_is_delivered_while_it_is_held_is_over_and_its_report_is_due() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        (id,) = ids_of([hand(d, spool, stored(notify=Notify.SUCCESS))])
+        await asyncio.sleep(1.0)
+        hold(spool, [id])
+        d.forget({id})
+        await until(lambda: id in spool.ended, 20.0)
+        await until(lambda: len(spool.reports) == 1, 1.0)
+
+    scenario(work, Peer(lambda hop, item, tries: asyncio.sleep(5.0, Delivered(relayed=True))))
+
+
+def test_what_was_queued_anew_while_it_was_sent_is_tried_again_at_once() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        (id,) = ids_of([hand(d, spool, stored())])
+        await asyncio.sleep(1.0)
+        spool.rows[id] = replace(spool.rows[id], next_attempt_at=wall())
+        await until(lambda: id in spool.ended, 30.0)
+        assert peer.tries[id] == 2
+
+    scenario(work, Peer(lambda hop, item, tries: asyncio.sleep(5.0, TEMPORARY if tries == 1 else Delivered())))
+
+
+def test_what_another_node_was_told_is_forgotten_here() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        kept, dropped = ({hand(d, spool, stored()).deliveries[0].id for _ in range(20)} for _ in range(2))
+        await asyncio.sleep(0.5)
+        sending = {i for w in d._runners.works for i in w.open}
+        hold(spool, kept)
+        for id in dropped:
+            del spool.rows[id]
+            spool.leased.discard(id)
+        spool.withdrawn = [Withdrawal(id, id in dropped) for id in kept | dropped]
+        await until(lambda: bool(spool.noticed), 3.0)
+        ((noticed, in_flight),) = spool.noticed
+        assert (set(noticed), in_flight) == (kept | dropped, sending)
+        await until(lambda: not spool.leased, 20.0)
+        await asyncio.sleep(30.0)
+        assert (set(peer.tries), set(spool.rows), spool.reports) == (sending, kept, [])
+        assert {row.state for row in spool.rows.values()} == {State.HELD}
+
+    scenario(work, Peer(slowly(Failed(UNKNOWN_MAILBOX))))
+
+
+def test_a_lane_known_to_be_down_from_the_spool_alone_is_tried_when_an_operator_asks() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        spool.down["out", "hop"] = wall() + 3000.0
+        await asyncio.sleep(6.0)
+        await d.reopen({("out", "hop")})
+        (id,) = ids_of([spool.put(stored(), leased=False)])
+        d.flush(("out", "hop"))
+        await until(lambda: id in spool.ended, 5.0)
+
+    scenario(work)
+
+
+def test_a_lane_that_this_node_found_down_opens_when_an_operator_asks_elsewhere() -> None:
+    up: list[bool] = []
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        ids = ids_of([hand(d, spool, stored()) for _ in range(20)])
+        await until(lambda: ("out", "hop") in spool.down, 60.0)
+        await until(lambda: not spool.leased, 60.0)
+        up.append(True)
+        await spool.lanes_up([("out", "hop")])
+        for id in ids:
+            spool.rows[id] = replace(spool.rows[id], next_attempt_at=wall())
+        await until(lambda: len(spool.ended) == 20, 20.0)
+
+    quick = Backoff(least_s=300.0, most_s=300.0)
+    settings = Settings(retry=quick, limits=Limits(backoff=quick))
+    scenario(work, Peer(lambda hop, item, tries: Delivered() if up else HOP), settings)
+
+
+def test_what_was_dropped_is_forgotten_and_nobody_is_told() -> None:
     def answer(hop: str, item: Any, tries: int) -> Any:
         return asyncio.sleep(5.0, Failed(UNKNOWN_MAILBOX))
 
@@ -536,7 +689,7 @@ def test_forget_takes_deliveries_out_of_memory_and_silences_their_reports() -> N
         await asyncio.sleep(0.5)
         waiting = [hand(d, spool, stored()) for _ in range(40)]
         gone = {m.deliveries[0].id for m in waiting} | {first.deliveries[0].id}
-        in_flight = d.forget(gone)
+        in_flight = d.forget(gone, dropped=True)
         assert first.deliveries[0].id in in_flight
         for id in gone - in_flight:
             del spool.rows[id]

@@ -193,8 +193,9 @@ class SpoolMachine(RuleBasedStateMachine):
             entry = self.model.entries[id]
             entry.attempts += 1
             entry.next_attempt_at = self.clock() + 60
-            entry.leased = data.draw(st.booleans())
-            outcomes.append(self.maker.again(id, after=60, attempts=entry.attempts, keep_lease=entry.leased))  # type: ignore[arg-type]  # Done or Again
+            keep = data.draw(st.booleans())
+            entry.leased = keep and entry.state is State.QUEUED
+            outcomes.append(self.maker.again(id, after=60, attempts=entry.attempts, keep_lease=keep))  # type: ignore[arg-type]  # Done or Again
             self.model.trace[id[0]].append("deferred")
         self.run(self.spool.settle(outcomes))
 
@@ -237,8 +238,7 @@ class SpoolMachine(RuleBasedStateMachine):
             else:
                 kind = "requeued" if entry.state is State.QUEUED else "released"
             self.model.trace[id[0]].append(kind)
-            entry.state = state
-            entry.leased = entry.leased and state is State.QUEUED
+            entry.state = state  # a lease stays, since it may be on its way
 
     @rule(lane=LANES, to=LANES)
     def reroute(self, lane: LaneKey, to: LaneKey) -> None:
@@ -247,7 +247,7 @@ class SpoolMachine(RuleBasedStateMachine):
         for id in ids:
             self.model.trace[id[0]].append("rerouted")
             entry = self.model.entries[id]
-            entry.lane, entry.next_attempt_at, entry.leased = to, self.clock(), False
+            entry.lane, entry.next_attempt_at = to, self.clock()
 
     @precondition(lambda self: self.model.entries)
     @rule(data=st.data())

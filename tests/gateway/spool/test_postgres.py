@@ -15,13 +15,13 @@ import pytest_asyncio
 
 from gateway.contract import Unavailable
 from gateway.message import Traits
-from gateway.spool.api import LeaseLost, QueueFilter, SpoolError, SpoolUnusable
+from gateway.spool.api import LeaseLost, QueueFilter, SpoolError, SpoolUnusable, State
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres import PostgresStore
 from gateway.status import SPOOL_DOWN
-from tests.gateway.spool.builders import LANE, Clock, Maker
+from tests.gateway.spool.builders import LANE, OTHER_LANE, Clock, Maker
 from tests.peers.postgres import PostgresServer
 
 ALL = QueueFilter()
@@ -78,6 +78,45 @@ async def test_two_nodes_settle_one_message(node: Open, clock: Clock, postgres_u
         assert len(await two.claim(LANE, 5, clock())) == 1
         await asyncio.gather(one.settle([maker.done((message.id, 0))]), two.settle([maker.done((message.id, 1))]))
     assert run_sql(postgres_url, "SELECT count(*) FROM messages") == [(0,)]
+
+
+async def test_a_node_is_told_what_an_operator_took_over_at_another(
+    node: Open, clock: Clock, postgres_url: str
+) -> None:
+    one, two = await node(0), await node(1)
+    maker = Maker(clock, node=2)
+    ids = []
+    for _ in range(5):
+        message = maker.message()
+        await two.accept(message)
+        ids.append(message.deliveries[0].id)
+    held, rerouted, dropped, sent, due = ids
+    await one.change(QueueFilter(message_id=held[0]), state=State.HELD)
+    await one.change(QueueFilter(message_id=rerouted[0]), lane=OTHER_LANE)
+    await one.drop(QueueFilter(message_id=dropped[0]), "asked to")
+    await one.change(QueueFilter(message_id=sent[0]), state=State.HELD)
+    await one.change(QueueFilter(message_id=due[0]), state=State.QUEUED, next_attempt_at=clock())
+    told = {each.id: each.dropped for each in await two.withdrawals()}
+    assert told == {held: False, rerouted: False, dropped: True, sent: False}
+    assert await one.withdrawals() == []
+    assert await one.not_withdrawn(ids, 0.0) == {held, rerouted, dropped, sent}
+
+    waits = asyncio.ensure_future(one.not_withdrawn(ids, 60.0))
+    await two.withdrew([held, rerouted, dropped, sent], {sent})
+    assert await waits == {sent}
+    assert await two.withdrawals() == []
+    assert await one.claim(OTHER_LANE, 9, clock()) == []
+    await two.give_back([held, rerouted])
+    assert [c.message.id for c in await one.claim(OTHER_LANE, 9, clock())] == [rerouted[0]]
+
+    # Its attempt is over: nothing is left of it at the next notice, nor of a node that goes.
+    await two.settle([maker.again(sent)])
+    await two.withdrew([held], set())
+    assert await one.not_withdrawn(ids, 0.0) == set()
+    await one.change(QueueFilter(message_id=due[0]), state=State.HELD)
+    await two.close()
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT count(*) FROM withdrawn").fetchone() == (0,)
 
 
 async def test_a_silent_node_is_reaped_and_fenced(node: Open, clock: Clock, postgres_url: str, maker: Maker) -> None:

@@ -131,6 +131,36 @@ async def test_a_hold_in_flight_wins_over_a_deferral_not_over_a_delivery(spool: 
     assert row.delivery.state is State.HELD
 
 
+@pytest.mark.parametrize("after", [-30.0, 7.0])
+async def test_what_was_made_due_in_flight_is_due_no_later_than_that(
+    spool: DurableSpool, maker: Maker, clock: Clock, after: float
+) -> None:
+    clock.now += 0.123456
+    changed, other = maker.message(), maker.message()
+    await spool.accept(changed)
+    await spool.accept(other)
+    await spool.change(QueueFilter(message_id=changed.id), next_attempt_at=clock() + after)
+    await spool.settle([replace(maker.again(m.deliveries[0].id, after=60), was=clock()) for m in (changed, other)])
+    at = {r.delivery.id[0]: r.delivery.next_attempt_at for r in await spool.rows(ALL, 10)}
+    assert at == {changed.id: pytest.approx(clock() + after), other.id: pytest.approx(clock() + 60)}
+
+
+async def test_the_lanes_of_what_a_filter_finds(spool: DurableSpool, maker: Maker, clock: Clock) -> None:
+    for lane in (LANE, OTHER_LANE, LANE):
+        await spool.accept(maker.message(lane=lane))
+    assert await spool.lanes_of(ALL) == {LANE, OTHER_LANE}
+    assert await spool.lanes_of(QueueFilter(next_hop=OTHER_LANE[1])) == {OTHER_LANE}
+    assert await spool.lanes_of(QueueFilter(older_than=clock() - 1)) == set()
+    assert await spool.lanes_of(QueueFilter(older_than=clock() + 1)) == {LANE, OTHER_LANE}
+
+
+async def test_an_operator_has_lanes_tried(spool: DurableSpool, clock: Clock) -> None:
+    for lane in (LANE, OTHER_LANE):
+        await spool.lane_down(lane, clock() + 60, 1)
+    await spool.lanes_up([LANE, ("never", "down")])
+    assert await spool.lanes_down() == {OTHER_LANE: clock() + 60}
+
+
 async def test_give_back_makes_claimable(spool: DurableSpool, maker: Maker, clock: Clock) -> None:
     message = maker.message(2)
     await spool.accept(message)
@@ -252,6 +282,8 @@ async def test_the_operators_changes(spool: DurableSpool, maker: Maker, clock: C
     released = await spool.change(QueueFilter(message_id=one.id, n=0), state=State.QUEUED, next_attempt_at=clock())
     assert released == [(one.id, 0)]
     await spool.change(QueueFilter(connector="internet", state=State.QUEUED), lane=OTHER_LANE)
+    assert await spool.due(clock()) == []  # what is leased may be on its way: who has it gives it back
+    await spool.give_back([(one.id, 0)])
     await spool.change(QueueFilter(next_hop="sales", message_id=two.id), next_attempt_at=clock() - 5)
     await spool.change(QueueFilter(message_id=two.id), expires_at=clock() + 1)
     (due,) = await spool.due(clock())
