@@ -240,26 +240,31 @@ class Session(asyncio.Protocol):
             self._feed(last)
         self.buffer = rest
         self.in_data = False
-        conduct = self.records.conduct
-        if self._errs(conduct.action("EOD"), replies):
-            self.sender, self.recipients = None, []
-            return True
-        if conduct.eod_delay_s:
+        delay_s = self.records.conduct.eod_delay_s
+        if delay_s:
             self.stuck = True
             self.transport.write(b"".join(replies))
             replies.clear()
-            asyncio.get_running_loop().call_later(conduct.eod_delay_s, self._late)
+            asyncio.get_running_loop().call_later(delay_s, self._late)
             return False
-        self._record()
-        replies.append(b"250 2.0.0 taken\r\n")
+        self._answer_end(replies)
         return True
 
     def _late(self) -> None:
         self.stuck = False
         if not self.transport.is_closing():
-            self._record()
-            self.transport.write(b"250 2.0.0 taken\r\n")
-            self.data_received(b"")
+            replies: list[bytes] = []
+            self._answer_end(replies)
+            if not self.transport.is_closing():
+                self.transport.write(b"".join(replies))
+                self.data_received(b"")
+
+    def _answer_end(self, replies: list[bytes]) -> None:
+        if self._errs(self.records.conduct.action("EOD"), replies):
+            self.sender, self.recipients = None, []
+            return
+        self._record()
+        replies.append(b"250 2.0.0 taken\r\n")
 
     def _record(self) -> None:
         found = _ID.search(self.head)
@@ -368,7 +373,7 @@ class Sink:
     def start(self) -> None:
         """Start it, empty, on the same port as before."""
         self.process = Process(self._args, self._log)
-        wait_until(lambda: answers(self.control_port), 15, f"the sink runs: {self.process.said()}")
+        wait_until(lambda: answers(self.control_port), 60, f"the sink runs: {self.process.said()}")
         self.control = socket.create_connection(("127.0.0.1", self.control_port), timeout=120)
         self._reader = self.control.makefile("rb")
 
@@ -427,7 +432,7 @@ class Sink:
         conduct = {"verbs": dict(verbs or {}), "recipients": dict(recipients or {})}
         self._ask("conduct", conduct={**conduct, "times": times, "eod_delay_s": eod_delay_s})
 
-    def wait_for(self, count: int, timeout_s: float = 30.0) -> None:
+    def wait_for(self, count: int, timeout_s: float = 90.0) -> None:
         """Return once it has taken `count` messages."""
         wait_until(lambda: self.count >= count, timeout_s, f"the sink has {count} messages (it has {self.count})")
 
