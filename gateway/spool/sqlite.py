@@ -56,8 +56,8 @@ _TIDY_EVERY_S: Final = 3600.0
 
 # The most rows of one insert; for each number up to it a statement is kept ready.
 _BLOCK: Final = 40
-_SEVERAL: Final = 24
-"""A larger group costs less as one statement a table, for all that each is a step of its own (see `sqlite_group`)."""
+_SEVERAL: Final = 40
+"""A group of more jobs costs less as one statement a table, for all that each is a step of its own."""
 
 _COLUMNS: Final = {"messages": MESSAGE_COLUMNS, "deliveries": DELIVERY_COLUMNS, "trace": TRACE_COLUMNS}
 _INSERTS: Final = {
@@ -268,13 +268,15 @@ class SqliteStore(Store):
         if len(group) > _SEVERAL or not self.is_plain(group):
             self.may_have_files = self.may_have_files or any(_brings_file(job) for job in group)
             return super().commit(group, durable, ids, reports)
+        packed, taken, done, results = self.plainly(group)
+        if sqlite_group.count(packed, taken, done) > sqlite_group.MOST_ROWS:
+            return super().commit(group, durable, ids, reports)
         if self._raw is None:
             self._open()
         raw = self._raw
         assert raw is not None
         self._set_durable(raw, durable)
         self.aftermath = aftermath = Aftermath()
-        packed, taken, done, results = self.plainly(group)
         try:
             sqlite_group.commit(raw, packed, taken, done, self.me)
         except sqlite3.IntegrityError:
