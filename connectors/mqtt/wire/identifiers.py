@@ -34,6 +34,8 @@ class Identifiers:
         self._ended = set(ended) - taken
         self._asked: set[int] = set()
         """PUBREL went out for them, and PUBCOMP has not come."""
+        self._unasked: set[int] = set()
+        """Those to ask about that were in use when this connection was made."""
 
     @property
     def has_ended(self) -> bool:
@@ -53,11 +55,18 @@ class Identifiers:
         self._top += 1
         return self._top
 
-    def give_back(self, packet_id: int, *, was_exact: bool = False) -> None:
-        """It is free again; `was_exact` where an exchange of QoS 2 came to its end under it."""
-        self._free.append(packet_id)
+    def give_back(self, packet_id: int, *, was_exact: bool = False) -> bool:
+        """It is free again; `was_exact` where an exchange of QoS 2 came to its end under it. True where it is to be
+        asked about before, and is free at PUBCOMP."""
         if was_exact:
             self._ended.add(packet_id)
+            self._unasked.discard(packet_id)
+        elif packet_id in self._unasked:
+            self._unasked.discard(packet_id)
+            self._asked.add(packet_id)
+            return True
+        self._free.append(packet_id)
+        return False
 
     def ask(self, packet_id: int) -> None:
         """PUBREL goes out for one that was in use: it is free at PUBCOMP."""
@@ -66,7 +75,9 @@ class Identifiers:
     def ended(self) -> Iterator[int]:
         """Give those that the broker may hold in an older state of its own, to be asked about: they are free at their
         PUBCOMP."""
-        return self._suspect(self._ended.intersection(self._free))
+        free = self._ended.intersection(self._free)
+        self._unasked = self._ended - free
+        return self._suspect(free)
 
     def all_free(self) -> Iterator[int]:
         """Give all that are free, and others that a former run may have used, to be asked about likewise."""
@@ -88,6 +99,7 @@ class Identifiers:
         self._ended |= self._asked
         self._free += sorted(self._asked, reverse=True)
         self._asked.clear()
+        self._unasked.clear()
 
     def forget(self) -> None:
         """The broker has no session of ours, and holds nothing."""
@@ -95,6 +107,7 @@ class Identifiers:
         self._free.clear()
         self._ended.clear()
         self._asked.clear()
+        self._unasked.clear()
 
     def _suspect(self, found: set[int]) -> Iterator[int]:
         if found:

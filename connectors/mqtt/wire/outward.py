@@ -9,8 +9,9 @@ Promises:
 - What the broker has not answered when a connection breaks is sent again with DUP on the next (§4.4), and publishing
   the same key again joins it.
 - Never more messages are in flight than the broker's receive maximum and ours (§4.9); what comes on top waits. MQTT
-  3.1.1 has no such word: there at most `EXACT_IN_311` are in flight at QoS 2, since Mosquitto drops what is beyond its
-  window, and answers as if it had it.
+  3.1.1 has no such word: there it is `WINDOW_IN_311` at QoS 2, since Mosquitto drops what is beyond its window, and
+  answers as if it had it. At QoS 2 half of the broker's window is used, so that what a kill leaves there, and nobody
+  publishes again so soon, does not hold up what is new.
 - A broker that was killed may come back with an older state, and hold exchanges of QoS 2 that have ended since. With
   PUBREL it is made to end them, on every connection that resumes a session and where it says that it is full, or that
   an identifier is in use: what it held is neither taken for what comes next, nor does it fill its window for good.
@@ -47,7 +48,7 @@ from connectors.mqtt.wire.values import Outgoing, Phase, Refused
 
 FINISHED_KEPT: Final = 20_000
 """So many keys are remembered after their end: the delivery whose outcome was not committed is asked for again."""
-EXACT_IN_311: Final = 20
+WINDOW_IN_311: Final = 20
 """What Mosquitto holds for one client unless told otherwise, and the least that other brokers do."""
 _AHEAD: Final = 4
 """So many windows' worth may wait behind what a kill has left, until that is published again."""
@@ -102,7 +103,8 @@ class Outward:
         self._counted = 0
         self._exact = 0
         """How many of those counted are at QoS 2."""
-        self._exact_quota = 0
+        self._window = self._exact_quota = 0
+        """What the broker holds of ours at QoS 2, and how much of that is used."""
         self._has_swept = False
         self._quota = 0
         self._connack = Connack()
@@ -146,9 +148,8 @@ class Outward:
         """Send again what the broker has not answered, in its order (§4.4, §4.6)."""
         self._connack = connack
         self._quota = min(connack.receive_maximum, self._limit)
-        self._exact_quota = self._quota
-        if self._effects.version == V311:
-            self._exact_quota = min(self._quota, EXACT_IN_311)
+        self._window = WINDOW_IN_311 if self._effects.version == V311 else connack.receive_maximum
+        self._exact_quota = min(self._limit, max(1, self._window // 2))
         self._is_connected = True
         self._has_swept = False
         self._ask_about(self._ids.ended())
@@ -323,9 +324,9 @@ class Outward:
         """Send what waits, as far as there is room."""
         while self._waiting and self._counted < self._quota and self._ids.is_any_left:
             flight = next(iter(self._waiting.values()))
-            if not flight.packet_id and self._left and self._counted + len(self._left) >= self._quota:
+            if flight.qos == 2 and self._exact >= self._exact_quota:
                 return
-            if flight.qos == 2 and self._exact + (0 if flight.packet_id else len(self._left)) >= self._exact_quota:
+            if self._left and not flight.packet_id and not self._is_room_beside_left(flight):
                 return
             del self._waiting[flight.key]
             self._take_place(flight)
@@ -338,6 +339,13 @@ class Outward:
                 self._record(flight, Step.SENT)
             else:
                 self._write(flight)
+
+    def _is_room_beside_left(self, flight: _Flight) -> bool:
+        """Whether the broker takes one more, where it holds all that a kill has left."""
+        left = len(self._left)
+        if flight.qos == 2 and self._exact + left >= self._window:
+            return False
+        return self._counted + left < self._connack.receive_maximum
 
     def _take_place(self, flight: _Flight) -> None:
         flight.is_counted = True
@@ -399,8 +407,8 @@ class Outward:
         if is_held:  # the broker has another exchange under this identifier: it is to end that first
             self._ids.ask(flight.packet_id)
             self._reply(Kind.PUBREL, flight.packet_id)
-        else:
-            self._ids.give_back(flight.packet_id, was_exact=flight.is_released)
+        elif self._ids.give_back(flight.packet_id, was_exact=flight.is_released):
+            self._reply(Kind.PUBREL, flight.packet_id)
         self._waiting.pop(flight.key, None)
         if flight.is_counted:
             flight.is_counted = False
