@@ -11,12 +11,14 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.adapt import Adapter, Fitted, Note
+from gateway.adapt import Adapter, Fitted, Note, plain_step
+from gateway.adapt.plain_step import fit_plain
 from gateway.adapt.transliterate import transliterate
 from gateway.contract import (
     Action,
@@ -267,6 +269,56 @@ def test_the_size_that_counts_is_that_of_what_goes_out() -> None:
     assert [f.status.code for _, f in made.refused] == ["5.3.4"]
 
 
+LINES = st.sampled_from(
+    [
+        b"From: Ann <ann@acme.example>\r\n",
+        b"Subject: a\r\n\tlong one\r\n",
+        b"Subject: =?utf-8?q?gr=C3=BCn?=\r\n",
+        b"Subject: gr\xc3\xbcn\n",
+        b"X-Odd: a\rb\0\r\n",
+        b"Received: by us\n",
+        b"no field\r\n",
+        b"MIME-Version: 1.0\r\n",
+        b"Content-Type: text/plain\r\n",
+        b"Content-Type: text/plain; charset=us-ascii\r\n",
+        b"Content-Type: text/plain; charset=utf-8; format=flowed\r\n",
+        b"Content-Type: text/plain; charset=utf-7\r\n",
+        b"Content-Type: text/html\r\n",
+        b"Content-Transfer-Encoding: 7bit\r\n",
+        b"Content-Transfer-Encoding: quoted-printable\r\n",
+        b"Content-Disposition: attachment; filename=a\r\n",
+        b"Content-Language: en\r\n",
+    ]
+)
+BODIES = st.sampled_from(
+    [
+        b"",
+        b"hi\r\n",
+        b"one\r\n\r\ntwo",
+        b"one\ntwo\n",
+        b"a\rb\r\n",
+        b"a\0b",
+        b"gr\xc3\xbcn \r\n",
+        b"x" * 2000,
+        b"=3D +AGE-\r\n",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(LINES, max_size=5), BODIES, st.sampled_from(["utf-8", "iso-8859-1", "cp437"]), st.booleans())
+def test_what_is_seen_at_first_sight_is_what_all_steps_make(
+    lines: list[bytes], body: bytes, charset: str, mime: bool
+) -> None:
+    octets = b"".join(lines) + b"\r\n" + body
+    capabilities = Capabilities(mime=mime, html=False, attachments=False, charset=charset)
+    quick, quick_notes = fit_plain(Content(octets), capabilities, "gw.example")
+    with mock.patch.object(plain_step, "plain_body", return_value=None):
+        thorough, notes = fit_plain(Content(octets), capabilities, "gw.example")
+    assert quick.octets() == thorough.octets()
+    assert (quick_notes, quick.attributes) == (notes, thorough.attributes)
+
+
 def tnef(*attributes: tuple[int, int, bytes]) -> bytes:
     made = b"\x78\x9f\x3e\x22\x01\x00"
     for level, attribute, data in attributes:
@@ -397,7 +449,6 @@ def is_plain(found: Memo, charset: str) -> None:
 LETTERS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     LETTERS.map(no_controls), LETTERS.map(no_controls), LETTERS.map(lambda t: t.replace("\r", "")), LETTERS,
     st.sampled_from(CHARSETS), st.sampled_from([None, 12, 30]), st.sampled_from([None, 30, 72]), st.booleans(),
@@ -421,7 +472,6 @@ def test_every_character_is_in_the_charset(
         assert max(map(len, found.text.split("\n"))) <= columns
 
 
-@settings(max_examples=100, deadline=None)
 @given(LETTERS, st.sampled_from(CHARSETS))
 def test_each_character_that_is_missing_is_counted_once(text: str, charset: str) -> None:
     def fits(c: str) -> bool:
