@@ -3,7 +3,7 @@
 .SHELLFLAGS := -euc
 # Where this is set, each start of a gateway would compile all of its modules anew, which takes a second.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: install run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt soak soak-crash soak-power fuzz matrix docs
+.PHONY: install run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt soak soak-crash soak-power fuzz thorough matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -70,6 +70,9 @@ soak-power: peers install
 fuzz: install
 	set -f
 	$(PY) -m tests.fuzz --each $(FUZZ_S) $(foreach t,$(TARGETS),--target '$(t)')
+
+thorough: install
+	GATEPOST_EXAMPLES=thorough $(PY) -m pytest -n 2 -q -m hypothesis tests
 
 matrix: install
 	$(PY) -m tests.mappings.matrix

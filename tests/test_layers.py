@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ def test_the_import_contracts_are_kept() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
+
+
 def imported(path: Path) -> Iterator[str]:
     """Yield every module that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+    for one, several in _IMPORT.findall(path.read_text()):
+        yield from [one] if one else (each.split()[0] for each in several.split(",") if each.strip())
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 GATEPOST = Path(sys.executable).parent / "gatepost"
 AMQTT_PUB = GATEPOST.with_name("amqtt_pub")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 GONE = "gone@partner.example"
 ALERT = "Alert: boiler in plant7"
 BOILER = "boiler@plant7.bolt.example"

@@ -165,7 +165,7 @@ def soak(server: Server, sink: Sink, folder: Path, kills: int, seed: int) -> Cou
             time.sleep(chance.uniform(0.3, 1.5))
             server.kill()
             count.kills += 1
-            wait_until(lambda: sink.connections[1] == 0, 20, "the sink has read what was under way")
+            wait_until(lambda: sink.connections[1] == 0, 60, "the sink has read what was under way")
             taken = {each.id for each in sink.taken()}
             count.in_flight.append(len(server.left() & taken))
             server.start()

@@ -122,7 +122,7 @@ def try_point(point: int, disk: Disk, run: Recorded, folder: Path, chance: rando
             tally.in_flight += len(_left(gateway) & passed_on)
             with gateway:
                 try:
-                    wait_until(lambda: not wanted or _has(sink, wanted), 10, "all of it comes out", 0.1)
+                    wait_until(lambda: not wanted or _has(sink, wanted), 60, "all of it comes out", 0.1)
                 except TimeoutError:
                     lost = wanted - {each.id for each in sink.taken()}
                 gateway.stop()

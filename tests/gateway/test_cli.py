@@ -231,7 +231,7 @@ def running(config: Path) -> Iterator[subprocess.Popen[str]]:
     log = (config.parent / "log").open("w")
     process = subprocess.Popen([*GATEPOST, "run"], stderr=log, text=True)
     sockets = config.parent / "spool" / "state"
-    for _ in range(200):
+    for _ in range(1200):
         if process.poll() is not None or "started" in (config.parent / "log").read_text():
             break
         time.sleep(0.05)
@@ -248,7 +248,7 @@ def port_of(config: Path) -> int:
     return int(found[1])
 
 
-def until(condition: Any, within_s: float = 10.0) -> Any:
+def until(condition: Any, within_s: float = 60.0) -> Any:
     end = time.monotonic() + within_s
     while not (found := condition()) and time.monotonic() < end:
         time.sleep(0.05)

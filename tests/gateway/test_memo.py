@@ -54,7 +54,6 @@ def whole(attachment: Attachment) -> bytes:
     return b"".join(attachment.octets())
 
 
-@settings(max_examples=100, deadline=None)
 @given(NAMES, TEXTS, FILES, BOXES)
 def test_what_is_composed_comes_back(
     subject: str, text: str, files: list[tuple[str, bytes]], boxes: list[Mailbox]
@@ -76,7 +75,6 @@ def test_what_is_composed_comes_back(
         assert [part.get_payload(decode=True) for part in theirs.iter_attachments()] == [o for _, o in files]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=200))
 def test_no_value_makes_a_field(name: str, value: str, text: str) -> None:
     evil = value + "\r\nBcc: evil@far.example\n\n" + value
@@ -97,7 +95,6 @@ def test_no_value_makes_a_field(name: str, value: str, text: str) -> None:
     assert len(memo(content).attachments) == 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=600))
 def test_any_octets_are_taken(octets: bytes) -> None:
     head = b"From: " + octets[:50] + b"\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"

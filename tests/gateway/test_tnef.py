@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.tnef import unpack, unpacked_rtf
@@ -43,7 +43,6 @@ def test_a_stream_that_is_cut_off_gives_what_it_has() -> None:
                 unpack(octets[:size])
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_octets_are_taken(octets: bytes) -> None:
     assert octets.startswith(START[:4]) or unpack(octets) is None

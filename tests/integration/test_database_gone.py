@@ -26,7 +26,7 @@ def postgres() -> Iterator[PostgresServer]:
         server.remove()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_the_database_goes_and_comes_back(postgres: PostgresServer, sink: Sink, start_gateway: StartGateway) -> None:
     url = postgres.new_database("gone")
     gateway = start_gateway(sink.port, spool=url, gateway='retry_min = "1s"\nretry_max = "2s"')

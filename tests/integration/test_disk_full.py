@@ -53,13 +53,13 @@ def recovers(gateway: Gateway, sink: Sink, accepted: list[int]) -> None:
         "mail is taken again",
         0.5,
     )
-    wait_until(lambda: "9999@test" in {t.id for t in sink.taken()}, 30, "and comes out")
+    wait_until(lambda: "9999@test" in {t.id for t in sink.taken()}, 60, "and comes out")
     assert gateway.process is not None
     assert gateway.process.is_alive
 
 
 @pytest.mark.parametrize("size", [100_000, 2 * MIB], ids=["inline", "content files"])
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_mail_is_put_off_before_the_disk_is_full(
     size: int, disk: Path, sink: Sink, start_gateway: StartGateway
 ) -> None:
@@ -72,7 +72,7 @@ def test_mail_is_put_off_before_the_disk_is_full(
     recovers(gateway, sink, accepted)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_disk_that_others_fill(disk: Path, sink: Sink, start_gateway: StartGateway) -> None:
     sink.keep(False)
     sink.behave({"MAIL": "451 4.3.0 not yet"})

@@ -133,7 +133,7 @@ def test_from_exim_through_the_gateway_to_exim(tmp_path: Path, sink: Sink, start
                 done.add(path)
             return len(receiver.mailbox(box)) >= len(MESSAGES)
 
-        wait_until(arrived, 20, "all messages are in the mailbox", pause_s=0.2)
+        wait_until(arrived, 60, "all messages are in the mailbox", pause_s=0.2)
         found = receiver.mailbox(box)
     without_trace = [text[text.index(b"From: <ann@") :] for text in found]
     assert sorted(without_trace) == sorted(MESSAGES)

@@ -83,7 +83,7 @@ def test_a_reading_process_killed_at_any_time_loses_and_doubles_nothing(
         for _ in range((SMALL + LARGE) // KILLS):
             number = next(numbers)
             put(inbox, number, LARGE_OCTETS if number % 60 == 7 else 0)
-        wait_until(lambda: readers(gateway.pid), 15, "the reading process is there")
+        wait_until(lambda: readers(gateway.pid), 60, "the reading process is there")
         time.sleep(dice.uniform(0.3, 1.1))
         if kill == 3:
             gateway.kill()
@@ -97,7 +97,7 @@ def test_a_reading_process_killed_at_any_time_loses_and_doubles_nothing(
     rows = gateway.cli("queue", "list", "--limit", "2000")["rows"]
     assert len(rows) == SMALL + LARGE
     large = sum(number % 60 == 7 for number in range(SMALL + LARGE - (SMALL + LARGE) % KILLS))
-    wait_until(lambda: len(contents(gateway.spool)) == large, 10, f"{large} contents, none without a message")
+    wait_until(lambda: len(contents(gateway.spool)) == large, 60, f"{large} contents, none without a message")
     assert gateway.is_healthy()
 
 
@@ -111,14 +111,14 @@ def test_a_killed_worker_takes_its_files_up_again(tmp_path: Path, sink: Sink, st
         return [pid for worker in descendants(gateway.pid) for pid in readers(worker)]
 
     for kill in range(2):
-        wait_until(its_readers, 20, "a worker reads the inbox")
+        wait_until(its_readers, 60, "a worker reads the inbox")
         assert len(its_readers()) == 1, "one of them"
         for number in range(kill * 100, kill * 100 + 100):
             put(inbox, number)
         time.sleep(0.15)
         for pid in its_readers():
             os.kill(parent_of(pid), signal.SIGKILL)
-        wait_until(lambda: left(inbox) == 0, 30, "the inbox is empty")
+        wait_until(lambda: left(inbox) == 0, 60, "the inbox is empty")
 
     def rows() -> int:
         try:
@@ -126,7 +126,7 @@ def test_a_killed_worker_takes_its_files_up_again(tmp_path: Path, sink: Sink, st
         except RuntimeError:  # the worker is not back yet
             return 0
 
-    wait_until(lambda: rows() >= 200, 20, "all are queued")
+    wait_until(lambda: rows() >= 200, 60, "all are queued")
     assert rows() == 200
 
 
@@ -136,7 +136,7 @@ def test_a_stop_finishes_what_is_accepted_and_leaves_no_process(
     inbox = tmp_path / "in"
     inbox.mkdir()
     gateway = start_gateway(sink.port, folder=tmp_path, gateway='stop_after = "5s"', more=DROP)
-    wait_until(lambda: readers(gateway.pid), 15, "the reading process is there")
+    wait_until(lambda: readers(gateway.pid), 60, "the reading process is there")
     [pid] = readers(gateway.pid)
     for name in range(300):
         put(inbox, name)
@@ -146,14 +146,14 @@ def test_a_stop_finishes_what_is_accepted_and_leaves_no_process(
     began = time.monotonic()
     process = gateway.process
     assert process is not None
-    wait_until(lambda: not process.is_alive, 12, "the gateway stopped")
+    wait_until(lambda: not process.is_alive, 60, "the gateway stopped")
     assert time.monotonic() - began < 7
     assert pid not in readers()
     assert "is started anew" not in gateway.said()
     gateway.start()
-    wait_until(lambda: left(inbox) == 0, 30, "the inbox is empty")
+    wait_until(lambda: left(inbox) == 0, 60, "the inbox is empty")
     sink.wait_for(300)
-    wait_until(lambda: gateway.queued() == 0, 30, "all are delivered")
+    wait_until(lambda: gateway.queued() == 0, 60, "all are delivered")
     assert sink.count == 300
 
 

@@ -78,11 +78,11 @@ def test_a_status_file_tells_what_became_of_each(
     put(tmp_path / "in", "good")
     put(tmp_path / "in", "late", to="bob@gone")
     status = tmp_path / "status"
-    wait_until(lambda: (status / "good.sts").exists(), 20, "the status of what was put")
+    wait_until(lambda: (status / "good.sts").exists(), 60, "the status of what was put")
     lines = (status / "good.sts").read_text().splitlines()
     for line in ("File: good.eml", "Recipient: bob@hq", "Action: relayed"):
         assert line in lines
-    wait_until(lambda: (status / "late-2.sts").exists(), 30, "the status of what could not be put")
+    wait_until(lambda: (status / "late-2.sts").exists(), 60, "the status of what could not be put")
     assert "Action: delayed" in (status / "late.sts").read_text().splitlines()
     assert "Action: failed" in (status / "late-2.sts").read_text().splitlines()
     assert len(seen(disk / "out")) == 1, "no report goes to the shop"
@@ -93,7 +93,7 @@ def test_a_full_disk_defers_and_shows_no_part_of_a_file(
 ) -> None:
     gateway = start_gateway(free_port(), folder=tmp_path, more=DROP, gateway=QUICK)
     sizes = {put(tmp_path / "in", f"{number}", 600_000) for number in range(10)}
-    wait_until(lambda: len(list((tmp_path / "done").iterdir())) == 10, 30, "all are accepted")
+    wait_until(lambda: len(list((tmp_path / "done").iterdir())) == 10, 60, "all are accepted")
     fetched: list[bytes] = []
 
     def fetch() -> bool:
@@ -104,11 +104,11 @@ def test_a_full_disk_defers_and_shows_no_part_of_a_file(
             path.unlink()
         return len(fetched) >= 10
 
-    wait_until(lambda: "on a full disk" in gateway.said(), 20, "the disk is full")
+    wait_until(lambda: "on a full disk" in gateway.said(), 60, "the disk is full")
     assert 0 < len(seen(disk / "out")) < 10
     wait_until(fetch, 60, "all come out", 0.3)
     assert len(fetched) == len(sizes) == 10
-    wait_until(lambda: gateway.queued() == 0, 10, "the queue is empty")
+    wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
 
 
 def test_a_read_only_outbox_and_inbox_wait(tmp_path: Path, disk: Path, start_gateway: Callable[..., Gateway]) -> None:
@@ -118,15 +118,15 @@ def test_a_read_only_outbox_and_inbox_wait(tmp_path: Path, disk: Path, start_gat
     more = more.replace('errors = "bad"\n', "")
     gateway = start_gateway(free_port(), folder=tmp_path, more=more, gateway=QUICK)
     put(disk / "in", "first")
-    wait_until(lambda: len(seen(disk / "out")) == 1, 20, "the first is put")
-    wait_until(lambda: len(seen(disk / "done")) == 1, 20, "and archived")
+    wait_until(lambda: len(seen(disk / "out")) == 1, 60, "the first is put")
+    wait_until(lambda: len(seen(disk / "done")) == 1, 60, "and archived")
     put(disk / "in", "second")
     remount(disk, "ro")
     try:
-        wait_until(lambda: "Read-only" in gateway.said() or "read-only" in gateway.said(), 20, "it is told", 0.1)
+        wait_until(lambda: "Read-only" in gateway.said() or "read-only" in gateway.said(), 60, "it is told", 0.1)
     finally:
         remount(disk, "rw")
     put(disk / "in", "third")
-    wait_until(lambda: len(seen(disk / "out")) == 3, 30, "all are put")
-    wait_until(lambda: len(seen(disk / "done")) == 3, 20, "all are archived")
+    wait_until(lambda: len(seen(disk / "out")) == 3, 60, "all are put")
+    wait_until(lambda: len(seen(disk / "done")) == 3, 60, "all are archived")
     assert sorted(path.name for path in seen(disk / "done")) == ["first.eml", "second.eml", "third.eml"]

@@ -46,7 +46,7 @@ def test_killed_at_any_time_each_file_is_taken_once(
         time.sleep(dice.uniform(0.0, 0.15))
         gateway.kill()
         gateway.start()
-    wait_until(lambda: left(inbox) == 0, 30, "the inbox is empty")
+    wait_until(lambda: left(inbox) == 0, 60, "the inbox is empty")
     assert len(gateway.cli("queue", "list", "--limit", str(2 * FILES))["rows"]) == FILES
 
 
@@ -61,7 +61,7 @@ def test_a_file_that_was_accepted_before_the_crash_is_known_by_its_claim(
         gateway.kill()
         (claims / "0123456789abcdef.a.eml").write_bytes(text)
         gateway.start()
-        wait_until(lambda: left(tmp_path / "in") == 0, 15, "the inbox is empty")
+        wait_until(lambda: left(tmp_path / "in") == 0, 60, "the inbox is empty")
         sink.wait_for(1)
-        wait_until(lambda: gateway.queued() == 0, 15, "the outcome is committed")
+        wait_until(lambda: gateway.queued() == 0, 60, "the outcome is committed")
     assert sink.count == 1

@@ -82,8 +82,8 @@ def test_a_mailbox_goes_into_mailboxes_of_every_kind(tmp_path: Path, sink: Sink,
     programs = MailPrograms(tmp_path / "home")
     gateway = start_gateway(sink.port, folder=tmp_path, connector=DROPS)
     deliver(programs, tmp_path / "spool-in" / "box", range(5))
-    wait_until(lambda: all(len(messages) == 5 for messages in found(tmp_path).values()), 20, "all is delivered")
-    wait_until(lambda: gateway.queued() == 0, 15, "the outcomes are committed")
+    wait_until(lambda: all(len(messages) == 5 for messages in found(tmp_path).values()), 60, "all is delivered")
+    wait_until(lambda: gateway.queued() == 0, 60, "the outcomes are committed")
     assert not (tmp_path / "spool-in" / "box").exists()
     for kind, messages in found(tmp_path).items():
         assert subjects(messages) == list(range(5)), kind

@@ -27,7 +27,7 @@ def code_of(client: RawClient, recipient: str) -> int:
 def waited_s(client: RawClient, recipient: str, code: int) -> float:
     """Return how long it took until a recipient is answered so."""
     start = time.monotonic()
-    wait_until(lambda: code_of(client, recipient) == code, 10, f"{recipient} is answered with {code}")
+    wait_until(lambda: code_of(client, recipient) == code, 60, f"{recipient} is answered with {code}")
     return time.monotonic() - start
 
 

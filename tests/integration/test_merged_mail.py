@@ -101,12 +101,12 @@ class Company:
         return [message_from_bytes(path.read_bytes()) for path in sorted(self.outbox.glob("*.eml"))]
 
     def wait_for_files(self, count: int) -> list[Message]:
-        wait_until(lambda: len(self.files()) >= count, 20, f"the outbox has {count} files")
+        wait_until(lambda: len(self.files()) >= count, 60, f"the outbox has {count} files")
         return self.files()
 
     def is_done(self) -> None:
         """Wait until nothing is under way."""
-        wait_until(lambda: self.gateway.queued() == 0, 20, "the queue is empty")
+        wait_until(lambda: self.gateway.queued() == 0, 60, "the queue is empty")
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ def test_a_sender_is_told_once_by_all_workers_together(tmp_path: Path, start_gat
     for _ in range(12):  # each by a connection of its own, which the kernel gives to either
         assert send(gateway.port, "kim@far.example", ["al@old.example"], content).code == 250
     sink.wait_for(13)
-    wait_until(lambda: gateway.queued() == 0, 20, "the queue is empty")
+    wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
     assert [taken.recipients for taken in sink.taken() if taken.sender == ""] == [["kim@far.example"]]
 
 

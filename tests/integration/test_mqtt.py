@@ -105,7 +105,7 @@ def subscribed(broker: Mosquitto, folder: Path, *topics: str, version: str = "mq
     with out.open("wb") as file:
         running = subprocess.Popen([*command, "-d"], stdout=file, stderr=subprocess.STDOUT)
         try:
-            wait_until(lambda: b"SUBACK" in out.read_bytes(), 20, "mosquitto_sub is subscribed")
+            wait_until(lambda: b"SUBACK" in out.read_bytes(), 60, "mosquitto_sub is subscribed")
             yield lambda: [json.loads(line) for line in out.read_text().splitlines() if line.startswith("{")]
         finally:
             running.kill()
@@ -123,7 +123,7 @@ def first(sink: Sink) -> tuple[Taken, Message]:
         found[:] = sink.taken()
         return bool(found)
 
-    wait_until(is_there, 20, "a mail is at the next hop")
+    wait_until(is_there, 60, "a mail is at the next hop")
     return found[0], message_from_bytes(found[0].octets or b"", policy=default)
 
 
@@ -132,7 +132,7 @@ def test_an_alert_becomes_a_mail_and_its_answer_a_command(
     tmp_path: Path, broker: Mosquitto, sink: Sink, start_gateway: Start, version: str
 ) -> None:
     gateway = start_gateway(sink.port, folder=tmp_path, more=config(broker, version), gateway=QUICK)
-    wait_until(lambda: gateway.said().count(": connected") == 2, 20, "both sides are connected")
+    wait_until(lambda: gateway.said().count(": connected") == 2, 60, "both sides are connected")
     asked = ["-D", "publish", "response-topic", "replies/c1", "-D", "publish", "correlation-data", "n1"]
     alert = ["-V", VERSIONS[version], "-q", "2", "-t", "alerts/p7", "-m", "93 degrees"]
     with subscribed(broker, tmp_path, "replies/#", "cmnd/#", version=VERSIONS[version]) as got:
@@ -145,7 +145,7 @@ def test_an_alert_becomes_a_mail_and_its_answer_a_command(
         lines = ["From: ops@out.example", f"To: {sender}", "Subject: Re: Alert", f"In-Reply-To: {mail['Message-ID']}"]
         with smtplib.SMTP("127.0.0.1", gateway.port) as client:
             client.sendmail("ops@out.example", [sender], "\r\n".join([*lines, "", "switch off", ""]))
-        wait_until(lambda: len(got()) == 1, 20, "the answer is published")
+        wait_until(lambda: len(got()) == 1, 60, "the answer is published")
         (answer,) = got()
     assert text(answer) == "switch off"
     if version == "5":
@@ -164,7 +164,7 @@ def test_a_whole_message_crosses_unchanged(tmp_path: Path, broker: Mosquitto, si
         with smtplib.SMTP("127.0.0.1", gateway.port) as client:
             to = "IMCEAMQTT-mail_out@gw.example"
             client.sendmail("eve@in.example", [to], octets, mail_options=["BODY=8BITMIME"])
-        wait_until(lambda: len(got()) == 1, 20, "it is published")
+        wait_until(lambda: len(got()) == 1, 60, "it is published")
         payload = bytes.fromhex(got()[0]["payload"])
     assert payload.endswith(octets)
     (tmp_path / "mail").write_bytes(octets)
@@ -190,7 +190,7 @@ def test_what_comes_while_we_are_away_waits_at_the_broker(
     tmp_path: Path, broker: Mosquitto, sink: Sink, start_gateway: Start
 ) -> None:
     gateway = start_gateway(sink.port, folder=tmp_path, more=config(broker), gateway=QUICK)
-    wait_until(lambda: gateway.said().count(": connected") == 2, 20, "both sides are connected")
+    wait_until(lambda: gateway.said().count(": connected") == 2, 60, "both sides are connected")
     assert gateway.stop() == 0
     publish(broker, "-q", "1", "-t", "alerts/p7", "-m", "while away")
     gateway.start()
@@ -204,7 +204,7 @@ def test_a_bad_payload_is_kept_with_its_reason(
 ) -> None:
     more = config(broker, more='quarantine = "bad"')
     gateway = start_gateway(sink.port, folder=tmp_path, more=more, gateway=QUICK)
-    wait_until(lambda: gateway.said().count(": connected") == 2, 20, "both sides are connected")
+    wait_until(lambda: gateway.said().count(": connected") == 2, 60, "both sides are connected")
     (tmp_path / "octets").write_bytes(b"\xff\xfe no text \xc3")
     publish(broker, "-q", "2", "-t", "alerts/p7", "-f", str(tmp_path / "octets"))
     publish(broker, "-q", "2", "-t", "alerts/p8", "-m", "good")
@@ -217,11 +217,11 @@ def test_a_bad_payload_is_kept_with_its_reason(
 def test_a_report_goes_to_the_status_topic(tmp_path: Path, broker: Mosquitto, sink: Sink, start_gateway: Start) -> None:
     more = config(broker, more='status = { topic = "status/{topic}" }')
     gateway = start_gateway(sink.port, folder=tmp_path, more=more, gateway=QUICK)
-    wait_until(lambda: gateway.said().count(": connected") == 2, 20, "both sides are connected")
+    wait_until(lambda: gateway.said().count(": connected") == 2, 60, "both sides are connected")
     sink.behave(recipients={"ops@out.example": "550 5.1.1 no such user"})
     with subscribed(broker, tmp_path, "status/#") as got:
         publish(broker, "-q", "2", "-t", "alerts/p7", "-m", "x")
-        wait_until(lambda: len(got()) == 1, 20, "the report is published")
+        wait_until(lambda: len(got()) == 1, 60, "the report is published")
         report = json.loads(bytes.fromhex(got()[0]["payload"]))
     assert got()[0]["topic"] == "status/alerts/p7"
     assert "failed" in json.dumps(report)

@@ -24,8 +24,8 @@ def test_postfix_to_gateway_to_postfix(start_gateway: StartGateway) -> None:
         gateway = start_gateway(receiver.port)
         with Postfix(next_hop=gateway.port, hostname="sender.example") as sender:
             assert send(sender.port, "ann@source.example", ["bob@peer.example"], CONTENT).code == 250
-            wait_until(lambda: receiver.mailbox("bob@peer.example"), 30, "the message is in bob's mailbox")
-            wait_until(sender.is_empty, 10, "the sender's queue is empty")
+            wait_until(lambda: receiver.mailbox("bob@peer.example"), 60, "the message is in bob's mailbox")
+            wait_until(sender.is_empty, 60, "the sender's queue is empty")
         text = receiver.mailbox("bob@peer.example")[0].read_bytes()
     assert text.endswith(b"\n\n.dots\n..and more\nend\n")
     assert text.count(b"gw.example") >= 1, "the Received field of the gateway"
@@ -38,7 +38,7 @@ def test_postfix_refuses_a_recipient_and_the_sender_is_told(start_gateway: Start
         gateway = start_gateway(receiver.port)
         to = ["bob@peer.example", "nobody@peer.example"]
         assert send(gateway.port, "ann@source.example", to, CONTENT).code == 250
-        wait_until(lambda: receiver.mailbox("ann@source.example"), 30, "the report is in ann's mailbox")
+        wait_until(lambda: receiver.mailbox("ann@source.example"), 60, "the report is in ann's mailbox")
         assert len(receiver.mailbox("bob@peer.example")) == 1
         report = receiver.mailbox("ann@source.example")[0].read_text()
     assert "Return-Path: <>" in report
@@ -52,7 +52,7 @@ def test_smtp_source_to_gateway_to_smtp_sink(tmp_path: Path, start_gateway: Star
     with SmtpSink(tmp_path) as sink:
         gateway = start_gateway(sink.port)
         smtp_source.send(smtp_source.args(gateway.port, messages=500, sessions=20, reuse=False))
-        wait_until(lambda: gateway.queued() == 0, 30, "the queue is empty")
+        wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
 
 
 def test_swaks(gateway: Gateway, sink: Sink) -> None:
@@ -72,6 +72,6 @@ def test_swaks_pipelining_and_chunked_recipients(gateway: Gateway, sink: Sink) -
     said = swaks(gateway.port, "--pipeline", to=to)
     assert said.status == 0, said.dialog
     sink.wait_for(1)
-    wait_until(lambda: sum(len(t.recipients) for t in sink.taken()) >= 30, 10, "all recipients were served")
+    wait_until(lambda: sum(len(t.recipients) for t in sink.taken()) >= 30, 60, "all recipients were served")
     served = [r for t in sink.taken() for r in t.recipients]
     assert sorted(served) == sorted(to.split(","))

@@ -74,7 +74,7 @@ def test_records_in_and_out(tmp_path: Path, gateway: Gateway) -> None:
     good = b"4711;press-3;fitter@desk.example;1;20261129083000;Oil pressure low;Press 3.~Limit 2.0 bar.\r\n"
     bad = b"4712;gate;nobody;3;20261129084512;Gate open;For 10 minutes.\r\n"
     put(plant / "in", "a.csv", good + bad)
-    wait_until(lambda: len(files(desk / "out")) == 1, 20, "the alarm is a ticket")
+    wait_until(lambda: len(files(desk / "out")) == 1, 60, "the alarm is a ticket")
     [ticket] = files(desk / "out")
     told = json.loads(ticket.read_bytes())
     assert told["sender"]["address"] == "press-3@plant7.example"
@@ -82,12 +82,12 @@ def test_records_in_and_out(tmp_path: Path, gateway: Gateway) -> None:
     assert (told["title"], told["created"]) == ("Oil pressure low", "2026-11-29T06:30:00+00:00")
     assert "Limit 2.0 bar." in told["html"]
 
-    wait_until(lambda: len(files(plant / "errors")) == 2, 20, "the bad record is kept")
+    wait_until(lambda: len(files(plant / "errors")) == 2, 60, "the bad record is kept")
     kept = {path.name.endswith(".reason.txt"): path.read_bytes() for path in files(plant / "errors")}
     assert kept[False] == bad
     assert b"records.address" in kept[True]
 
-    wait_until(lambda: len(files(plant / "status")) == 1, 20, "the plant is told")
+    wait_until(lambda: len(files(plant / "status")) == 1, 60, "the plant is told")
     [status] = files(plant / "status")
     assert status.read_bytes().startswith((b"4711;00;2.", b"4711;01;2."))
 
@@ -101,7 +101,7 @@ def test_records_in_and_out(tmp_path: Path, gateway: Gateway) -> None:
         "files": [{"name": "list.txt", "type": "text/plain", "content": "c2VhbHMNCg=="}],
     }
     put(desk / "in", "t.jsonl", json.dumps(answer).encode() + b"\n")
-    wait_until(lambda: len(files(plant / "out")) == 1, 20, "the answer is a record")
+    wait_until(lambda: len(files(plant / "out")) == 1, 60, "the answer is a record")
     [record] = files(plant / "out")
     fields = record.read_bytes().decode("cp1252")
     assert fields.startswith(

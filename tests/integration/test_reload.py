@@ -23,7 +23,7 @@ def reload(gateway: Gateway, edit: Callable[[str], str]) -> None:
     said = gateway.said().count("reload")
     gateway.config.write_text(edit(gateway.config.read_text()))
     os.kill(gateway.pid, signal.SIGHUP)
-    wait_until(lambda: gateway.said().count("reload") > said, 15, "the configuration was read")
+    wait_until(lambda: gateway.said().count("reload") > said, 60, "the configuration was read")
 
 
 def test_a_message_under_way_survives_changed_options(gateway: Gateway, sink: Sink) -> None:

@@ -33,7 +33,7 @@ def test_a_gateway_whose_smart_host_is_itself_stops_the_loop(tmp_path: Path) -> 
         assert passed <= 10, "the message and the report about it, a few times each"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_dead_workers_mail_goes_out_without_help(sink: Sink, start_gateway: StartGateway) -> None:
     gateway = start_gateway(sink.port, workers=2, gateway=QUICK)
     sink.behave({"MAIL": "hang"})
@@ -48,10 +48,10 @@ def test_a_dead_workers_mail_goes_out_without_help(sink: Sink, start_gateway: St
     sink.start()
     wanted = {f"{n}@test" for n in range(40)}
     wait_until(lambda: wanted <= {t.id for t in sink.taken()}, 120, "all of it came out", 0.2)
-    wait_until(lambda: len(list(descendants(gateway.pid))) > 2, 30, "the worker was started again")
+    wait_until(lambda: len(list(descendants(gateway.pid))) > 2, 60, "the worker was started again")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_with_fewer_workers_nobodys_mail_is_left_behind(sink: Sink, start_gateway: StartGateway) -> None:
     gateway = start_gateway(sink.port, workers=2, gateway=QUICK)
     sink.behave({"MAIL": "451 4.3.0 not yet"})
@@ -70,7 +70,7 @@ def test_with_fewer_workers_nobodys_mail_is_left_behind(sink: Sink, start_gatewa
 def test_a_report_that_nobody_takes_is_parked_and_shown(gateway: Gateway, sink: Sink) -> None:
     sink.behave(recipients={"*": "550 5.1.1 no such user"})
     assert send(gateway.port, "ann@source.example", TO, CONTENT % 1).code == 250
-    wait_until(lambda: [r for r in gateway.cli("queue", "list")["rows"] if r["state"] == "parked"], 30, "it is parked")
+    wait_until(lambda: [r for r in gateway.cli("queue", "list")["rows"] if r["state"] == "parked"], 60, "it is parked")
     rows = gateway.cli("queue", "list")["rows"]
     assert [(r["state"], r["to"]) for r in rows] == [("parked", "smtp:ann@source.example")]
     seen = sink.commands["RCPT"]

@@ -162,7 +162,7 @@ def test_to_the_rmail_of_postfix() -> None:
         command = [*AS_ROOT, "env", f"MAIL_CONFIG={postfix.folder}/etc", "rmail", *words]
         subprocess.run(command, input=kept.read_bytes(), check=True, timeout=60, env=environment())
         for box in ("bob@peer.example", "eve@peer.example"):
-            wait_until(lambda box=box: postfix.mailbox(box), 20, f"the message is in the mailbox {box}")  # type: ignore[misc]  # mypy cannot tell the type of a default
+            wait_until(lambda box=box: postfix.mailbox(box), 60, f"the message is in the mailbox {box}")  # type: ignore[misc]  # mypy cannot tell the type of a default
         text = postfix.mailbox("bob@peer.example")[0].read_bytes()
     assert words == ["peer.example!bob", "peer.example!eve"]
     assert text.endswith(CONTENT.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n"))
@@ -205,7 +205,7 @@ def test_through_the_gateway(tmp_path: Path, sink: Sink, start_gateway: StartGat
         sites.beta.run("uux", "-", "-r", "gate!rmail", "(bob@target.example)", "(beta!eve)", stdin=text)
         sites.beta.call(sites.gate)
         sites.gate.execute()
-        wait_until(lambda: list((home / "out").glob("*.X")), 20, "the job for the neighbour is in the outbox")
+        wait_until(lambda: list((home / "out").glob("*.X")), 60, "the job for the neighbour is in the outbox")
         hand_over(sites.gate, home / "out", sites.beta)
         sites.own(sites.gate.folder)
         sites.gate.call(sites.beta)

@@ -52,7 +52,7 @@ def test_an_8bit_body_reaches_a_7bit_host(tmp_path: Path, start_gateway: StartGa
             )
         sink.wait_for(3)
         first, second, third = sorted(sink.taken(), key=lambda taken: taken.size)
-        wait_until(lambda: gateway.queued() == 0, 10, "the queue is empty")
+        wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
     assert [text_of(each) for each in (first, second)] == [TEXT.replace("\r\n", "\n")] * 2
     assert [read(each)["Content-Transfer-Encoding"] for each in (first, second)] == ["quoted-printable"] * 2
     assert text_of(third) == large.replace("\r\n", "\n")
@@ -80,7 +80,7 @@ def test_an_internationalized_message_reaches_a_host_without_smtputf8(
         to = ["bob@bücher.example", "eve@target.example"]
         assert send(gateway.port, "ann@bücher.example", to, content, options=UTF8).code == 250
         sink.wait_for(1)
-        wait_until(lambda: gateway.queued() == 0, 10, "the queue is empty")
+        wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
         taken = sink.taken()
     assert {name for each in taken for name in each.recipients} == {"bob@xn--bcher-kva.example", "eve@target.example"}
     assert {each.sender for each in taken} == {"ann@xn--bcher-kva.example"}
@@ -98,7 +98,7 @@ def test_only_the_mailbox_that_needs_smtputf8_fails(tmp_path: Path, start_gatewa
         content = (PLAIN_HEAD + TEXT).encode()
         assert send(gateway.port, "ann@source.example", to, content, options=UTF8).code == 250
         sink.wait_for(2)
-        wait_until(lambda: gateway.queued() == 0, 10, "the queue is empty")
+        wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
         message, report = sorted(sink.taken(), key=lambda taken: taken.sender == "")
     assert message.recipients == ["bob@target.example"]
     assert (report.sender, report.recipients) == ("", ["ann@source.example"])
@@ -117,7 +117,7 @@ def test_a_message_over_the_size_fails_and_no_other(tmp_path: Path, start_gatewa
                 send(gateway.port, "ann@source.example", ["bob@target.example"], content, options=SEVEN_BIT).code == 250
             )
         sink.wait_for(4)
-        wait_until(lambda: gateway.queued() == 0, 10, "the queue is empty")
+        wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
         taken = sink.taken()
     assert sorted(each.sender for each in taken) == ["", "", "ann@source.example", "ann@source.example"]
     reports = [each for each in taken if not each.sender]

@@ -151,7 +151,7 @@ def test_a_real_postfix_does_what_the_table_says(tmp_path: Path) -> None:
             for number, (address, _) in enumerate(rows):
                 content = f"Message-Id: <{number}@x.example>\r\n\r\nhi\r\n".encode()
                 assert send(postfix.port, "ann@source.example", [address], content).code == 250
-            wait_until(postfix.is_empty, 30, "Postfix has sent all")
+            wait_until(postfix.is_empty, 60, "Postfix has sent all")
         got: dict[int, list[str]] = {}
         for taken in sink.taken():
             got.setdefault(int(taken.id.partition("@")[0]), []).extend(taken.recipients)

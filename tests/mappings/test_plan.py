@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
@@ -399,7 +399,6 @@ IDENTITIES = st.builds(_identity, FIRST, LAST, HELD, st.sampled_from(list(Kind))
 DIRECTORIES = st.lists(st.lists(IDENTITIES, max_size=5), min_size=1, max_size=3)
 
 
-@settings(deadline=None)
 @given(DIRECTORIES, st.sampled_from([Role.ALIAS, Role.FORMER]))
 def test_new_addresses_are_unique_and_a_second_plan_changes_nothing(people: list[list[Identity]], old: Role) -> None:
     policy = replace(POLICY, old=old)

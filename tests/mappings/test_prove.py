@@ -6,7 +6,7 @@ from time import process_time
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.route import Route, Routes
@@ -433,7 +433,6 @@ TRIED = [
 ]
 
 
-@settings(deadline=None)
 @given(RULES, ROUTES, st.sampled_from([(), ("a.example",)]))
 def test_what_is_proved_is_so(rules: tuple[Rule, ...], patterns: list[str], domains: tuple[str, ...]) -> None:
     usable: dict[Rule, None] = {}

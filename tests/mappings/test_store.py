@@ -335,13 +335,13 @@ def test_every_identity_that_is_wrong_is_named(begin: Begin) -> None:
 
 
 def test_many_identities_keep_their_order(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revisions, "_HOLDERS", 3000)
-    people = [person(f"P{n}", f"smtp:p{n}@far.example", f"mhs:p{n}@hq") for n in range(5000, 0, -1)]
+    monkeypatch.setattr(revisions, "_HOLDERS", 1200)
+    people = [person(f"P{n}", f"smtp:p{n}@far.example", f"mhs:p{n}@hq") for n in range(2000, 0, -1)]
     write(begin, *puts(people))
     with begin() as connection:
         assert list(store.load(connection)) == people
         assert store.find(connection, "mhs", "p17@hq") == [people[-17]]
-    extra = [person(f"Q{n}", f"smtp:q{n}@far.example") for n in range(6000)]
+    extra = [person(f"Q{n}", f"smtp:q{n}@far.example") for n in range(2500)]
     with pytest.raises(ClaimedTwice, match="'P1'"):
         write(begin, *puts(extra), Put(person("Q", "mhs:p1@hq")))
     with begin() as connection:

@@ -96,7 +96,7 @@ class Mosquitto:
             [program("mosquitto"), "-c", self.folder / "mosquitto.conf"], self.folder / "log"
         )
         ports = [port for port in (self.port, self.tls_port) if port]
-        wait_until(lambda: all(map(answers, ports)) or not process.is_alive, 20, "mosquitto answers")
+        wait_until(lambda: all(map(answers, ports)) or not process.is_alive, 60, "mosquitto answers")
         if not process.is_alive:
             raise RuntimeError(f"mosquitto does not start: {process.said()[-2000:]}")
         return self
@@ -118,7 +118,7 @@ class Mosquitto:
         database = self.folder / "mosquitto.db"
         before = database.stat().st_mtime_ns if database.exists() else 0
         os.kill(self.pid, signal.SIGUSR1)
-        wait_until(lambda: database.exists() and database.stat().st_mtime_ns != before, 10, "mosquitto has saved")
+        wait_until(lambda: database.exists() and database.stat().st_mtime_ns != before, 60, "mosquitto has saved")
 
     def freeze(self) -> None:
         """Have it do nothing, its connections open (SIGSTOP)."""
@@ -159,7 +159,7 @@ class Mosquitto:
         subscriber = Process(
             [program("mosquitto_sub"), "-p", str(self.port), "-t", topic_filter, "-q", str(qos), "-v", *more], out
         )
-        wait_until(lambda: self.said().count("Received SUBSCRIBE from") > had, 10, "mosquitto_sub has subscribed")
+        wait_until(lambda: self.said().count("Received SUBSCRIBE from") > had, 60, "mosquitto_sub has subscribed")
         return subscriber
 
     def _tls_listener(self, client_certificates: bool) -> list[str]:

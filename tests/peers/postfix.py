@@ -166,7 +166,7 @@ class Postfix:
         _signal([self.pid], signal.SIGSTOP)
         pids = list(descendants(self.pid))
         _kill(pids)
-        wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in pids), 10, "Postfix is gone")
+        wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in pids), 60, "Postfix is gone")
 
     def stop(self) -> None:
         """End it and remove its folder."""
@@ -177,7 +177,7 @@ class Postfix:
         self._postfix("abort")
         if pids:
             try:
-                wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in pids), 10, "Postfix has stopped")
+                wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in pids), 60, "Postfix has stopped")
             except TimeoutError:
                 _kill(pids)
         if AS_ROOT:

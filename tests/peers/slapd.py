@@ -103,7 +103,7 @@ class Slapd:
         )  # fmt: skip
         process = self._process
         try:
-            wait_until(lambda: answers(self.port) or not process.is_alive, 20, "slapd answers")
+            wait_until(lambda: answers(self.port) or not process.is_alive, 60, "slapd answers")
         except TimeoutError:
             self.stop()
             raise

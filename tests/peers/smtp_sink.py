@@ -20,7 +20,7 @@ class SmtpSink:
         self.process = Process(command, folder / f"smtp-sink-{self.port}.log", {"PATH": path})
 
     def __enter__(self) -> SmtpSink:
-        wait_until(lambda: answers(self.port, b"220"), 10, "smtp-sink greets")
+        wait_until(lambda: answers(self.port, b"220"), 60, "smtp-sink greets")
         return self
 
     def __exit__(self, *_: object) -> None:

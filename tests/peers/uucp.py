@@ -80,7 +80,7 @@ class Site:
         """Exchange with the other what waits on both sides; both have ended the call when this returns."""
         before = other.said().count(_ENDED)
         self.run("uucico", "-s", other.name)
-        wait_until(lambda: other.said().count(_ENDED) > before, 20, f"{other.name} has ended the call")
+        wait_until(lambda: other.said().count(_ENDED) > before, 60, f"{other.name} has ended the call")
 
     def execute(self) -> None:
         """Run what has come."""

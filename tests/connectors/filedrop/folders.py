@@ -39,7 +39,7 @@ async def running(made: FileDrop, intake: Any) -> AsyncIterator[None]:
             task.result()
 
 
-async def until(done: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(done: Callable[[], object], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not done():  # noqa: ASYNC110 - what it waits for is a folder, which sets no event
             await asyncio.sleep(0.01)

@@ -77,7 +77,6 @@ ENVELOPES = st.builds(
 # -- the line
 
 
-@settings(max_examples=100)
 @given(st.lists(VALUES.map(lambda value: (1, value)), max_size=5), st.data())
 def test_frames_come_whole_whatever_pieces_they_travel_in(said: list[Any], data: st.DataObject) -> None:
     octets = b"".join(map(frame, said))
@@ -94,7 +93,6 @@ def test_a_frame_that_is_none_of_ours_is_refused() -> None:
         list(Frames().feed((MAX_FRAME + 1).to_bytes(4, "little")))
 
 
-@settings(max_examples=100)
 @given(ENVELOPES)
 def test_an_envelope_arrives_as_it_was(envelope: Envelope) -> None:
     [(got,)] = Frames().feed(frame((envelope_out(envelope),)))
@@ -111,7 +109,6 @@ def test_an_envelopes_fields_are_all_known_to_the_line() -> None:
     assert len(fields(Status)) == len(fault_out(1, Rejected(Status("5.1.1", "x")))) - 2
 
 
-@settings(max_examples=100)
 @given(st.binary(max_size=300), st.dictionaries(TEXT, TEXT, max_size=3))
 def test_a_content_arrives_with_what_is_known_of_it(octets: bytes, attributes: dict[str, str]) -> None:
     content = Content(octets, attributes=attributes)

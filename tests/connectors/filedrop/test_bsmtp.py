@@ -432,7 +432,6 @@ LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"text", b" ", b"\r",
 
 
 @given(LINES, st.sampled_from(["classic", "exim", "rfc2442"]))
-@settings(max_examples=100, deadline=None)
 def test_any_content_is_read_back(lines: list[bytes], dialect: str) -> None:
     content = b"".join(line.replace(b"\r", b"") + b"\r\n" for line in lines)
     made = codec(dialect=dialect)
@@ -441,7 +440,6 @@ def test_any_content_is_read_back(lines: list[bytes], dialect: str) -> None:
 
 
 @given(LINES)
-@settings(max_examples=100, deadline=None)
 def test_dots_in_pieces(lines: list[bytes]) -> None:
     for newline, undo in ((b"\r\n", unstuffed_crlf), (b"\n", unstuffed_lf)):
 
@@ -467,7 +465,6 @@ SETTINGS = st.sampled_from(
 
 
 @given(st.one_of(st.binary(max_size=300), st.lists(PIECES, max_size=40).map(b"".join)), SETTINGS)
-@settings(max_examples=100, deadline=None)
 def test_any_octets_are_parts_or_bad(octets: bytes, options: dict[str, Any]) -> None:
     for each in read_all(codec(**options), octets):
         item_of(each, octets) if each.item else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.filedrop.files import InMemory
@@ -284,14 +284,12 @@ def test_the_zone_of_messages_without_one_can_be_set() -> None:
 
 
 @given(st.binary(max_size=500), st.sampled_from(("x.pkt", "x.msg", "x")))
-@settings(max_examples=100)
 def test_any_octets_are_read_or_named(octets: bytes, name: str) -> None:
     for found in read(octets, name):
         assert isinstance(found, Part | Bad)
 
 
 @given(st.data())
-@settings(max_examples=100)
 def test_a_broken_packet_is_read_or_named(data: st.DataObject) -> None:
     octets = bytearray(file(data.draw(st.sampled_from(sorted(p.name for p in Path(DATA).glob("*.pkt"))))))
     for _ in range(data.draw(st.integers(1, 8))):

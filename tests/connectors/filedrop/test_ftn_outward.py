@@ -332,7 +332,6 @@ def test_names_of_files() -> None:
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=100)
 def test_any_name_makes_a_files_name(name: str) -> None:
     assert re.fullmatch(r"[0-9A-Z]{8}(\.[0-9A-Z]{1,3})?", attached_name(name, STEM, 1, dos=True))
     long = attached_name(name, STEM, 1, dos=False)
@@ -372,7 +371,6 @@ def test_what_fits_survives(subject: str, lines: list[str]) -> None:
 
 
 @given(st.binary(max_size=600))
-@settings(max_examples=100)
 def test_any_content_makes_a_packet_that_can_be_read(octets: bytes) -> None:
     made = codec()
     encoded = encode(made, parcel(octets))

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.filedrop.files import InMemory
@@ -155,7 +155,6 @@ def test_octets_that_begin_no_message_end_the_reading() -> None:
 
 
 @given(NODES, NODES, st.sampled_from(("2", "2+", "2.2")), st.sampled_from(("fsc39", "fsc48")), st.binary(max_size=8))
-@settings(max_examples=100)
 def test_a_header_survives(
     origin: Node, destination: Node, kind: PacketType, style: PointStyle, password: bytes
 ) -> None:
@@ -173,7 +172,6 @@ def test_a_header_survives(
 
 
 @given(st.lists(MESSAGES, max_size=4))
-@settings(max_examples=100)
 def test_messages_survive(messages: list[PackedMessage]) -> None:
     octets = bytes(HEADER_OCTETS) + b"".join(map(write_message, messages)) + END
     found = packed(octets)
@@ -186,7 +184,6 @@ def _fields(m: PackedMessage) -> tuple[object, ...]:
 
 
 @given(MESSAGES, st.tuples(WORD, WORD), st.tuples(WORD, WORD))
-@settings(max_examples=100)
 def test_a_stored_message_survives(message: PackedMessage, zones: tuple[int, int], points: tuple[int, int]) -> None:
     text = message.text.replace(b"\x1a", b".")
     made = StoredMessage(replace(message, text=text), zones, points, 1, 2, 3)
@@ -205,7 +202,6 @@ def test_a_stored_message_ends_its_strings_at_the_first_nul() -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=100)
 def test_any_octets_are_read_to_an_end(octets: bytes) -> None:
     read_header(octets)
     read_stored(octets)
@@ -248,7 +244,6 @@ def test_dates(text: str, want: datetime | None) -> None:
 
 
 @given(st.datetimes(datetime(1980, 1, 1), datetime(2079, 12, 31)))
-@settings(max_examples=100)
 def test_a_date_survives(at: datetime) -> None:
     octets = write_date(at)
     assert len(octets) == 19

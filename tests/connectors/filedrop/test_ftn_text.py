@@ -100,7 +100,6 @@ def test_characters_without_a_place_are_counted() -> None:
 
 
 @given(st.text(st.characters(codec="cp850", exclude_categories=["Cc"]), max_size=60))
-@settings(max_examples=100)
 def test_a_text_of_the_set_survives(text: str) -> None:
     text = text.replace("ì", "i")
     octets, lost = encode(text, "cp850")
@@ -109,7 +108,6 @@ def test_a_text_of_the_set_survives(text: str) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100)
 def test_any_octets_are_taken(octets: bytes) -> None:
     text = read_text(octets, "cp437")
     assert not any("\r" in line or "\n" in line for line in text.lines)
@@ -197,7 +195,6 @@ PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x17F, exclu
 
 
 @given(PRINTABLE.filter(lambda text: not text.startswith('"') and text == text.strip()), st.integers(0, 0xFFFFFFFF))
-@settings(max_examples=100)
 def test_any_identifier_survives(origin: str, serial: int) -> None:
     origin = '"' + origin.replace('"', '""') + '"' if " " in origin else origin
     msgid = f"{origin} {serial:08x}"
@@ -212,7 +209,6 @@ def test_any_identifier_survives(origin: str, serial: int) -> None:
 
 
 @given(st.binary(max_size=200), st.text("abc .-", min_size=1, max_size=20))
-@settings(max_examples=100)
 def test_a_file_in_a_text_survives(octets: bytes, name: str) -> None:
     name = name.strip() or "x"
     lines = ["before", *uuencode(name, (octets[:50], octets[50:])), "after"]

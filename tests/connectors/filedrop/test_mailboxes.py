@@ -8,7 +8,7 @@ from typing import Any
 
 import dkim  # type: ignore[import-untyped]  # dkimpy ships no types
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.filedrop.formats import Bad, Codec, Options, Part
@@ -348,7 +348,6 @@ LINES = st.sampled_from(
     st.lists(LINES, max_size=8),
     st.sampled_from(["mboxrd", "mboxcl2", "mmdf", "maildir", "mh"]),
 )
-@settings(max_examples=100)
 def test_what_is_written_is_read_back(sender: Address | None, to: Address, body: list[bytes], form: str) -> None:
     setting: dict[str, Any] = {"recipient_field": "Delivered-To"}
     codec: Codec
@@ -371,7 +370,6 @@ def test_what_is_written_is_read_back(sender: Address | None, to: Address, body:
 
 
 @given(st.lists(LINES | st.just(KEPT) | st.binary(max_size=20), max_size=8), st.sampled_from([b"\n", b"\r\n", b"\r"]))
-@settings(max_examples=100)
 def test_any_octets_are_parts_and_bads(lines: list[bytes], newline: bytes) -> None:
     for codec in every():
         octets = newline.join(lines)

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connectors.filedrop.names import is_safe, safe_name, shown, stem_of
@@ -34,7 +34,6 @@ def test_what_can_be_no_name_on_disk_is_not() -> None:
     assert is_safe(os.fsdecode(b"\xff.bin"))
 
 
-@settings(max_examples=100)
 @given(st.text(max_size=400), st.integers(8, 200))
 @example("x" * 300 + ".pdf", 20)
 @example("\N{PILE OF POO}" * 200, 200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -261,7 +261,6 @@ NOTIFIES = st.sampled_from([Notify.UNSET, Notify.NEVER, Notify.SUCCESS, Notify.F
     envid=st.none() | st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20),
     name=st.sampled_from(["replay", "foreign"]),
 )
-@settings(max_examples=100)
 def test_every_envelope_comes_back(
     sender: Address | None,
     recipients: list[tuple[Address, Notify, str | None]],

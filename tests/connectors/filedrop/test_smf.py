@@ -469,7 +469,6 @@ LINES = st.sampled_from(
     st.sampled_from(["", "%&%&%"]),
     st.sampled_from(["cp437", "cp1252"]),
 )
-@settings(max_examples=100, deadline=None)
 def test_any_octets_are_parts_or_bad(lines: list[bytes], separator: str, charset: str) -> None:
     octets = b"\r\n".join(lines)
     found = list(codec(separator=separator, charset=charset).decode(InMemory(octets), STAMP))

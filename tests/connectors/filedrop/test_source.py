@@ -447,7 +447,7 @@ async def test_an_archive_on_a_full_disk_loses_and_doubles_nothing(tmp_path: Pat
     assert len({one.message.envelope.dedupe_key for one in intake.accepted + again.accepted}) == 1
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_folder_of_a_hundred_thousand_files_costs_the_same_a_file(tmp_path: Path) -> None:
     """Not all of them are accepted here: what counts is that the first come at once, and each at the same pace."""
     (tmp_path / "in").mkdir()

@@ -266,7 +266,6 @@ OCTETS = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=30).map(b"
 
 
 @given(OCTETS, OCTETS)
-@settings(max_examples=100, deadline=None)
 def test_any_octets_are_parts_or_bad(job: bytes, data: bytes) -> None:
     for octets in (job, b"U a b\nI D.1\n" + job):
         for each in read(octets, {"D.1": data}):
@@ -282,7 +281,6 @@ def test_line_ends_in_pieces(octets: bytes) -> None:
 
 
 @given(st.text(max_size=30), st.sampled_from(["a.example", "beta.uucp", "x"]))
-@settings(max_examples=100, deadline=None)
 def test_what_is_written_is_read_back(user: str, domain: str) -> None:
     for text in (f"{user}@{domain}", f"{domain}!{user}"):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.access import AUTOMATIC, NOT_ALLOWED, UNPROVEN, Access, Granted, Pace, glob, without_tokens
@@ -167,7 +167,6 @@ def test_a_pattern_is_matched_as_a_whole() -> None:
     assert not glob("smtp:*@a.example").fullmatch("smtp:ann@a.example.evil")
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_octets_are_taken(octets: bytes) -> None:
     for value in (octets, b"mx.merged.example; " + octets):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.incoming import BadPayload
@@ -191,7 +191,6 @@ _FIELDS = frozenset(
 ) | frozenset({"mime-version", "content-type", "content-transfer-encoding", "x-original-from"})
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(_MAKERS), st.binary(max_size=60) | _DOCUMENTS | _TEXTS.map(str.encode), _TEXTS, _PROPERTIES)
 def test_a_mail_or_a_bad_payload_and_no_field_of_a_stranger(
     make: Callable[[], SubscribeRule], payload: bytes, level: str, properties: Properties

@@ -78,7 +78,7 @@ class Owner:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def until(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 if self._task is not None and self._task.done():

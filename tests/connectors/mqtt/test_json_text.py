@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.bad import BadPayload
@@ -82,13 +82,11 @@ _VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
 @given(_VALUES, st.booleans())
 def test_whatever_is_json_is_read(value: Any, ascii_only: bool) -> None:
     assert read_json(json.dumps(value, ensure_ascii=ascii_only).encode("utf-8")) == value
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60) | st.text('[]{}",:0123456789.eE-+\\utrdfalsn ', max_size=60).map(str.encode))
 def test_nothing_else_is_raised(octets: bytes) -> None:
     try:

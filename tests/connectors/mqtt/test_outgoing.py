@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.bad import BadPayload
@@ -326,7 +326,6 @@ _FILES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(_NAMES, _TEXTS, st.none() | _TEXTS, _BOXES, _BOXES, _BOXES, _IDS, _IDS, _FILES)
 def test_whatever_json_carries_comes_back(
     subject: str, text: str, html: str | None, to: list[Mailbox], cc: list[Mailbox], reply: list[Mailbox], answers: str,
@@ -354,7 +353,6 @@ def test_whatever_json_carries_comes_back(
     assert found == [(a.name, a.type, whole(a)) for a in before.attachments if a is not before.page]
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.binary(max_size=200).map(lambda body: MAIL + body) | st.binary(max_size=200),
     st.sampled_from(["json", "text", "rfc822"]),

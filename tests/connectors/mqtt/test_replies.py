@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.replies import Answer, Replies, own_key
@@ -151,7 +151,6 @@ def test_a_rule_with_a_sender_is_answered_by_its_address(tmp_path: Path) -> None
     assert desk.found(f"In-Reply-To: {desk.minted(arrived())}", other) is not None
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(alphabet="<>gpr.@AZaz09_- \r\n", max_size=200))
 def test_any_fields_are_taken(text: str) -> None:
     desk = Desk(Path("/nonexistent"), [rule(topic="cmnd/x")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.rules import SubscribeRule
@@ -44,7 +44,6 @@ _FILTERS = st.lists(st.sampled_from(["a", "b", "+", ""]), min_size=1, max_size=3
 _TOPICS = ["/".join(each) for n in range(1, 5) for each in itertools.product(["a", "b", ""], repeat=n) if each != ("",)]
 
 
-@settings(max_examples=100, deadline=None)
 @given(_FILTERS, _FILTERS)
 def test_they_say_what_matching_does(one: str, other: str) -> None:
     left = {topic for topic in _TOPICS if matches(one, topic)}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt import templates
@@ -175,7 +175,6 @@ _PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(_PIECES, max_size=12).map("".join), st.text(max_size=5))
 def test_nothing_else_is_raised(source: str, x: str) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.mqtt.topics import Allowed, Filled, Pattern, TopicError, check_filter, check_topic, matches
@@ -158,7 +158,6 @@ def test_nothing_is_allowed_by_default() -> None:
 _LEVELS = st.lists(st.text("ab+#$é", max_size=3), min_size=1, max_size=5)
 
 
-@settings(max_examples=100)
 @given(_LEVELS, st.lists(st.text("ab$é", max_size=3), min_size=1, max_size=5))
 def test_matching_is_what_the_levels_say(levels: list[str], names: list[str]) -> None:
     topic_filter, topic = "/".join(levels), "/".join(names)
@@ -180,7 +179,6 @@ def test_matching_is_what_the_levels_say(levels: list[str], names: list[str]) ->
     assert matches(topic_filter, topic) is expected
 
 
-@settings(max_examples=100)
 @given(st.text(max_size=20))
 def test_whatever_passes_stands_for_itself(text: str) -> None:
     with suppress(TopicError):

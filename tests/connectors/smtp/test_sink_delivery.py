@@ -21,7 +21,7 @@ def sink(folder: Path, *options: str) -> Iterator[int]:
     command = ["smtp-sink", *user, *options, f"127.0.0.1:{port}", "128"]
     process = Process(command, folder / "sink.log", {"PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
     try:
-        wait_until(lambda: answers(port), 10, "smtp-sink listens")
+        wait_until(lambda: answers(port), 60, "smtp-sink listens")
         yield port
     finally:
         process.kill()

@@ -81,7 +81,7 @@ def report(told: Report, about: Stored) -> Stored | None:
     return stored("reports", sender="<>", is_report=True, notify=Notify.NEVER, expires_s=EXPIRE_S)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(["a", "b", "c", "d", "e", "f", "g", "reports"]),

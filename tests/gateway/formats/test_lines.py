@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.formats import lines
@@ -38,7 +38,6 @@ BITS = st.sampled_from(
 
 @pytest.mark.parametrize(("one", "whole"), WHOLE, ids=lambda f: getattr(f, "__name__", ""))
 @given(pieces=st.lists(BITS, max_size=14))
-@settings(max_examples=100)
 def test_pieces_make_what_the_whole_makes(one: Filter, whole: Callable[[bytes], bytes], pieces: list[bytes]) -> None:
     assert apply(one, *pieces) == whole(b"".join(pieces))
 

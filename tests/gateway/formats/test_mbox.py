@@ -157,7 +157,6 @@ PLAIN = st.lists(
 
 @pytest.mark.parametrize("dialect", [Dialect.MBOXRD, Dialect.MBOXCL2])
 @given(bodies=st.lists(PLAIN, max_size=4))
-@settings(max_examples=100)
 def test_what_is_written_is_read_back(dialect: Dialect, bodies: list[bytes]) -> None:
     messages = [b"Subject: s\r\n\r\n" + body for body in bodies]
     back = contents(mailbox(messages, dialect), dialect)
@@ -192,7 +191,6 @@ def test_any_octets_are_entries_and_junk_that_leave_no_gap(pieces: list[bytes], 
 
 
 @given(st.integers(64, 200), st.lists(PLAIN, min_size=1, max_size=6), st.sampled_from(list(Dialect)))
-@settings(max_examples=100)
 def test_the_size_of_the_window_makes_no_difference(size: int, pieces: list[bytes], dialect: Dialect) -> None:
     octets = mailbox([b"A: b\r\n\r\n" + piece for piece in pieces], dialect)
     whole = list(scan(Octets(octets), dialect))

@@ -337,9 +337,7 @@ def test_machine(database: str, request: pytest.FixtureRequest) -> None:
         Machine.server = server
     run_state_machine_as_test(
         Machine,
-        settings=settings(
-            max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=12, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
     )
     if server is not None:
         server.drop_database("machine")

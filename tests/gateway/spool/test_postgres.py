@@ -80,6 +80,54 @@ async def test_two_nodes_settle_one_message(node: Open, clock: Clock, postgres_u
     assert run_sql(postgres_url, "SELECT count(*) FROM messages") == [(0,)]
 
 
+async def test_a_claim_by_a_lease_that_is_lost_meanwhile_is_void(
+    node: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claims of the node that it was are free again; those of the node that it is by now are its own."""
+    spool = await node(0)
+    maker = Maker(clock, node=1)
+    message = maker.message()
+    await spool.accept(message)
+    await spool.give_back([message.deliveries[0].id])
+    done = spool._work
+
+    async def and_then_fenced(*args: Any, **more: Any) -> Any:
+        value = await done(*args, **more)
+        await done(lambda store: store.rejoin(), outside=True)
+        return value
+
+    monkeypatch.setattr(spool, "_work", and_then_fenced)
+    assert await spool.claim(LANE, 9, clock()) == []
+    monkeypatch.undo()
+    assert len(await spool.claim(LANE, 9, clock())) == 1
+
+
+@pytest.mark.parametrize("job", ["hold", "settle"])
+async def test_two_nodes_that_wait_for_each_other_both_get_on(
+    job: str, node: Open, clock: Clock, postgres_url: str
+) -> None:
+    """The database ends one of two that take the same rows in different orders; that one does its work again."""
+    spool = await node(0)
+    maker = Maker(clock, node=1)
+    message = maker.message(2)
+    await spool.accept(message)
+    with psycopg.connect(postgres_url) as other:
+        if job == "hold":
+            other.execute("SELECT 1 FROM deliveries WHERE n = 1 FOR UPDATE")
+            work = asyncio.ensure_future(spool.change(ALL, state=State.HELD))
+            then = "SELECT 1 FROM deliveries WHERE n = 0 FOR UPDATE"
+        else:
+            other.execute("SELECT 1 FROM deliveries WHERE n = 1 FOR UPDATE")
+            work = asyncio.ensure_future(spool.settle([maker.done(d.id) for d in message.deliveries]))
+            then = "SELECT 1 FROM messages FOR UPDATE"
+        await asyncio.sleep(0.5)  # it waits already, so that it is the one that the database ends
+        await asyncio.to_thread(other.execute, then)
+        await asyncio.sleep(0.2)
+        other.rollback()
+    await asyncio.wait_for(work, 10)
+    assert [r.delivery.state for r in await spool.rows(ALL, 9)] == ([State.HELD] * 2 if job == "hold" else [])
+
+
 async def test_a_node_is_told_what_an_operator_took_over_at_another(
     node: Open, clock: Clock, postgres_url: str
 ) -> None:
