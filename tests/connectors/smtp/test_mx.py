@@ -15,8 +15,9 @@ import dns.rrset
 import pytest
 
 from connectors.smtp.client_config import host_port
+from connectors.smtp.dns_resolver import DnsResolver
 from connectors.smtp.faults import HopFault
-from connectors.smtp.mx import Absent, DnsResolver, Finder, LookupFault, Target, cut, order, resolver_for
+from connectors.smtp.mx import Absent, Finder, LookupFault, Target, cut, order, resolver_for
 from tests.connectors.smtp.client_kit import FakeDns, RecordingBatch, config, deliver, parcel, word
 from tests.peers.bad_smtp import BadSmtp
 
