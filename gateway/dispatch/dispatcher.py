@@ -62,7 +62,6 @@ class Dispatcher:
         self._hooks = hooks = hooks or Hooks()
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(log)
-        self._generation = 0
         self._stopping = False
         self._stopped = asyncio.Event()
         self._to_put_off = asyncio.Event()
@@ -142,6 +141,7 @@ class Dispatcher:
             for claim in claims:
                 self._returns.add(d.id for d in claim.deliveries)
             return
+        self._returns.claimed(claims)
         for claim in claims:
             self.counts.claimed += len(claim.deliveries)
             for out in self._memory.push(live, Entry(claim.message, claim.deliveries), fresh=False):
@@ -315,7 +315,6 @@ class Dispatcher:
     def lose_lease(self) -> None:
         """Drop everything: this node's deliveries may be another's by now. Calls that run are cancelled, and what they
         say is void."""
-        self._generation += 1
         self.counts.lease_lost += 1
         self._log.error("lease_lost", dropped=self._memory.count)
         for live in self._lanes.all.values():
@@ -337,8 +336,3 @@ class Dispatcher:
     @property
     def uncommitted(self) -> int:
         return self._ledger.uncommitted
-
-    @property
-    def generation(self) -> int:
-        """Grows when the lease is lost; what was claimed before is not this node's any more."""
-        return self._generation

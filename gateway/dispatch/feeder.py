@@ -196,7 +196,6 @@ class Feeder:
             return
         self._claiming += 1
         self._idle.clear()
-        generation = self._dispatcher.generation
         try:
             live.backlog = False  # before the wait: who hands back meanwhile sets it again
             claims = await self._spool.claim(live.key, limit, self._clock())
@@ -219,8 +218,6 @@ class Feeder:
             if not self._claiming:
                 self._idle.set()
         self.claims += 1
-        if generation != self._dispatcher.generation:
-            return  # leased by a lease that is lost
         if claims:
             live.backlog = True  # a claim may take fewer than it could; an empty one says that there are none
         self._dispatcher.claimed(live, claims)

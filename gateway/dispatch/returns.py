@@ -6,11 +6,12 @@ Promises: they are given back together, soon, and again until it works; until th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from gateway.dispatch.tasks import Tasks
-from gateway.spool.api import DeliveryId, LeaseLost, Spool, SpoolError
+from gateway.spool.api import Claim, DeliveryId, LeaseLost, Spool, SpoolError
 
 _DELAY_S = 0.02
 _RETRY_S = 1.0
@@ -25,16 +26,28 @@ class Returns:
         self._log = log
         self._on_lost = on_lost
         self._tasks = Tasks(log)
-        self._ids: list[DeliveryId] = []
+        self._ids: dict[DeliveryId, None] = {}
+        self._generation = 0
+        self._running = False
         self.count = 0
         """Deliveries given back so far."""
 
     def add(self, ids: Iterable[DeliveryId]) -> None:
-        self._ids.extend(ids)
-        if self._ids and not self._tasks:
+        self._ids.update(dict.fromkeys(ids))
+        if self._ids and not self._running:
+            self._running = True
             self._tasks.start(self._run(_DELAY_S))
 
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """Keep what this node has leased anew: it was given back, though the answer was lost."""
+        if self._ids:
+            for claim in claims:
+                for delivery in claim.deliveries:
+                    self._ids.pop(delivery.id, None)
+
     def discard(self) -> None:
+        """Forget everything: the lease is lost."""
+        self._generation += 1
         self._ids.clear()
 
     async def close(self, timeout_s: float) -> None:
@@ -47,8 +60,15 @@ class Returns:
             self._log.warning("deliveries_not_given_back", count=len(self._ids))
 
     async def _run(self, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
-        while ids := self._ids[:_STEP]:
+        try:
+            await asyncio.sleep(delay_s)
+            await self._give_back()
+        finally:
+            self._running = False  # here, since the task counts as one that runs for a turn of the loop longer
+
+    async def _give_back(self) -> None:
+        while ids := list(islice(self._ids, _STEP)):
+            generation = self._generation
             try:
                 await self._spool.give_back(ids)
             except LeaseLost:
@@ -58,6 +78,12 @@ class Returns:
                 self._log.warning("give_back_failed", reason=str(e.status), count=len(ids))
                 await asyncio.sleep(_RETRY_S)
                 continue
-            # Only now: a cancelled call leaves them in the list, and giving back twice does no harm.
-            del self._ids[: len(ids)]
+            except Exception:  # noqa: BLE001  whatever went wrong, what is not given back is sent by nobody
+                self._log.exception("give_back_fault", count=len(ids))
+                await asyncio.sleep(_RETRY_S)
+                continue
+            # Only now: a cancelled call leaves them here. What was added since the lease was lost is of the next one.
+            if generation == self._generation:
+                for id in ids:
+                    self._ids.pop(id, None)
             self.count += len(ids)

@@ -227,7 +227,8 @@ class Spool(Protocol):
 
     async def claim(self, lane: LaneKey, limit: int, now: float) -> list[Claim]:
         """Lease up to `limit` due deliveries of a lane to this node: by priority, fairly between senders, oldest
-        first. Deliveries of one message come together. Raises: SpoolError, LeaseLost."""
+        first. Deliveries of one message come together. What is returned is leased now, though the lease before was
+        lost while it was asked for. Raises: SpoolError, LeaseLost."""
         ...
 
     async def due(self, now: float) -> list[LaneDue]:

@@ -236,7 +236,11 @@ class DurableSpool:
 
     async def claim(self, lane: LaneKey, limit: int, now: float) -> list[Claim]:
         turns = self._turns
-        return await self._work(lambda store: leases.claim(store, turns, lane, limit, now), durable=False)
+        claims, me = await self._work(
+            lambda store: (leases.claim(store, turns, lane, limit, now), store.me), durable=False
+        )
+        # Else they were leased to what this node was before it was fenced, and may be another's by now.
+        return claims if me == self._store.me else []
 
     async def due(self, now: float) -> list[LaneDue]:
         return await self._work(lambda store: store.due(now), durable=False)

@@ -45,6 +45,8 @@ _STATEMENT_MS: Final = 15_000
 _LOCK_MS: Final = 5_000
 _RELY: Final = 0.6
 """The share of a lease after which a node without a heartbeat no longer relies on it."""
+_DEADLOCKS: Final = 2
+"""So often a group is done again after the database has ended it."""
 _BEATS: Final = 4
 """Heartbeats in the time of one lease."""
 _PRUNE_EVERY_S: Final = 10.0
@@ -284,6 +286,18 @@ class PostgresStore(Store):
         return self._raw.execute(sql, arguments)
 
     def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
+        # Of nodes that take the same rows in different orders, an operator's at one and outcomes at another, the
+        # database ends one, whole: it does its work again.
+        for _ in range(_DEADLOCKS):
+            try:
+                return self._commit(group, durable, ids, reports)
+            except (DBAPIError, psycopg.Error) as error:
+                cause = error.orig if isinstance(error, DBAPIError) else error
+                if not isinstance(cause, psycopg.errors.DeadlockDetected):
+                    raise
+        return self._commit(group, durable, ids, reports)
+
+    def _commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
         if not self.is_plain(group):
             return super().commit(group, durable, ids, reports)
         if self._raw is None:

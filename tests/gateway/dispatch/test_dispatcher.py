@@ -347,6 +347,26 @@ def test_what_is_returned_while_the_lease_is_lost_is_given_back_all_the_same() -
     scenario(work, spool=Slow())
 
 
+def test_what_is_returned_as_the_last_is_given_back_does_not_wait_for_the_next() -> None:
+    class Last(DoubleSpool):
+        then: Callable[[], None] | None = None
+
+        async def give_back(self, ids: Sequence[DeliveryId]) -> None:
+            await super().give_back(ids)
+            if self.then is not None:
+                asyncio.get_running_loop().call_soon(self.then)
+                self.then = None
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        assert isinstance(spool, Last)
+        first, second = ids_of([spool.put(stored(), leased=True) for _ in range(2)])
+        spool.then = lambda: d._returns.add([second])
+        d._returns.add([first])
+        await until(lambda: set(spool.ended) == {first, second}, 60.0)
+
+    scenario(work, spool=Last())
+
+
 def test_what_was_given_back_though_the_answer_was_lost_is_not_given_back_again() -> None:
     """It has been claimed anew meanwhile: to end that lease as well would let another node send it too."""
 

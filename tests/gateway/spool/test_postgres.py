@@ -17,6 +17,7 @@ from gateway.contract import Unavailable
 from gateway.message import Traits
 from gateway.spool.api import LeaseLost, QueueFilter, SpoolError, SpoolUnusable, State
 from gateway.spool.durable import DurableSpool
+from gateway.spool.jobs import Work
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres import PostgresStore
@@ -93,7 +94,9 @@ async def test_a_claim_by_a_lease_that_is_lost_meanwhile_is_void(
 
     async def and_then_fenced(*args: Any, **more: Any) -> Any:
         value = await done(*args, **more)
-        await done(lambda store: store.rejoin(), outside=True)
+        rejoined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        spool._writer.put(Work(rejoined, lambda store: store.rejoin(), outside=True))
+        await rejoined
         return value
 
     monkeypatch.setattr(spool, "_work", and_then_fenced)
@@ -112,17 +115,16 @@ async def test_two_nodes_that_wait_for_each_other_both_get_on(
     message = maker.message(2)
     await spool.accept(message)
     with psycopg.connect(postgres_url) as other:
+        other.execute("SET LOCAL deadlock_timeout = '60s'")  # so that it is not this one that the database ends
+        other.execute("SELECT 1 FROM deliveries WHERE n = 1 FOR UPDATE")
         if job == "hold":
-            other.execute("SELECT 1 FROM deliveries WHERE n = 1 FOR UPDATE")
-            work = asyncio.ensure_future(spool.change(ALL, state=State.HELD))
-            then = "SELECT 1 FROM deliveries WHERE n = 0 FOR UPDATE"
+            work: asyncio.Future[Any] = asyncio.ensure_future(spool.change(ALL, state=State.HELD))
+            then = b"SELECT 1 FROM deliveries WHERE n = 0 FOR UPDATE"
         else:
-            other.execute("SELECT 1 FROM deliveries WHERE n = 1 FOR UPDATE")
             work = asyncio.ensure_future(spool.settle([maker.done(d.id) for d in message.deliveries]))
-            then = "SELECT 1 FROM messages FOR UPDATE"
-        await asyncio.sleep(0.5)  # it waits already, so that it is the one that the database ends
+            then = b"SELECT 1 FROM messages FOR UPDATE"
+        await asyncio.sleep(0.5)
         await asyncio.to_thread(other.execute, then)
-        await asyncio.sleep(0.2)
         other.rollback()
     await asyncio.wait_for(work, 10)
     assert [r.delivery.state for r in await spool.rows(ALL, 9)] == ([State.HELD] * 2 if job == "hold" else [])
