@@ -94,6 +94,21 @@ class Told:
 NOTHING_TOLD: Final = Told()
 
 
+def says_nothing(arrived: Arrived) -> bool:
+    """Say whether a message of ASCII has nothing to tell beside it; subscription identifiers are for us alone."""
+    said = arrived.properties
+    return not arrived.retain and (
+        said is NO_PROPERTIES
+        or (
+            not said.user
+            and said.content_type is None
+            and said.message_expiry_s is None
+            and said.response_topic is None
+            and said.correlation_data is None
+        )
+    )
+
+
 def check(arrived: Arrived) -> None:
     """Refuse properties that could not stand in a field, nor be published again. Raises: BadPayload."""
     properties = arrived.properties

@@ -26,7 +26,8 @@ class Opening:
     """A topic and a rule together. `sender` and `recipients` are the rule's, None and none where it names none."""
 
     __slots__ = (
-        *("_author", "_fault", "_lines", "addresses", "people", "recipients", "sender", "subject", "topic", "values"),
+        *("_author", "_fault", "_lines", "addresses", "people", "plain", "recipients", "sender", "subject", "topic"),
+        "values",
     )
 
     def __init__(
@@ -40,6 +41,8 @@ class Opening:
         self.recipients = tuple(Recipient(one) for one in recipients)
         self.people = [Mailbox("", one) for one in recipients]
         self.subject = subject.fill(values) or topic
+        self.plain: tuple[bytes, bytes] | None = None
+        """What `make_plain` has made."""
         self._fault: BadPayload | None = None
         self._author: list[Mailbox] = []
         self._lines: dict[str, tuple[Value, bytes]] = {}
@@ -71,9 +74,7 @@ class Opening:
             elif name == "Date" and isinstance(value, Date):
                 octets = value.line
             elif name in _IDS and isinstance(value, str) and ID.fullmatch(value):
-                # RFC 5322 §2.1.1: folded where compose folds it
-                between = ": " if len(name) + 2 + len(value) <= _LINE else ":\r\n "
-                octets = f"{name}{between}{value}\r\n".encode("ascii")
+                octets = f"{name}{between(value, name)}{value}\r\n".encode("ascii")
             elif name in _KEPT:
                 octets = _composed([(name, value)], hostname)
                 self._lines[name] = (value, octets)
@@ -87,6 +88,18 @@ class Opening:
         if others:
             made.append(_composed(others, hostname))
         return b"".join(made)
+
+    def make_plain(self, hostname: str) -> tuple[bytes, bytes]:
+        """Return what stands before the Date of a mail of plain ASCII, and between its Message-ID and its text."""
+        before = self.head([("From", self.author), ("To", self.people), ("Subject", self.subject)], hostname)
+        [rest] = compose([("X-MQTT-Topic", self.topic)], "", hostname=hostname)
+        self.plain = before, bytes(rest)
+        return self.plain
+
+
+def between(value: str, name: str = "Message-ID") -> str:
+    """Return what stands between a field's name and its one word: folded where `compose` folds it (RFC 5322 §2.1.1)."""
+    return ": " if len(name) + 2 + len(value) <= _LINE else ":\r\n "
 
 
 def _composed(fields: Fields, hostname: str) -> bytes:

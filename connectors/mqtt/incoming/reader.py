@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from connectors.mqtt.bad import BadPayload
+from connectors.mqtt.document import ID
 from connectors.mqtt.incoming import json_mail, rfc822, text
 from connectors.mqtt.incoming.case import Case
 from connectors.mqtt.incoming.opening import Clock, Opening
@@ -16,7 +17,7 @@ from connectors.mqtt.incoming.people import Addresses
 from connectors.mqtt.incoming.templated import Templates
 from connectors.mqtt.incoming.values import Glance, Incoming
 from connectors.mqtt.json_text import pointed, read_json
-from connectors.mqtt.properties import NO_ENVELOPE, check, check_characters, read_envelope, told
+from connectors.mqtt.properties import NO_ENVELOPE, check, check_characters, read_envelope, says_nothing, told
 from connectors.mqtt.rules import SubscribeRule
 from connectors.mqtt.topics import UNFIT, Filled, Pattern
 from connectors.mqtt.wire.values import Arrived
@@ -48,6 +49,8 @@ class Reader:
         kinds: dict[str, Callable[[Case], Incoming]] = {
             "rfc822": rfc822.read, "json": json_mail.read, "text": text.read,
         }  # fmt: skip
+        # An own name that can stand in an identifier leaves nothing to look at in it.
+        self._is_plain = rule.payload == "text" and ID.fullmatch(f"<{0:032}.mqtt@{hostname}>") is not None
         self._read = kinds[rule.payload] if rule.template is None else Templates(rule.template).read
 
     def values(self, topic: str) -> Mapping[str, str] | None:
@@ -70,12 +73,17 @@ class Reader:
         whatever is given. Raises: BadPayload.
         """
         if arrived.oversized:
-            text = f"{arrived.oversized} octets; the limit is {self.rule.max_payload_bytes}"
+            why = f"{arrived.oversized} octets; the limit is {self.rule.max_payload_bytes}"
             mend = "publish less, or raise max_payload_bytes"
-            raise BadPayload("payload.too-large", text, "the whole payload", mend)
+            raise BadPayload("payload.too-large", why, "the whole payload", mend)
         opening = self._openings.get(arrived.topic) or self._open(arrived.topic)
-        check(arrived)
         at = self._clock()
+        if self._is_plain and opening.recipients and not message_id and thread is None and says_nothing(arrived):
+            date, own = self._dates.date(at), f"<{self.message_id(arrived)}>"
+            plain = text.read_plain(opening, arrived, self._hostname, date.line, own)
+            if plain is not None:
+                return plain
+        check(arrived)
         user = arrived.properties.user
         case = Case(
             self.rule,

@@ -7,9 +7,13 @@ from typing import Final, Literal
 
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.incoming.case import Case, text_of, without_nul
+from connectors.mqtt.incoming.opening import Opening, between
 from connectors.mqtt.incoming.values import Incoming
+from connectors.mqtt.wire.values import Arrived
 
 _CHARSET: Final = re.compile(r";[ \t]*charset[ \t]*=[ \t]*\"?([A-Za-z0-9._:+-]{1,40})", re.IGNORECASE)
+_PLAIN: Final = re.compile(rb"[\t\n -~]{0,990}+")
+"""What stands in a mail as it is, whatever its lines (RFC 5322 §2.1.1)."""
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _CHARSETS: Final = {
     "iso-8859-1": "latin-1", "latin1": "latin-1", "iso-8859-15": "iso8859-15", "windows-1252": "cp1252",
@@ -27,6 +31,20 @@ def read(case: Case) -> Incoming:
     subtype: Literal["plain", "html"] = "html" if kind.strip().lower().startswith("text/html") else "plain"
     fields = [*case.people(), ("Subject", case.subject()), ("Date", case.date), *thread, *case.others()]
     return case.incoming(case.opening.author[0].address, (), case.content(fields, text, subtype=subtype), message_id)
+
+
+def read_plain(opening: Opening, arrived: Arrived, hostname: str, date: bytes, identifier: str) -> Incoming | None:
+    """Return the mail that `read` makes of plain ASCII that has nothing to tell beside it, a line of which may be as
+    long as it is; None where the payload is more than that. `date` is the line of its Date, `identifier` the Message-ID
+    in brackets. Raises: BadPayload.
+    """
+    payload = arrived.payload
+    if not _PLAIN.fullmatch(payload):
+        return None
+    before, after = opening.plain or opening.make_plain(hostname)
+    line = f"Message-ID{between(identifier)}{identifier}\r\n".encode("ascii")
+    content = b"".join((before, date, line, after, payload.replace(b"\n", b"\r\n")))
+    return Incoming(opening.author[0].address, opening.recipients, (content,), identifier, True)
 
 
 def _decoded(payload: bytes, kind: str) -> str:

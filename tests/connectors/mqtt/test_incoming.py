@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from connectors.mqtt.incoming import BadPayload
+from connectors.mqtt.incoming import BadPayload, Incoming, Reader
+from connectors.mqtt.wire.values import NO_PROPERTIES, Arrived, Properties
 from gateway.contract import Notify
 from mappings.network import parse
 from tests.connectors.mqtt.payload_kit import (
@@ -42,6 +44,40 @@ def test_a_text_is_a_mail() -> None:
     [author] = seen.mailboxes(b"from", ("smtp", "mqtt"))
     assert (author.name, str(author.address)) == ("alerts/plant7/pump", "mqtt:alerts/plant7/pump")
     assert names(seen)[:6] == ["From", "To", "Subject", "Date", "Message-ID", "X-MQTT-Topic"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"Pump is dry\nsince 7:10\n", b"a\tb", b"a\r\nb\rc", b"x" * 990, b"x" * 991, "gr\xfcn".encode(), b"\x7f",
+        b"\x1b[1m", b"." * 78 + b"\n" * 9,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sender": "smtp:{unit}@things.example", "subject": "gr\xfcn {plant}"},
+        {"recipients": ["smtp:a@b.example", "mqtt:copy/{unit}"], "subject": "s" * 300},
+    ],
+)
+@pytest.mark.parametrize("said", [NO_PROPERTIES, Properties(payload_format=1, subscription_ids=(1,)), Properties()])
+@pytest.mark.parametrize("hostname", [HOST, "a" * 40 + ".example", "no host"])
+def test_a_plain_text_is_made_as_any_other(
+    payload: bytes, options: dict[str, Any], said: Properties, hostname: str
+) -> None:
+    quick, thorough = (Reader(subscribe(**options), hostname, lambda: AT) for _ in range(2))
+    thorough._is_plain = False
+    for unit in ("pump", "p\xfcmp", "pump"):
+        one = replace(arrived(payload), topic=f"alerts/plant7/{unit}", properties=said)
+        assert outcome(quick, one) == outcome(thorough, one)
+
+
+def outcome(made_by: Reader, one: Arrived) -> Incoming | str:
+    try:
+        return made_by.read(one)
+    except BadPayload as bad:
+        return str(bad)
 
 
 def test_levels_fill_recipients_sender_and_subject() -> None:
