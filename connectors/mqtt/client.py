@@ -88,6 +88,9 @@ class Client:
         """Who is to be told of the end of a publishing, by its key."""
         self._changed = asyncio.Event()
         """Set whenever there may be room where there was none."""
+        self._wanted = asyncio.Event()
+        """Set where somebody waits for room, and there is no connection."""
+        self._waiting = self._stops = 0
         self._is_flushing = False
         self._has_left = False
         self._is_asked_to_hold = False
@@ -117,22 +120,34 @@ class Client:
         return self._session.room if link is not None and self.connected and not link.is_blocked else 0
 
     async def wait_room(self) -> None:
-        """Wait until there is room. Raises: Lost where there is no connection within `connect_timeout_s`."""
+        """Wait until there is room. Where there is no connection, one is tried at once and again soon, however long
+        ago the last was. Raises: Lost where there is none within `connect_timeout_s`, or `stop_waiting` was called."""
         loop = asyncio.get_running_loop()
         without_since: float | None = None
-        while not self.room:
-            left_s: float | None = None
-            if self.connected:
-                without_since = None
-            else:
-                without_since = without_since if without_since is not None else loop.time()
-                left_s = without_since + self._settings.connect_timeout_s - loop.time()
-                if left_s <= 0:
-                    raise Lost(self._trouble or "not connected")
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._changed.wait()
+        stops = self._stops
+        self._waiting += 1
+        try:
+            while not self.room:
+                left_s: float | None = None
+                if self.connected:
+                    without_since = None
+                else:
+                    self._wanted.set()
+                    without_since = without_since if without_since is not None else loop.time()
+                    left_s = without_since + self._settings.connect_timeout_s - loop.time()
+                    if left_s <= 0 or self._stops != stops:
+                        raise Lost(self._trouble or "not connected")
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await self._changed.wait()
+        finally:
+            self._waiting -= 1
+
+    def stop_waiting(self) -> None:
+        """Have those who wait for a connection now wait no longer."""
+        self._stops += 1
+        self._changed.set()
 
     def acknowledge(self, arrived: Arrived, code: int = 0) -> None:
         """Answer what arrived at QoS 1 or 2 by PUBACK or PUBREC, on whichever connection there is when it comes to it;
@@ -191,9 +206,20 @@ class Client:
                     self._lost(why)
                     pause_s = 0.0 if is_steady else pause_s
                 pause_s = min(self._settings.retry_max_s, max(self._settings.retry_min_s, pause_s * 2))
-                await asyncio.sleep(pause_s * (0.5 + self._random() / 2))
+                await self._pause(pause_s * (0.5 + self._random() / 2))
         finally:
             await self._leave()
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait before the next try to connect; where somebody waits for room, or begins to, no longer than for the
+        first."""
+        first_s = min(pause_s, self._settings.retry_min_s)
+        await asyncio.sleep(first_s)
+        if not self._waiting:
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s - first_s):
+                    await self._wanted.wait()
 
     async def _connect(self) -> Link | None:
         brokers = self._settings.brokers

@@ -30,8 +30,9 @@ class MqttConfig(ConnectorConfig):
         "several the first one that answers is used.",
     )
     version: Version = Field(
-        "auto", description="MQTT's version. auto: 5, and 3.1.1 where the broker does not speak it, or says nothing to "
-        "it for 3 seconds."
+        "auto",
+        description="MQTT's version. auto: 5, and 3.1.1 where the broker does not speak it, or says nothing to "
+        "it for 3 seconds.",
     )
     client_id: str = Field(
         "",

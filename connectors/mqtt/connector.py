@@ -210,6 +210,14 @@ class Mqtt(Connector):
     # -- the two sides
 
     async def run(self, intake: Intake) -> None:
+        try:
+            await self._run(intake)
+        finally:
+            # What waits for a broker that is away would hold up the node's end, for which sources are stopped first.
+            if self._client is not None:
+                self._client.stop_waiting()
+
+    async def _run(self, intake: Intake) -> None:
         config: MqttConfig = self.config
         if not config.subscribe:
             await asyncio.Event().wait()  # nothing comes in here; to be cancelled like any source

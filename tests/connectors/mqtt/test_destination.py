@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -127,6 +128,22 @@ async def test_a_broker_that_is_away_defers_all(kit: Make) -> None:
         await at.until(lambda: made.health().ok, "it is connected")
         (outcome,) = await at.deliver(at.parcel("cmnd/lamp", MAIL))
         assert isinstance(outcome, Delivered)
+
+
+async def test_the_end_does_not_wait_for_a_broker_that_is_away(kit: Make) -> None:
+    at = kit(publish=[pub()], connect_timeout_s=60)
+    at.broker.stop()
+    made = at.made = at.build()
+    await made.start()
+    running = asyncio.create_task(made.run(at.intake))
+    delivering = asyncio.create_task(at.deliver(at.parcel("cmnd/lamp", MAIL)))
+    await asyncio.sleep(0.2)
+    assert not delivering.done()
+    running.cancel()
+    async with asyncio.timeout(2):
+        (outcome,) = await delivering
+    assert isinstance(outcome, Deferred)
+    await made.stop()
 
 
 async def test_a_token_lets_through_and_is_not_published(kit: Make) -> None:
