@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import smtplib
 import subprocess
 from collections.abc import Callable, Iterator
@@ -77,9 +78,9 @@ def config(broker: Mosquitto, version: str = "auto", more: str = "") -> str:
     return THINGS.format(port=broker.port, version=version, more=more)
 
 
-def publish(broker: Mosquitto, *args: str) -> None:
+def publish(broker: Mosquitto, *args: str, wait_s: float = 20) -> None:
     command = [program("mosquitto_pub"), "-p", str(broker.port), *args]
-    subprocess.run(command, check=True, capture_output=True, timeout=20)
+    subprocess.run(command, check=True, capture_output=True, timeout=wait_s)
 
 
 @contextmanager
@@ -212,6 +213,26 @@ def test_a_bad_payload_is_kept_with_its_reason(
     assert "good" in mail.get_content()
     (reason,) = (tmp_path / "bad").glob("**/*.reason.txt")
     assert "alerts/p7" in reason.read_text()
+
+
+def test_the_largest_payload_there_is_is_kept_apart_and_takes_no_memory(
+    tmp_path: Path, broker: Mosquitto, sink: Sink, start_gateway: Start
+) -> None:
+    """256 MiB, less what the packet needs around it (MQTT 5.0 §2.1.4): its beginning is kept, the next comes."""
+    more = config(broker, more='quarantine = "bad"')
+    gateway = start_gateway(sink.port, folder=tmp_path, more=more, gateway=QUICK)
+    wait_until(lambda: gateway.said().count(": connected") == 2, 20, "both sides are connected")
+    with (tmp_path / "octets").open("wb") as file:
+        file.truncate(268_435_455 - 64)
+    publish(broker, "-q", "1", "-t", "mail/in", "-f", str(tmp_path / "octets"), wait_s=60)
+    publish(broker, "-q", "2", "-t", "alerts/p8", "-m", "good")
+    wait_until(lambda: bool(list((tmp_path / "bad").glob("**/*.reason.txt"))), 60, "it is kept apart")
+    (reason,) = (tmp_path / "bad").glob("**/*.reason.txt")
+    assert "268435391 octets; at most 1048576 are taken" in reason.read_text()
+    _, mail = first(sink)
+    assert "good" in mail.get_content()
+    peak_kib = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{gateway.pid}/status").read_text())[1])  # type: ignore[index]
+    assert peak_kib < 250 * 1024
 
 
 def test_a_report_goes_to_the_status_topic(tmp_path: Path, broker: Mosquitto, sink: Sink, start_gateway: Start) -> None:

@@ -86,6 +86,60 @@ async def test_too_large_a_payload_goes_to_the_quarantine(kit: Make, size: int) 
     assert "alerts/p7" in reason
 
 
+INJECTED = "x\r\nBcc: eve@evil.example"
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+BAD: dict[str, tuple[str, bytes, Properties, str]] = {
+    "no UTF-8": ("text/a", b"\xff\xfe \xc3", Properties(), "payload.not-utf8"),
+    "no UTF-8, and said to be": ("whole/a", b"From: a@b.example\r\n\r\n\xff", Properties(1), "property.payload-format"),
+    "deep JSON": ("json/a", b'{"text":' + b"[" * 50_000, Properties(), "json.too-deep"),
+    "a huge number": ("json/a", b'{"text": ' + b"9" * 500_000 + b"}", Properties(), "json.number"),
+    "many values": ("json/a", b'{"headers": {"X": [' + b"1," * 100_000 + b"1]}}", Properties(), "json.too-many-values"),
+    "too large": ("text/a", b"x" * 2_000_000, Properties(), "mqtt.too-large"),
+    "an endless template": ("endless/a", b"x", Properties(), "template.endless"),
+    "a recursive template": ("recursive/a", b"x", Properties(), "template.recursive"),
+    "CR LF in a topic": ("text/a\r\nBcc: e", b"x", Properties(), "property.character"),
+    "CR LF in a property": ("text/a", b"x", Properties(user=(("subject", INJECTED),)), "property.character"),
+    "CR LF in its name": ("text/a", b"x", Properties(user=((INJECTED, "x"),)), "property.character"),
+    "CR LF in Content Type": ("text/a", b"x", Properties(content_type=INJECTED), "property.character"),
+    "CR LF in Response Topic": ("text/a", b"x", Properties(response_topic=INJECTED), "property.character"),
+    "CR LF in JSON": ("json/a", b'{"subject": "x\\r\\nBcc: eve@evil.example"}', Properties(), "json.value"),
+    "CR LF by a template": ("subject/a", b'{"s": "x\\r\\nBcc: eve@evil.example"}', Properties(), "field.control"),
+}
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_bad_payloads_go_to_the_quarantine_with_the_reason_and_hold_nothing_up(kit: Make, qos: int) -> None:
+    def by(topic: str, payload: str, **template: str) -> dict[str, Any]:
+        return rule(topic, payload=payload, qos=qos, **({"template": template} if template else {}))
+
+    at = kit(
+        receive_maximum=4,
+        subscribe=[
+            by("text/+", "text"),
+            by("json/+", "json"),
+            by("whole/+", "rfc822"),
+            by("endless/+", "template", text=ENDLESS),
+            by("recursive/+", "template", text="{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
+            by("subject/+", "template", subject="{{ json.s }}"),
+        ],
+    )
+    async with at.running() as made:
+        tags, good = [], 0
+        for topic, payload, properties, _ in BAD.values():
+            tags.append(at.put(topic, payload, qos, properties=properties))
+            tags.append(at.put("text/good", b"%d" % good, qos))
+            good += 1
+        await at.acknowledged(*tags)
+        assert made.health().ok
+    reasons = at.bad()
+    for name, (_, _, _, broken) in BAD.items():
+        assert any(broken in each for each in reasons), name
+    assert len(reasons) == len(BAD)
+    assert len(at.intake.accepted) == good
+    assert not any(b"evil.example" in one.octets for one in at.intake.accepted)
+    assert at.counted["payloads_bad"] == len(BAD)
+
+
 async def test_a_refused_mail_goes_to_the_quarantine_with_the_reason(kit: Make) -> None:
     at = kit(subscribe=[rule()])
     at.intake.rejects = at.intake.check_answer = Status("5.1.1", "no such mailbox here")
