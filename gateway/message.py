@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
-from functools import cached_property
 from typing import Final, Literal, Protocol
 
+from gateway.frozen import quickly_made
+from gateway.once import once
 from mappings.address import Address
 from mappings.fields import Field, header_end, scan, starts_with_header, unfold
 
@@ -42,6 +43,7 @@ class Recipient:
     orcpt: str | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a message came in: the connector's configured name, and what is known of its peer.
@@ -60,6 +62,7 @@ class Origin:
     trusted: bool = False
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """What the transport says of a message; never written into a header.
@@ -146,13 +149,13 @@ class Content:
     def is_inline(self) -> bool:
         return isinstance(self.source, bytes)
 
-    @cached_property
+    @once
     def size(self) -> int:
         """Return the length in octets."""
         source = self.source
         return len(self.front) + (len(source) if isinstance(source, bytes) else source.size) - self.offset
 
-    @cached_property
+    @once
     def _bounds(self) -> tuple[bytes, int, int]:
         """(octets that hold the header and its empty line, end of the fields in them, body's start in `source`)"""
         if self.edited:
@@ -169,7 +172,7 @@ class Content:
         octets, end, _ = self._bounds
         return octets[:end]
 
-    @cached_property
+    @once
     def fields(self) -> tuple[Field, ...]:
         """Return the header fields in order, as places in `head`."""
         return tuple(scan(self.head))
@@ -208,7 +211,7 @@ class Content:
             self.source, front=front, offset=offset, edited=edited, traits=traits, attributes=self.attributes
         )
 
-    @cached_property
+    @once
     def traits(self) -> Traits:
         """Return what the octets need of a transport. Reads a Blob through once, blocking."""
         if self.is_inline:

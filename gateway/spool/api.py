@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Any, Protocol
 
+from gateway.frozen import quickly_made
 from gateway.message import Content, Envelope, Notify
 from gateway.status import Status
 from mappings.address import Address
@@ -29,6 +30,7 @@ class State(Enum):
     """A report that could not be delivered: shown to the postmaster, never sent again by itself."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One recipient of one message on its way to one destination.
@@ -69,6 +71,7 @@ class TraceEvent:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One message as the spool keeps it: `content` verbatim, `prefix` the trace fields that go in front of it."""
