@@ -26,7 +26,6 @@ MAX_BUFFERED_LINES: Final = 20_000
 MAX_LINE_CHARACTERS: Final = 16 * 1024
 _FLUSH_S: Final = 0.05
 _MIN_SECRET: Final = 3
-_REMEMBERED_TEXT: Final = 200
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -173,29 +172,23 @@ def _as_text(level: str, name: str, fields: Event) -> str:
     where = fields.pop("connector", None) or fields.pop("part", "")
     exception = fields.pop("exception", None)
     head = f"{_iso(time.time())} {level:<7} {where}: " if where else f"{_iso(time.time())} {level:<7} "
-    line = f"{head}{_unbroken(name)}"
-    if fields:
-        line = f"{line} {' '.join([f'{key}={_value(value)}' for key, value in fields.items()])}"
+    line = f"{head}{_event(name)}"
+    for key, value in fields.items():
+        line += f" {key}={value}" if type(value) is int else f" {key}={_text(value)}"
     return f"{line} {_unbroken(exception)}" if exception else line
 
 
-def _value(value: Any) -> str:
-    kind = type(value)
-    if kind is int:
-        return str(value)
-    text = value if kind is str else str(value)
-    return _known_text(text) if len(text) < _REMEMBERED_TEXT else _text(text)
-
-
-def _text(text: str) -> str:
+def _text(value: object) -> str:
+    text = value if type(value) is str else str(value)
+    # Asked anew for each: of a line's texts the most are its own, and would only push each other out of a memory.
     return text if _PLAIN.fullmatch(text) else _encode(_unbroken(text))
-
-
-_known_text = lru_cache(maxsize=4096)(_text)  # peers, addresses and replies come again and again
 
 
 def _unbroken(text: str) -> str:
     return _UNSAFE.sub(lambda c: " | " if c[0] == "\n" else f"\\x{ord(c[0]):02x}", text)
+
+
+_event = lru_cache(maxsize=1024)(_unbroken)  # the events are few
 
 
 def _with_exception(fields: Event) -> Event:
