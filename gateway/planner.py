@@ -320,7 +320,7 @@ class Planner:
         plan = _Plan(self, envelope, now, self._ids.next(), self._tried(head), report=report)
         for recipient in envelope.recipients:
             plan.add(recipient)
-        has_way = any(delivery.lane[0] != REFUSALS for delivery in plan.deliveries)
+        has_way = any(d.lane[0] != REFUSALS for d in plan.deliveries) if plan.refused else bool(plan.deliveries)
         if not has_way and (envelope.reverse_path is None or not report or not plan.deliveries):
             raise Rejected(plan.refused[0] if plan.refused else NO_ROUTE.but(text="the message names no recipient"))
         if not report and len(plan.refused) > plan.looped:
@@ -338,6 +338,8 @@ class Planner:
             deliveries=tuple(plan.deliveries),
             why=tuple(plan.why),
         )
+        if not (plan.groups or plan.moved):
+            return Planned(stored)
         more = tuple(self._for_members(stored, members, owner) for members, owner in plan.groups)
         return Planned(stored, more, tuple(plan.moved))
 
@@ -422,10 +424,13 @@ class Planner:
         return Target(to, (source, destination.next_hop(to)), False, f"{source} takes the reports on its messages")
 
     def _refuse_loops(self, head: bytes) -> None:
+        lower = head.lower()
+        if b"received" not in lower:
+            return
         # RFC 5321 §6.3: a hop count well over 100 would be the text's own; 50 is what the field uses.
-        if len(_RECEIVED.findall(head)) > self.settings.max_hops:
+        if lower.count(b"received") > self.settings.max_hops and len(_RECEIVED.findall(head)) > self.settings.max_hops:
             raise Rejected(LOOP.but(cause=f"over {self.settings.max_hops} Received fields"))
-        if self._hostname_lower in head.lower():
+        if self._hostname_lower in lower:
             passes = len(self._own_pass.findall(head))
             if passes > self.settings.max_own_passes:
                 raise Rejected(LOOP.but(cause=f"{passes} Received fields of our own"))
@@ -450,6 +455,11 @@ class Planner:
 
 class _Plan:
     """The deliveries of one message, as they come together."""
+
+    __slots__ = (
+        "_envelope", "_expires_at", "_learns", "_now", "_planner", "_reached", "_report", "_sender", "_tried",
+        "deliveries", "goes_astray", "groups", "leaves", "looped", "message_id", "moved", "refused", "tokens", "why",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -41,14 +41,13 @@ from gateway.spool.jobs import Accept, Packed, Settle, Work
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import (
     Row,
-    accepted_event,
+    accepted_row,
     delivery_row,
     dump,
     lane_text,
     message_row,
     plain,
     trace_event,
-    trace_row,
 )
 from gateway.spool.sqlite import SqliteStore
 from gateway.spool.store import Store
@@ -169,7 +168,7 @@ class DurableSpool:
             message.id,
             message_row(message, ref),
             [delivery_row(d) for d in message.deliveries],
-            trace_row(accepted_event(message), self._store.numbers.next()),
+            accepted_row(message, self._store.numbers.next()),
             ref,
         )
 

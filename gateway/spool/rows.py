@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -34,7 +33,7 @@ DELIVERY_COLUMNS: Final = (
 DEDUPE_COLUMNS: Final = ("key", "message_id", "at")
 TRACE_COLUMNS: Final = ("message_id", "seq", "at", "n", "kind", "detail")
 
-_ORIGIN_FIELDS: Final = tuple((f.name, f.default) for f in fields(Origin))
+_ORIGIN_FIELDS: Final = frozenset(f.name for f in fields(Origin))
 _MESSAGE_ID: Final = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _encode = orjson.dumps
@@ -92,10 +91,22 @@ def _address_from(parts: Sequence[str]) -> Address:
     return _address(parts[0], parts[1] if len(parts) > 1 else None)
 
 
-@lru_cache(maxsize=1024)
-def _origin_json(origin: Origin) -> dict[str, Any]:
-    """A connection's messages share their origin."""
-    return {name: value for name, default in _ORIGIN_FIELDS if (value := getattr(origin, name)) != default}
+def _origin_json(origin: Origin) -> dict[str, object]:
+    """Return an origin as JSON; what has its default value is left out."""
+    named: dict[str, object] = {"connector": origin.connector}
+    if origin.peer:
+        named["peer"] = origin.peer
+    if origin.helo:
+        named["helo"] = origin.helo
+    if origin.protocol:
+        named["protocol"] = origin.protocol
+    if origin.user:
+        named["user"] = origin.user
+    if origin.tls:
+        named["tls"] = origin.tls
+    if origin.trusted:
+        named["trusted"] = True
+    return named
 
 
 def envelope_text(envelope: Envelope) -> str:
@@ -124,12 +135,11 @@ def envelope_text(envelope: Envelope) -> str:
 
 def envelope_from(text: str) -> Envelope:
     named = json.loads(text)
-    known = {name for name, _ in _ORIGIN_FIELDS}
     return Envelope(
         reverse_path=None if named["from"] is None else _address_from(named["from"]),
         recipients=tuple(Recipient(_address_from(a), Notify(notify), orcpt) for a, notify, orcpt in named["to"]),
         # A node of the next release may have written a field more.
-        origin=Origin(**{name: value for name, value in named["origin"].items() if name in known}),
+        origin=Origin(**{name: value for name, value in named["origin"].items() if name in _ORIGIN_FIELDS}),
         priority=named.get("priority", 0),
         expires_at=named.get("expires_at"),
         ret=named.get("ret"),
@@ -208,30 +218,47 @@ def trace_event(row: Sequence[Any]) -> TraceEvent:
     return TraceEvent(message_id=message_id, at=at, kind=kind, n=n, detail=json.loads(detail))
 
 
-def accepted_event(message: Stored) -> TraceEvent:
-    """Return the event that an accept writes: who, whom, whence, and the Message-ID, so that a search finds it."""
+def _message_id(head: bytes) -> str | None:
+    """Return the first Message-ID, found without a walk through all fields: this is done for every message."""
+    at = head.lower().find(b"message-id")
+    if at < 0:
+        return None
+    named = _MESSAGE_ID.search(head, at)
+    return None if named is None else unfold(named[1])[:998].decode(errors="replace")
+
+
+def accepted_row(message: Stored, seq: int) -> Row:
+    """Return the trace row that an accept writes: who, whom, whence, and the Message-ID, so that a search finds it."""
     envelope = message.envelope
-    origin = envelope.origin
+    origin, sender, why = envelope.origin, envelope.reverse_path, message.why
     detail: dict[str, object] = {
-        "from": "" if envelope.reverse_path is None else str(envelope.reverse_path),
+        "from": "" if sender is None else f"{sender.network}:{sender.value}",
         "to": [
-            [str(d.original), str(d.address), *d.lane, message.why[i] if message.why else ""]
+            [
+                f"{d.original.network}:{d.original.value}", f"{d.address.network}:{d.address.value}", *d.lane,
+                why[i] if why else "",
+            ]
             for i, d in enumerate(message.deliveries)
         ],
         "size": message.content.size,
         "connector": origin.connector,
-    }
-    # By one search instead of a walk through all fields: this is done for every message.
-    named = _MESSAGE_ID.search(message.content.head)
+    }  # fmt: skip
+    named = _message_id(message.content.head)
     if named is not None:
-        detail["message_id"] = unfold(named[1])[:998].decode(errors="replace")
-    for name in ("peer", "helo", "protocol", "user", "tls"):
-        value = getattr(origin, name)
-        if value:
-            detail[name] = value
+        detail["message_id"] = named
+    if origin.peer:
+        detail["peer"] = origin.peer
+    if origin.helo:
+        detail["helo"] = origin.helo
+    if origin.protocol:
+        detail["protocol"] = origin.protocol
+    if origin.user:
+        detail["user"] = origin.user
+    if origin.tls:
+        detail["tls"] = origin.tls
     if message.is_report:
         detail["report"] = True
-    return TraceEvent(message.id, message.arrived_at, "accepted", None, detail)
+    return message.id, seq, message.arrived_at, None, "accepted", dump(detail)
 
 
 def delivery_from(row: Sequence[Any]) -> Delivery:

@@ -258,7 +258,7 @@ class Store(ABC):
             return False
         for job in group:
             if isinstance(job, Accept):
-                if job.packed.content_ref is not None or any([p.content_ref for p in job.more]):
+                if job.packed.content_ref is not None or any(p.content_ref for p in job.more):
                     return False
             elif not isinstance(job, Settle) or job.again or job.new or (job.done and self.may_have_files):
                 return False
