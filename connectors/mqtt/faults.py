@@ -29,6 +29,10 @@ _TABLE: Final[dict[int, tuple[str, str]]] = {
 }
 _OF_THE_HOP: Final = frozenset({0x96, 0x97})
 RETRY_S: Final = 30.0
+LOST_S: Final = 2.0
+"""The client connects anew at once: a lane that closed for its usual time would let commands wait for a broker that is
+back. After a few such hints in a row a lane keeps to its own back-off, which grows."""
+ABSENT_S: Final = 10.0
 
 TAKEN: Final = Delivered(Status("2.0.0", "the broker has it"), relayed=True)
 TAKEN_UNHEARD: Final = Delivered(
@@ -54,12 +58,13 @@ def refused(e: Refused, topic: str) -> Outcome:
 
 def lost(e: Lost) -> Deferred:
     """Return the outcome of a publication that was not answered: so is everything else under way."""
-    return Deferred(Status("4.4.2", "the connection to the broker was lost", cause=_plain(e.text)), Scope.HOP)
+    return Deferred(Status("4.4.2", "the connection to the broker was lost", cause=_plain(e.text)), Scope.HOP, LOST_S)
 
 
 def absent(why: str | None) -> Deferred:
     """Return the outcome where there is no connection to a broker."""
-    return Deferred(Status("4.4.1", "no broker answers", cause=_plain(why or "not connected yet")), Scope.HOP)
+    cause = _plain(why or "not connected yet")
+    return Deferred(Status("4.4.1", "no broker answers", cause=cause), Scope.HOP, ABSENT_S)
 
 
 def _plain(text: str) -> str:

@@ -122,6 +122,8 @@ async def test_a_broker_that_is_away_defers_all(kit: Make) -> None:
         (outcome,) = await at.deliver(at.parcel("cmnd/lamp", MAIL))
         assert isinstance(outcome, Deferred)
         assert (code(outcome), outcome.scope) == ("4.4.1", Scope.HOP)
+        assert outcome.retry_after_s is not None, "its lane is not to be closed for long where the broker is soon back"
+        assert outcome.retry_after_s <= 10
         assert str(at.broker.port) in outcome.status.cause
         assert not made.health().ok
         at.broker.start()
