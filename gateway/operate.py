@@ -288,7 +288,10 @@ def _look(desk: Desk, lanes: Iterable[LaneKey]) -> None:
 
 
 async def _changed(desk: Desk, changed: Sequence[DeliveryId], *, dropped: bool = False) -> dict[str, Any]:
-    in_flight = set() if desk.live is None else desk.live.forget(changed, dropped=dropped)
+    in_flight: set[DeliveryId] = set()
+    if desk.live is not None and changed:
+        in_flight = desk.live.forget(changed, dropped=dropped)
+        await desk.spool.withdrew(changed, in_flight)
     if desk.shared:
         in_flight = in_flight | await desk.spool.not_withdrawn(changed, _NOTICE_S)
     return _told(changed, in_flight)

@@ -258,18 +258,18 @@ class Spool(Protocol):
         """Hold, release, requeue or reroute: set what is given on every matching delivery, with a trace event each.
 
         Leases stay as they are: who has the delivery in memory is to forget it and give it back, except where it is
-        being sent, and then its outcome ends the lease. Other nodes are told by `withdrawals` of what may not stay in
-        memory as it is there, which is all but what is only made due. Returns the ids changed.
+        being sent, and then its outcome ends the lease. The nodes, this one too, are told by `withdrawals` of what may
+        not stay in memory as it is there, which is all but what is only made due. Returns the ids changed.
         """
         ...
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:
-        """Remove matching deliveries for good, with a trace event each; no report is made. Other nodes are told as by
+        """Remove matching deliveries for good, with a trace event each; no report is made. The nodes are told as by
         `change`. Returns their ids."""
         ...
 
     async def withdrawals(self) -> list[Withdrawal]:
-        """Return what an operator took over at another node while it was leased to this one. Raises: SpoolError."""
+        """Return what an operator took over while it was leased to this node. Raises: SpoolError."""
         ...
 
     async def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:

@@ -114,9 +114,9 @@ def lanes_of(store: Store, where: QueueFilter) -> set[LaneKey]:
 
 
 def _bite(store: Store, where: QueueFilter, after: DeliveryId) -> Sequence[Any]:
-    """Return (message_id, n, state, lane, lease) of the next matching deliveries, locked."""
+    """Return (message_id, n, state, lane) of the next matching deliveries, locked."""
     query = (
-        select(_D.message_id, _D.n, _D.state, _D.lane, _D.lease)
+        select(_D.message_id, _D.n, _D.state, _D.lane)
         .join_from(deliveries, messages, messages.c.id == _D.message_id)
         .where(tuple_(_D.message_id, _D.n) > tuple_(*after), *matching(where, store.dialect, store.clock()))
         .order_by(_D.message_id, _D.n)
@@ -150,21 +150,14 @@ def change(
     # Leases stay: whoever has one may be sending it now, and a delivery that is free is another's to send as well.
     store.connection.execute(update(deliveries).where(_exactly(ids)).values(values))
     if what.withdraws:
-        _withdraw(store, found, dropped=False)
+        store.withdraw(ids, dropped=False)
     now = store.clock()
     store.record([_event(row, what, now) for row in found])
     return ids, ids[-1] if len(found) == BITE else None
 
 
-def _withdraw(store: Store, found: Sequence[Any], *, dropped: bool) -> None:
-    """Have other nodes forget what they lease of these; this one is told by who calls."""
-    theirs = [(lease, (m, n)) for m, n, _, _, lease in found if lease not in (None, 0, store.me)]
-    if theirs:
-        store.withdraw(theirs, dropped=dropped)
-
-
 def _event(row: Sequence[Any], what: Change, now: float) -> TraceEvent:
-    message_id, n, state, lane, _ = row
+    message_id, n, state, lane = row
     detail: dict[str, Any] = {}
     if what.state is not None:
         detail["state"] = what.state.value
@@ -196,11 +189,11 @@ def drop(store: Store, where: QueueFilter, why: str, after: DeliveryId) -> tuple
     ids = as_ids(found)
     message_ids = list({i[0] for i in ids})
     store.lock_shared(message_ids)
+    store.withdraw(ids, dropped=True)
     store.connection.execute(delete(deliveries).where(and_(_exactly(ids))))
-    _withdraw(store, found, dropped=True)
     now = store.clock()
     store.record(
-        [TraceEvent(m, now, "dropped", n, {"why": why, "lane": lane.split("\t", 1)}) for m, n, _, lane, _ in found]
+        [TraceEvent(m, now, "dropped", n, {"why": why, "lane": lane.split("\t", 1)}) for m, n, _, lane in found]
     )
     store.leave(message_ids, keep=False)
     return ids, ids[-1] if len(found) == BITE else None

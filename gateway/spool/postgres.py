@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from gateway.message import Blob
-from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable, Withdrawal
+from gateway.spool.api import DeliveryId, LeaseLost, SpoolError, SpoolUnusable
 from gateway.spool.chunks import ChunkBlob, ChunkDatabase
 from gateway.spool.content import Sink
 from gateway.spool.dump import dump_database
@@ -375,25 +375,6 @@ class PostgresStore(Store):
 
     def lock_shared(self, message_ids: Sequence[int]) -> None:
         self.query(self._node.lock_shared, ids=list(message_ids))
-
-    # -- what an operator took over
-
-    def withdraw(self, theirs: Sequence[tuple[int, DeliveryId]], *, dropped: bool) -> None:
-        nodes = [node for node, _ in theirs]
-        self.execute(self._node.withdraw, nodes=nodes, dropped=int(dropped), **self.pairs([id for _, id in theirs]))
-
-    def withdrawals(self) -> list[Withdrawal]:
-        return [Withdrawal((m, n), bool(d)) for m, n, d in self.query(self._node.withdrawals, me=self.me)]
-
-    def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
-        self.execute(self._node.withdrawn_over, me=self.me)
-        if in_flight:
-            self.execute(self._node.withdrawn_in_flight, me=self.me, **self.pairs(list(in_flight)))
-        self.execute(self._node.withdrew, me=self.me, **self.pairs(noticed))
-
-    def not_withdrawn(self, ids: Sequence[DeliveryId]) -> tuple[set[DeliveryId], set[DeliveryId]]:
-        rows = self.query(self._node.not_withdrawn, **self.pairs(ids))
-        return {(m, n) for m, n, flag in rows if not flag}, {(m, n) for m, n, flag in rows if flag}
 
     def pairs(self, ids: Sequence[DeliveryId]) -> dict[str, Any]:
         return {"pairs": [i[0] for i in ids], "pairs_n": [i[1] for i in ids]}

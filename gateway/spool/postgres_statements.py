@@ -32,25 +32,6 @@ WHERE lease IS NOT NULL AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = del
 """
 LET_GO_DEAD: Final = "DELETE FROM leases WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE CAST(nodes.id AS text) = holder)"
 WITHDRAWN_DEAD: Final = "DELETE FROM withdrawn WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = withdrawn.node)"
-# What an operator took over is told to who leases it; anew where that node has been told of it before.
-WITHDRAW: Final = """
-INSERT INTO withdrawn (node, message_id, n, dropped, in_flight)
-SELECT node, message_id, n, :dropped, 0
-FROM unnest(CAST(:nodes AS bigint[]), CAST(:pairs AS bigint[]), CAST(:pairs_n AS integer[])) AS r(node, message_id, n)
-ON CONFLICT (node, message_id, n) DO UPDATE SET dropped = excluded.dropped, in_flight = 0
-"""
-WITHDRAWALS: Final = "SELECT message_id, n, dropped FROM withdrawn WHERE node = :me AND in_flight = 0"
-# The row stays a while where it is being sent, so that the operator learns of it.
-WITHDRAWN_IN_FLIGHT: Final = """
-UPDATE withdrawn SET in_flight = 1 WHERE node = :me AND (message_id, n) IN ({pairs})
-"""
-WITHDREW: Final = "DELETE FROM withdrawn WHERE node = :me AND in_flight = 0 AND (message_id, n) IN ({pairs})"
-WITHDRAWN_OVER: Final = """
-DELETE FROM withdrawn WHERE node = :me AND in_flight = 1 AND NOT EXISTS (
-  SELECT 1 FROM deliveries AS d
-  WHERE d.message_id = withdrawn.message_id AND d.n = withdrawn.n AND d.lease = withdrawn.node)
-"""
-NOT_WITHDRAWN: Final = "SELECT message_id, n, in_flight FROM withdrawn WHERE (message_id, n) IN ({pairs})"
 ORPHANS: Final = """
 SELECT id, size FROM blobs
 WHERE (node IS NOT NULL AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = blobs.node))
@@ -151,12 +132,6 @@ class NodeStatements:
     free_dead: Prepared
     let_go_dead: Prepared
     withdrawn_dead: Prepared
-    withdraw: Prepared
-    withdrawals: Prepared
-    withdrawn_in_flight: Prepared
-    withdrew: Prepared
-    withdrawn_over: Prepared
-    not_withdrawn: Prepared
     orphans: Prepared
     lock_shared: Prepared
     own_blobs: Prepared

@@ -212,8 +212,8 @@ leases = Table(
     sqlite_with_rowid=False,
 )
 
-# What an operator took over while it was leased to a node of a shared database: the node is to forget it. A row leaves
-# when its node has taken notice, or with its node.
+# What an operator took over while it was leased to a node: the node is to forget it. A row leaves when its node has
+# taken notice, or with its node.
 withdrawn = Table(
     "withdrawn",
     metadata,

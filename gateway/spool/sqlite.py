@@ -18,7 +18,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool, StaticPool
 
 from gateway.spool import sqlite_group
-from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable, Withdrawal
+from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
 from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
 from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.folder import make_folder, take_worker_lock
@@ -341,20 +341,6 @@ class SqliteStore(Store):
 
     def ids(self, ids: Sequence[int]) -> dict[str, Any]:
         return {"ids": f"[{','.join(map(str, ids))}]"}
-
-    # A file has one node, which has nobody to tell what it is to forget.
-
-    def withdraw(self, theirs: Sequence[tuple[int, DeliveryId]], *, dropped: bool) -> None:
-        return
-
-    def withdrawals(self) -> list[Withdrawal]:
-        return []
-
-    def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
-        return
-
-    def not_withdrawn(self, ids: Sequence[DeliveryId]) -> tuple[set[DeliveryId], set[DeliveryId]]:
-        return set(), set()
 
     def senders_parameter(self, senders: Sequence[str]) -> dict[str, Any]:
         return {"senders": json.dumps(list(senders))}

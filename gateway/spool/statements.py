@@ -217,6 +217,31 @@ FROM l WHERE l.lane IS NOT NULL
 
 GIVE_BACK: Final = "UPDATE deliveries SET lease = NULL WHERE (message_id, n) IN ({pairs}) AND lease = :me"
 
+# What an operator takes over is told to who leases it, this node as well: its own command may be broken off. Anew where
+# that node has been told of it before.
+WITHDRAW: Final = """
+INSERT INTO withdrawn (node, message_id, n, dropped, in_flight)
+SELECT lease, message_id, n, :dropped, 0 FROM deliveries WHERE (message_id, n) IN ({pairs}) AND lease IS NOT NULL
+ON CONFLICT (node, message_id, n) DO UPDATE SET dropped = excluded.dropped, in_flight = 0
+"""
+
+WITHDRAWALS: Final = "SELECT message_id, n, dropped FROM withdrawn WHERE node = :me AND in_flight = 0"
+
+# A row stays a while where its delivery is being sent, so that the operator learns of it.
+WITHDRAWN_IN_FLIGHT: Final = """
+UPDATE withdrawn SET in_flight = 1 WHERE node = :me AND (message_id, n) IN ({pairs})
+"""
+
+WITHDREW: Final = "DELETE FROM withdrawn WHERE node = :me AND in_flight = 0 AND (message_id, n) IN ({pairs})"
+
+WITHDRAWN_OVER: Final = """
+DELETE FROM withdrawn WHERE node = :me AND in_flight = 1 AND NOT EXISTS (
+  SELECT 1 FROM deliveries AS d
+  WHERE d.message_id = withdrawn.message_id AND d.n = withdrawn.n AND d.lease = withdrawn.node)
+"""
+
+NOT_WITHDRAWN: Final = "SELECT message_id, n, in_flight FROM withdrawn WHERE (message_id, n) IN ({pairs})"
+
 # At the start of a SQLite node: the file had one owner, and that one is gone.
 FREE_ALL: Final = "UPDATE deliveries SET lease = NULL WHERE lease IS NOT NULL"
 
@@ -312,6 +337,12 @@ class Statements:
     deliveries: Prepared
     due: Prepared
     give_back: Prepared
+    withdraw: Prepared
+    withdrawals: Prepared
+    withdrawn_in_flight: Prepared
+    withdrew: Prepared
+    withdrawn_over: Prepared
+    not_withdrawn: Prepared
     free_all: Prepared
     trace_of: Prepared
     trace_piece: Prepared

@@ -434,21 +434,26 @@ class Store(ABC):
     def lanes_down(self, now: float) -> dict[LaneKey, float]:
         return {lane_key(lane): until for lane, until in self.query(self.statements.lanes_down, now=now)}
 
-    @abstractmethod
-    def withdraw(self, theirs: Sequence[tuple[int, DeliveryId]], *, dropped: bool) -> None:
-        """Have nodes forget deliveries that they lease: (node, delivery) each."""
+    def withdraw(self, ids: Sequence[DeliveryId], *, dropped: bool) -> None:
+        """Have the nodes forget these that lease them. Before they are removed."""
+        self.execute(self.statements.withdraw, dropped=int(dropped), **self.pairs(ids))
 
-    @abstractmethod
     def withdrawals(self) -> list[Withdrawal]:
         """Return what this node is to forget."""
+        return [Withdrawal((m, n), bool(d)) for m, n, d in self.query(self.statements.withdrawals, me=self.me)]
 
-    @abstractmethod
     def withdrew(self, noticed: Sequence[DeliveryId], in_flight: Collection[DeliveryId]) -> None:
         """Note what this node has forgotten, and what of it is being sent."""
+        st = self.statements
+        self.execute(st.withdrawn_over, me=self.me)
+        if in_flight:
+            self.execute(st.withdrawn_in_flight, me=self.me, **self.pairs(list(in_flight)))
+        self.execute(st.withdrew, me=self.me, **self.pairs(noticed))
 
-    @abstractmethod
     def not_withdrawn(self, ids: Sequence[DeliveryId]) -> tuple[set[DeliveryId], set[DeliveryId]]:
         """Return which of these a node has not taken notice of yet, and which one was sending when it did."""
+        rows = self.query(self.statements.not_withdrawn, **self.pairs(ids))
+        return {(m, n) for m, n, flag in rows if not flag}, {(m, n) for m, n, flag in rows if flag}
 
     def take_once(self, key: str) -> bool:
         """Take a key where no node has it. What is past its time goes first: nobody else prunes what nodes share."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gateway.message import Content, Traits
+from gateway.spool import operate
 from gateway.spool.api import DuplicateHandOver, QueueFilter, SpoolError, State, TraceEvent
 from gateway.spool.durable import DurableSpool
+from gateway.status import SPOOL_DOWN
 from tests.gateway.spool.builders import LANE, OTHER_LANE, Clock, Maker, smtp
 from tests.gateway.spool.conftest import OpenSpool
 
@@ -143,6 +146,28 @@ async def test_what_was_made_due_in_flight_is_due_no_later_than_that(
     await spool.settle([replace(maker.again(m.deliveries[0].id, after=60), was=clock()) for m in (changed, other)])
     at = {r.delivery.id[0]: r.delivery.next_attempt_at for r in await spool.rows(ALL, 10)}
     assert at == {changed.id: pytest.approx(clock() + after), other.id: pytest.approx(clock() + 60)}
+
+
+async def test_what_a_change_has_done_when_it_breaks_off_is_told(
+    spool: DurableSpool, maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [maker.message() for _ in range(operate.BITE + 10)]
+    await asyncio.gather(*(spool.accept(m) for m in messages))
+    change, bites = operate.change, iter(range(2))
+
+    def once(*args: Any) -> Any:
+        if next(bites):
+            raise SpoolError(SPOOL_DOWN)
+        return change(*args)
+
+    monkeypatch.setattr(operate, "change", once)
+    with pytest.raises(SpoolError):
+        await spool.change(ALL, state=State.HELD)
+    held = [r.delivery.id for r in await spool.rows(QueueFilter(state=State.HELD), 1000)]
+    assert len(held) == operate.BITE
+    assert sorted(w.id for w in await spool.withdrawals()) == held
+    await spool.withdrew(held, {held[0]})
+    assert await spool.withdrawals() == []
 
 
 async def test_the_lanes_of_what_a_filter_finds(spool: DurableSpool, maker: Maker, clock: Clock) -> None:

@@ -20,8 +20,8 @@ from gateway.spool.statements import Prepared, Statements, statements
 
 # These read a whole table, seldom, or piece by piece.
 WHOLE = {
-    "count_states", "free_all", "kept_oldest", "kept_size", "lanes_down", "lanes_prune", "let_go", "oldest",
-    "trace_piece", "trace_prune",
+    "count_states", "free_all", "kept_oldest", "kept_size", "lanes_down", "lanes_prune", "let_go", "not_withdrawn",
+    "oldest", "trace_piece", "trace_prune",
 }  # fmt: skip
 
 LONG = 20_000
