@@ -6,7 +6,10 @@ Promises: what several workers tell of one delivery or event is told once, be th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+CHANGES: Final = frozenset({"queue.hold", "queue.release", "queue.requeue", "queue.drop", "queue.reroute"})
+"""Commands that one worker does alone where the spool is shared: another would find their work done, or do it again."""
 
 
 def merge(command: str, answers: Sequence[Any]) -> Any:

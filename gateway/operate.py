@@ -409,5 +409,3 @@ COMMANDS: Final[Mapping[str, Function]] = {
     "trace": trace,
     "why": why,
 }
-CHANGES: Final = frozenset({"queue.hold", "queue.release", "queue.requeue", "queue.drop", "queue.reroute"})
-"""Commands that one worker does alone where the spool is shared: another would find their work done, or do it again."""

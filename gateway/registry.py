@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Final
 
 from gateway.contract import CONTRACT_VERSION, Connector, ConnectorConfig
+from mappings.installed import installed
 
 GROUP: Final = "gatepost.connectors"
 
@@ -91,7 +92,7 @@ class Connectors(Mapping[str, Entry]):
 @cache
 def connectors() -> Mapping[str, Entry]:
     """Return the installed connector types; none of them is imported yet."""
-    return Connectors(entry_points(group=GROUP))
+    return Connectors(installed(GROUP))
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -15,11 +15,12 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from threading import RLock
 from typing import Final, Literal
 
 from mappings.address import Address, AddressError
+from mappings.installed import installed
 
 GROUP: Final = "gatepost.networks"
 MAX_OCTETS: Final = 1024
@@ -296,7 +297,7 @@ def _clash(name: str, one: EntryPoint, other: EntryPoint) -> NetworkError:
 @cache
 def registry() -> Registry:
     """Return the registry of the installed networks. Raises: NetworkError."""
-    return Registry(entry_points(group=GROUP))
+    return Registry(installed(GROUP))
 
 
 def network(name: str) -> Network:

@@ -91,9 +91,9 @@ def _where_given(process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
 
 def points() -> dict[str, EntryPoint]:
     """Return the installed commands by name; none of them is imported yet."""
-    from importlib.metadata import entry_points  # slow to import, and seldom needed
+    from mappings.installed import installed  # what it reads metadata with is slow to import, and seldom needed
 
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return {point.name: point for point in installed(GROUP)}
 
 
 def _loaded(point: EntryPoint) -> Any:

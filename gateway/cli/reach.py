@@ -58,8 +58,7 @@ def ask_running(ctx: typer.Context, config: Path | None, command: str, *, as_jso
 async def _perform(
     gateway: GatewaySection, base: Path, command: str, given: Mapping[str, Any], in_turn: bool
 ) -> tuple[Any, bool]:
-    from gateway.answers import merge
-    from gateway.operate import CHANGES
+    from gateway.answers import CHANGES, merge
 
     folder = state_dir(gateway, base)
     is_shared = spool_dir(gateway, base) is None
