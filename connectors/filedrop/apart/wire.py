@@ -10,6 +10,8 @@ import marshal
 import struct
 from collections.abc import Iterator
 from enum import IntEnum, unique
+from functools import lru_cache
+from itertools import product
 from typing import Any, Final
 
 from gateway.contract import (
@@ -29,6 +31,8 @@ from gateway.contract import (
 
 _LENGTH: Final = struct.Struct("<I")
 MAX_FRAME: Final = 64 * 1024 * 1024
+_SHORT: Final = 200
+_TRAITS: Final = {each: Traits(*each) for each in product((False, True), repeat=3)}
 _BUFFER: Final = 64 * 1024
 """Octets taken off the line in one go; the loop's other work waits no longer than their messages take."""
 
@@ -149,17 +153,27 @@ def envelope_out(envelope: Envelope) -> Values:
 def envelope_in(values: Values) -> Envelope:
     """Return the envelope that `envelope_out` was given."""
     path, recipients, origin, priority, expires_at, ret, envid, smtputf8, key = values
-    return Envelope(
+    reverse_path, to = (_remembered if _is_short(path, recipients) else _people)(path, recipients)
+    return Envelope(reverse_path, to, Origin(*origin), priority, expires_at, ret, envid, smtputf8, key)
+
+
+def _is_short(path: Values | None, recipients: Values) -> bool:
+    """Tell whether so little is said of people that it may be remembered."""
+    if len(recipients) != 1:
+        return False
+    _, value, _, _, orcpt = recipients[0]
+    return orcpt is None and len(value) <= _SHORT and (path is None or len(path[1]) <= _SHORT)
+
+
+def _people(path: Values | None, recipients: Values) -> tuple[Address | None, tuple[Recipient, ...]]:
+    return (
         None if path is None else Address(*path),
         tuple([Recipient(Address(network, value, k), Notify(n), orcpt) for network, value, k, n, orcpt in recipients]),
-        Origin(*origin),
-        priority,
-        expires_at,
-        ret,
-        envid,
-        smtputf8,
-        key,
     )
+
+
+_remembered: Final = lru_cache(4096)(_people)
+"""The same people write to each other again."""
 
 
 def content_out(content: Content, writer: int | None) -> Values:
@@ -179,7 +193,7 @@ def message_in(envelope: Values, content: Content, attributes: dict[str, str]) -
 
 
 def inline_content(octets: bytes, traits: tuple[bool, bool, bool]) -> Content:
-    return Content(octets, traits=Traits(*traits))
+    return Content(octets, traits=_TRAITS[traits])
 
 
 def receipt_out(receipt: Receipt) -> Values:

@@ -18,6 +18,7 @@ from typing import Final, Literal, NamedTuple
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list
 from connectors.filedrop.formats.values import Bad, Options, Part, Piece, Stamp
 from gateway.contract import Address, AddressError, Content, Recipient
+from mappings.fields import header_end
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
@@ -25,6 +26,8 @@ _LINE: Final = re.compile(rb"((?:([!-9;-~]+)[ \t]*:)?([^\n]*(?:\n[ \t][^\n]*)*\n
 """A field, or a line that is none: the whole, its name, and what stands behind the colon."""
 _SHOWN: Final = 200
 _REMEMBERED: Final = 200
+_HEAD_LIMIT: Final = 4 * 1024 * 1024
+"""Further than this nothing of ours looks for the end of a header."""
 
 
 class Mistake(Exception):
@@ -88,7 +91,7 @@ def header_octets(options: Options) -> int:
 
 def read_header(start: bytes, options: Options) -> Header:
     """Read the header of a message from its first octets. Raises: Mistake."""
-    head = Content(start).head
+    head = start[: header_end(start, _HEAD_LIMIT)[0]]
     if not start or start.isspace():
         raise Mistake("empty", 0, "the file is empty", "write a message into it")
     if len(head) > options.max_header_bytes:
@@ -160,6 +163,8 @@ def recipients_of_header(lines: Sequence[HeaderLine], options: Options) -> tuple
     if options.recipients:
         return tuple(Recipient(address) for address in options.recipients)
     found = [Recipient(address) for address in _addresses(lines, _RECIPIENT_FIELDS, options)]
+    if len(found) == 1:
+        return tuple(found)
     if not found:
         at = next((line for line in lines if line.name in _RECIPIENT_FIELDS), None)
         raise Mistake(
@@ -196,7 +201,7 @@ def _addresses(lines: Sequence[HeaderLine], names: tuple[bytes, ...], options: O
     for line in lines:
         if line.name in names:
             try:
-                found += _read(line.text, options.network)
+                found += _read(line.value, options.network)
             except ListError as e:
                 raise Mistake(
                     "bad-address-list",
@@ -211,15 +216,13 @@ def _addresses(lines: Sequence[HeaderLine], names: tuple[bytes, ...], options: O
 
 
 @lru_cache(4096)
-def _remembered(text: str, network: str) -> tuple[Address, ...]:
-    return tuple([in_network(spec, network) for spec in read_list(text)])
+def _remembered(value: bytes, network: str) -> tuple[Address, ...]:
+    return tuple([in_network(spec, network) for spec in read_list(value.decode("utf-8", "surrogateescape"))])
 
 
-def _read(text: str, network: str) -> tuple[Address, ...]:
+def _read(value: bytes, network: str) -> tuple[Address, ...]:
     """Return the addresses of a field. Those of short ones are remembered, for the same people write again."""
-    if len(text) <= _REMEMBERED:
-        return _remembered(text, network)
-    return _remembered.__wrapped__(text, network)
+    return (_remembered if len(value) <= _REMEMBERED else _remembered.__wrapped__)(value, network)
 
 
 def part_of(envelope: FileEnvelope, content: tuple[Piece, ...]) -> Part:
