@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from connectors.filedrop.formats.bsmtp import BsmtpSettings
-from connectors.filedrop.formats.ftn import FtnSettings
+from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.maildir import MaildirSettings
 from connectors.filedrop.formats.mbox import MboxSettings
 from connectors.filedrop.formats.mh import MhSettings
@@ -18,7 +18,7 @@ from connectors.filedrop.formats.pickup import PickupSettings
 from connectors.filedrop.formats.records import description as records
 from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
-from connectors.filedrop.formats.smf import SmfSettings
+from connectors.filedrop.formats.smf.settings import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
 from connectors.mqtt import rules as mqtt
 from gateway import config

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from connectors.filedrop.bso import BsoLayout
-from connectors.filedrop.formats.ftn import Ftn
+from connectors.filedrop.formats.ftn.codec import Ftn
 from connectors.filedrop.formats.ftn.packets import PackedMessage
 from connectors.filedrop.formats.ftn.stored import StoredMessage, read_stored, write_stored
 from connectors.filedrop.formats.ftn.text import MessageText, read_text

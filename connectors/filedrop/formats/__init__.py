@@ -120,9 +120,9 @@ FORMATS: Final[Mapping[FormatName, str]] = MappingProxyType(
         "mmdf": "connectors.filedrop.formats.mmdf:Mmdf",
         "maildir": "connectors.filedrop.formats.maildir:MaildirFile",
         "mh": "connectors.filedrop.formats.mh:MhFile",
-        "smf70": "connectors.filedrop.formats.smf:Smf",
-        "smf71": "connectors.filedrop.formats.smf:Smf",
-        "ftn": "connectors.filedrop.formats.ftn:Ftn",
+        "smf70": "connectors.filedrop.formats.smf.codec:Smf",
+        "smf71": "connectors.filedrop.formats.smf.codec:Smf",
+        "ftn": "connectors.filedrop.formats.ftn.codec:Ftn",
         "records": "connectors.filedrop.formats.records.codec:Records",
     }
 )

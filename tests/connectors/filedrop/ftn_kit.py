@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.filedrop.files import InMemory
-from connectors.filedrop.formats.ftn import Ftn, FtnSettings
+from connectors.filedrop.formats.ftn.codec import Ftn
 from connectors.filedrop.formats.ftn.packets import PackedMessage, read_messages
+from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.ftn.text import MessageText, read_text
 from connectors.filedrop.formats.values import Bad, Encoded, Options, Part, Span, Stamp
 from gateway.contract import Content, Envelope, Item, Notify, Origin, Parcel, Recipient

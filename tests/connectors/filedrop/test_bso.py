@@ -19,7 +19,7 @@ import pytest
 from connectors.filedrop import bso
 from connectors.filedrop.bso import BsoLayout
 from connectors.filedrop.files import REAL, Occupied, Operations
-from connectors.filedrop.formats.ftn import Ftn
+from connectors.filedrop.formats.ftn.codec import Ftn
 from connectors.filedrop.formats.ftn.packets import HEADER_OCTETS
 from connectors.filedrop.layouts import Sheet
 from tests.connectors.filedrop.ftn_kit import STEM, codec, encode, packed, packet, parcel

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.filedrop.formats.ftn import FtnSettings, Netmail
+from connectors.filedrop.formats.ftn.codec import Netmail
 from connectors.filedrop.formats.ftn.files import attached_name
 from connectors.filedrop.formats.ftn.node import Node
 from connectors.filedrop.formats.ftn.packets import HEADER_OCTETS, PacketHeader, read_header
+from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.ftn.text import read_text
 from connectors.filedrop.formats.values import Part, Refused
 from gateway.contract import Action, Fate, Notify, RecipientReport, Report, Status

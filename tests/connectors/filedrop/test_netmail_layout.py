@@ -16,8 +16,8 @@ import pytest
 
 from connectors.filedrop import netmail_layout
 from connectors.filedrop.files import Occupied, Operations, rename_new
-from connectors.filedrop.formats.ftn import Ftn, Netmail
 from connectors.filedrop.formats.ftn.attributes import names
+from connectors.filedrop.formats.ftn.codec import Ftn, Netmail
 from connectors.filedrop.formats.ftn.packets import PackedMessage
 from connectors.filedrop.formats.ftn.stored import StoredMessage, read_stored, write_stored
 from connectors.filedrop.formats.ftn.text import read_text

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from connectors.filedrop.files import InMemory
 from connectors.filedrop.formats import Bad, Beside, Encoded, Options, Part
-from connectors.filedrop.formats.smf import Smf, SmfSettings
+from connectors.filedrop.formats.smf.codec import Smf
+from connectors.filedrop.formats.smf.settings import SmfSettings
 from connectors.filedrop.formats.values import Refused
 from gateway.contract import (
     Action,

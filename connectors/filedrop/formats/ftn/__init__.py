@@ -6,8 +6,3 @@ BinkleyTerm-style outbound.
 The documents followed are named in the modules: FTS-0001 for the formats, FTS-0009 and GATEBAU for message identifiers,
 FSC-0035 for gateways. Tried against CrashMail II 1.7, types 2 and 2+, both ways; other programs were not tried.
 """
-
-from connectors.filedrop.formats.ftn.codec import Ftn, Netmail
-from connectors.filedrop.formats.ftn.settings import FtnSettings
-
-__all__ = ["Ftn", "FtnSettings", "Netmail"]

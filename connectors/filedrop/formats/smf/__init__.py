@@ -8,8 +8,3 @@ Mailer2000, and programs in public that write such files. No MHS server was at h
 `Subject`, `Attachment`, `Attachment-name` and `o-nw-formtype` were seen in those; all other keywords, the limits of
 SMF-70 and continued lines are from memory.
 """
-
-from connectors.filedrop.formats.smf.codec import Smf
-from connectors.filedrop.formats.smf.settings import SmfSettings
-
-__all__ = ["Smf", "SmfSettings"]
