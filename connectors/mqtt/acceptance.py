@@ -40,6 +40,7 @@ from gateway.contract import (
     Status,
     Unavailable,
 )
+from gateway.frozen import quickly_made
 
 T = TypeVar("T")
 
@@ -66,6 +67,7 @@ class Broker(Protocol):
     def hold(self, on: bool) -> None: ...
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Made:
     """A mail that was made of a message, and what is to be written before it is accepted."""

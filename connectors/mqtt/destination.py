@@ -46,6 +46,7 @@ from gateway.contract import (
     Status,
     id_text,
 )
+from gateway.frozen import quickly_made
 
 IN_THREAD_OCTETS: Final = 64 * 1024
 NO_RULE: Final = Failed(Status("5.7.1", "nobody may publish to this topic by mail"))
@@ -70,6 +71,7 @@ class Broker(Protocol):
     def send(self, out: Outgoing, key: str, told: Callable[[int | Exception], None]) -> None: ...
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Ready:
     """What is to be published for one item."""

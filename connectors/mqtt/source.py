@@ -26,6 +26,9 @@ from connectors.mqtt.rulebook import Inward, InwardBook
 from connectors.mqtt.wire.values import Arrived
 from gateway.contract import Content, Context, Intake, Receipt
 
+AT_ONCE: Final = 200
+"""So many are begun in one turn of the loop. What a broker sends in one piece is a whole window: were all of it begun
+before anything else, no commit would end meanwhile, and neither broker nor disk would have anything to do."""
 MARK: Final = "gatepost-from"
 """The user property by which our own publications are known, should they come back."""
 
@@ -44,6 +47,8 @@ class MqttSource:
         self._own = own_mark(context.hostname, name)
         self._waiting: deque[tuple[Arrived, Inward]] = deque()
         self._under_way = 0
+        self._begun = 0
+        """How many were begun in this turn of the loop."""
         self._stopping = False
         self._is_held = False
         self._is_paced = False
@@ -105,7 +110,7 @@ class MqttSource:
             self._drop(arrived, "retained")
         elif arrived.properties.user and not inward.rule.own and (MARK, self._own) in arrived.properties.user:
             self._drop(arrived, "own")
-        elif self._waiting or self._under_way >= self._most or self._pace_s() > 0:
+        elif self._waiting or self._under_way >= self._most or self._begun >= AT_ONCE or self._pace_s() > 0:
             self._wait(arrived, inward)
         else:
             self._begin(arrived, inward)
@@ -116,6 +121,9 @@ class MqttSource:
 
     def _begin(self, arrived: Arrived, inward: Inward) -> None:
         self._under_way += 1
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._begun += 1
         if inward.is_slow or arrived.oversized or len(arrived.payload) > inward.at_once_octets:
             self._spawn(self._acceptance.take(arrived, inward))
             return
@@ -153,6 +161,11 @@ class MqttSource:
 
     # -- back-pressure
 
+    def _next_turn(self) -> None:
+        self._begun = 0
+        if self._waiting:
+            self._let_in()
+
     def _wait(self, arrived: Arrived, inward: Inward) -> None:
         self._waiting.append((arrived, inward))
         if not self._is_held:
@@ -162,7 +175,7 @@ class MqttSource:
             self._let_in()
 
     def _let_in(self) -> None:
-        while self._waiting and self._under_way < self._most and not self._stopping:
+        while self._waiting and self._under_way < self._most and self._begun < AT_ONCE and not self._stopping:
             wait_s = self._pace_s()
             if wait_s > 0:
                 if not self._is_paced:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.contract import Address, Recipient
+from gateway.frozen import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A mail that was made of a message: its envelope, and its content piece by piece, as RFC 5322 octets.

@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from connectors.mqtt.wire.packets import V5
 from connectors.mqtt.wire.values import Arrived, Refused, Subscription
+from gateway.frozen import quickly_made
 
 
 class Step(Enum):
@@ -25,6 +26,7 @@ class Step(Enum):
     FORGET = auto()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Record:
     step: Step
@@ -33,6 +35,7 @@ class Record:
     broker: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The end of one publishing: a reason code below 0x80, or why not."""

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from connectors.mqtt.wire.values import NO_PROPERTIES, Properties, Subscription
+from gateway.frozen import quickly_made
 
 V5: Final = 5
 V311: Final = 4
@@ -95,6 +96,7 @@ class Connack:
     user: Pairs = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Publish:
     """`topic` may be empty where `topic_alias` stands for it. `oversized`: see `Arrived`."""

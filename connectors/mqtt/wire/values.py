@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
+from gateway.frozen import quickly_made
 
+
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Properties:
     """The properties of a PUBLISH; all empty in MQTT 3.1.1. `payload_format` 1: the payload is UTF-8 text."""
@@ -29,6 +32,7 @@ class Properties:
 NO_PROPERTIES: Final = Properties()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrived:
     """One PUBLISH that came. Whoever is handed one at QoS 1 or 2 acknowledges it in the end, in whatever order.
@@ -50,6 +54,7 @@ class Arrived:
     oversized: int = 0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One message to publish."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from connectors.mqtt import source
 from connectors.mqtt.source import MARK
 from connectors.mqtt.wire.values import Properties
-from gateway.contract import Recipient, Status, memo
+from gateway.contract import Message, Receipt, Recipient, Status, memo
 from gateway.testing import RecordingIntake
 from tests.connectors.mqtt.kit import OPS, Kit
 
@@ -274,6 +275,29 @@ async def test_no_more_are_under_way_than_the_receive_maximum(kit: Make, qos: in
         assert at.intake.in_flight_peak == 7
         at.intake.gate.set()
         await at.until(lambda: len(at.intake.accepted) == 50, "all are taken")
+
+
+async def test_a_window_that_comes_in_one_piece_is_begun_in_several_turns(
+    kit: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "AT_ONCE", 3)
+    at = kit(subscribe=[rule()])
+    turns: list[int] = []
+    submit = at.intake.submit
+
+    def counted(message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
+        if not turns or turns[-1] == 0:
+            turns.append(0)
+            asyncio.get_running_loop().call_soon(turns.append, 0)
+        turns[-1] += 1
+        return submit(message, report=report)
+
+    monkeypatch.setattr(at.intake, "submit", counted)
+    async with at.running():
+        await at.until(lambda: "kit" in at.broker.sessions, "it is connected")
+        await at.acknowledged(*(at.put(f"alerts/{n:02}") for n in range(20)))
+    assert max(turns) <= 6  # what is counted as one may be two: another callback of the same turn ends it
+    assert subjects(at.intake) == [f"alerts/{n:02}" for n in range(20)]
 
 
 async def test_so_many_a_minute_are_taken(kit: Make) -> None:
