@@ -92,6 +92,7 @@ class Feeder:
         await self._heard.wait()  # what is due is for lanes that may be known to be down
         while True:
             started = loop.time()
+            self._soon.clear()  # before the look: who asks for one while it is under way knows of something newer
             try:
                 found = await self._look_once()
             except SpoolError as e:
@@ -105,7 +106,6 @@ class Feeder:
                 wait = settings.poll_idle_s
             else:
                 wait = settings.poll_s if found else min(settings.poll_idle_s, wait * 1.5)
-            self._soon.clear()
             wait = max(wait, _POLL_SHARE * (loop.time() - started))
             try:
                 async with asyncio.timeout(wait):
@@ -147,7 +147,7 @@ class Feeder:
         self._dispatcher.lanes_told(await self._spool.lanes_down())
 
     async def _look_at_withdrawals(self) -> None:
-        """Forget what was held, rerouted or dropped at another node."""
+        """Forget what was held, rerouted or dropped, mostly at another node."""
         found = await self._spool.withdrawals()
         if not found:
             return

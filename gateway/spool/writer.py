@@ -39,7 +39,9 @@ class Writer:
     ) -> None:
         self.store = store
         self._loop = loop
-        store.fenced = lambda: self._call(on_fenced)
+        # One turn of the loop later, like whoever awaits a result: so what was leased before is in the dispatcher's
+        # memory when it hears of the loss, and what is leased afterwards is not there yet.
+        store.fenced = lambda: self._call(loop.call_soon, on_fenced)
         store.between = self._between
         # A group at a time: a thread that is woken by the first of many takes turns with the loop for the rest.
         self._queue: SimpleQueue[list[Job] | None] = SimpleQueue()

@@ -29,6 +29,7 @@ from tests.peers.process import Process, answers, cpu_s, free_port, wait_until
 
 HELD: Final = 4
 """Octets kept back from the hash while the end of data may begin in them."""
+_LOOK_S: Final = 0.1
 EXTENSIONS: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 0", "DSN", "ENHANCEDSTATUSCODES")
 GARBAGE: Final = b"\x00\xff\xfenonsense\r\n999-\r\n\x80\r\n"
 _ID: Final = re.compile(rb"^message-id:[ \t]*<?([^>\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -245,12 +246,19 @@ class Session(asyncio.Protocol):
             self.stuck = True
             self.transport.write(b"".join(replies))
             replies.clear()
-            asyncio.get_running_loop().call_later(delay_s, self._late)
+            loop = asyncio.get_running_loop()
+            loop.call_later(min(delay_s, _LOOK_S), self._late, loop.time())
             return False
         self._answer_end(replies)
         return True
 
-    def _late(self) -> None:
+    def _late(self, since: float) -> None:
+        """Answer when the delay that holds now is over, which may have been shortened meanwhile."""
+        loop = asyncio.get_running_loop()
+        left = since + self.records.conduct.eod_delay_s - loop.time()
+        if left > 0.001:
+            loop.call_later(min(left, _LOOK_S), self._late, since)
+            return
         self.stuck = False
         if not self.transport.is_closing():
             replies: list[bytes] = []

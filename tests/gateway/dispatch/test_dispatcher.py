@@ -17,7 +17,7 @@ from gateway.dispatch.lane import LaneState, Limits
 from gateway.dispatch.verdict import reason
 from gateway.message import Content, Notify
 from gateway.outcome import Deferred, Delivered, Failed, Scope
-from gateway.spool.api import Claim, Delivery, DeliveryId, LeaseLost, SpoolError, State, Stored, Withdrawal
+from gateway.spool.api import Claim, Delivery, DeliveryId, LaneDue, LeaseLost, SpoolError, State, Stored, Withdrawal
 from gateway.status import MAILBOX_FULL, NO_ANSWER, SPOOL_DOWN, TOO_BIG, UNKNOWN_MAILBOX
 
 from .simulated import DoubleSpool, Peer, dispatcher, hand, simulate, stored, wall
@@ -723,6 +723,22 @@ def test_what_another_node_was_told_is_forgotten_here() -> None:
         assert {row.state for row in spool.rows.values()} == {State.HELD}
 
     scenario(work, Peer(slowly(Failed(UNKNOWN_MAILBOX))))
+
+
+def test_what_is_made_due_while_the_spool_is_looked_at_does_not_wait_for_the_next_look() -> None:
+    class Behind(DoubleSpool):
+        async def due(self, now: float) -> list[LaneDue]:
+            found = await super().due(now)
+            await asyncio.sleep(0.5)
+            return found
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        await asyncio.sleep(0.2)
+        (id,) = ids_of([spool.put(stored(), leased=False)])
+        d.flush(("out", "hop"))
+        await until(lambda: id in spool.ended, 5.0)
+
+    scenario(work, settings=SLOW, spool=Behind())
 
 
 def test_a_lane_known_to_be_down_from_the_spool_alone_is_tried_when_an_operator_asks() -> None:

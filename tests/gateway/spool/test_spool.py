@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -168,6 +169,28 @@ async def test_what_a_change_has_done_when_it_breaks_off_is_told(
     assert sorted(w.id for w in await spool.withdrawals()) == held
     await spool.withdrew(held, {held[0]})
     assert await spool.withdrawals() == []
+
+
+async def test_that_a_lease_is_lost_is_heard_between_what_was_stored_before_and_after(
+    spool: DurableSpool, maker: Maker
+) -> None:
+    """Who hears of it drops what is in memory: all that was leased before, nothing that was leased since."""
+    heard: list[str] = []
+    spool.on_fenced(lambda: heard.append("lost"))
+    writer = spool._writer
+    send = writer._send
+
+    def send_and_lose(results: Any) -> None:
+        send(results)
+        writer._send = send  # type: ignore[method-assign]
+        writer.store.fenced()
+
+    writer._send = send_and_lose  # type: ignore[method-assign]
+    for name in ("before", "after"):
+        spool.submit(maker.message()).add_done_callback(lambda _, name=name: heard.append(name))  # type: ignore[misc]  # mypy: a default in a lambda
+        time.sleep(0.3)  # noqa: ASYNC251  the loop is busy, and hears all of it at once
+    await asyncio.sleep(0.1)
+    assert heard == ["before", "lost", "after"]
 
 
 async def test_the_lanes_of_what_a_filter_finds(spool: DurableSpool, maker: Maker, clock: Clock) -> None:
