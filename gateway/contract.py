@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.config_file import ConfigErrors
 from gateway.fidelity import Fate, Note
+from gateway.frozen import quickly_made
 from gateway.ids import text as id_text
 from gateway.memo import Attachment, Mailbox, Memo, compose, memo
 from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
@@ -168,6 +169,7 @@ class Intake(Protocol):
         ...
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Item:
     """One recipient of a Parcel: `id` is what `settle` takes; `address` is in a network of the destination."""
@@ -180,6 +182,7 @@ class Item:
     attempts: int = 0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """One message with those of its recipients that go to one next hop, ready to be sent.

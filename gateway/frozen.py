@@ -14,30 +14,28 @@ T = TypeVar("T")
 
 
 def quickly_made(cls: type[T]) -> type[T]:
-    """Give a class that is a `dataclass(frozen=True, slots=True)` a faster `__init__`. It can't be derived from.
-
-    Raises: TypeError where a field has a default factory, which is not provided for.
-    """
-    names: list[str] = []
-    parameters: list[str] = []
-    known: dict[str, Any] = {"_thaw": object.__setattr__, "_Frozen": cls}
+    """Give a class that is a `dataclass(frozen=True, slots=True)` a faster `__init__`. It can't be derived from."""
+    known: dict[str, Any] = {"_thaw": object.__setattr__, "_Frozen": cls, "_MISSING": MISSING}
+    parameters = ["self"]
+    lines = ["    _thaw(self, '__class__', _Draft)"]
     for each in fields(cls):  # type: ignore[arg-type]  # every such class has them
+        name = each.name
         if each.default_factory is not MISSING:
-            raise TypeError(f"{cls.__name__}.{each.name} has a default factory")
-        names.append(each.name)
-        if each.default is MISSING:
-            parameters.append(each.name)
+            known[f"_make_{name}"] = each.default_factory
+            parameters.append(f"{name}=_MISSING")
+            lines.append(f"    self.{name} = _make_{name}() if {name} is _MISSING else {name}")
+            continue
+        if each.default is not MISSING:
+            known[f"_default_{name}"] = each.default
+            parameters.append(f"{name}=_default_{name}")
         else:
-            known[f"_default_{each.name}"] = each.default
-            parameters.append(f"{each.name}=_default_{each.name}")
-    known["_Draft"] = type(cls.__name__, (), {"__slots__": tuple(names)})
-    lines = [
-        f"def __init__(self, {', '.join(parameters)}):",
-        "    _thaw(self, '__class__', _Draft)",
-        *(f"    self.{name} = {name}" for name in names),
-        "    self.__class__ = _Frozen",
-    ]
-    exec("\n".join(lines), known)
+            parameters.append(name)
+        lines.append(f"    self.{name} = {name}")
+    lines.append("    self.__class__ = _Frozen")
+    if hasattr(cls, "__post_init__"):
+        lines.append("    self.__post_init__()")
+    known["_Draft"] = type(cls.__name__, (), {"__slots__": tuple(each.name for each in fields(cls))})  # type: ignore[arg-type]  # as above
+    exec("\n".join([f"def __init__({', '.join(parameters)}):", *lines]), known)
     made = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     made.__annotations__ = cls.__init__.__annotations__

@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway import learning
 from gateway.contract import Destination, Rejected
+from gateway.frozen import quickly_made
 from gateway.ids import IdSource
 from gateway.ids import text as shown_id
 from gateway.limiter import Limiter
@@ -102,6 +103,7 @@ class Moved:
     now: Address
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Planned:
     """What the spool stores for one message: itself, and what goes to groups under their owners' names."""

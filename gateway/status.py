@@ -9,9 +9,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gateway.frozen import quickly_made
+
 _CODE: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Status:
     """What became of a recipient, in the field's own numbers.

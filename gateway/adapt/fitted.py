@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.fidelity import INTACT, Fidelity
+from gateway.frozen import quickly_made
 from gateway.message import Content, Envelope
 from gateway.outcome import Failed
 from gateway.spool.api import DeliveryId
 from mappings.address import Address
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A message made to fit a destination. `refused` are deliveries that no form of it fits; with all of them refused,

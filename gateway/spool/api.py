@@ -57,6 +57,7 @@ class Delivery:
     """Of a fresh one: it is leased to the node that takes it in, which sends it; else it waits in the spool."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
     """One line of a message's way. `kind` is e.g. accepted, deferred, delivered, failed, report, held, dropped.
@@ -119,6 +120,7 @@ class Done:
     event: TraceEvent
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Again:
     """The delivery stays, its lease is given back (or kept in memory where `keep_lease`)."""

@@ -65,13 +65,24 @@ def test_wants_the_fields_it_has(args: tuple[Any, ...]) -> None:
         Quick(*args)
 
 
-def test_says_what_it_does_not_provide_for() -> None:
-    with pytest.raises(TypeError, match=r"Listed\.all has a default factory"):
+def test_makes_defaults_anew_and_checks_what_it_was_given() -> None:
+    @quickly_made
+    @dataclass(frozen=True, slots=True)
+    class Listed:
+        most: int
+        all: list[str] = field(default_factory=list)
 
-        @quickly_made
-        @dataclass(frozen=True, slots=True)
-        class Listed:
-            all: list[str] = field(default_factory=list)
+        def __post_init__(self) -> None:
+            if len(self.all) > self.most:
+                raise ValueError("too many")
+
+    first, second = Listed(1), Listed(1)
+    first.all.append("a")
+    assert (first.all, second.all, Listed(1, ["b"]).all) == (["a"], [], ["b"])
+    with pytest.raises(ValueError, match="too many"):
+        Listed(most=0, all=["a"])
+    with pytest.raises(FrozenInstanceError):
+        second.most = 2  # type: ignore[misc]  # what is tested
 
 
 def test_once_computes_once_an_object() -> None:
