@@ -184,10 +184,11 @@ def plain_body(content: Content) -> tuple[bytes, str] | None:
         return None
     charset: str | None = None
     encoded = False
-    for name, _, start, end in content.fields:
+    for written, raw in content.named if b"content-" in head.lower() else ():
+        name = written.lower()
         if not name.startswith(b"content-"):
             continue
-        value = head[start:end].strip(b" \t\r\n")
+        value = raw.strip(b" \t\r\n")
         if name == b"content-type" and charset is None:
             charset = _plain_charset(value) if len(value) <= _LONGEST_PLAIN else None
             if charset is None:
@@ -196,7 +197,7 @@ def plain_body(content: Content) -> tuple[bytes, str] | None:
             encoded = True
         else:
             return None
-    return b"".join(content.body_chunks()), charset or ""
+    return content.body(), charset or ""
 
 
 @lru_cache(maxsize=256)

@@ -16,7 +16,7 @@ from typing import Final, Literal, Protocol
 from gateway.frozen import quickly_made
 from gateway.once import once
 from mappings.address import Address
-from mappings.fields import Field, header_end, scan, starts_with_header, unfold
+from mappings.fields import Field, header_end, named, scan, starts_with_header, unfold
 
 HEAD_LIMIT: Final = 4 * 1024 * 1024
 """The most octets that are searched for the end of a header."""
@@ -177,6 +177,11 @@ class Content:
         """Return the header fields in order, as places in `head`."""
         return tuple(scan(self.head))
 
+    @once
+    def named(self) -> list[tuple[bytes, bytes]]:
+        """Return name and value of each header field in order, as they are written; not to be changed."""
+        return named(self.head)
+
     def get(self, name: bytes) -> bytes | None:
         """Return the unfolded value of the first field of this (lower-case) name, None where there is none."""
         return next(self.get_all(name), None)
@@ -253,6 +258,13 @@ class Content:
                 raise OSError(f"content ends at {offset} of {source.size} octets")
             yield piece
             offset += len(piece)
+
+    def body(self) -> bytes:
+        """Return the octets after the header's empty line; for an inline content only. Raises: TypeError."""
+        source = self.source
+        if not isinstance(source, bytes):
+            raise TypeError("a content over the inline limit is read in chunks")
+        return source[self._bounds[2] :]
 
     def body_chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the octets after the header's empty line, in pieces of about `size`."""

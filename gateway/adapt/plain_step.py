@@ -95,8 +95,8 @@ def _at_first_sight(content: Content, capabilities: Capabilities) -> Content | b
     type_, made = text_part(body.decode("latin-1").replace("\r\n", "\n")) if body.isascii() else (b"", None)
     if made != body:
         return None
-    kept = [head]
-    if any(name.startswith(b"content-") or name == b"mime-version" for name, *_ in content.fields):
+    kept, lower = [head], head.lower()
+    if b"content-" in lower or b"mime-version" in lower:
         kept = [
             head[start:end]
             for name, start, _, end in content.fields

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappings.fields import header_end, scan
+from mappings.fields import header_end, named, scan
 from mappings.network import Address, network, parse
 from mappings.resolution import Translation
 from mappings.rewrite import MAX_LINE, MAX_READ, Change, Rewritten, rewrite_head
@@ -226,7 +226,16 @@ SNIPPETS = (
     b"To:~From :~\r\nCc:~\nBcc:~\r\n~\n~ ~\t~old@acme.example~<~>~(~)~,~;~:~@~.~[~]~x"
     b'~"~\\~\0~\r~\xff~\xc3\xa4~=?utf-8?q?a?='
 )
+HEAD_PIECES = [b"a", b"B", b":", b" ", b"\t", b"\n", b"\r\n", b"\r", b"x:", b"\x80", b"\0", b"From: x\r\n", b"From x\n"]
 OCTETS = st.lists(st.sampled_from(SNIPPETS.split(b"~")), max_size=30).map(b"".join)
+
+
+@given(st.lists(st.sampled_from(HEAD_PIECES), max_size=14).map(b"".join))
+def test_names_and_values_are_those_of_the_scan(head: bytes) -> None:
+    fields = list(scan(head))
+    assert b"".join(head[f.start : f.end] for f in fields) == head
+    found = [(head[f.start : f.value_start], head[f.value_start : f.end]) for f in fields if f.name]
+    assert [(name.rstrip(b": \t"), value.removesuffix(b"\n")) for name, value in found] == named(head)
 
 
 @given(OCTETS)

@@ -32,11 +32,10 @@ def titled(name: bytes) -> str:
 
 def people(letter: Letter, name: bytes) -> tuple[Mailbox, ...]:
     """Return the addresses of a field; what no network reads of it is noted."""
-    if not letter.values(name):
+    values = letter.written(name)
+    if not values:
         return ()
-    content = letter.parcel.content
-    values = tuple(content.get_all(name))
-    attributes = tuple(content.attributes.items())
+    attributes = tuple(letter.parcel.content.attributes.items())
     is_short = sum(map(len, values)) <= _REMEMBERED and len(attributes) <= 1
     boxes, unread = (_read if is_short else _read.__wrapped__)(name, values, attributes)
     if unread is not None:
@@ -49,7 +48,7 @@ def _read(
     name: bytes, values: tuple[bytes, ...], attributes: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[Mailbox, ...], str | None]:
     """Return the addresses of a field's values, and what no network reads of it; who writes to things does so again."""
-    octets = b"".join(name + b": " + value + b"\r\n" for value in values)
+    octets = b"".join(name + b":" + value.rstrip(b"\r\n") + b"\r\n" for value in values)
     found = Memo(Content(octets, attributes=dict(attributes)), "")
     try:
         return found.mailboxes(name, NETWORKS, strict=True), None
@@ -109,8 +108,7 @@ def note_fields(letter: Letter, is_carried: Callable[[str], bool], why: str) -> 
 
 def spelt(content: Content) -> tuple[bytes, ...]:
     """Return the names of all header fields, as they are written."""
-    head = content.head
-    return tuple([head[start:value].rstrip(b": \t") for name, start, value, _ in content.fields if name])
+    return tuple([name for name, _ in content.named])
 
 
 def fields_note(names: Iterable[bytes], is_carried: Callable[[str], bool], why: str) -> Note | None:

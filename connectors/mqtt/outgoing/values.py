@@ -40,7 +40,7 @@ class Letter:
     outs: list[Outgoing] = field(default_factory=list)
     marks: tuple[tuple[str, str], ...] = ()
     """User properties that every publication has, behind all others."""
-    _raw: dict[bytes, list[bytes]] | None = None
+    _raw: dict[bytes, tuple[bytes, ...]] | None = None
     _values: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -56,13 +56,8 @@ class Letter:
         known = self._values.get(name)
         if known is not None:
             return known
-        if self._raw is None:
-            head = self.parcel.content.head
-            self._raw = {}
-            for lower, _, start, end in self.parcel.content.fields:
-                self._raw.setdefault(lower, []).append(head[start:end])
-        raw = self._raw.get(name)
-        if raw is None:
+        raw = self.written(name)
+        if not raw:
             return ()
         plain = tuple([value.strip(b" \t\r\n").decode("latin-1") for value in raw])
         for value in plain:
@@ -71,6 +66,15 @@ class Letter:
                 break
         self._values[name] = plain
         return plain
+
+    def written(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the values of all fields of this (lower-case) name as they are written."""
+        if self._raw is None:
+            self._raw = {}
+            for written, octets in self.parcel.content.named:
+                lower = written.lower()
+                self._raw[lower] = (*self._raw.get(lower, ()), octets)
+        return self._raw.get(name, ())
 
     def value(self, name: bytes) -> str:
         """Return the first field of this (lower-case) name, empty where there is none."""
