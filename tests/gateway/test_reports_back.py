@@ -22,6 +22,7 @@ from gateway.node import Node
 from gateway.registry import connectors
 from gateway.spool.rows import envelope_from, envelope_text
 from gateway.stored_report import report_of, with_report, without_report
+from mappings.installed import by_group
 from mappings.network import parse
 
 from .dispatch.simulated import DoubleSpool, Peer, dispatcher, hand, simulate, stored
@@ -139,11 +140,16 @@ def carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gatepost-carrier\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[gatepost.connectors]\ncarrier = tests.gateway.carrier:Carrier\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    connectors.cache_clear()
+    _forget_installed()
     for name in ("near", "far", "post"):
         for folder in ("in", "out"):
             (tmp_path / name / folder).mkdir(parents=True)
     yield tmp_path
+    _forget_installed()
+
+
+def _forget_installed() -> None:
+    by_group.cache_clear()
     connectors.cache_clear()
 
 
