@@ -406,8 +406,7 @@ def main() -> None:
     threading.Thread(target=_end_with_gateway, args=(sock.fileno(),), name="gateway", daemon=True).start()
     spec = _start(sock)
     sock.setblocking(False)
-    # What was made until now stays; messages are freed by count of references.
-    gc.collect()
+    # What was made until now stays, and holds next to no garbage; messages are freed by count of references.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     _limit_memory(spec.data_octets)
