@@ -196,7 +196,11 @@ def test_what_is_dropped_is_not_sent_by_the_other(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("command", "gateway"), [("requeue", SLOW), ("requeue", PATIENT), ("release", PATIENT)])
+@pytest.mark.parametrize(
+    ("command", "gateway"),
+    [("requeue", SLOW), ("requeue", PATIENT), ("release", PATIENT)],
+    ids=["requeue-in-memory", "requeue-put-off", "release"],
+)
 def test_what_waits_behind_the_others_closed_lane_goes_out_on_command(
     command: str, gateway: str, url: str, sink: Sink, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
