@@ -133,7 +133,7 @@ def new_gateway(folder: Path, broker: Mosquitto, next_hop: int, qos: int) -> Ite
     """A gateway that has connected to the broker; it may be stopped and started within."""
     home = Path(tempfile.mkdtemp(prefix="gatepost-", dir=folder))
     with Gateway(home, next_hop, more=THINGS.format(port=broker.port, qos=qos)) as gateway:
-        wait_until(lambda: gateway.said().count(": connected") == 2, 30, "the gateway is connected both ways")
+        wait_until(lambda: gateway.said().count(": connected") == 2, 60, "the gateway is connected both ways")
         yield gateway
         if gateway.process is not None and gateway.process.is_alive:
             gateway.stop()

@@ -109,7 +109,7 @@ class Subscriber:
         self._count = count
         had = self._broker.said().count(" as subscriber ")
         self._process = Process([*self._command, "-C", str(count), "-F", "%U %t %x"], self._out)
-        wait_until(lambda: self._broker.said().count(" as subscriber ") > had, 10, "the subscriber is connected")
+        wait_until(lambda: self._broker.said().count(" as subscriber ") > had, 60, "the subscriber is connected")
 
     def wait(self) -> Came:
         """Return when all have come. Raises: WrongRun where one does not, or one more does."""
@@ -178,7 +178,7 @@ def mosquitto_pub(folder: Path, count: int) -> Measured:
         counter = "$SYS/broker/publish/messages/received"
         ask = [program("mosquitto_sub"), "-p", str(broker.port), "-t", counter, "-C", "1", "-W", "10"]
         # The broker tells it once a second, and of QoS 1 alone.
-        wait_until(lambda: int(subprocess.check_output(ask)) == count, 10, f"the broker has got {count} lines", 0.2)
+        wait_until(lambda: int(subprocess.check_output(ask)) == count, 60, f"the broker has got {count} lines", 0.2)
     return Measured(count / took)
 
 
@@ -198,7 +198,7 @@ def paho_publish(folder: Path, count: int) -> Measured:
         client.on_publish = published
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
-        wait_until(client.is_connected, 10, "paho is connected")
+        wait_until(client.is_connected, 60, "paho is connected")
         started = time.monotonic()
         for line in lines_of(count):
             window.acquire()
@@ -226,7 +226,7 @@ def paho_subscribe(folder: Path, count: int) -> Measured:
         client.on_message = took_one
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
-        wait_until(client.is_connected, 10, "paho is connected")
+        wait_until(client.is_connected, 60, "paho is connected")
         client.subscribe("peer/#", 1)
         subscribed.wait(10)
         client.disconnect()
