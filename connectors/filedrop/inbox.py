@@ -290,6 +290,10 @@ class Inbox:
             done += 1
             try:
                 result = self.load(one)
+            except MemoryError as e:
+                # Its traceback holds the decoder's frames, and with them all that was too much.
+                loaded.append((one, e.with_traceback(None)))
+                continue
             except Exception as e:  # noqa: BLE001 - one file's fault, a codec's bug included, stops no other file
                 loaded.append((one, e))
                 continue
