@@ -383,5 +383,6 @@ __all__ = [
     "compose",
     "id_text",
     "memo",
+    "quickly_made",
     "read_toml",
 ]

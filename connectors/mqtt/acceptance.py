@@ -39,8 +39,8 @@ from gateway.contract import (
     Rejected,
     Status,
     Unavailable,
+    quickly_made,
 )
-from gateway.frozen import quickly_made
 
 T = TypeVar("T")
 

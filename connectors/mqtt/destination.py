@@ -45,8 +45,8 @@ from gateway.contract import (
     Scope,
     Status,
     id_text,
+    quickly_made,
 )
-from gateway.frozen import quickly_made
 
 IN_THREAD_OCTETS: Final = 64 * 1024
 NO_RULE: Final = Failed(Status("5.7.1", "nobody may publish to this topic by mail"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.contract import Address, Recipient
-from gateway.frozen import quickly_made
+from gateway.contract import Address, Recipient, quickly_made
 
 
 @quickly_made

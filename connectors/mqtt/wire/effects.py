@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 from connectors.mqtt.wire.packets import V5
 from connectors.mqtt.wire.values import Arrived, Refused, Subscription
-from gateway.frozen import quickly_made
+from gateway.contract import quickly_made
 
 
 class Step(Enum):

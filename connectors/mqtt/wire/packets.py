@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from connectors.mqtt.wire.values import NO_PROPERTIES, Properties, Subscription
-from gateway.frozen import quickly_made
+from gateway.contract import quickly_made
 
 V5: Final = 5
 V311: Final = 4

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from gateway.frozen import quickly_made
+from gateway.contract import quickly_made
 
 
 @quickly_made
