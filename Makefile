@@ -30,7 +30,7 @@ run: install
 	$(PY) examples/quickstart/run.py $(if $(ONCE),--once)
 
 test: peers install
-	$(PY) -m pytest -n 3 --dist loadgroup -q $(TESTS)
+	$(PY) -m pytest -n 4 --dist loadgroup -q $(TESTS)
 
 check: install
 	.venv/bin/ruff check .

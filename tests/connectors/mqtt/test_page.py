@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from jsonschema import Draft202012Validator
 
 from connectors.mqtt.client import Broker, Client, ClientSettings
@@ -24,6 +23,7 @@ from connectors.mqtt.outgoing.report import ReportDocument
 from connectors.mqtt.properties import MAPPING
 from connectors.mqtt.wire.values import Outgoing, Refused, Subscription
 from gateway.contract import Delivered, Origin, memo
+from gateway.log import Silence
 from tests.connectors.mqtt.kit import Kit
 from tests.connectors.mqtt.wire.memory import MemoryJournal
 from tests.docs.sandbox import ROOT
@@ -193,7 +193,7 @@ async def test_its_mosquitto_lets_the_gateway_do_what_it_needs_and_no_more(tmp_p
         journal = MemoryJournal()
         client = Client(
             ClientSettings((here,), "gw", username="gatepost", password="secret"),
-            log=structlog.wrap_logger(None, processors=[_drop]), journal=journal,
+            log=Silence({}), journal=journal,
             subscriptions=[Subscription("alerts/#", 2)],
         )  # fmt: skip
         running = asyncio.create_task(client.run())
@@ -209,7 +209,3 @@ async def test_its_mosquitto_lets_the_gateway_do_what_it_needs_and_no_more(tmp_p
         finally:
             running.cancel()
             await asyncio.wait((running,))
-
-
-def _drop(*_: Any) -> Any:
-    raise structlog.DropEvent
