@@ -42,6 +42,8 @@ from gateway.contract import (
 
 GROUP: Final = 64
 RECOUNT_S: Final = 1.0
+_COUNT_SHARE: Final = 20.0
+"""So many times as long as a count took the next one waits: a full folder of a hundred thousand costs seconds."""
 PLACED: Final = Delivered(Status("2.0.0", "put into the folder"), relayed=True)
 
 
@@ -124,15 +126,17 @@ class Outbox:
         self._config = config
         self._encode = encode
         self._files = 0
-        self._counted_at = float("-inf")
+        self._count_at = float("-inf")
 
     def room(self) -> int | Deferred:
         """Return how many files may be put now, or why none may. Raises: OSError."""
         limit = self._config.max_files_in_outbox
-        now = time.monotonic()
-        if now - self._counted_at > RECOUNT_S or self._files >= limit:
+        began = time.monotonic()
+        if began > self._count_at or self._files >= limit:
+            self._count_at = began + RECOUNT_S  # meanwhile other threads go on with what is known
             self._files = self.layout.count(limit)
-            self._counted_at = now
+            ended = time.monotonic()
+            self._count_at = ended + max(RECOUNT_S, _COUNT_SHARE * (ended - began))
         if self._files >= limit:
             text = f"the folder holds {limit} files that nobody has fetched"
             return Deferred(Status("4.3.1", text, cause=str(self.folder)), Scope.HOP)

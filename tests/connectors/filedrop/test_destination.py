@@ -6,13 +6,13 @@ import errno
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from connectors.filedrop import FileDrop
 from connectors.filedrop.config import FileDropConfig
-from connectors.filedrop.destination import fault, letters
+from connectors.filedrop.destination import Outbox, fault, letters
 from gateway.contract import Context, Deferred, Delivered, Scope
 from gateway.testing import KitLog, ListBatch, numbered, parcel
 from mappings.network import parse
@@ -93,6 +93,30 @@ async def test_a_full_outbox_makes_the_lane_wait(tmp_path: Path) -> None:
     assert isinstance((await deliver(made, parcels[4])).outcomes[5, 0], Delivered)
     assert made.health().ok
     await made.stop()
+
+
+def test_a_count_that_takes_long_is_seldom_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a folder of a hundred thousand files would be counted all the time, by several threads."""
+    now = 1000.0
+    counts = 0
+
+    class Slow:
+        def count(self, limit: int) -> int:
+            nonlocal now, counts
+            counts += 1
+            now += 2.0
+            return 7
+
+    monkeypatch.setattr("connectors.filedrop.destination.time.monotonic", lambda: now)
+    config = FileDropConfig.model_validate({"network": "mhs", "outbox": "out", "max_files_in_outbox": 10})
+    outbox = Outbox(tmp_path, config, cast("Any", Slow()), cast("Any", None))
+    for _ in range(390):
+        assert outbox.room() == 3
+        now += 0.1
+    assert counts == 1
+    now += 2.0
+    outbox.room()
+    assert counts == 2
 
 
 async def test_a_nearly_full_disk_makes_the_lane_wait(tmp_path: Path) -> None:
