@@ -91,9 +91,8 @@ def _address_from(parts: Sequence[str]) -> Address:
     return _address(parts[0], parts[1] if len(parts) > 1 else None)
 
 
-def _origin_json(origin: Origin) -> dict[str, object]:
-    """Return an origin as JSON; what has its default value is left out."""
-    named: dict[str, object] = {"connector": origin.connector}
+def _name_peer(named: dict[str, object], origin: Origin) -> None:
+    """Add what is known of the peer. Field by field, not by a list of names: this is done twice for every message."""
     if origin.peer:
         named["peer"] = origin.peer
     if origin.helo:
@@ -104,6 +103,12 @@ def _origin_json(origin: Origin) -> dict[str, object]:
         named["user"] = origin.user
     if origin.tls:
         named["tls"] = origin.tls
+
+
+def _origin_json(origin: Origin) -> dict[str, object]:
+    """Return an origin as JSON; what has its default value is left out."""
+    named: dict[str, object] = {"connector": origin.connector}
+    _name_peer(named, origin)
     if origin.trusted:
         named["trusted"] = True
     return named
@@ -246,16 +251,7 @@ def accepted_row(message: Stored, seq: int) -> Row:
     named = _message_id(message.content.head)
     if named is not None:
         detail["message_id"] = named
-    if origin.peer:
-        detail["peer"] = origin.peer
-    if origin.helo:
-        detail["helo"] = origin.helo
-    if origin.protocol:
-        detail["protocol"] = origin.protocol
-    if origin.user:
-        detail["user"] = origin.user
-    if origin.tls:
-        detail["tls"] = origin.tls
+    _name_peer(detail, origin)
     if message.is_report:
         detail["report"] = True
     return message.id, seq, message.arrived_at, None, "accepted", dump(detail)

@@ -381,8 +381,9 @@ def prepare(statement: str, dialect: str) -> Prepared:
     return Prepared(str(compiled), tuple(compiled.positiontup or ()))
 
 
+@cache
 def statements(dialect: str) -> Statements:
-    """Compile all of them."""
+    """Compile all of them, once a process: a start opens the spool more than once."""
     source = globals()
     return Statements(**{f.name: prepare(source[f.name.upper()], dialect) for f in fields(Statements)})
 
