@@ -1,0 +1,233 @@
+"""The mailbox side of a connector: folders, their items, what changed in them, and how to put more in.
+
+A store says what it can hold (`Holds`) and opens mailboxes one by one. Whoever keeps two stores in step plans by what
+both hold; a store decides nothing of that and remembers nothing between two calls but its connections. Per-item
+trouble is a Status in the list that is returned, in the order asked; what concerns the whole call is a StoreFault, and
+nothing else is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, get_args, runtime_checkable
+
+from gateway.fidelity import Note
+from gateway.frozen import quickly_made
+from gateway.message import Content
+from gateway.outcome import Scope
+from gateway.status import Status
+
+Flag = Literal["seen", "answered", "flagged", "draft", "deleted", "forwarded", "mdn_sent", "junk"]
+FLAGS: Final[frozenset[Flag]] = frozenset(get_args(Flag))
+
+FolderRole = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "outbox"]
+ROLES: Final[frozenset[FolderRole]] = frozenset(get_args(FolderRole))
+
+Kind = Literal["mail", "calendar", "contacts", "tasks", "notes"]
+KINDS: Final[frozenset[Kind]] = frozenset(get_args(Kind))
+
+Form = Literal["mime", "native", "ical", "vcard"]
+"""How an item's content is written: an RFC 5322 message, the store's own lossless export (`Holds.native`), an
+iCalendar object (RFC 5545: appointments and tasks), a vCard (RFC 6350)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What a store can hold.
+
+    Declared and tested as Capabilities are: what is declared absent is absent. A flag that is not in `flags` is
+    dropped by `append` with a Note, never an error.
+    """
+
+    flags: frozenset[Flag]
+    keywords: bool
+    """Words of the users' own on an item; Exchange calls them categories."""
+    internal_date: bool
+    """`received_at` is kept as it is given."""
+    change_tokens: bool
+    """`changes` with a token answers by what changed; without, every answer is everything."""
+    stable_ids: bool
+    """An item keeps its id when it is moved to another folder of the mailbox."""
+    exact: bool
+    """Octets come back as they went in."""
+    kinds: frozenset[Kind] = frozenset(("mail",))
+    native: str | None = None
+    """The name of a lossless form; between two stores that name the same one, items are copied in it."""
+    max_item_bytes: int | None = None
+    max_depth: int | None = None
+    forbidden_in_names: str = ""
+    """Characters that no folder's name can hold."""
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder. `path` is its way from the top, one name an entry, without any separator."""
+
+    id: str
+    path: tuple[str, ...]
+    kind: Kind = "mail"
+    role: FolderRole | None = None
+    total: int | None = None
+    unread: int | None = None
+    subscribed: bool = True
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """An item as a listing shows it. `version` changes with anything that `changes` would tell."""
+
+    id: str
+    version: str
+    size: int | None = None
+    flags: frozenset[Flag] = frozenset()
+    keywords: frozenset[str] = frozenset()
+    received_at: float | None = None
+    """Seconds since 1970."""
+    message_id: str | None = None
+    """The Message-ID field's value with its brackets."""
+    kind: Kind = "mail"
+    item_class: str = ""
+    """The store's own word for what it is, e.g. IPM.Schedule.Meeting.Request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed in a folder since a token: items new or altered, and ids that are no longer there.
+
+    `more`: ask again at once with `token`. `reset`: the token asked with was not known any more (or there was none),
+    so this and what follows by `more` is everything, and what is not in it is gone.
+    """
+
+    items: tuple[ItemState, ...]
+    removed: tuple[str, ...]
+    token: str
+    more: bool
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item to be appended. `key` names this one append (letters, digits, `.`, `-`), by which `find` finds it."""
+
+    key: str
+    content: Content = field(repr=False)
+    flags: frozenset[Flag] = frozenset()
+    keywords: frozenset[str] = frozenset()
+    received_at: float | None = None
+    kind: Kind = "mail"
+    form: Form = "mime"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """An item that is there now; `notes` are what the store could not take of it as it was."""
+
+    id: str
+    notes: tuple[Note, ...] = ()
+
+
+class StoreFault(Exception):
+    """A whole call failed.
+
+    `scope` says how far it reaches: RECIPIENT this mailbox, MESSAGE this call, HOP the whole store. `retry_after_s` is
+    the store's own hint. `unknown`: it may have been done all the same, so that appends are looked up by `find` before
+    they are repeated.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        scope: Scope = Scope.RECIPIENT,
+        retry_after_s: float | None = None,
+        unknown: bool = False,
+    ) -> None:
+        self.status = status
+        self.scope = scope
+        self.retry_after_s = retry_after_s
+        self.unknown = unknown
+        super().__init__(str(status))
+
+
+class OpenMailbox(Protocol):
+    """One mailbox, open.
+
+    Assumes: one user; calls may overlap where the store's own limits allow it. All raise StoreFault alone, and
+    cancellation leaves nothing half done but what a StoreFault with `unknown` would.
+    """
+
+    async def folders(self) -> list[Folder]:
+        """Return all folders of the kinds the store holds, each parent before its children."""
+        ...
+
+    async def create_folder(self, path: tuple[str, ...], kind: Kind = "mail") -> Folder:
+        """Return the folder at `path`, made with its parents where it is not there. A folder of another kind that is
+        there already is a StoreFault (5.6.0)."""
+        ...
+
+    async def rename_folder(self, id: str, path: tuple[str, ...]) -> Folder:
+        """Give a folder another name, another parent, or both; its items and their ids stay."""
+        ...
+
+    async def remove_folder(self, id: str) -> None:
+        """Remove a folder with all in it. One that is gone already is done."""
+        ...
+
+    async def changes(self, folder: str, token: str | None, limit: int = 500) -> Changes:
+        """Return what changed since `token`, at most about `limit` items; None asks for everything.
+
+        A token that is not known any more is answered with everything and `reset`.
+        Promises: a change that is in no answer up to a token is in one after it; one may be told twice.
+        """
+        ...
+
+    def fetch(self, ids: Sequence[str], form: Form = "mime") -> AsyncIterator[tuple[str, Content | Status]]:
+        """Yield each item's content, in the order asked; 4.2.0 or 5.1.1 where it is gone, 5.6.3 where there is no such
+        form of it. What was yielded is let go before the next is fetched: memory is bounded by the largest."""
+        ...
+
+    async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
+        """Put items into a folder, in this order. Durable at the store for each Appended when this returns.
+
+        An item whose key `find` would find is appended again all the same: looking first is the caller's.
+        """
+        ...
+
+    async def find(self, folder: str, keys: Sequence[str]) -> dict[str, str]:
+        """Return the ids that earlier appends into this folder made, by key; a key that is not there is left out."""
+        ...
+
+    async def set_flags(self, ids: Sequence[str], add: frozenset[str], remove: frozenset[str]) -> list[str | Status]:
+        """Add and remove flags, by their names in `Flag`, and keywords, which are all other words.
+
+        Returns each item's new version.
+        """
+        ...
+
+    async def move(self, ids: Sequence[str], folder: str) -> list[str | Status]:
+        """Move items to another folder of this mailbox; returns each one's id there (the same with stable ids)."""
+        ...
+
+    async def remove(self, ids: Sequence[str], *, purge: bool = False) -> list[Status | None]:
+        """Remove items: to the trash where the store has one, for good with `purge`. One gone already is done."""
+        ...
+
+    def watch(self, folders: Sequence[str]) -> AsyncIterator[str]:
+        """Yield ids of folders that may have changed, until closed. A hint: `changes` is the truth."""
+        ...
+
+
+@runtime_checkable
+class MailboxStore(Protocol):
+    """The side of a connector on which mailboxes are read and written."""
+
+    def holds(self) -> Holds:
+        """Return what this store can hold; pure."""
+        ...
+
+    def open(self, mailbox: str) -> AbstractAsyncContextManager[OpenMailbox]:
+        """Open a mailbox by its name in the store. Assumes: the connector is started. Raises: StoreFault."""
+        ...
