@@ -19,12 +19,12 @@ from gateway.adapt.octet_step import mend_octets
 from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_recipients
 from gateway.adapt.plain_step import fit_plain
 from gateway.adapt.plan import Step, has_longer_line, longer_line_in, plan
-from gateway.adapt.signatures import broken
 from gateway.contract import Capabilities
 from gateway.fidelity import INTACT, Fidelity, Note
 from gateway.message import Content, Envelope
 from gateway.octets import MAX_LINE
 from gateway.outcome import Failed
+from gateway.signatures import broken
 from gateway.spool.api import Delivery, DeliveryId, Stored
 from gateway.status import TOO_BIG
 from mappings.address import Address, AddressError

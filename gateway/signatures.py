@@ -1,4 +1,4 @@
-"""Which signatures an adaptation breaks: told in the Fidelity, since nobody can mend it afterwards.
+"""Which signatures a change of a message breaks: told in the Fidelity, since nobody can mend it afterwards.
 
 DKIM: RFC 6376 §3.5 (h= names the signed fields), §5.4.2 (a body change breaks every signature but one with l=, which is
 not asked).
