@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -40,6 +41,9 @@ NO_SMART_HOST: Final = Status("4.4.4", "the smart host has no address")
 NO_ANSWER_OF_DNS: Final = Status("4.4.3", "DNS gave no answer for the domain")
 
 Family = Literal["ipv4", "ipv6"]
+
+
+_NAMED_HOST: Final = re.compile(r"\[([^\[\]]+)\]:([0-9]{1,5})")
 
 
 class Absent(Exception):
@@ -133,11 +137,19 @@ class Finder:
     async def find(self, next_hop: str) -> list[Target]:
         """Return the targets of a next hop in the order to try them, at least one.
 
+        `[host]:port` is where an operator has rerouted to: one host, without MX and past the smart host. No address has
+        a domain of that form. All else goes to the smart host where there is one, also what an earlier one was to have.
+
         Raises: HopFault.
         """
-        if self._config.smart_host is not None:
-            host, port = host_port(self._config.smart_host, self._config.port)
-            targets = await self._host(host, port)
+        smart_host, named = self._config.smart_host, _NAMED_HOST.fullmatch(next_hop)
+        if named and next_hop != smart_host:
+            port = int(named[2])
+            if not 1 <= port <= 65535:
+                raise HopFault(Deferred(NO_SMART_HOST.but(cause=f"{port} is no port"), Scope.HOP))
+            targets = await self._host(named[1], port)
+        elif smart_host is not None:
+            targets = await self._host(*host_port(smart_host, self._config.port))
         else:
             targets = await self._domain(next_hop)
         now = self._clock()

@@ -105,6 +105,18 @@ async def test_a_smart_host_without_address_defers_and_never_fails() -> None:
     assert await targets("smart", {}, {}, smart_host="[::1]:25") == ["::1 ::1"]
 
 
+async def test_where_an_operator_has_rerouted_to_is_one_host_past_mx_and_smart_host() -> None:
+    mx = {"c.test": [(10, "a.test")]}
+    for options in ({}, {"smart_host": "a.test:25"}):
+        assert await targets("[c.test]:2525", mx, HOSTS, **options) == ["c.test 192.0.2.3"]
+        assert await targets("[192.0.2.7]:2525", {}, {}, **options) == ["192.0.2.7 192.0.2.7"]
+        assert await targets("[gone.test]:25", {}, {}, **options) == "deferred 4.4.4 hop"
+        assert await targets("[c.test]:99999", mx, HOSTS, **options) == "deferred 4.4.4 hop"
+    # What an earlier smart host was to have goes to the present one; no recipient's domain leads past it.
+    for other in ("old.test:25", "[192.0.2.7]", "[c.test]", "c.test"):
+        assert await targets(other, mx, HOSTS, smart_host="a.test:25") == ["a.test 192.0.2.1"]
+
+
 async def test_what_did_not_answer_is_tried_last_for_a_while() -> None:
     now = 0.0
     fake = FakeDns({"y.example": [(10, "a.test"), (20, "c.test")]}, HOSTS)
