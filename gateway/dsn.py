@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Final
 
-from gateway import mime
+from gateway import mime, suppression
 from gateway.compose import addr_spec
 from gateway.explain import explain
 from gateway.ids import text as id_text
@@ -109,6 +109,7 @@ def build(
         head += [f"In-Reply-To: {references.decode('ascii')}", f"References: {references.decode('ascii')}"]
     head += [
         "Auto-Submitted: auto-replied",  # RFC 3834 §3.1.8: so that no responder answers it
+        suppression.LINE,
         "MIME-Version: 1.0",
         # RFC 2045 §6.4: an enclosing type names the widest of what is inside
         *(() if status.isascii() and returned.isascii() else ("Content-Transfer-Encoding: 8bit",)),

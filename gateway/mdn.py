@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final
 
-from gateway import mime
+from gateway import mime, suppression
 from gateway.dsn import as_written
 from gateway.ids import text as id_text
 from gateway.message import Content
@@ -73,6 +73,7 @@ def build(
         f"Message-ID: <{id_text(receipt_id)}.receipt@{hostname}>",
         *([f"In-Reply-To: {shown_id}", f"References: {shown_id}"] if shown_id else []),
         "Auto-Submitted: auto-replied",
+        suppression.LINE,
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=disposition-notification;\r\n boundary="{boundary}"',
     ]

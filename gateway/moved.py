@@ -17,6 +17,7 @@ from typing import Final
 from gateway.message import Content
 from gateway.planner import Moved
 from gateway.spool.api import Stored
+from gateway.suppression import wants_no_answer
 
 _MACHINES: Final = re.compile(
     r"(?:owner-.*|.*-(?:owner|request|bounces?)|mailer-daemon|postmaster|no-?reply)(?:\+.*)?", re.I
@@ -30,11 +31,11 @@ def key(each: Moved) -> str:
 
 
 def is_automatic(content: Content) -> bool:
-    """Tell whether a message is one that nobody is to answer by machine (RFC 3834 §2, RFC 2919, RFC 3798)."""
+    """Tell whether a message is one that nobody is to answer by machine (RFC 3834 §2, RFC 2919, MS-OXCMAIL)."""
     submitted = (content.get(b"auto-submitted") or b"no").split(b";")[0].strip().lower()
     precedence = (content.get(b"precedence") or b"").strip().lower()
     lists = any(content.get(name) is not None for name in (b"list-id", b"list-post", b"list-unsubscribe"))
-    return submitted != b"no" or precedence in (b"bulk", b"junk", b"list") or lists
+    return submitted != b"no" or precedence in (b"bulk", b"junk", b"list") or lists or wants_no_answer(content)
 
 
 def notice(each: Moved, about: Stored, hostname: str, now: float) -> Content | None:
@@ -50,6 +51,7 @@ def notice(each: Moved, about: Stored, hostname: str, now: float) -> Content | N
     message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
     message["Message-ID"] = make_msgid(domain=hostname)
     message["Auto-Submitted"] = "auto-replied"
+    message["X-Auto-Response-Suppress"] = "All"
     original = about.content.get(b"message-id")
     if original is not None and original.isascii():
         message["In-Reply-To"] = original.decode("ascii").strip()

@@ -92,6 +92,7 @@ class Digests:
             ("Message-ID", digest.message_id(hostname)),
             ("Date", _date(digest.last_at)),
             ("Auto-Submitted", "auto-generated"),
+            ("X-Auto-Response-Suppress", "All"),
         ]
         pieces = compose(fields, digest.text(), hostname=hostname)
         origin = Origin(self._name, peer=digest.rule, protocol="MQTT", trusted=True)

@@ -108,6 +108,7 @@ def test_the_header() -> None:
     assert message["To"] == "bob@x.example"
     assert message["Subject"] == "Not delivered: lunch"
     assert message["Auto-Submitted"] == "auto-replied"
+    assert message["X-Auto-Response-Suppress"] == "All"
     assert message["In-Reply-To"] == "<1@x.example>"
     assert message["Date"].datetime.timestamp() == NOW + 10
     assert message.get_content_type() == "multipart/report"

@@ -54,6 +54,7 @@ def test_built_as_the_standard_has_it() -> None:
     assert not message.defects
     assert message["Content-Type"].params["report-type"] == "disposition-notification"
     assert message["Auto-Submitted"] == "auto-replied"
+    assert message["X-Auto-Response-Suppress"] == "All"
     assert message["To"] == PATH
     assert b"a@b" not in octets
     status = [part for part in message.walk() if part["Disposition"]]

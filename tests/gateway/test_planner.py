@@ -176,6 +176,7 @@ def test_mail_to_a_former_address_goes_on_and_its_sender_may_be_told() -> None:
     told = notice(moved, planned.message, "gw.example", NOW)
     assert told is not None
     assert told.get(b"auto-submitted") == b"auto-replied"
+    assert told.get(b"x-auto-response-suppress") == b"All"
     assert b"ann@merged.example" in told.octets()
     assert is_automatic(told)
 
@@ -190,7 +191,13 @@ def test_the_new_address_is_one_that_the_sender_can_write_to() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [b"Auto-Submitted: auto-generated\r\n", b"Precedence: Bulk\r\n", b"List-Id: <a.b>\r\n", b"Auto-Submitted: x\r\n"],
+    [
+        b"Auto-Submitted: auto-generated\r\n",
+        b"Precedence: Bulk\r\n",
+        b"List-Id: <a.b>\r\n",
+        b"Auto-Submitted: x\r\n",
+        b"X-Auto-Response-Suppress: OOF, AutoReply\r\n",
+    ],
 )
 def test_no_notice_to_machines(head: bytes) -> None:
     planned = planner(tell_moved=True).plan(mail("smtp:alee@old.example", head=head))
