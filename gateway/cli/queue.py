@@ -170,7 +170,9 @@ def reroute(
     ctx: typer.Context,
     where: dict[str, Any],
     to: Annotated[str | None, typer.Option("--to", metavar="CONNECTOR", help="The connector to send by.")] = None,
-    to_next_hop: Annotated[str | None, typer.Option("--to-next-hop", metavar="HOP", help="Where to; over SMTP [host]:port is one host, past a smart host.")] = None,
+    to_next_hop: Annotated[
+        str | None, typer.Option("--to-next-hop", metavar="HOP", help="Where to; [host]:port is one host.")
+    ] = None,
     every: Every = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
