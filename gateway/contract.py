@@ -180,6 +180,9 @@ class Item:
     notify: Notify = Notify.UNSET
     orcpt: str | None = None
     attempts: int = 0
+    fresh: bool = False
+    """Accepted by this very process, and not tried before; False: it may have been, by one that was killed meanwhile
+    and counted no attempt. A destination that can look up what it did before spares the look-up where True."""
 
 
 @quickly_made
