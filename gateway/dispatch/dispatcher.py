@@ -123,7 +123,7 @@ class Dispatcher:
             deliveries = claim.deliveries
             self.counts.handed_over += len(deliveries)
             live = self.lane_for(deliveries[0].lane)
-            entry = Entry(claim.message, deliveries)
+            entry = Entry(claim.message, deliveries, fresh=True)
             if live is None or self._stopping:
                 self._returns.add(entry.ids)
                 continue

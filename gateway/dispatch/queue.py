@@ -19,14 +19,16 @@ ENTRY_OCTETS = 2048
 class Entry:
     """One message with those of its deliveries that wait here."""
 
-    __slots__ = ("deliveries", "inline", "left", "message", "octets", "priority", "sender")
+    __slots__ = ("deliveries", "fresh", "inline", "left", "message", "octets", "priority", "sender")
 
-    def __init__(self, message: Stored, deliveries: tuple[Delivery, ...]) -> None:
+    def __init__(self, message: Stored, deliveries: tuple[Delivery, ...], *, fresh: bool = False) -> None:
         first = deliveries[0]
         self.message = message
         self.deliveries = deliveries
         self.left = len(deliveries)
         """Deliveries without an outcome, once it is being sent."""
+        self.fresh = fresh
+        """Accepted by this process, and not shown to a destination yet."""
         self.sender = first.sender
         self.priority = first.priority
         source = message.content.source

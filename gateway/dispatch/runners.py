@@ -397,19 +397,20 @@ class Runners:
             if not deliveries:
                 return None
         message = entry.message
+        fresh, entry.fresh = entry.fresh, False
         if fitted.addresses:
             changed = fitted.addresses
             items: tuple[Item, ...] = tuple(
                 [
-                    Item(d.id, changed.get(d.id, d.address), d.original, d.notify, d.orcpt, d.attempts)
+                    Item(d.id, changed.get(d.id, d.address), d.original, d.notify, d.orcpt, d.attempts, fresh)
                     for d in deliveries
                 ]
             )
         elif len(deliveries) == 1:
             d = deliveries[0]
-            items = (Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts),)
+            items = (Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts, fresh),)
         else:
-            items = tuple([Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts) for d in deliveries])
+            items = tuple([Item(d.id, d.address, d.original, d.notify, d.orcpt, d.attempts, fresh) for d in deliveries])
         report = None
         if message.is_report and getattr(work.live.destination, "takes_reports", False):
             report = report_of(message.content)

@@ -75,6 +75,26 @@ def test_a_message_is_delivered_and_its_outcome_committed_within_50_ms() -> None
     assert set(spool.how.values()) == {"delivered"}
 
 
+def test_what_nobody_can_have_tried_is_fresh() -> None:
+    fresh: list[tuple[DeliveryId, bool]] = []
+
+    def answer(hop: str, item: Any, tries: int) -> Any:
+        fresh.append((item.id, item.fresh))
+        return TEMPORARY if tries == 1 else Delivered()
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        new = hand(d, spool, stored(recipients=2)).deliveries
+        await until(lambda: len(spool.ended) == 2, within_s=DAY)
+        assert fresh == [(x.id, True) for x in new] + [(x.id, False) for x in new]
+        fresh.clear()
+        # One that a node before had: a kill in its first try left no attempt behind.
+        spool.put(stored(), leased=False)
+        await until(lambda: len(spool.ended) == 3, within_s=DAY)
+        assert [is_fresh for _, is_fresh in fresh] == [False, False]
+
+    scenario(work, Peer(answer))
+
+
 def test_outcomes_are_committed_together_at_256() -> None:
     async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
         for _ in range(2000):
