@@ -35,8 +35,8 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -262,37 +262,48 @@ class Run:
             count.faults += 1
 
     def fault_gateway(self) -> None:
-        self.gateway.kill()
-        self._note(self.gateway.left() & self.relay.to_broker.begun.keys())
+        with self._noting() as unsettled:
+            self.gateway.kill()
+            unsettled |= self.gateway.left() & self.relay.to_broker.begun.keys()
         self.gateway.start()
 
     def fault_stop(self) -> None:
-        self._note()
+        with self._noting():
+            pass  # what comes twice of what is sent from here on is known by `was_down`
         self.was_down = True
         self.broker.stop()
         self.broker.start()
 
     def fault_broker(self) -> None:
-        self._note()
+        with self._noting():
+            pass
         self.broker.kill()
         self.was_down = self.has_forgotten = True
         self.broker.start()
 
     def fault_cut(self) -> None:
-        self._note()
-        self.relay.cut()
+        with self._noting():
+            self.relay.cut()
 
     def fault_silent(self) -> None:
-        self._note()
-        self.relay.go_silent()
-        begun = self.relay.to_client.begun.total()
+        with self._noting():
+            self.relay.go_silent()
+            begun = self.relay.to_client.begun.total()
         patience_s = 3 * KEEP_ALIVE_S
         wait_until(lambda: self.relay.to_client.begun.total() > begun, patience_s, "the silence was noticed", 0.1)
 
-    def _note(self, unsettled: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        """Note what may come twice by the fault at hand."""
-        self.inward.in_flight.append(len(self.relay.to_client.in_flight()))
-        self.outward.in_flight.append(len(self.relay.to_broker.in_flight() | unsettled))
+    @contextmanager
+    def _noting(self) -> Iterator[set[str]]:
+        """Note what may come twice by the fault that happens within: what is in flight at any moment of it, and what is
+        put into the given set."""
+        unsettled: set[str] = set()
+        ways = self.relay.to_client, self.relay.to_broker
+        for way in ways:
+            way.watch()
+        yield unsettled
+        inward, outward = (way.watched() for way in ways)
+        self.inward.in_flight.append(len(inward))
+        self.outward.in_flight.append(len(outward | unsettled))
 
     # -- what it comes to
 

@@ -55,6 +55,7 @@ class Way:
         self._ended: dict[tuple[str, int], set[str]] = {}
         self._open: dict[tuple[str, int], str] = {}
         self._released: set[tuple[str, int]] = set()
+        self._watched: set[str] | None = None
         self._lock = threading.Lock()
 
     def published(self, client: str, first: int, body: bytes) -> None:
@@ -69,6 +70,8 @@ class Way:
                 self.begun[id] += 1
             self._open[key] = id
             self._released.discard(key)
+            if self._watched is not None:
+                self._watched.add(id)
 
     def released(self, client: str, body: bytes) -> None:
         key = (client, int.from_bytes(body[:2], "big"))
@@ -86,10 +89,16 @@ class Way:
             if id is not None and (len(body) < 3 or body[2] < 0x80):
                 self.taken.add(id)
 
-    def in_flight(self) -> set[str]:
-        """Return those whose exchange has begun and not ended."""
+    def watch(self) -> None:
+        """From now on remember what is in flight at any moment: begun, and its exchange not ended."""
         with self._lock:
-            return set(self._open.values())
+            self._watched = set(self._open.values())
+
+    def watched(self) -> set[str]:
+        """Return what was in flight since `watch`, which ends."""
+        with self._lock:
+            found, self._watched = self._watched or set(), None
+            return found
 
 
 class MqttRelay:
