@@ -2,7 +2,7 @@
 
 A connector speaks its network's protocol, translates its forms to Message, Address, Report and Outcome and
 back, and does nothing else. It is a class registered under the entry point `gatepost.connectors`; it has a
-`Config`, `Capabilities`, a life (`start`, `health`, `stop`) and one or more sides: Source, Destination.
+`Config`, `Capabilities`, a life (`start`, `health`, `stop`) and one or more sides: Source, Destination, MailboxStore.
 `gateway.testing` tests any connector against the sentences below.
 """
 
@@ -21,6 +21,24 @@ from gateway.config_file import ConfigErrors
 from gateway.fidelity import Fate, Note
 from gateway.frozen import quickly_made
 from gateway.ids import text as id_text
+from gateway.mailbox import (
+    FLAGS,
+    KINDS,
+    ROLES,
+    Appended,
+    Changes,
+    Flag,
+    Folder,
+    FolderRole,
+    Form,
+    Holds,
+    ItemState,
+    Kind,
+    MailboxStore,
+    NewItem,
+    OpenMailbox,
+    StoreFault,
+)
 from gateway.memo import Attachment, Mailbox, Memo, compose, memo
 from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
@@ -54,6 +72,8 @@ class Capabilities:
     mime: bool = True
     """MIME travels as it is. Where not, a message is brought to one text, decoded, and attachments behind it;
     `gateway.memo` takes that apart, and what follows here applies."""
+    tnef: bool = True
+    """What Outlook packs for itself (winmail.dat) may stay so; where not, it is taken apart to parts anybody reads."""
     html: bool = True
     attachments: bool = True
     """The other side gets attachments, in some way of the connector's; where not, they are left out and named in the
@@ -231,7 +251,7 @@ class Batch(Protocol):
 
 
 class Connector(ABC):
-    """The life of a connector. Subclasses add `Source`, `Destination` or both.
+    """The life of a connector. Subclasses add `Source`, `Destination`, `MailboxStore` or several of them.
 
     Assumes: built once per start with its configured name, a validated Config and the node's Context; all
     methods are called in the node's event loop. Must not block the loop, nor touch another connector.
@@ -343,13 +363,18 @@ class Context:
 
 __all__ = [
     "CONTRACT_VERSION",
+    "FLAGS",
+    "KINDS",
+    "ROLES",
     "Action",
     "Address",
     "AddressError",
+    "Appended",
     "Attachment",
     "Batch",
     "Blob",
     "Capabilities",
+    "Changes",
     "ConfigErrors",
     "Connector",
     "ConnectorConfig",
@@ -362,14 +387,24 @@ __all__ = [
     "Envelope",
     "Failed",
     "Fate",
+    "Flag",
+    "Folder",
+    "FolderRole",
+    "Form",
     "Health",
+    "Holds",
     "Intake",
     "Item",
+    "ItemState",
+    "Kind",
     "Mailbox",
+    "MailboxStore",
     "Memo",
     "Message",
+    "NewItem",
     "Note",
     "Notify",
+    "OpenMailbox",
     "Origin",
     "Outcome",
     "Parcel",
@@ -381,6 +416,7 @@ __all__ = [
     "Scope",
     "Source",
     "Status",
+    "StoreFault",
     "Traits",
     "Unavailable",
     "compose",
