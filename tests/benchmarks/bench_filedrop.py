@@ -144,7 +144,7 @@ def put(home: Path, count: int) -> float:
         wait_for_files(archive, count, 600)
         (home / "away").rename(outbox)
         started = time.time()
-        gateway.cli("queue", "requeue", "--all", "--connector", "out")
+        gateway.cli("queue", "requeue", "--all", "--connector", "out", timeout_s=600)
         wait_for_files(outbox, count, 600)
         rate = count / (last_change(outbox) - started)
         time.sleep(1)
