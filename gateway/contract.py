@@ -20,6 +20,9 @@ from pydantic import BaseModel, ConfigDict
 from gateway.config_file import ConfigErrors
 from gateway.fidelity import Fate, Note
 from gateway.frozen import quickly_made
+from gateway.header_firewall import ORGANIZATION
+from gateway.header_firewall import check as check_field_names
+from gateway.header_firewall import strip as without_fields
 from gateway.ids import text as id_text
 from gateway.mailbox import (
     FLAGS,
@@ -44,6 +47,9 @@ from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Re
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.report import Action, RecipientReport, Report
 from gateway.status import Status
+from gateway.suppression import Suppress
+from gateway.suppression import notify as notify_within
+from gateway.suppression import of as suppression_of
 from gateway.toml_file import read_toml
 from mappings.address import Address, AddressError
 
@@ -365,6 +371,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "FLAGS",
     "KINDS",
+    "ORGANIZATION",
     "ROLES",
     "Action",
     "Address",
@@ -417,11 +424,16 @@ __all__ = [
     "Source",
     "Status",
     "StoreFault",
+    "Suppress",
     "Traits",
     "Unavailable",
+    "check_field_names",
     "compose",
     "id_text",
     "memo",
+    "notify_within",
     "quickly_made",
     "read_toml",
+    "suppression_of",
+    "without_fields",
 ]
