@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from tests import scratch
 
-pytest_plugins = ["gateway.testing"]
+pytest_plugins = ["gateway.testing", "tests.peers.ews.process"]
 
 scratch.use()
 

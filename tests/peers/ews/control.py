@@ -1,0 +1,162 @@
+"""The peer's other side, for tests alone: JSON to /peer/NAME on a port of its own, on loopback."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from tests.peers.ews import honest, outbox
+from tests.peers.ews.faults import Plan
+from tests.peers.ews.http import Asked, Connection, Server
+from tests.peers.ews.ids import identifier, number_of
+from tests.peers.ews.server import Ews
+from tests.peers.ews.store import Item, NewItem
+
+
+class Control:
+    """What a test may do to the organisations; each public method is one path, its arguments the JSON."""
+
+    def __init__(self, ews: Ews, server: Server) -> None:
+        self._ews = ews
+        self._store = ews.store
+        self._server = server
+
+    def serve(self, connection: Connection, asked: Asked) -> None:
+        method: Callable[..., Any] | None = getattr(self, asked.path.removeprefix("/peer/"), None)
+        if not asked.path.startswith("/peer/") or asked.path.startswith("/peer/_") or method is None:
+            connection.answer(404)
+            return
+        try:
+            answer = method(**orjson.loads(asked.body or b"{}"))
+            connection.answer(200, orjson.dumps(answer), "application/json")
+        except Exception as error:  # noqa: BLE001 - the test shall read what went wrong
+            connection.answer(500, orjson.dumps(f"{type(error).__name__}: {error}"), "application/json")
+
+    def organisation(self, domain: str, names: list[str], honest: bool = True) -> str:
+        with self._store.lock:
+            self._store.add_company(domain, honest)
+            for name in (*names, outbox.OUTSIDE):
+                self._store.add_mailbox(domain, name)
+        return domain
+
+    def add_mailbox(self, domain: str, name: str) -> str:
+        return self._store.add_mailbox(domain, name)
+
+    def mailbox(self, address: str) -> dict[str, Any] | None:
+        return self._store.mailbox(address)
+
+    def put(self, address: str, octets: str, folder: str = "inbox", **how: Any) -> str:
+        with self._store.lock:
+            at = self._store.at(address, folder, create=True)
+            assert at is not None
+            new = NewItem(
+                base64.b64decode(octets),
+                how.get("item_class"),
+                how.get("received_at"),
+                bool(how.get("is_read", False)),
+                bool(how.get("is_draft", False)),
+                how.get("categories", ()),
+                how.get("bcc", ()),
+                {key: _typed(value) for key, value in (how.get("extended") or {}).items()},
+            )
+            return identifier("item", self._store.add(address, at.id, new))
+
+    def items(self, address: str, folder: str = "inbox") -> list[dict[str, Any]]:
+        with self._store.lock:
+            at = self._store.at(address, folder)
+            if at is None:
+                return []
+            return [self._stored(each) for each in self._store.items(self._store.ids_in(at.id))]
+
+    def outside(self, domain: str) -> list[dict[str, Any]]:
+        return self.items(f"{outbox.OUTSIDE}@{domain}")
+
+    def folders(self, address: str) -> list[str]:
+        top = self._store.well_known(address, "msgfolderroot")
+        return [self._store.path(each.id) for each in self._store.children(top.id, deep=True)] if top else []
+
+    def alter(self, address: str, id: str, **changes: Any) -> str:
+        number, _ = number_of("item", id)
+        with self._store.lock:
+            if changes.get("delete"):
+                self._store.remove(number)
+                return id
+            if "is_read" in changes or "categories" in changes:
+                self._store.alter(number, is_read=changes.get("is_read"), categories=changes.get("categories"))
+            if changes.get("move"):
+                at = self._store.at(address, changes["move"], create=True)
+                assert at is not None
+                return identifier("item", self._store.copy(number, at.id, move=True))
+        return id
+
+    def log(self, domain: str, operation: str | None = None, since: int = 0) -> list[dict[str, Any]]:
+        found = [each for each in self._ews.log[domain][since:] if operation in (None, each["operation"])]
+        return [each | {"body": _text(each["body"]), "answer": _text(each["answer"])} for each in found]
+
+    def fault(self, domain: str, operation: str, kind: str, **how: Any) -> None:
+        known = {key: how.pop(key) for key in ("nth", "every", "chance", "mailbox") if key in how}
+        self._ews.faults[domain].add(Plan(operation, kind, **known, how=how))
+
+    def calm(self, domain: str) -> None:
+        self._ews.faults[domain].calm()
+
+    def expire_sync(self, domain: str) -> None:
+        self._store.expire_sync(domain)
+
+    def quota(self, address: str, octets: int | None) -> None:
+        self._store.rows("update mailbox set quota=? where address=?", octets, address)
+
+    def disable(self, address: str, on: bool) -> None:
+        self._store.rows("update mailbox set disabled=? where address=?", int(on), address)
+
+    def grant(self, address: str, author: str) -> None:
+        self._store.rows("insert or ignore into grant_as values(?, ?)", address, author.lower())
+
+    def person(self, domain: str, address: str, name: str, kind: str, members: list[str]) -> None:
+        self._store.add_person(domain, address, name, kind, members)
+
+    def violations(self) -> list[str]:
+        found, self._ews.violations = self._ews.violations, []
+        return found
+
+    def refuse(self, on: bool) -> None:
+        self._server.refuse(on)
+
+    def cut(self) -> None:
+        self._server.cut_all()
+
+    def ready(self) -> dict[str, Any]:
+        return {"validates": self._ews.validator.is_on, "port": self._server.port}
+
+    def _stored(self, item: Item) -> dict[str, Any]:
+        return {
+            "id": identifier("item", item.id),
+            "folder": self._store.path(item.folder),
+            "octets": _text(self._store.mime(item.id)),
+            "shown": _text(honest.shown(self._store, item)),
+            "is_read": item.is_read,
+            "is_draft": item.is_draft,
+            "received_at": item.received_at,
+            "categories": item.categories,
+            "properties": {key: value for key, (_, value) in self._store.properties(item.id).items()},
+            "item_class": item.class_,
+            "subject": (item.header.get("subject") or [""])[0],
+            "mailbox": item.mailbox,
+        }
+
+
+def _text(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
+
+
+def _typed(value: Any) -> tuple[str, Any]:
+    if isinstance(value, list):
+        return "StringArray", value
+    return (
+        ("Boolean", str(value).lower())
+        if isinstance(value, bool)
+        else ("Integer" if isinstance(value, int) else "String", value)
+    )
