@@ -57,8 +57,16 @@ class Watched(BaseModel):
         description="The folder holds journal reports: the message within is taken, with the envelope that the report "
         "tells.",
     )
+    trusted: bool = Field(
+        False,
+        description="Its mails may go to recipients anywhere, and those that fail are reported to their senders. For "
+        "folders that none but the organisation's own users write to, such as sent items; of any other folder mail is "
+        "taken for recipients of the gateway's own alone.",
+    )
     existing: Literal["take", "leave"] = Field(
-        "take", description="What happens to items that are there when the folder is watched for the first time."
+        "take",
+        description="What happens to items that are there when the folder is watched for the first time: they are "
+        "taken as well, or left for good.",
     )
 
     @field_validator("mailbox")

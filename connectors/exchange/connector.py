@@ -6,7 +6,8 @@ import asyncio
 from abc import abstractmethod
 from typing import ClassVar, Final
 
-from connectors.exchange.common_config import ExchangeConfig
+from connectors.exchange import mailboxes_file
+from connectors.exchange.common_config import ExchangeConfig, Watched
 from connectors.exchange.destination import ExchangeDestination
 from connectors.exchange.organisation import Fault, Organisation
 from connectors.exchange.source import ExchangeSource
@@ -21,13 +22,15 @@ class Exchange(Connector):
     """Mailboxes of an Exchange organisation. Subclasses say by which protocol."""
 
     singleton: ClassVar[bool] = True
+    protocol: ClassVar[str]
+    """What the trace calls the way in."""
 
     def __init__(self, name: str, config: ExchangeConfig, context: Context) -> None:
         super().__init__(name, config, context)
         self._organisation: Organisation | None = None
         self._destination: ExchangeDestination | None = None
         self._source: ExchangeSource | None = None
-        self._start_trouble: str | None = None
+        self._watched: list[Watched] = []
 
     @abstractmethod
     def organisation(self) -> Organisation:
@@ -57,7 +60,7 @@ class Exchange(Connector):
 
     def health(self) -> Health:
         sides = (self._organisation, self._destination, self._source)
-        found = [self._start_trouble, *(side.trouble() for side in sides if side is not None)]
+        found = [side.trouble() for side in sides if side is not None]
         told = list(dict.fromkeys(text for text in found if text))
         return Health(False, "; ".join(told)) if told else Health(True)
 
@@ -68,12 +71,21 @@ class Exchange(Connector):
 
         Raises: OSError or ValueError that names what is wrong.
         """
+        self._watched = await asyncio.to_thread(self._all_watched)
         self._organisation = organisation = self.organisation()
         try:
             await organisation.start()
         except Fault as e:
             self.context.log.warning("the server did not answer at the start", cause=str(e))
         self._destination = ExchangeDestination(self.name, self.config, organisation, self.context)
+
+    def _all_watched(self) -> list[Watched]:
+        config: ExchangeConfig = self.config
+        if config.mailboxes_file is None:
+            return config.watch
+        watched = [*config.watch, *mailboxes_file.read(self.context.base_dir / config.mailboxes_file)]
+        config.model_validate({**config.model_dump(exclude_unset=True), "watch": watched})
+        return watched
 
     async def stop(self) -> None:
         """End every request and stream, within the bound."""
@@ -92,8 +104,11 @@ class Exchange(Connector):
 
     async def run(self, intake: Intake) -> None:
         assert self._organisation is not None, "run() comes after start()"
+        config: ExchangeConfig = self.config
         tokens = Tokens(self.context.state_dir / "tokens.db", self.context)
-        self._source = ExchangeSource(self.name, self.config, self._organisation, tokens, self.context)
+        self._source = ExchangeSource(
+            self.name, config, self._watched, self._organisation, tokens, self.context, self.protocol
+        )
         try:
             await self._source.run(intake)
         finally:

@@ -1,31 +1,469 @@
-"""The source side: from items of watched folders to mails in the spool."""
+"""The source side: from items of watched folders to mails in the spool.
+
+Promises: an item is moved, marked or deleted only after its mail's commit; until then it stays where it is, and is
+taken after a crash. One that was committed before a kill is known by its id, and only its end is made up for. An item
+that nothing can be made of, or that is refused for good, goes into the folder of refused ones; no item stops another.
+Bounded: `max_in_flight` messages are in memory, of those over 4 MiB `large_at_once`.
+Known limits: an item that a user moves out of the folder and back, between the commit and its end, is another item.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
-from connectors.exchange.common_config import ExchangeConfig
-from connectors.exchange.organisation import Organisation
+from connectors.exchange import envelope, journal_report
+from connectors.exchange.common_config import ExchangeConfig, Watched
+from connectors.exchange.envelope import BadItem, Recovered
+from connectors.exchange.finishing import Finishing
+from connectors.exchange.organisation import Addressed, Fault, Organisation, Person, Ref, Seen
 from connectors.exchange.tokens import Tokens
-from gateway.contract import Context, Intake
+from connectors.exchange.watching import Folder, Under
+from gateway.contract import (
+    Content,
+    Context,
+    Envelope,
+    Intake,
+    Message,
+    Origin,
+    Recipient,
+    Rejected,
+    Status,
+    Unavailable,
+    notify_within,
+    strip_header,
+    suppression_of,
+)
+
+BATCH_ITEMS: Final = 20
+BATCH_OCTETS: Final = 8 * 1024 * 1024
+LARGE: Final = 4 * 1024 * 1024
+INLINE: Final = 256 * 1024
+PIECE: Final = 256 * 1024
+TRIES: Final = 3
+"""How often an item is asked for that the server says it can't make a message of."""
+NEW_STREAM_S: Final = 60.0
+"""How long to wait for further folders that can be watched, before notifications are asked for anew."""
+
+GONE: Final = frozenset({"ErrorItemNotFound", "ErrorMessageNotFound"})
+BROKEN: Final = frozenset(
+    {
+        "ErrorContentConversionFailed",
+        "ErrorCorruptData",
+        "ErrorItemCorrupt",
+        "ErrorMessageSizeExceeded",
+        "ErrorMimeContentConversionFailed",
+        "ErrorMimeContentInvalid",
+        "ErrorMimeContentInvalidBase64String",
+        "ErrorUnsupportedMimeConversion",
+    }
+)
 
 
 class ExchangeSource:
-    """Takes the items of watched folders."""
+    """Takes the items of watched folders; `run` owns all of its tasks."""
 
     def __init__(
-        self, name: str, config: ExchangeConfig, organisation: Organisation, tokens: Tokens, context: Context
+        self,
+        name: str,
+        config: ExchangeConfig,
+        watched: Sequence[Watched],
+        organisation: Organisation,
+        tokens: Tokens,
+        context: Context,
+        protocol: str,
     ) -> None:
         self._name = name
         self._config = config
         self._organisation = organisation
-        self._tokens = tokens
         self._context = context
+        self._protocol = protocol
+        self._log = context.log
+        self._intake: Intake
+        self._finishing = Finishing(organisation, config.refused_folder)
+        self._journal_senders = frozenset(config.journal_senders)
+        self._free = asyncio.Semaphore(config.max_in_flight)
+        self._large = asyncio.Semaphore(min(config.large_at_once, config.max_in_flight))
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._paused_until = 0.0
+        self._pauses = 0
+        self._spool_trouble: str | None = None
+        self._opened = asyncio.Event()
+        self._folders = [
+            Folder(
+                rule,
+                organisation,
+                tokens,
+                poll_s=config.poll_s,
+                take=self._take,
+                prepare=self._finishing.prepare,
+                opened=self._opened.set,
+                log=context.log,
+            )
+            for rule in watched
+        ]
 
     def trouble(self) -> str | None:
         """Say in words for an operator what does not work."""
-        return None
+        found = [text for each in self._folders for text in (each.trouble, each.waiting) if text]
+        told = [*([self._spool_trouble] if self._spool_trouble else []), *found[:3]]
+        if len(found) > 3:
+            told.append(f"and {len(found) - 3} more folders")
+        return "; ".join(told) or None
 
     async def run(self, intake: Intake) -> None:
-        """Serve until cancelled."""
-        await asyncio.Event().wait()
+        """Serve until cancelled; then finish what is being accepted."""
+        self._intake = intake
+        serving = asyncio.ensure_future(self._serve())
+        try:
+            await asyncio.shield(serving)
+        finally:
+            serving.cancel()
+            await asyncio.wait((serving,), timeout=self._context.stop_s * 0.1)
+            if self._accepting:
+                await asyncio.wait(self._accepting, timeout=self._context.stop_s * 0.6)
+            for each in self._accepting:
+                each.cancel()
+            if self._accepting:
+                await asyncio.wait(self._accepting, timeout=self._context.stop_s * 0.1)
+
+    async def _serve(self) -> None:
+        if not self._folders:
+            await asyncio.Event().wait()  # nothing comes in here; to be cancelled like any source
+        async with asyncio.TaskGroup() as tasks:
+            for each in self._folders:
+                tasks.create_task(each.run())
+            tasks.create_task(self._hints())
+
+    # -- hints
+
+    async def _hints(self) -> None:
+        """Ask for notifications of all folders that can be watched; of further ones after a while."""
+        while not all(each.is_tried for each in self._folders):
+            self._opened.clear()
+            await self._opened.wait()
+        while True:
+            self._opened.clear()
+            by_place = {(each.rule.mailbox, each.id): each for each in self._folders if each.id is not None}
+            listening = asyncio.ensure_future(self._listen(by_place))
+            try:
+                while {(each.rule.mailbox, each.id) for each in self._folders if each.id is not None} <= set(by_place):
+                    await self._opened.wait()
+                    self._opened.clear()
+                await asyncio.sleep(NEW_STREAM_S)
+            finally:
+                listening.cancel()
+                await asyncio.wait((listening,))
+
+    async def _listen(self, by_place: Mapping[tuple[str, str | None], Folder]) -> None:
+        places = [(mailbox, id) for mailbox, id in by_place if id is not None]
+        while places:
+            try:
+                async for place in self._organisation.watch(places):
+                    folder = by_place.get(place)
+                    if folder is not None:
+                        folder.hint()
+                return
+            except Exception as e:  # noqa: BLE001 - without notifications folders are looked at from time to time
+                self._log.error("a fault in the notifications", cause=repr(e), exc_info=e)
+                await asyncio.sleep(NEW_STREAM_S)
+
+    # -- from a page to messages
+
+    async def _take(self, folder: Folder, items: Sequence[Under]) -> None:
+        """Fetch items and begin to accept each; returns once all of them were begun."""
+        left = list(items)
+        while left:
+            now, left = _batch(left)
+            await self._wait_out()
+            if now[0].accepted:
+                await self._free.acquire()
+                self._begin(self._finish_only(folder, now[0]), large=False)
+                continue
+            size = now[0].seen.size
+            if size > self._config.max_message_bytes:
+                await self._free.acquire()
+                self._begin(self._too_large(folder, now[0], size), large=False)
+                continue
+            is_large = size > LARGE
+            if is_large:
+                await self._large.acquire()
+            try:
+                await self._free.acquire()
+                # As many as there is room for: the rest of the batch goes with the next one.
+                for n in range(1, len(now)):
+                    if self._free.locked():
+                        left = now[n:] + left
+                        now = now[:n]
+                        break
+                    await self._free.acquire()
+            except BaseException:
+                if is_large:
+                    self._large.release()
+                raise
+            await self._fetch(folder, now, is_large)
+
+    async def _fetch(self, folder: Folder, items: Sequence[Under], is_large: bool) -> None:
+        """Fetch items whose places are taken; each place is given to what accepts the item, or freed."""
+        waiting = {item.seen.ref: item for item in items}
+        try:
+            parties = await self._parties(folder.rule, [item.seen.ref for item in items])
+            stream = self._organisation.mime([item.seen for item in items])
+            async for ref, found in stream:
+                item = waiting.pop(ref, None)
+                if item is None:
+                    continue
+                if isinstance(found, Fault):
+                    self._begin(self._bad(folder, item, found), large=is_large)
+                else:
+                    addressed, known = parties.get(ref, (None, {}))
+                    self._begin(self._accept(folder, item, found, addressed, known), large=is_large)
+        except Fault as e:
+            for item in waiting.values():
+                folder.hold(item, str(e), after_s=e.retry_after_s)
+            raise
+        except Exception as e:
+            for item in waiting.values():
+                folder.hold(item, repr(e))
+            raise
+        else:
+            for item in waiting.values():
+                folder.hold(item, "the server did not give it")
+        finally:
+            for _ in waiting:
+                self._release(is_large)
+
+    async def _parties(
+        self, rule: Watched, refs: Sequence[Ref]
+    ) -> dict[Ref, tuple[Addressed | None, Mapping[str, Person | None]]]:
+        """Return whom items are from and to, and what the directory says of them, where the rule needs it."""
+        if rule.envelope != "headers" or rule.recipients or rule.journal:
+            return {}
+        given = await self._organisation.addressed(refs)
+        found = {ref: one for ref, one in given.items() if isinstance(one, Addressed)}
+        names = list(dict.fromkeys(dn for one in found.values() for dn in envelope.legacy_dns(one)))
+        known = await self._organisation.resolve(names) if names else {}
+        return {ref: (one, known) for ref, one in found.items()}
+
+    # -- one item: a task each, as many as have a place
+
+    def _begin(self, work: Coroutine[Any, Any, None], *, large: bool) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._accepting.add(task)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._accepting.discard(task)
+            self._release(large)
+
+        task.add_done_callback(over)
+
+    def _release(self, large: bool) -> None:
+        self._free.release()
+        if large:
+            self._large.release()
+
+    async def _accept(
+        self,
+        folder: Folder,
+        item: Under,
+        content: Content,
+        addressed: Addressed | None,
+        known: Mapping[str, Person | None],
+    ) -> None:
+        seen = item.seen
+        try:
+            await self._hand_over(folder.rule, seen, content, addressed, known)
+            item.accepted = True
+            await self._finishing.finish(folder.rule, seen.ref)
+            self._context.count("messages_taken", mailbox=seen.ref.mailbox)
+            self._works()
+            folder.done(item)
+        except BadItem as e:
+            await self._refuse(folder, item, e.status)
+        except Rejected as e:
+            if e.status.is_permanent:
+                await self._refuse(folder, item, e.status)
+            else:
+                folder.hold(item, str(e.status))
+        except (Unavailable, OSError) as e:
+            self._pause(str(e.status) if isinstance(e, Unavailable) else str(e))
+            folder.hold(item, str(e))
+        except Fault as e:
+            folder.hold(item, str(e), after_s=e.retry_after_s)
+        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the item stays where it is
+            self._log.error("an item cannot be taken", message_id=seen.message_id, cause=repr(e), exc_info=e)
+            folder.hold(item, repr(e))
+
+    async def _finish_only(self, folder: Folder, item: Under) -> None:
+        """Finish an item whose mail is committed."""
+        try:
+            await self._finishing.finish(folder.rule, item.seen.ref)
+        except Fault as e:
+            folder.hold(item, str(e), after_s=e.retry_after_s)
+        else:
+            folder.done(item)
+
+    async def _bad(self, folder: Folder, item: Under, fault: Fault) -> None:
+        """Judge an item that could not be fetched."""
+        if fault.code in GONE:
+            folder.done(item)
+        elif fault.code in BROKEN and item.tries + 1 >= TRIES:
+            await self._refuse(folder, item, Status("5.6.0", f"the server can't make a message of it: {fault.code}"))
+        else:
+            folder.hold(item, str(fault), after_s=fault.retry_after_s)
+
+    async def _too_large(self, folder: Folder, item: Under, size: int) -> None:
+        await self._refuse(folder, item, self._over(size))
+
+    def _over(self, size: int) -> Status:
+        return Status("5.3.4", f"it has {size} octets; at most {self._config.max_message_bytes} are taken")
+
+    async def _refuse(self, folder: Folder, item: Under, status: Status) -> None:
+        seen = item.seen
+        try:
+            await self._finishing.refuse(seen.ref)
+        except Fault as e:
+            folder.hold(item, str(e), after_s=e.retry_after_s)
+            return
+        self._context.count("messages_refused", mailbox=seen.ref.mailbox)
+        self._log.warning(
+            "an item was not taken",
+            mailbox=seen.ref.mailbox,
+            message_id=seen.message_id,
+            why=str(status),
+            kept_in=self._config.refused_folder,
+        )
+        folder.done(item)
+
+    # -- the mail
+
+    async def _hand_over(
+        self,
+        rule: Watched,
+        seen: Seen,
+        content: Content,
+        addressed: Addressed | None,
+        known: Mapping[str, Person | None],
+    ) -> None:
+        """Have an item's mail accepted. Raises: BadItem, Rejected, Unavailable, OSError."""
+        config = self._config
+        if content.size > config.max_message_bytes:
+            raise BadItem(self._over(content.size))
+        pieces, recovered, content = await self._read(rule, seen, content, addressed, known)
+        recipients = recovered.recipients
+        if config.trust_suppression:
+            suppressed = suppression_of(content)
+            recipients = tuple(
+                Recipient(each.address, notify_within(each.notify, suppressed), each.orcpt) for each in recipients
+            )
+        made = Envelope(
+            recovered.reverse_path,
+            recipients,
+            Origin(self._name, peer=rule.mailbox, protocol=self._protocol, trusted=rule.trusted),
+            dedupe_key=dedupe_key(self._name, seen.ref),
+        )
+        made = self._taken_for(made, rule)
+        if pieces is None:
+            await self._intake.accept(Message(made, content), report=rule.trusted)
+            return
+        writer = self._intake.content()
+        try:
+            for piece in pieces:
+                if not writer.write(piece):
+                    await writer.drain()
+            await self._intake.accept(Message(made, await writer.finish()), report=rule.trusted)
+        except (Rejected, Unavailable):
+            await writer.abandon()
+            raise
+
+    async def _read(
+        self,
+        rule: Watched,
+        seen: Seen,
+        content: Content,
+        addressed: Addressed | None,
+        known: Mapping[str, Person | None],
+    ) -> tuple[Iterator[bytes] | None, Recovered, Content]:
+        """Return what is handed over: pieces where it is long, the envelope, and the content itself."""
+        path = envelope.reverse_path(content, seen.item_class, addressed, known)
+        is_trusted = path is not None and path.value.lower() in self._journal_senders
+        if rule.journal or (is_trusted and journal_report.is_marked(content)):
+            report = await asyncio.to_thread(journal_report.read, content)
+            if report is None:
+                raise BadItem(envelope.NO_REPORT)
+            names = [each.address for each in report.recipients if each.address[:3].lower() == "/o="]
+            resolved = await self._organisation.resolve(names) if names else {}
+            content = Content(await asyncio.to_thread(lambda: b"".join(report.octets())))
+            recovered = envelope.of_report(report.sender, report.recipients, resolved)
+        else:
+            recovered = envelope.of_item(content, seen.item_class, rule, addressed, known)
+        if self._config.organization_headers == "strip":
+            content, notes = await asyncio.to_thread(strip_header, content)
+            if notes:
+                self._context.count("headers_stripped", len(notes))
+        return (_pieces(content) if content.size > INLINE else None), recovered, content
+
+    def _taken_for(self, made: Envelope, rule: Watched) -> Envelope:
+        """Leave out recipients who would be refused for good beside others, where there is nobody to be told."""
+        if rule.trusted or len(made.recipients) == 1:
+            return made
+        alone = replace(made, recipients=())
+        answers = [self._intake.check(alone, each) for each in made.recipients]
+        refused = [status for status in answers if status is not None and status.is_permanent]
+        if not refused or len(refused) == len(answers):
+            return made
+        self._log.warning("some recipients are refused", mailbox=rule.mailbox, status=str(refused[0]))
+        kept = [
+            each
+            for each, status in zip(made.recipients, answers, strict=True)
+            if status is None or not status.is_permanent
+        ]
+        return replace(made, recipients=tuple(kept))
+
+    # -- the spool
+
+    def _pause(self, why: str) -> None:
+        """Nothing is accepted just now: wait, longer each time, all together."""
+        now = asyncio.get_running_loop().time()
+        if self._paused_until <= now:
+            self._pauses += 1
+            self._paused_until = now + min(30.0, 0.25 * 2.0 ** min(self._pauses, 20))
+            self._spool_trouble = f"messages wait in their mailboxes: {why}"
+            self._log.warning("messages wait", why=why)
+
+    async def _wait_out(self) -> None:
+        left = self._paused_until - asyncio.get_running_loop().time()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    def _works(self) -> None:
+        self._pauses = 0
+        self._spool_trouble = None
+
+
+def dedupe_key(name: str, ref: Ref) -> str:
+    """Return what names the hand-over of an item: the same after a crash, another for every other item."""
+    item = hashlib.sha256(b"\0".join((ref.mailbox.encode(), ref.id.encode()))).hexdigest()
+    return f"{name}:{item[:40]}"
+
+
+def _batch(items: list[Under]) -> tuple[list[Under], list[Under]]:
+    """Return what is fetched by one call, and the rest: one item that is large or accepted alone, else several."""
+    first = items[0]
+    if first.accepted or first.seen.size > LARGE:
+        return items[:1], items[1:]
+    octets = 0
+    for n, item in enumerate(items):
+        octets += item.seen.size
+        if n == BATCH_ITEMS or item.accepted or item.seen.size > LARGE or (n and octets > BATCH_OCTETS):
+            return items[:n], items[n:]
+    return items, []
+
+
+def _pieces(content: Content) -> Iterator[bytes]:
+    for chunk in content.chunks():
+        for at in range(0, len(chunk), PIECE):
+            yield chunk[at : at + PIECE]

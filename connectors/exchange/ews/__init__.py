@@ -15,6 +15,8 @@ class Ews(Exchange):
 
     Config: ClassVar[type[ConnectorConfig]] = EwsConfig
 
+    protocol: ClassVar[str] = "EWS"
+
     def organisation(self) -> Organisation:
         from connectors.exchange.ews.organisation import EwsOrganisation
 

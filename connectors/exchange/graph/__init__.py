@@ -15,6 +15,8 @@ class Graph(Exchange):
 
     Config: ClassVar[type[ConnectorConfig]] = GraphConfig
 
+    protocol: ClassVar[str] = "Graph"
+
     def organisation(self) -> Organisation:
         from connectors.exchange.graph.organisation import GraphOrganisation
 
