@@ -34,8 +34,8 @@ from gateway.contract import (
     Status,
     Unavailable,
     notify_within,
-    strip_header,
     suppression_of,
+    without_fields,
 )
 
 BATCH_ITEMS: Final = 20
@@ -147,10 +147,10 @@ class ExchangeSource:
             await self._opened.wait()
         while True:
             self._opened.clear()
-            by_place = {(each.rule.mailbox, each.id): each for each in self._folders if each.id is not None}
+            by_place = self._places()
             listening = asyncio.ensure_future(self._listen(by_place))
             try:
-                while {(each.rule.mailbox, each.id) for each in self._folders if each.id is not None} <= set(by_place):
+                while self._places().keys() <= by_place.keys():
                     await self._opened.wait()
                     self._opened.clear()
                 await asyncio.sleep(NEW_STREAM_S)
@@ -158,11 +158,13 @@ class ExchangeSource:
                 listening.cancel()
                 await asyncio.wait((listening,))
 
-    async def _listen(self, by_place: Mapping[tuple[str, str | None], Folder]) -> None:
-        places = [(mailbox, id) for mailbox, id in by_place if id is not None]
-        while places:
+    def _places(self) -> dict[tuple[str, str], Folder]:
+        return {(each.rule.mailbox, each.id): each for each in self._folders if each.id is not None}
+
+    async def _listen(self, by_place: Mapping[tuple[str, str], Folder]) -> None:
+        while by_place:
             try:
-                async for place in self._organisation.watch(places):
+                async for place in self._organisation.watch(list(by_place)):
                     folder = by_place.get(place)
                     if folder is not None:
                         folder.hint()
@@ -401,7 +403,7 @@ class ExchangeSource:
         else:
             recovered = envelope.of_item(content, seen.item_class, rule, addressed, known)
         if self._config.organization_headers == "strip":
-            content, notes = await asyncio.to_thread(strip_header, content)
+            content, notes = await asyncio.to_thread(without_fields, content)
             if notes:
                 self._context.count("headers_stripped", len(notes))
         return (_pieces(content) if content.size > INLINE else None), recovered, content
