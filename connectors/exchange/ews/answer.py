@@ -183,7 +183,9 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 def short(text: str | None) -> str:
     """Return a server's words for one line of a log or a report."""
-    return " ".join("".join(c if c.isprintable() else " " for c in (text or "")[: 2 * _TEXT_CHARS]).split())[:_TEXT_CHARS]
+    return " ".join("".join(c if c.isprintable() else " " for c in (text or "")[: 2 * _TEXT_CHARS]).split())[
+        :_TEXT_CHARS
+    ]
 
 
 def _code(text: str | None) -> str:

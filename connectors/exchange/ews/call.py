@@ -8,7 +8,6 @@ tells a lost connection as a busy server (exchangelib issue #1237).
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import urllib3.exceptions
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from connectors.exchange.ews.session import Line
 
 PIECE: Final = 256 * 1024
-_LOST: Final = (urllib3.exceptions.HTTPError, RequestException, OSError)
+LOST: Final = (urllib3.exceptions.HTTPError, RequestException, OSError)
 
 
 class Single(EWSAccountService):  # type: ignore[misc]  # exchangelib has no types
@@ -70,7 +69,7 @@ class Single(EWSAccountService):  # type: ignore[misc]  # exchangelib has no typ
             return self._get_response(payload=payload, api_version=self.protocol.api_version)
         except Failure:
             raise
-        except (EWSError, *_LOST) as e:
+        except (EWSError, *LOST) as e:
             # The library tells a lost connection as an error code; the cause is behind it.
             raise self._lost(e.__context__ if isinstance(e, EWSError) and e.__context__ is not None else e) from None
 
@@ -85,7 +84,7 @@ class Single(EWSAccountService):  # type: ignore[misc]  # exchangelib has no typ
                     response.close()
                     raise CutOff(f"the answer is longer than {most} octets")
                 pieces.append(piece)
-        except _LOST as e:
+        except LOST as e:
             raise self._lost(e) from None
         return b"".join(pieces)
 
@@ -115,9 +114,4 @@ def _reason(response: Any) -> str:
     return str(response.reason or "")[:100]
 
 
-def within(deadline: float) -> bool:
-    """Say whether a moment of the monotonic clock has not passed."""
-    return time.monotonic() < deadline
-
-
-__all__ = ["Answer", "CutOff", "HttpFault", "NotSent", "Single", "SoapFault", "cause", "within"]
+__all__ = ["Answer", "CutOff", "HttpFault", "NotSent", "Single", "SoapFault", "cause"]

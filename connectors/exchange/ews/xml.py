@@ -6,7 +6,7 @@ schemas of MS-OXWS* (messages and types); SOAP 1.1 §4.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from lxml import etree
 
@@ -23,7 +23,8 @@ S: Final = f"{{{SOAP}}}"
 _PREFIXES: Final = {"m": M, "t": T}
 _TAIL_OCTETS: Final = 64
 
-Element = etree._Element
+Element: TypeAlias = Any
+"""An element of lxml, which has no types."""
 
 
 class NotWhole(Exception):
