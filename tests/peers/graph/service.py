@@ -1,0 +1,202 @@
+"""The service behind HTTP: who asks, which operation it is, what goes wrong on order, and what is written down."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tests.peers.graph import shapes
+from tests.peers.graph.call import Answer, Call, find
+from tests.peers.graph.faults import Fault, Faults, Running
+from tests.peers.graph.login import Login
+from tests.peers.graph.outbox import settle
+from tests.peers.graph.store import Mailbox, Store
+from tests.peers.graph.trouble import Cut, Trouble
+
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
+"""Larger ones get 413. Source: learn.microsoft.com "Create message" (MIME); "Attach large files" (JSON)."""
+NEVER_S: Final = 600.0
+_RESULTS: Final = ("busy", "http", "code", "refuse")
+
+
+class Service:
+    """All state of the peer."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.store = Store(folder)
+        self.login = Login(self.store)
+        self.faults = Faults()
+        self.running = Running()
+        self.generation: dict[int, int] = {}
+        """How often a company's delta tokens were made void."""
+        self.sent_after_s: dict[int, float] = {}
+        """How long a company's sent messages stay in the outbox."""
+        self.granted: dict[int, set[str]] = {}
+        """In whose names a company's mailboxes may send beside their own; `*`: in any."""
+        self._violations: list[str] = []
+        self._lock = threading.Lock()
+        self.stopped = threading.Event()
+
+    def honest(self, company: int) -> bool:
+        """Say whether a company's MIME is made anew."""
+        found = self.store.one("select honest from company where id=?", company)
+        return bool(found and found[0])
+
+    def may_send(self, company: int, owner: Mailbox, author: str) -> bool:
+        """Say whether a mailbox may send in this name: its own, or one that was granted to it."""
+        own = {owner.address, *(each.lower().removeprefix("smtp:") for each in owner.proxies)}
+        granted = self.granted.get(company, set())
+        return author in own or author in granted or "*" in granted
+
+    def violation(self, text: str) -> None:
+        """Note that a client has asked, or the peer answered, what the description of the service does not have."""
+        with self._lock:
+            self._violations.append(text[:500])
+
+    def violations(self) -> list[str]:
+        """Return and forget them."""
+        with self._lock:
+            found, self._violations = self._violations, []
+        return found
+
+    def serve(self, method: str, target: str, headers: dict[str, str], body: bytes, origin: str) -> Answer:
+        """Answer one request. `origin`: scheme and authority under which the client knows the service. Raises: Cut."""
+        settle(self.store)
+        path, _, query = target.partition("?")
+        path = urllib.parse.unquote(path)
+        began = time.time()
+        call = Call(self, 0, "", method, path, _query(query), headers, body, origin + "/v1.0")
+        status, answer = "", Answer()
+        try:
+            answer = self._answer(call, path)
+            status = str(answer.status)
+        except Cut as cut:
+            status = cut.status
+            raise
+        finally:
+            self._write_down(call, answer, status or "500", began)
+        return answer
+
+    def part(self, call: Call, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Answer a part of a batch, written down as a request of its own. Raises: Cut."""
+        path, _, query = path.partition("?")
+        began = time.time()
+        inner = Call(
+            self, call.company, call.user, method, "/v1.0/" + urllib.parse.unquote(path).lstrip("/"), _query(query),
+            headers, body, call.base,
+        )  # fmt: skip
+        answer = self._checked(inner, inner.path.removeprefix("/v1.0/"))
+        self._write_down(inner, answer, str(answer.status), began)
+        return answer
+
+    def _answer(self, call: Call, path: str) -> Answer:
+        special = self.login.serve(call) or self._upload(call, path)
+        if special is not None:
+            return special
+        try:
+            call.company, call.user = self.login.who(call.headers.get("authorization", ""))
+        except Trouble as trouble:
+            return _told(trouble)
+        if not path.startswith("/v1.0/"):
+            self.violation(f"{call.method} {path}: no such version of the service")
+            return _told(Trouble("BadRequest", "Invalid version.", status=400))
+        return self._checked(call, path.removeprefix("/v1.0/"))
+
+    def _upload(self, call: Call, path: str) -> Answer | None:
+        from tests.peers.graph.uploads import put
+
+        if not path.startswith("/upload/"):
+            return None
+        return self._run(call, lambda: put(call, path.removeprefix("/upload/")))
+
+    def _checked(self, call: Call, path: str) -> Answer:
+        found = find(call.method, path.rstrip("/"))
+        if found is None:
+            self.violation(f"{call.method} /{path}: no such operation")
+            return _told(Trouble("BadRequest", f"Resource not found for the segment '{path[:80]}'.", status=400))
+        operation, values = found
+        call.operation, call.mailbox = operation.name, values.get("user", "").lower()
+        unknown = set(call.query) - operation.query
+        if unknown:
+            self.violation(f"{operation.name}: query options {sorted(unknown)}")
+            return _told(Trouble("BadRequest", f"Query option '{min(unknown)}' is not allowed."))
+        if len(call.body) > MAX_REQUEST_BYTES:
+            return _told(Trouble("RequestEntityTooLarge", "The request is larger than the maximum allowed size."))
+
+        def run() -> Answer:
+            owner = {"owner": call.owner(values.pop("user"))} if "user" in values else {}
+            return operation.handler(call, **owner, **values)
+
+        try:
+            with self.running.one_more(call.company, call.mailbox):
+                answer = self._run(call, run)
+        except Trouble as trouble:
+            call.codes.append(trouble.code)
+            answer = _told(trouble)
+        for each in shapes.wrong_answer(operation.name, answer.body):
+            self.violation(f"answer of {operation.name}: {each}")
+        return answer
+
+    def _run(self, call: Call, work: Callable[[], Answer]) -> Answer:
+        fault = self.faults.strikes(call.company, call.operation, call.mailbox)
+        try:
+            if fault is not None:
+                self._before(fault)
+            answer = work()
+        except Trouble as trouble:
+            call.codes.append(trouble.code)
+            answer = _told(trouble)
+        else:
+            call.codes.append("")
+        if fault is not None and fault.kind in ("cut_after", "truncate"):
+            octets = answer.octets()[0]
+            raise Cut("cut", fault.how.get("at", len(octets) // 2) if fault.kind == "truncate" else None, octets)
+        return answer
+
+    def _before(self, fault: Fault) -> None:
+        how = fault.how
+        match fault.kind:
+            case "busy":
+                wait = {"Retry_After": str(max(1, -(-int(how.get("ms", 0)) // 1000)))} if how.get("ms") else {}
+                raise Trouble("ApplicationThrottled", "Application is over its limit.", **wait)
+            case "http":
+                wait = {"Retry_After": str(how["retry_after"])} if how.get("retry_after") is not None else {}
+                close = {"Connection": "close"} if how.get("close") else {}
+                raise Trouble(how.get("code", "UnknownError"), status=int(how["status"]), **wait, **close)
+            case "code" | "refuse":
+                raise Trouble(str(how["code"]), status=how.get("status"))
+            case "expire_sync":
+                raise Trouble("syncStateNotFound", "The sync state generation is not found.")
+            case "cut_before":
+                raise Cut
+            case "never":
+                self.faults.wait_for_calm(NEVER_S)
+                raise Cut("never")
+            case "slow":
+                self.stopped.wait(float(how.get("seconds", 1)))
+
+    def _write_down(self, call: Call, answer: Answer, status: str, began: float) -> None:
+        octets, _ = answer.octets()
+        secret = ("authorization",)
+        kept = {name: value for name, value in call.headers.items() if name not in secret}
+        self.store.do(
+            "insert into request(company, operation, user, mailbox, body, answer, answered, codes, at, headers)"
+            " values(?,?,?,?,?,?,?,?,?,?)",
+            call.company, call.operation or call.path[:80], call.user, call.mailbox, call.body, octets, status,
+            json.dumps(call.codes), began, json.dumps({**kept, ":target": f"{call.method} {call.path}"}),
+        )  # fmt: skip
+
+
+def _query(text: str) -> dict[str, str]:
+    return dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
+
+
+def _told(trouble: Trouble) -> Answer:
+    body: dict[str, Any] = trouble.body(str(uuid.uuid4()))
+    return Answer(trouble.status, body, {"request-id": body["error"]["innerError"]["request-id"], **trouble.headers})
