@@ -11,7 +11,9 @@ from connectors.exchange.ews.calls.names import (
     NO_RESULT,
     SEVERAL,
     FindPeople,
+    FindPeopleAsItself,
     ResolveNames,
+    ResolveNamesAsItself,
     read_people,
     read_resolutions,
     read_total,
@@ -26,18 +28,21 @@ _MOST: Final = 2_000_000
 
 
 class People:
-    """Asks the directory as the service account, or as a mailbox of the configuration where that has no address."""
+    """Asks the directory as one of the configuration's mailboxes: a service account need not have one, and an
+    application is nobody by itself. As the service account where none is configured."""
 
     def __init__(self, ask: Ask, config: EwsConfig) -> None:
         self._ask = ask
         self._mailbox = _mailbox(config)
+        self._account = config.username if config.username is not None and "@" in config.username else None
 
     async def resolve(self, names: Sequence[str]) -> dict[str, Person | None]:
         """Look addresses up, one by one: EWS takes one a request. Raises: Fault."""
         return {name: await self._resolve(name) for name in dict.fromkeys(names)}
 
     async def _resolve(self, name: str) -> Person | None:
-        answer = (await self._ask(self._asker(), ResolveNames, name if name.startswith("/") else f"smtp:{name}"))[0]
+        service = ResolveNames if self._mailbox is not None else ResolveNamesAsItself
+        answer = (await self._ask(self._asker(), service, name if name.startswith("/") else f"smtp:{name}"))[0]
         if answer.code == NO_RESULT:
             return None
         if not answer.ok and answer.code != SEVERAL:
@@ -53,10 +58,11 @@ class People:
     async def all(self) -> AsyncIterator[Person]:
         """Yield the directory's entries, each once. Raises: Fault."""
         place = Place(name=DIRECTORY)
+        service = FindPeople if self._mailbox is not None else FindPeopleAsItself
         offset = 0
         seen: set[str] = set()
         while offset < _MOST:
-            answer = (await self._ask(self._asker(), FindPeople, place, offset, _PAGE))[0]
+            answer = (await self._ask(self._asker(), service, place, offset, _PAGE))[0]
             if not answer.ok:
                 raise refusal(answer)
             people = read_people(answer.element)
@@ -70,9 +76,10 @@ class People:
                 return
 
     def _asker(self) -> str:
-        if self._mailbox is None:
+        asker = self._mailbox or self._account
+        if asker is None:
             raise Fault("NoMailbox", "no mailbox is configured by which the directory can be asked")
-        return self._mailbox
+        return asker
 
 
 def _is(one: str | None, other: str) -> bool:
@@ -81,6 +88,6 @@ def _is(one: str | None, other: str) -> bool:
 
 def _mailbox(config: EwsConfig) -> str | None:
     named = [config.autodiscover, config.send_as, *(each.mailbox for each in config.watch)]
-    if config.username is not None and "@" in config.username:
-        named.insert(0, config.username.lower())
+    if config.access == "delegate" and config.username is not None and "@" in config.username:
+        named.insert(0, config.username.lower())  # a delegate is itself in any case
     return next((each for each in named if each is not None), None)

@@ -67,6 +67,22 @@ class FindPeople(Single):
         )
 
 
+class _AsItself:
+    """Asks as the service account itself, which impersonates nobody."""
+
+    @property
+    def _account_to_impersonate(self) -> None:
+        return None
+
+
+class ResolveNamesAsItself(_AsItself, ResolveNames):
+    """ResolveNames, for an account that may read the directory."""
+
+
+class FindPeopleAsItself(_AsItself, FindPeople):
+    """FindPeople, for an account that has a mailbox."""
+
+
 def read_resolutions(message: Element) -> list[Person]:
     """Return what a name was resolved to."""
     found = (_resolved(each) for each in message.iterfind(f"{M}ResolutionSet/{T}Resolution"))
