@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from connectors.exchange.connector import Exchange
 from connectors.exchange.ews.config import EwsConfig
+from connectors.exchange.ews.organisation import EwsOrganisation
 from connectors.exchange.organisation import Organisation
 from gateway.contract import ConnectorConfig
 
@@ -18,8 +19,6 @@ class Ews(Exchange):
     protocol: ClassVar[str] = "EWS"
 
     def organisation(self) -> Organisation:
-        from connectors.exchange.ews.organisation import EwsOrganisation
-
         return EwsOrganisation(self.name, self.config, self.context)
 
 

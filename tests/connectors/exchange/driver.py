@@ -1,0 +1,83 @@
+"""Exchange's other side for the conformance kit: an organisation of the EWS peer, asked by its control."""
+
+from __future__ import annotations
+
+import atexit
+from functools import cache
+from typing import ClassVar
+
+from gateway.contract import Address
+from gateway.testing import Bench, DestinationDriver, Got, SourceDriver
+from mappings.network import network
+from tests.peers.ews.process import EwsCompany, EwsPeer
+
+NUMBER = "{c1a6a2f4-6c3b-4b41-8a53-51c6f4c6b6de}/kit-number"
+"""The property by which a submitted item is known, whatever a server makes of its octets."""
+
+
+@cache
+def peer() -> EwsPeer:
+    """Return the process that all drivers of this session share."""
+    made = EwsPeer()
+    made.__enter__()
+    atexit.register(made.__exit__)
+    return made
+
+
+class EwsDriver(SourceDriver, DestinationDriver):
+    """Items are put into Ann's folder `Out`; mail goes to mailboxes that are made as they are asked for."""
+
+    in_flight_bound = 20
+    flood = 50
+    honest: ClassVar[bool] = False
+
+    def __init__(self, bench: Bench) -> None:
+        self.peer = peer()
+        self.peer.refuse(False)
+        self.peer.violations()
+        bench.peer_port = self.peer.port
+        self._made = {"ann"}
+        self.company: EwsCompany = self.peer.organisation("ann", domain=f"kit{bench.port}.example", honest=self.honest)
+
+    def submit(self, number: int, octets: bytes) -> None:
+        self.company.put("ann", octets, folder="Out", extended={NUMBER: str(number)})
+
+    def acknowledged(self) -> set[int]:
+        return self._numbers("Gatepost/Taken")
+
+    def refused(self) -> set[int]:
+        return self._numbers("Gatepost/Refused")
+
+    def _numbers(self, folder: str) -> set[int]:
+        return {int(item.properties[NUMBER]) for item in self.company.items("ann", folder)}
+
+    def recipient(self, number: int) -> Address:
+        name = f"r{number}"
+        if name not in self._made:
+            self._made.add(name)
+            self.company.add(name)
+        return network("smtp").parse(self.company.address(name))
+
+    def utf8_recipient(self) -> Address:
+        return network("smtp").parse(f"jürgen@{self.company.domain}")
+
+    def refused_recipient(self) -> Address:
+        return network("smtp").parse(self.company.address("nobody"))
+
+    def received(self) -> list[Got]:
+        return [
+            Got(frozenset([self.company.address(name)]), item.octets)
+            for name in sorted(self._made)
+            for item in self.company.items(name)
+        ]
+
+    def break_peer(self) -> None:
+        self.peer.refuse(True)
+
+    def mend_peer(self) -> None:
+        self.peer.refuse(False)
+
+    def close(self) -> None:
+        self.peer.refuse(False)
+        found = self.peer.violations()
+        assert not found, "\n".join(found)
