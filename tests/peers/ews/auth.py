@@ -28,7 +28,7 @@ class Login:
 
 
 def account(store: Store, user: str) -> Login | None:
-    """Return the account of a user name: an address, `domain\\name`, or a mailbox's address with it (`user/mailbox`)."""
+    """Return the account of a user name: an address, or `domain\\name`."""
     before, slash, name = user.partition("\\")
     address = (f"{name}@{before}" if slash else user).lower()
     domain = address.partition("@")[2]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.peers.ews import ids
 from tests.peers.ews.soap import Element, ItemError, M, SoapFault, T, element, failure, name, response, success
 from tests.peers.ews.store import Folder, Item, Store
+from tests.peers.ews.subscriptions import Subscriptions
 
 Payload = Sequence[Element | None]
 
@@ -22,6 +23,7 @@ class Call:
     mailbox: str
     operation: str
     body: Element
+    subscriptions: Subscriptions
     refused: str | None = None
     is_service: bool = False
     """The user may impersonate, and opens all mailboxes of its organisation."""

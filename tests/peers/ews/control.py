@@ -62,7 +62,7 @@ class Control:
                 how.get("bcc", ()),
                 {key: _typed(value) for key, value in (how.get("extended") or {}).items()},
             )
-            return identifier("item", self._store.add(address, at.id, new))
+            return identifier("item", self._store.add(address, at.id, new, kind="new"))
 
     def items(self, address: str, folder: str = "inbox") -> list[dict[str, Any]]:
         with self._store.lock:
@@ -97,6 +97,9 @@ class Control:
         return [each | {"body": _text(each["body"]), "answer": _text(each["answer"])} for each in found]
 
     def fault(self, domain: str, operation: str, kind: str, **how: Any) -> None:
+        if kind == "drop_stream" and not any(how.get(key) for key in ("nth", "every", "chance")):
+            self._ews.subscriptions.drop(domain)
+            return
         known = {key: how.pop(key) for key in ("nth", "every", "chance", "mailbox") if key in how}
         self._ews.faults[domain].add(Plan(operation, kind, **known, how=how))
 
@@ -106,6 +109,12 @@ class Control:
     def expire_sync(self, domain: str) -> None:
         self._store.expire_sync(domain)
 
+    def forget_subscriptions(self, domain: str) -> None:
+        self._ews.subscriptions.forget(domain)
+
+    def streams(self, domain: str) -> int:
+        return self._ews.subscriptions.streams(domain)
+
     def quota(self, address: str, octets: int | None) -> None:
         self._store.rows("update mailbox set quota=? where address=?", octets, address)
 
@@ -114,6 +123,9 @@ class Control:
 
     def grant(self, address: str, author: str) -> None:
         self._store.rows("insert or ignore into grant_as values(?, ?)", address, author.lower())
+
+    def proxy(self, address: str, proxy: str) -> None:
+        self._store.add_proxy(address, proxy)
 
     def person(self, domain: str, address: str, name: str, kind: str, members: list[str]) -> None:
         self._store.add_person(domain, address, name, kind, members)

@@ -23,6 +23,8 @@ class Plan:
 
     def applies(self, operation: str, mailbox: str, draw: random.Random) -> bool:
         """Say whether this request is the one, and count it."""
+        if self.kind == "miss_events":
+            return False
         if self.operation not in ("*", operation) or (self.mailbox and self.mailbox != mailbox):
             return False
         self.seen += 1

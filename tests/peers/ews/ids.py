@@ -1,4 +1,4 @@
-"""ItemIds, FolderIds, change keys and sync states: opaque to a client, long as Exchange's, and never the bare number."""
+"""ItemIds, FolderIds, change keys and sync states: opaque to a client, as long as real ones, never a number."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from typing import Final, Literal
 
 from tests.peers.ews.soap import ItemError
 
-Kind = Literal["item", "folder", "attachment"]
+Kind = Literal["item", "folder", "attachment", "persona"]
 
-_MARKS: Final[dict[Kind, bytes]] = {"item": b"\x00\x00\x49", "folder": b"\x00\x00\x46", "attachment": b"\x00\x00\x41"}
+_MARKS: Final[dict[Kind, bytes]] = {
+    "item": b"\x00\x00\x49",
+    "folder": b"\x00\x00\x46",
+    "attachment": b"\x00\x00\x41",
+    "persona": b"\x00\x00\x50",
+}
 _PAD: Final = hashlib.sha512(b"store").digest()[:57]
 
 
@@ -24,6 +29,14 @@ def identifier(kind: Kind, number: int, part: int = 0) -> str:
 def entry_id(kind: Kind, number: int) -> bytes:
     """Return the MAPI entry id that belongs to an id (`HexEntryId`, PidTagEntryId)."""
     return _MARKS[kind] + struct.pack(">QI", number, 0) + _PAD[:31]
+
+
+def of_entry_id(octets: bytes) -> tuple[Kind, int]:
+    """Return what `entry_id` was made from. Raises: ValueError."""
+    kind = next((each for each, mark in _MARKS.items() if octets.startswith(mark)), None)
+    if kind is None or octets[15:] != _PAD[:31]:
+        raise ValueError(octets)
+    return kind, int.from_bytes(octets[3:11], "big")
 
 
 def number_of(kind: Kind, text: str | None) -> tuple[int, int]:

@@ -76,7 +76,12 @@ def deliver(store: Store, mailbox: str, octets: bytes, properties: dict[str, tup
     inbox = store.well_known(mailbox, "inbox")
     assert inbox is not None
     try:
-        store.add(mailbox, inbox.id, NewItem(octets, received_at=float(int(time.time())), properties=properties or {}))
+        store.add(
+            mailbox,
+            inbox.id,
+            NewItem(octets, received_at=float(int(time.time())), properties=properties or {}),
+            kind="new",
+        )
     except Full:
         return
 

@@ -156,6 +156,14 @@ class EwsCompany:
     def expire_sync(self) -> None:
         self.peer.tell("expire_sync", domain=self.domain)
 
+    def forget_subscriptions(self) -> None:
+        """Let no subscription be known any more, as when the server is started anew."""
+        self.peer.tell("forget_subscriptions", domain=self.domain)
+
+    def streams(self) -> int:
+        """Return how many streams are open."""
+        return int(self.peer.tell("streams", domain=self.domain))
+
     def quota(self, name: str, octets: int | None) -> None:
         self.peer.tell("quota", address=self.address(name), octets=octets)
 
@@ -175,6 +183,10 @@ class EwsCompany:
     def grant(self, name: str, author: str) -> None:
         """Let a mailbox send as another address, or as any (`*`)."""
         self.peer.tell("grant", address=self.address(name), author=author)
+
+    def proxy(self, name: str, address: str) -> None:
+        """Give a mailbox another address: `smtp:…` or `X500:…`."""
+        self.peer.tell("proxy", address=self.address(name), proxy=address)
 
     def outside(self) -> list[Stored]:
         return [_stored(each) for each in self.peer.tell("outside", domain=self.domain)]

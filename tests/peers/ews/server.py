@@ -13,9 +13,10 @@ from tests.peers.ews import auth, schema, soap
 from tests.peers.ews.call import Call
 from tests.peers.ews.faults import Faults, Plan
 from tests.peers.ews.http import Asked, Connection, Cut, Server
-from tests.peers.ews.operations import HANDLERS
+from tests.peers.ews.operations import HANDLERS, notify
 from tests.peers.ews.soap import Element, M, S, SoapFault, T
 from tests.peers.ews.store import Store
+from tests.peers.ews.subscriptions import Subscriptions
 
 PATH: Final = "/ews/exchange.asmx"
 
@@ -31,6 +32,7 @@ class Ews:
         self.faults: defaultdict[str, Faults] = defaultdict(Faults)
         self.log: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.violations: list[str] = []
+        self.subscriptions = Subscriptions(store, lambda domain: self.faults[domain].has("miss_events"))
         self._lock = threading.Lock()
 
     def serve(self, connection: Connection, asked: Asked) -> None:
@@ -49,9 +51,9 @@ class Ews:
             self.violate(f"{login.user}: what was sent is no envelope")
             connection.answer(500, soap.fault(SoapFault("ErrorInvalidRequest", "The request is no envelope.")))
             return
-        call = Call(
-            self.store, login.domain, login.user, login.user, soap.name(body), body, is_service=login.is_service
-        )
+        operation = soap.name(body)
+        call = Call(self.store, login.domain, login.user, login.user, operation, body, self.subscriptions)
+        call.is_service = login.is_service
         entry = self._logged(call, asked)
         try:
             _act_for(call, top)
@@ -76,6 +78,9 @@ class Ews:
             raises=True,
         )
         call.body = soap_body
+        if call.operation == "GetStreamingEvents":
+            self._stream(connection, call, entry, kind == "drop_stream")
+            return
         handler = HANDLERS.get(call.operation)
         if handler is None:
             self.violate(f"{_agent(asked)} asked for {call.operation}, which is not served")
@@ -92,6 +97,16 @@ class Ews:
             min(len(octets) - 1, int(plan.how.get("at") or len(octets) // 2)) if plan and kind == "truncate" else None
         )
         self._send(connection, entry, 200, octets, sent)
+
+    def _stream(self, connection: Connection, call: Call, entry: dict[str, Any], drop: bool) -> None:
+        entry["answered"] = "200"
+        try:
+            notify.stream(call, connection, self.subscriptions, lambda answer: self._check(answer, "streamed"), drop)
+        except (Cut, OSError):
+            entry["answered"] = "cut"
+            raise
+        finally:
+            entry["codes"] = call.codes
 
     def _breaks_before(self, connection: Connection, call: Call, entry: dict[str, Any], plan: Plan) -> bool:
         """Do what a plan says before anything is done; say whether that was all."""

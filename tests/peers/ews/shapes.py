@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
+from email.message import Message
 from typing import Any, Final
 
 from tests.peers.ews import honest, ids, mime, schema
@@ -136,7 +137,7 @@ def item(view: View, shape: Element | None, *, whole: bool, body_type: str | Non
         for key, path in paths
         if name(path) == "ExtendedFieldURI" and (value := view.value(key)) is not None
     ]
-    return _in_order(tag, type_, made, extended)
+    return in_order(tag, type_, made, extended)
 
 
 def folder(store: Store, of: Folder, shape: Element | None) -> Element:
@@ -162,10 +163,11 @@ def folder(store: Store, of: Folder, shape: Element | None) -> Element:
         for key, path in paths
         if name(path) == "ExtendedFieldURI" and (value := folder_value(store, of, key)) is not None
     ]
-    return _in_order(tag, type_, made, extended)
+    return in_order(tag, type_, made, extended)
 
 
-def _in_order(tag: str, type_: str, made: dict[str, Element], extended: Iterable[Element]) -> Element:
+def in_order(tag: str, type_: str, made: dict[str, Element], extended: Iterable[Element] = ()) -> Element:
+    """Return an element with its parts in the order of a schema type."""
     top = element(f"{T}{tag}")
     order = schema.order(type_)
     if not order:
@@ -236,19 +238,25 @@ def _attachments(view: View, shape: Element | None) -> Element | None:
     found = mime.attachments_of(view.octets)
     if not found:
         return None
-    top = element(f"{T}Attachments")
-    for number, part in enumerate(found, 1):
-        embedded = part.get_content_type() == "message/rfc822"
-        made = element(f"{T}{'ItemAttachment' if embedded else 'FileAttachment'}")
-        made.append(element(f"{T}AttachmentId", Id=ids.identifier("attachment", view.item.id, number)))
-        made.append(element(f"{T}Name", _characters(mime.decoded(part.get_filename() or "")) or "attachment"))
-        if not embedded:
-            made.append(element(f"{T}ContentType", part.get_content_type()))
-        content_id = part.get("content-id")
-        if content_id:
-            made.append(element(f"{T}ContentId", content_id.strip("<> ")))
-        top.append(made)
-    return top
+    made = [attachment(part, view.item.id, number) for number, part in enumerate(found, 1)]
+    return under(element(f"{T}Attachments"), made)
+
+
+def attachment(part: Message, item: int, number: int) -> Element:
+    """Return what is said of an attachment, without its content."""
+    embedded = part.get_content_type() == "message/rfc822"
+    made = element(f"{T}{'ItemAttachment' if embedded else 'FileAttachment'}")
+    made.append(element(f"{T}AttachmentId", Id=ids.identifier("attachment", item, number)))
+    title = part.get_filename()
+    if title is None and embedded and isinstance(inner := part.get_payload(0), Message):
+        title = str(inner.get("subject") or "")
+    made.append(element(f"{T}Name", _characters(mime.decoded(title or "")) or "attachment"))
+    made.append(element(f"{T}ContentType", part.get_content_type()))
+    content_id = part.get("content-id")
+    if content_id:
+        made.append(element(f"{T}ContentId", content_id.strip("<> ")))
+    made.append(element(f"{T}IsInline", "true" if part.get_content_disposition() == "inline" else "false"))
+    return made
 
 
 def _headers(view: View, shape: Element | None) -> Element | None:

@@ -34,9 +34,10 @@ create index item_in on item(folder, gone, uid);
 create index item_born on item(birth);
 create table property(item integer, key text, type text, value text, primary key(item, key)) without rowid;
 create index property_is on property(key, value collate nocase);
-create table change(seq integer primary key autoincrement, mailbox text, folder integer, item integer, kind text,
-  other integer);
+create table change(seq integer primary key autoincrement, mailbox text, folder integer, item integer, kind text);
 create index change_in on change(folder, seq);
+create table proxy(mailbox text, address text, primary key(mailbox, address)) without rowid;
+create index proxy_is on proxy(address collate nocase);
 create table grant_as(mailbox text, author text, primary key(mailbox, author)) without rowid;
 create table person(domain text, address text, name text, kind text, members text, primary key(domain, address));
 """
@@ -97,6 +98,18 @@ class Item:
     bcc: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An entry of the directory: kind is a MailboxTypeType; `proxies` as `SMTP:…`, `smtp:…`, `X500:…`."""
+
+    address: str
+    name: str
+    kind: str
+    legacy_dn: str
+    proxies: tuple[str, ...]
+    members: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class NewItem:
     """What an item is made of; what is None comes from the MIME, or is now."""
@@ -114,14 +127,18 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of `change`: kind `create`, `update`, `read`, `delete`, `move` (other: the item as it is now)."""
+    """What happened: `new` (delivered), `create`, `update`, `read`, `delete`, `moved` (from another folder), `left`.
+
+    A row of the table `change` knows of creations, updates, read marks and deletions alone. `was`: of what was moved,
+    the item it was, and its folder then.
+    """
 
     seq: int
     mailbox: str
     folder: int
     item: int
     kind: str
-    other: int
+    was: tuple[int, int] | None = None
 
 
 class Full(Exception):
@@ -187,14 +204,45 @@ class Store:
         return address
 
     def mailbox(self, address: str) -> dict[str, Any] | None:
-        """Return a mailbox by its address, or by its X.500 name."""
-        found = self.row(
-            "select address, domain, name, display_name, legacy_dn, quota, disabled from mailbox where address=?"
-            " or (?1 like '/o=%' and legacy_dn=?1 collate nocase)",
-            address.lower() if not address.startswith("/") else address,
-        )
+        """Return a mailbox by its address, by another of its addresses, or by its X.500 name."""
         keys = ("address", "domain", "name", "display_name", "legacy_dn", "quota", "disabled")
+        columns = "address, domain, name, display_name, legacy_dn, quota, disabled"
+        found = self.row(f"select {columns} from mailbox where address=?", address.lower())
+        if found is None and address.startswith("/"):
+            found = self.row(f"select {columns} from mailbox where legacy_dn=? collate nocase", address)
+        if found is None:
+            said = f"{'x500' if address.startswith('/') else 'smtp'}:{address}"
+            found = self.row(
+                f"select {columns} from mailbox where address="
+                "(select mailbox from proxy where address=? collate nocase)",
+                said,
+            )
         return dict(zip(keys, found, strict=True)) if found else None
+
+    def add_proxy(self, mailbox: str, address: str) -> None:
+        """Give a mailbox another address: `smtp:…` or `X500:…`."""
+        self.rows("insert or ignore into proxy values(?, ?)", mailbox, address)
+
+    def people(self, domain: str) -> list[Person]:
+        """Return the directory of an organisation, by display name: mailboxes, lists and contacts."""
+        with self.lock:
+            proxies: dict[str, list[str]] = {}
+            for box, address in self.rows("select mailbox, proxy.address from proxy order by proxy.address"):
+                proxies.setdefault(box, []).append(address)
+            found = [
+                Person(address, shown, "Mailbox", dn, (f"SMTP:{address}", *proxies.get(address, ())))
+                for address, shown, dn, name in self.rows(
+                    "select address, display_name, legacy_dn, name from mailbox where domain=?", domain
+                )
+                if name != "outside"
+            ]
+            found += [
+                Person(address, shown, kind, "", (f"SMTP:{address}",), tuple(json.loads(members)))
+                for address, shown, kind, members in self.rows(
+                    "select address, name, kind, members from person where domain=?", domain
+                )
+            ]
+        return sorted(found, key=lambda each: (each.name.lower(), each.address))
 
     def person(self, domain: str, address: str) -> dict[str, Any] | None:
         """Return a list or a contact of the directory by its address."""
@@ -315,8 +363,16 @@ class Store:
 
     # --- items ---
 
-    def add(self, mailbox: str, folder: int, new: NewItem, birth: int | None = None, kind: str = "create") -> int:
-        """Store an item and return its number. Raises: Full."""
+    def add(
+        self,
+        mailbox: str,
+        folder: int,
+        new: NewItem,
+        birth: int | None = None,
+        kind: str = "create",
+        was: tuple[int, int] | None = None,
+    ) -> int:
+        """Store an item and return its number; `birth`, `kind` and `was`: for what was moved. Raises: Full."""
         header = mime.header_of(new.octets)
         now = time.time()
         sent = mime.date_of(header)
@@ -355,7 +411,7 @@ class Store:
                 [(made, key, type_, _flat(value)) for key, (type_, value) in new.properties.items()],
             )
             self._db.execute("commit")
-            self._tell(mailbox, folder, made, kind)
+            self._tell(mailbox, folder, made, kind, was)
         return made
 
     def item(self, id: int) -> Item | None:
@@ -413,8 +469,8 @@ class Store:
         """Return the items of a folder whose property has one of these values."""
         marks = ",".join("?" * len(values))
         found = self.rows(
-            f"select item.id from property join item on item.id=property.item where key=? and value collate nocase in ({marks})"
-            " and folder=? and gone=0 order by uid",
+            "select item.id from property join item on item.id=property.item where key=?"
+            f" and value collate nocase in ({marks}) and folder=? and gone=0 order by uid",
             key,
             *values,
             folder,
@@ -463,8 +519,8 @@ class Store:
             assert target is not None
             if move and keep_id:
                 self._db.execute("update item set folder=?, version=version+1 where id=?", (folder, id))
-                self._tell(item.mailbox, item.folder, id, "delete")
-                self._tell(item.mailbox, folder, id, "create")
+                self._tell(item.mailbox, item.folder, id, "left")
+                self._tell(item.mailbox, folder, id, "moved", (id, item.folder))
                 return id
             if move:
                 # First, so that moving needs no room for both.
@@ -485,12 +541,13 @@ class Store:
                 ),
                 item.birth if move else None,
                 "moved" if move else "create",
+                (id, item.folder) if move else None,
             )
             self._db.execute(
                 "update item set created_at=?, sent_at=? where id=?", (item.created_at, item.sent_at, made)
             )
             if move:
-                self._tell(item.mailbox, item.folder, id, "delete")
+                self._tell(item.mailbox, item.folder, id, "left")
             return made
 
     def remove(self, id: int) -> None:
@@ -503,13 +560,12 @@ class Store:
 
     # --- changes ---
 
-    def _tell(self, mailbox: str, folder: int, item: int, kind: str) -> None:
-        # What came by a move is new to its folder; only notifications tell the two apart.
-        written = "create" if kind == "moved" else kind
+    def _tell(self, mailbox: str, folder: int, item: int, kind: str, was: tuple[int, int] | None = None) -> None:
+        written = {"new": "create", "moved": "create", "left": "delete"}.get(kind, kind)
         made = self._db.execute(
             "insert into change(mailbox, folder, item, kind) values(?, ?, ?, ?)", (mailbox, folder, item, written)
         )
-        change = Change(int(made.lastrowid or 0), mailbox, folder, item, kind, 0)
+        change = Change(int(made.lastrowid or 0), mailbox, folder, item, kind, was)
         for listener in self.heard:
             listener(change)
 
@@ -519,7 +575,8 @@ class Store:
     def folder_changes(self, mailbox: str, after: int) -> dict[int, bool]:
         """Return the folders of a mailbox that changed after a number, and whether each was made since."""
         found = self.rows(
-            "select item, max(kind='made') from change where folder=0 and mailbox=? and seq>? group by item order by item",
+            "select item, max(kind='made') from change where folder=0 and mailbox=? and seq>?"
+            " group by item order by item",
             mailbox,
             after,
         )

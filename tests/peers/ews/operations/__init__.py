@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.peers.ews.call import Call
-from tests.peers.ews.operations import folders, items, sync
+from tests.peers.ews.operations import attachments, convert, folders, items, names, notify, sync, transfer
 from tests.peers.ews.soap import Element
 
-HANDLERS: dict[str, Callable[[Call], Element]] = {**folders.HANDLERS, **items.HANDLERS, **sync.HANDLERS}
+HANDLERS: dict[str, Callable[[Call], Element]] = {
+    name: function
+    for module in (attachments, convert, folders, items, names, notify, sync, transfer)
+    for name, function in module.HANDLERS.items()
+}
