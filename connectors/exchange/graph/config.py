@@ -36,8 +36,8 @@ class GraphConfig(ExchangeConfig):
     )
     authority: str = Field(
         "https://login.microsoftonline.com",
-        description="Where tokens are given; the tenant is added. Another for a national cloud, such as "
-        "https://login.microsoftonline.us.",
+        description="Where tokens are given; the tenant is added where no path is named. Another for a national cloud, "
+        "such as https://login.microsoftonline.us.",
     )
     ca_file: str | None = Field(
         None, description="PEM file of the authorities that are trusted instead of the system's."
@@ -76,6 +76,11 @@ class GraphConfig(ExchangeConfig):
         if _url(value).scheme != "https":
             raise ValueError(f"{value} sends the client's secret in the clear; use https://")
         return value.rstrip("/")
+
+    @property
+    def authority_of_tenant(self) -> str:
+        """Return the authority as msal takes it, with the tenant."""
+        return self.authority if urlsplit(self.authority).path else f"{self.authority}/{self.tenant}"
 
     @model_validator(mode="after")
     def _proves_itself(self) -> Self:

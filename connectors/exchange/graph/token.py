@@ -202,7 +202,7 @@ class Authority:
         return msal.ConfidentialClientApplication(
             self._config.client_id,
             client_credential=self._credential,
-            authority=f"{self._config.authority}/{self._config.tenant}",
+            authority=self._config.authority_of_tenant,
             http_client=self._http,
             # The operator named the authority, so Microsoft is not asked whether it knows it.
             instance_discovery=False,
