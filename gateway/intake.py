@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from gateway import moved
@@ -20,6 +21,7 @@ from gateway.log import get_log
 from gateway.message import Envelope, Message, Recipient
 from gateway.planner import Moved, Planned, Planner
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, Stored, claims_of
+from gateway.spool.jobs import Told
 from gateway.status import UNKNOWN_MAILBOX, Status
 from mappings.address import Address
 
@@ -27,7 +29,7 @@ from mappings.address import Address
 class SpoolSide(Protocol):
     """What intake asks of the spool."""
 
-    def submit(self, message: Stored, more: Sequence[Stored] = ()) -> asyncio.Future[DuplicateHandOver | None]: ...
+    def submit(self, message: Stored, told: Told, more: Sequence[Stored] = ()) -> None: ...
 
     async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None: ...
 
@@ -97,12 +99,9 @@ class GatewayIntake:
         self._store(planned, receipt)
 
     def _store(self, planned: Planned, receipt: asyncio.Future[Receipt]) -> None:
-        def committed(done: asyncio.Future[DuplicateHandOver | None]) -> None:
-            fault = done.exception()
-            if fault is None:
-                duplicate = done.result()
-                if duplicate is None:
-                    self._accepted(planned)
+        def committed(duplicate: DuplicateHandOver | None, fault: BaseException | None) -> None:
+            if fault is None and duplicate is None:
+                self._accepted(planned)
             if receipt.done():
                 return
             if fault is None:
@@ -117,9 +116,9 @@ class GatewayIntake:
             if planned.more and not stored.content.is_inline:
                 # Each of them needs octets of its own, which are copied first.
                 self._copying = copying = asyncio.ensure_future(self._spool.accept(stored, planned.more))
-                copying.add_done_callback(committed)
+                copying.add_done_callback(partial(_outcome, committed))
             else:
-                self._spool.submit(stored, planned.more).add_done_callback(committed)
+                self._spool.submit(stored, committed, planned.more)
         except SpoolError as fault:
             if not receipt.done():
                 receipt.set_exception(Unavailable(fault.status))
@@ -145,8 +144,8 @@ class GatewayIntake:
             return
         notice = self.planner.plan_report(each.sender, content)
 
-        def committed(done: asyncio.Future[DuplicateHandOver | None]) -> None:
-            if (fault := done.exception()) is not None:
+        def committed(duplicate: DuplicateHandOver | None, fault: BaseException | None) -> None:
+            if fault is not None:
                 self._no_notice(fault)
                 return
             self._hand_over(claims_of(notice))
@@ -157,7 +156,7 @@ class GatewayIntake:
                 self._no_notice(fault)
             elif done.result():
                 try:
-                    self._spool.submit(notice).add_done_callback(committed)
+                    self._spool.submit(notice, committed)
                 except SpoolError as error:
                     self._no_notice(error)
 
@@ -183,6 +182,12 @@ class GatewayIntake:
             recipients=len(stored.deliveries),
             size=stored.content.size,
         )
+
+
+def _outcome(told: Told, done: asyncio.Future[DuplicateHandOver | None]) -> None:
+    """Tell what came of a task as the spool tells it."""
+    fault = done.exception()
+    told(done.result() if fault is None else None, fault)
 
 
 class Refusals:

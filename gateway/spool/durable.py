@@ -1,7 +1,7 @@
 """DurableSpool: the Spool that the node uses, in the event loop, over a writer and its store.
 
-`submit` and `submit_settlements` are the plain functions under `accept` and `settle`: they return the future
-that the writer resolves after the commit, for callers that do without a task.
+`submit` and `submit_settlements` are the plain functions under `accept` and `settle`, for callers that do without a
+task: they are told, or have their future resolved, after the commit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from gateway.spool.api import (
     Withdrawal,
 )
 from gateway.spool.content import PieceWriter, StoredBlob
-from gateway.spool.jobs import Accept, Packed, Settle, Work
+from gateway.spool.jobs import Accept, Packed, Settle, Told, Work
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import (
     Row,
@@ -131,30 +131,27 @@ class DurableSpool:
 
     # -- accept and settle
 
-    def submit(self, message: Stored, more: Sequence[Stored] = ()) -> asyncio.Future[DuplicateHandOver | None]:
-        """Hand a message to the writer; the future is resolved after its commit. What `accept` does, without a
-        task; its content must be inline or come from this spool's own `content()`, and that of `more` be inline.
+    def submit(self, message: Stored, told: Told, more: Sequence[Stored] = ()) -> None:
+        """Hand a message to the writer, which calls `told` after its commit. What `accept` does, without a task; its
+        content must be inline or come from this spool's own `content()`, and that of `more` be inline.
 
-        Raises: SpoolError at once where there is no room or too much waits.
+        Raises: SpoolError at once where there is no room or too much waits; `told` is not called then.
         """
         if self._store.low:
             raise SpoolError(SPOOL_FULL.but(cause="free space is below the spool's limit"))
         packed = self._pack(message)
-        future: asyncio.Future[DuplicateHandOver | None] = self._loop.create_future()
+        if packed.content_ref is not None:
+            told = partial(_tell_or_disown, message, told)
         content = message.content
         size = content.size if packed.content_ref is None else 0
         key = message.envelope.dedupe_key
         if key is not None:
             key = plain(key)
         try:
-            self._writer.put(Accept(future, packed, key, size, [self._pack(m) for m in more] if more else ()))
+            self._writer.put(Accept(told, packed, key, size, [self._pack(m) for m in more] if more else ()))
         except SpoolError:
             _disown(message)
             raise
-        if packed.content_ref is not None:
-            # First of all, so that whoever is told of it can abandon the content.
-            future.add_done_callback(lambda done: _disown_unused(message, done))
-        return future
 
     def _pack(self, message: Stored) -> Packed:
         ref = None
@@ -176,7 +173,8 @@ class DurableSpool:
         message = await self._own(message)
         # A copy for each, even of octets that nobody owns yet: they will be the first message's.
         more = [await self._own(other, copy=True) for other in more]
-        future = self.submit(message, more)
+        future: asyncio.Future[DuplicateHandOver | None] = self._loop.create_future()
+        self.submit(message, partial(_resolve, future), more)
         blobs: list[StoredBlob] = [m.content.source for m in (message, *more) if not m.content.is_inline]  # type: ignore[misc]  # submit() has seen to it
         if not blobs:
             return await future
@@ -437,12 +435,24 @@ def _disown(message: Stored) -> None:
         blob.owned = False
 
 
-def _disown_unused(message: Stored, done: asyncio.Future[DuplicateHandOver | None]) -> None:
-    if done.cancelled():
-        return  # it may be committed yet
-    fault = done.exception()
-    if isinstance(fault, SpoolError) or (fault is None and done.result() is not None):
+def _tell_or_disown(
+    message: Stored, told: Told, duplicate: DuplicateHandOver | None, fault: BaseException | None
+) -> None:
+    """Tell of a commit. First let go of a content that is not used, so that whoever is told can abandon it."""
+    if duplicate is not None or isinstance(fault, SpoolError):
         _disown(message)
+    told(duplicate, fault)
+
+
+def _resolve(
+    future: asyncio.Future[DuplicateHandOver | None], duplicate: DuplicateHandOver | None, fault: BaseException | None
+) -> None:
+    if future.done():  # its caller was cancelled; what is committed stays committed
+        return
+    if fault is None:
+        future.set_result(duplicate)
+    else:
+        future.set_exception(fault)
 
 
 def _is_fresh(content: Content) -> bool:

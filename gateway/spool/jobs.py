@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Told = Callable[[DuplicateHandOver | None, BaseException | None], None]
+"""Is called in the event loop once a message is committed, with the hand-over that it repeats, if it does; or with what
+kept it from being committed."""
+
 
 @dataclass(slots=True)
 class Packed:
@@ -32,7 +36,10 @@ class Packed:
 
 @dataclass(slots=True)
 class Accept:
-    future: asyncio.Future[DuplicateHandOver | None]
+    """A message. Who hands it over is told by a call: a future for each, and its own place in the loop's next turn, is
+    a twentieth of what the loop does for a message."""
+
+    told: Told
     packed: Packed
     dedupe_key: str | None
     size_bytes: int

@@ -1,7 +1,7 @@
 """The writer: one thread that owns the database connection, and group commit.
 
-It takes everything that waits, does it in one transaction with one fsync, and then resolves all futures by one
-call into the event loop. While a commit waits for the disk, the next group gathers. Outcomes alone wait up to
+It takes everything that waits, does it in one transaction with one fsync, and then tells all callers by one call
+into the event loop. While a commit waits for the disk, the next group gathers. Outcomes alone wait up to
 `settle_delay_s` for company, since nobody's peer waits for them; accepts wait `accept_delay_s`, and only where
 others came at the same time. They wait in the loop: a thread that is woken for each of them takes turns on the
 interpreter with the loop so often that both lose a third of their time.
@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from gateway.spool.api import SpoolError
-from gateway.spool.jobs import Accept, Job, Settle, Work
+from gateway.spool.api import DuplicateHandOver, SpoolError
+from gateway.spool.jobs import Accept, Job, Settle, Told, Work
 from gateway.spool.store import Fenced, Store
 from gateway.status import SPOOL_DOWN
 
@@ -85,7 +85,7 @@ class Writer:
         return self._waiting, self._waiting_bytes
 
     def put(self, job: Job) -> None:
-        """Hand a job over; its future is resolved after the commit. Raises: SpoolError where the writer is gone
+        """Hand a job over; its caller is told after the commit. Raises: SpoolError where the writer is gone
         or too much waits already."""
         if self._stopping or self._dead is not None:
             raise SpoolError(SPOOL_DOWN.but(cause=f"the spool is closed: {self._dead or 'stopped'}"))
@@ -304,19 +304,32 @@ class Writer:
         self._resolve([(job, None, cause) for job in inbox])
 
     def _resolve(self, results: list[Result]) -> None:
+        accepts: list[tuple[Told, DuplicateHandOver | None, BaseException | None]] = []
         for job, value, error in results:
+            if error is None and isinstance(value, Exception):
+                error = value
             if isinstance(job, Accept):
                 self._waiting -= 1
                 self._waiting_bytes -= job.size_bytes
+                accepts.append((job.told, value if isinstance(value, DuplicateHandOver) else None, error))
+                continue
             future: asyncio.Future[Any] = job.future
             if future.done():  # its caller was cancelled; what is committed stays committed
                 continue
-            if error is None and isinstance(value, Exception):
-                error = value
             if error is None:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        if accepts:
+            # In the turn of the loop in which those who await a future go on; see `__init__` for why.
+            self._loop.call_soon(self._tell, accepts)
+
+    def _tell(self, accepts: list[tuple[Told, DuplicateHandOver | None, BaseException | None]]) -> None:
+        for told, duplicate, error in accepts:
+            try:
+                told(duplicate, error)
+            except Exception as fault:  # noqa: BLE001  # the others of its group are told all the same
+                self._loop.call_exception_handler({"message": "a fault after a commit", "exception": fault})
 
 
 def _is_outside(job: Job) -> bool:

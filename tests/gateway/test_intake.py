@@ -15,6 +15,7 @@ from gateway.message import Content, Envelope, Message, Notify, Origin, Recipien
 from gateway.planner import REFUSALS, REPORTS, Planner, PlannerSettings
 from gateway.route import Route, Routes
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored, claims_of
+from gateway.spool.jobs import Told
 from gateway.status import SPOOL_DOWN
 from mappings.encapsulation import Encapsulation, Key
 from mappings.interchange import read_csv
@@ -75,16 +76,14 @@ class Spool:
     """Commits when told to."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Stored, asyncio.Future[DuplicateHandOver | None]]] = []
+        self.waiting: list[tuple[Stored, Told]] = []
         self.down = False
         self.taken: set[str] = set()
 
-    def submit(self, message: Stored, more: Sequence[Stored] = ()) -> asyncio.Future[DuplicateHandOver | None]:
+    def submit(self, message: Stored, told: Told, more: Sequence[Stored] = ()) -> None:
         if self.down:
             raise SpoolError(SPOOL_DOWN)
-        future: asyncio.Future[DuplicateHandOver | None] = asyncio.get_running_loop().create_future()
-        self.waiting.append((message, future))
-        return future
+        self.waiting.append((message, told))
 
     async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
         raise AssertionError("not asked for here")
@@ -233,10 +232,10 @@ async def test_the_receipt_and_the_hand_over_wait_for_the_commit() -> None:
     desk = Desk()
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
     await asyncio.sleep(0)
-    stored, commit = desk.spool.waiting[0]
+    stored, told = desk.spool.waiting[0]
     assert not accepting.done()
     assert not desk.handed
-    commit.set_result(None)
+    told(None, None)
     assert (await accepting).message_id == stored.id
     assert [c.message for c in desk.handed] == [stored]
 
@@ -247,7 +246,7 @@ async def test_a_cancelled_source_strands_no_delivery() -> None:
     await asyncio.sleep(0)
     accepting.cancel()
     await asyncio.gather(accepting, return_exceptions=True)
-    desk.spool.waiting[0][1].set_result(None)
+    desk.spool.waiting[0][1](None, None)
     await asyncio.sleep(0)
     assert len(desk.handed) == 1
 
@@ -257,13 +256,13 @@ async def test_a_new_address_is_told_once() -> None:
     for _ in range(2):
         accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
         await asyncio.sleep(0)
-        desk.spool.waiting[-1][1].set_result(None)
+        desk.spool.waiting[-1][1](None, None)
         await accepting
         await asyncio.sleep(0)
     first, notice, second = (stored for stored, _ in desk.spool.waiting)
     assert [bool(m.is_report) for m in (first, notice, second)] == [False, True, False]
     assert str(notice.deliveries[0].address) == "smtp:carl@peer.example"
-    desk.spool.waiting[1][1].set_result(None)
+    desk.spool.waiting[1][1](None, None)
     await asyncio.sleep(0)
     assert [c.message for c in desk.handed] == [first, second, notice]
 
@@ -273,7 +272,7 @@ async def test_a_notice_that_cannot_be_stored_takes_nothing_from_the_message() -
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
     await asyncio.sleep(0)
     desk.spool.down = True
-    desk.spool.waiting[0][1].set_result(None)
+    desk.spool.waiting[0][1](None, None)
     assert not (await accepting).duplicate
     await asyncio.sleep(0)
     assert len(desk.spool.waiting) == 1
@@ -284,7 +283,7 @@ async def test_a_known_hand_over_is_not_sent_again() -> None:
     desk = Desk()
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
     await asyncio.sleep(0)
-    desk.spool.waiting[0][1].set_result(DuplicateHandOver(7))
+    desk.spool.waiting[0][1](DuplicateHandOver(7), None)
     receipt = await accepting
     assert receipt.duplicate
     assert receipt.message_id == 7
@@ -298,7 +297,7 @@ async def test_a_spool_that_cannot_take_it_is_unavailable(at_once: bool) -> None
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
     await asyncio.sleep(0)
     if not at_once:
-        desk.spool.waiting[0][1].set_exception(SpoolError(SPOOL_DOWN))
+        desk.spool.waiting[0][1](None, SpoolError(SPOOL_DOWN))
     with pytest.raises(Unavailable):
         await accepting
     assert not desk.handed

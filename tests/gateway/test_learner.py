@@ -446,7 +446,7 @@ async def test_a_bounce_that_cannot_be_dropped_is_delivered(desk: Desk, monkeypa
 
 
 async def test_a_spool_that_is_down_takes_neither(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def submit(message: Stored, more: Any = ()) -> Any:
+    def submit(message: Stored, told: Any, more: Any = ()) -> None:
         raise SpoolError(SPOOL_DOWN)
 
     stored, octets = await desk.write()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from gateway.ids import IdSource
 from gateway.message import Content, Envelope, Notify, Origin, Recipient, Traits
-from gateway.spool.api import Again, Delivery, DeliveryId, Done, LaneKey, State, Stored, TraceEvent
+from gateway.spool.api import (
+    Again,
+    Delivery,
+    DeliveryId,
+    Done,
+    DuplicateHandOver,
+    LaneKey,
+    State,
+    Stored,
+    TraceEvent,
+)
+from gateway.spool.durable import DurableSpool
 from mappings.address import Address
 
 LANE: LaneKey = ("internet", "mx.example")
@@ -25,6 +37,20 @@ class Clock:
 
 def smtp(text: str) -> Address:
     return Address("smtp", text, text.lower())
+
+
+def submit(spool: DurableSpool, message: Stored) -> asyncio.Future[DuplicateHandOver | None]:
+    """Submit a message in this very turn of the loop; the future gives what is told after the commit."""
+    future: asyncio.Future[DuplicateHandOver | None] = asyncio.get_running_loop().create_future()
+
+    def told(duplicate: DuplicateHandOver | None, fault: BaseException | None) -> None:
+        if fault is None:
+            future.set_result(duplicate)
+        else:
+            future.set_exception(fault)
+
+    spool.submit(message, told)
+    return future
 
 
 class Maker:

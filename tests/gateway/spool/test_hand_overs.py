@@ -15,7 +15,7 @@ from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from gateway.status import SPOOL_DOWN
-from tests.gateway.spool.builders import Clock, Maker
+from tests.gateway.spool.builders import Clock, Maker, submit
 from tests.gateway.spool.conftest import OpenSpool
 
 ALL = QueueFilter()
@@ -30,7 +30,7 @@ async def rows(spool: DurableSpool) -> set[int]:
 @pytest.mark.parametrize("size", GROUPS)
 async def test_a_name_twice_in_one_group_is_taken_once(spool: DurableSpool, maker: Maker, size: int) -> None:
     messages = [maker.message(dedupe_key=f"inbox:{n // 2 if n < 6 else n}") for n in range(size)]
-    told = await asyncio.gather(*[spool.submit(m) for m in messages])
+    told = await asyncio.gather(*[submit(spool, m) for m in messages])
     kept = await rows(spool)
     for n in range(0, 6, 2):
         first, second = sorted((messages[n].id, messages[n + 1].id))
@@ -52,7 +52,7 @@ async def test_a_name_of_an_earlier_group_is_known_and_the_others_are_stored(
     others: list[Stored] = [maker.message(dedupe_key=f"inbox:{n}" if n % 2 else None) for n in range(size)]
     done = maker.done(first.deliveries[0].id)
     told = await asyncio.gather(
-        *[spool.submit(m) for m in others[::2]], spool.submit(again), *[spool.submit(m) for m in others[1::2]],
+        *[submit(spool, m) for m in others[::2]], submit(spool, again), *[submit(spool, m) for m in others[1::2]],
         spool.settle([done]),
     )  # fmt: skip
     assert [one for one in told if one is not None] == [DuplicateHandOver(first.id)]
@@ -71,8 +71,8 @@ async def test_what_goes_in_with_a_duplicate_is_not_stored(spool: DurableSpool, 
 
 async def test_a_name_may_hold_anything(spool: DurableSpool, maker: Maker) -> None:
     names = ["", "0", "1e5", "null", '"', "\\", "é", "a\tb", "x" * 2000, "\ud800", "a\0b"]
-    assert await asyncio.gather(*[spool.submit(maker.message(dedupe_key=n)) for n in names]) == [None] * len(names)
-    told = await asyncio.gather(*[spool.submit(maker.message(dedupe_key=n)) for n in names])
+    assert await asyncio.gather(*[submit(spool, maker.message(dedupe_key=n)) for n in names]) == [None] * len(names)
+    told = await asyncio.gather(*[submit(spool, maker.message(dedupe_key=n)) for n in names])
     assert None not in told
     assert len({one.message_id for one in told if one is not None}) == len(names)
 
@@ -80,10 +80,10 @@ async def test_a_name_may_hold_anything(spool: DurableSpool, maker: Maker) -> No
 async def test_names_outlive_a_restart(opened: OpenSpool, maker: Maker) -> None:
     one = await opened()
     messages = [maker.message(dedupe_key=f"inbox:{n}") for n in range(40)]
-    await asyncio.gather(*[one.submit(m) for m in messages])
+    await asyncio.gather(*[submit(one, m) for m in messages])
     await one.close()
     two = await opened()
-    told = await asyncio.gather(*[two.submit(maker.message(dedupe_key=f"inbox:{n}")) for n in range(40)])
+    told = await asyncio.gather(*[submit(two, maker.message(dedupe_key=f"inbox:{n}")) for n in range(40)])
     assert told == [DuplicateHandOver(m.id) for m in messages]
 
 
@@ -99,7 +99,7 @@ async def test_two_nodes_with_the_same_names_at_one_moment(postgres_url: str, cl
             names = [f"inbox:{n}" for n in range(size)]
             dice.shuffle(names)
             made.append([(spool, maker.message(dedupe_key=name)) for name in names])
-        told = await asyncio.gather(*[spool.submit(m) for pair in zip(*made, strict=True) for spool, m in pair])
+        told = await asyncio.gather(*[submit(spool, m) for pair in zip(*made, strict=True) for spool, m in pair])
         assert sum(one is None for one in told) == size
         kept = await spools[0].rows(ALL, 10_000)
         assert len({row.delivery.id[0] for row in kept}) == size
@@ -119,6 +119,19 @@ async def written(spool: DurableSpool) -> tuple[object, Content, str]:
     return writer, content, content.source.ref  # type: ignore[union-attr]  # a StoredBlob
 
 
+async def test_a_fault_of_one_who_is_told_keeps_it_from_no_other(spool: DurableSpool, maker: Maker) -> None:
+    faults: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+
+    def told(duplicate: DuplicateHandOver | None, fault: BaseException | None) -> None:
+        raise ValueError("of its own")
+
+    spool.submit(maker.message(), told)
+    assert await submit(spool, maker.message()) is None
+    assert [str(fault) for fault in faults] == ["of its own"]
+    assert len(await rows(spool)) == 2
+
+
 async def size_of(spool: DurableSpool, ref: str) -> int | None:
     return await spool._work(lambda store: store.content_size(ref))
 
@@ -126,7 +139,7 @@ async def size_of(spool: DurableSpool, ref: str) -> int | None:
 async def test_a_duplicates_content_can_be_abandoned(spool: DurableSpool, maker: Maker) -> None:
     await spool.accept(maker.message(dedupe_key="k"))
     writer, content, ref = await written(spool)
-    assert await spool.submit(maker.message(content=content, dedupe_key="k")) is not None
+    assert await submit(spool, maker.message(content=content, dedupe_key="k")) is not None
     await writer.abandon()  # type: ignore[attr-defined]  # a ContentWriter
     assert await size_of(spool, ref) is None
 
@@ -135,7 +148,7 @@ async def test_a_content_that_found_no_room_can_be_abandoned(opened: OpenSpool, 
     spool = await opened(max_waiting=0)
     writer, content, ref = await written(spool)
     with pytest.raises(SpoolError):
-        spool.submit(maker.message(content=content))
+        submit(spool, maker.message(content=content))
     await writer.abandon()  # type: ignore[attr-defined]  # a ContentWriter
     assert await size_of(spool, ref) is None
 
@@ -151,7 +164,7 @@ async def test_a_content_whose_commit_failed_can_be_abandoned(
 
         patch.setattr(spool._store, "commit", fail)
         with pytest.raises(SpoolError):
-            await spool.submit(maker.message(content=content))
+            await submit(spool, maker.message(content=content))
     await writer.abandon()  # type: ignore[attr-defined]  # a ContentWriter
     assert await size_of(spool, ref) is None
 
@@ -159,7 +172,7 @@ async def test_a_content_whose_commit_failed_can_be_abandoned(
 async def test_a_content_in_use_is_never_removed(spool: DurableSpool, maker: Maker) -> None:
     writer, content, ref = await written(spool)
     message = maker.message(content=content, dedupe_key="k")
-    accepting = spool.submit(message)
+    accepting = submit(spool, message)
     await writer.abandon()  # type: ignore[attr-defined]  # a ContentWriter; while the commit is under way
     assert await accepting is None
     await writer.abandon()  # type: ignore[attr-defined]  # a ContentWriter
@@ -178,7 +191,7 @@ async def test_what_waits_is_stored_without_a_lease(opened: OpenSpool, maker: Ma
         first, second = message.deliveries
         later = replace(second, at_once=False, next_attempt_at=clock() + 100, reason="4.4.1 closed")
         made.append(replace(message, deliveries=(first, later)))
-    await asyncio.gather(*[spool.submit(m) for m in made])
+    await asyncio.gather(*[submit(spool, m) for m in made])
     found = await spool.rows(ALL, 1000)
     assert {row.delivery.id[1] for row in found if row.leased} == {0}
     assert {row.delivery.id[1] for row in found if not row.leased} == {1}
@@ -210,7 +223,7 @@ async def test_only_one_of_two_nodes_gets_what_waits(postgres_url: str, clock: C
         maker = Maker(clock)
         messages = [maker.message() for _ in range(50)]
         waiting = [replace(m, deliveries=(replace(m.deliveries[0], at_once=False),)) for m in messages]
-        await asyncio.gather(*[spools[0].submit(m) for m in waiting])
+        await asyncio.gather(*[submit(spools[0], m) for m in waiting])
         lane = messages[0].deliveries[0].lane
         claims = await asyncio.gather(*[spool.claim(lane, 50, clock()) for spool in spools])
         for each in claims:
