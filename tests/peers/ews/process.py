@@ -55,7 +55,7 @@ class EwsPeer:
             self.process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def tell(self, name: str, **how: Any) -> Any:
+    def tell(self, name: str, /, **how: Any) -> Any:
         """Call one of the control's methods. Raises: RuntimeError with what it says."""
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=120)
         try:
