@@ -65,6 +65,8 @@ class Desk:
         self.look_after_s = look_after_s
         self.large = asyncio.Semaphore(config.large_at_once)
         self.mode: Mode = config.mode
+        self.uncertain_at = context.clock()
+        """When it was last unknown whether a mail was sent: a start is such a moment too."""
         self._folders: dict[tuple[str, Where], str] = {}
         self._mailboxes: dict[str, str] = {}
         self._trouble: dict[str, str] = {}
@@ -159,6 +161,10 @@ class Desk:
     def worked(self, mailbox: str) -> None:
         """Note that a mailbox took something."""
         self._trouble.pop(mailbox, None)
+
+    def uncertain(self) -> None:
+        """Note that it is not known whether a mail was sent."""
+        self.uncertain_at = self.context.clock()
 
     def trouble(self) -> str | None:
         """Say what an operator has to mend, of a few mailboxes."""

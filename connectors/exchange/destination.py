@@ -12,6 +12,8 @@ from connectors.exchange.common_config import ExchangeConfig
 from connectors.exchange.creating import Creating
 from connectors.exchange.desk import Desk
 from connectors.exchange.organisation import Organisation
+from connectors.exchange.sending import Sending
+from connectors.exchange.sweep import Sweeper
 from gateway.contract import Batch, Context
 
 
@@ -25,6 +27,8 @@ class ExchangeDestination:
         self._log = context.log
         self._desk = desk or Desk(config, organisation, context)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sender = config.send_as if config.mode == "send" else None
+        self._sweeper = Sweeper(self._desk, self._sender) if self._sender and not config.keep_sent else None
 
     def trouble(self) -> str | None:
         """Say in words for an operator what does not work."""
@@ -41,6 +45,13 @@ class ExchangeDestination:
     async def deliver(self, batch: Batch) -> None:
         """Try every item once; raises nothing but cancellation. What is left unsettled is deferred by the core."""
         try:
-            await Creating(self._desk, batch).run()
+            if self._sender is None:
+                await Creating(self._desk, batch).run()
+                return
+            await Sending(self._desk, batch, self._sender).run()
+            if self._sweeper is not None and self._sweeper.is_due:
+                task = asyncio.get_running_loop().create_task(self._sweeper.run())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
         except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral of what is not settled
             self._log.error("deliver failed", cause=repr(e), exc_info=e)

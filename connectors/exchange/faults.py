@@ -200,13 +200,10 @@ _OF_THE_SENDER: Final = frozenset(
     }
 )
 """In send mode these are about the mailbox that sends, which no recipient can help."""
-_SINGLY: Final = frozenset(
-    {
-        *(code for code, row in _TABLE.items() if row in (_TOO_BIG, _BAD_ADDRESS, _CONVERSION, _VIRUS, _OURS)),
-        "ErrorMailRecipientNotFound",
-        "ErrorRecipientNotFound",
-    }
-)
+_NOBODY: Final = frozenset({"ErrorMailRecipientNotFound", "ErrorRecipientNotFound"})
+_SINGLY: Final = _NOBODY | {
+    code for code, row in _TABLE.items() if row in (_TOO_BIG, _BAD_ADDRESS, _CONVERSION, _VIRUS, _OURS)
+}
 
 
 def outcome(fault: Fault, mode: Mode = "deliver", *, attempts: int = 0) -> Deferred | Failed:
@@ -262,6 +259,11 @@ def _by_status(status: str) -> Row:
 def is_of_one(fault: Fault) -> bool:
     """Say whether one message of a refused request may be to blame for it, so that the others are to go singly."""
     return fault.why == "refused" and fault.code in _SINGLY
+
+
+def is_of_recipient(fault: Fault) -> bool:
+    """Say whether one recipient of several may be to blame, so that each is to get a mail of its own."""
+    return fault.why == "refused" and (_TABLE.get(fault.code) is _BAD_ADDRESS or fault.code in _NOBODY)
 
 
 def needs_operator(fault: Fault) -> bool:

@@ -55,13 +55,15 @@ def next_step(found: Iterable[Place]) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mail of ours in the sending mailbox: where, and for which recipients' numbers."""
+    """A mail of ours in the sending mailbox: where, and for which of those that were asked for.
+
+    `strangers`: it is addressed to others too.
+    """
 
     ref: Ref
     places: frozenset[Place]
-    numbers: frozenset[int]
+    addresses: frozenset[str]
     strangers: bool
-    """It is addressed to others too than those that were asked for."""
 
 
 async def delivered(organisation: Organisation, mailbox: str, folder: Where, keys: Sequence[str]) -> frozenset[str]:
@@ -74,15 +76,37 @@ async def delivered(organisation: Organisation, mailbox: str, folder: Where, key
 
 
 async def sent(
-    organisation: Organisation, mailbox: str, message_id: int, items: Mapping[str, Item]
+    organisation: Organisation, mailbox: str, message_id: int, items: Mapping[str, Sequence[Item]]
 ) -> tuple[Found, ...]:
     """Return what earlier tries made of a message for any of these recipients, `items` by lower-case SMTP address.
 
     A mail has the key of its lowest recipient's number, so all up to the highest of these are asked for; drafts first,
     since a mail moves from there by the outbox to the sent ones, and must not slip by. Raises: Fault.
     """
-    highest = max(item.id[1] for item in items.values())
-    keys = {key((message_id, number)): number for number in range(highest + 1)}
+    asked = {item.id[1]: address for address, each in items.items() for item in each}
+    keys = {key((message_id, number)): number for number in range(max(asked) + 1)}
+    refs, places = await _places(organisation, mailbox, list(keys))
+    if not refs:
+        return ()
+    to = await _addresses(organisation, list(refs.values()))
+    found = []
+    for each, ref in refs.items():
+        addresses = to[ref] & set(items)
+        if keys[each] in asked:
+            addresses |= {asked[keys[each]]}
+        found.append(Found(ref, frozenset(places[each]), addresses, strangers=bool(to[ref] - set(items))))
+    return tuple(found)
+
+
+async def step(organisation: Organisation, mailbox: str, key: str) -> tuple[Step, Ref | None]:
+    """Return what is left to do for the mail of one key, and its draft. Raises: Fault."""
+    refs, places = await _places(organisation, mailbox, [key])
+    return next_step(places.get(key, ())), refs.get(key)
+
+
+async def _places(
+    organisation: Organisation, mailbox: str, keys: Sequence[str]
+) -> tuple[dict[str, Ref], dict[str, set[Place]]]:
     refs: dict[str, Ref] = {}
     places: dict[str, set[Place]] = {}
     ways: tuple[tuple[Place, tuple[Where, ...]], ...] = (
@@ -90,22 +114,11 @@ async def sent(
         (Place.GONE_OUT, ("outbox", SENT)),
     )
     for place, folders in ways:
-        for chunk in _chunks(list(keys)):
+        for chunk in _chunks(keys):
             for each, (ref, _) in (await organisation.find(mailbox, folders, chunk)).items():
                 refs[each] = ref
                 places.setdefault(each, set()).add(place)
-    if not refs:
-        return ()
-    to = await _addresses(organisation, list(refs.values()))
-    found = []
-    for each, ref in refs.items():
-        named = to[ref]
-        numbers = {items[address].id[1] for address in named if address in items}
-        if any(item.id[1] == keys[each] for item in items.values()):
-            numbers.add(keys[each])
-        strangers = bool(named - set(items))
-        found.append(Found(ref, frozenset(places[each]), frozenset(numbers), strangers))
-    return tuple(found)
+    return refs, places
 
 
 async def _addresses(organisation: Organisation, refs: Sequence[Ref]) -> dict[Ref, frozenset[str]]:
