@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from tests import scratch
 
-pytest_plugins = ["gateway.testing", "tests.peers.ews.process"]
+pytest_plugins = ["gateway.testing", "tests.peers.ews.process", "tests.peers.graph.process"]
 
 scratch.use()
 

@@ -18,9 +18,7 @@ from tests.peers.graph.service import Service
 
 def main() -> None:
     """Run the peer."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.peers.graph", description="A Microsoft Graph server for tests"
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.peers.graph", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--control", type=int, default=0)
     parser.add_argument("--folder", type=Path)

@@ -28,7 +28,7 @@ class Control:
         return getattr(self, f"do_{verb}")(**said)
 
     def do_organisation(self, names: list[str], domain: str, honest: bool) -> dict[str, Any]:
-        company = self._store.company(domain, honest, {})
+        company = self._store.company(domain, honest)
         application = Application(company, f"tenant-{domain}", str(uuid.uuid4()), uuid.uuid4().hex)
         self._service.login.register(application)
         for name in names:
@@ -45,12 +45,10 @@ class Control:
     def do_items(self, company: int, name: str, folder: str | None) -> list[dict[str, Any]]:
         owner = self._owner(company, name)
         found = self._store.folders(owner.id)
-        wanted = [each for each in found if folder is None or self._store.path(each) == folder]
-        return [
-            self._stored(company, owner, each, self._store.path(at))
-            for at in wanted
-            for each in self._store.items(at.id)
+        wanted = [
+            (each, path) for each in found if (path := self._store.path(each)) and folder in (None, path, each.known)
         ]
+        return [self._stored(company, owner, each, path) for at, path in wanted for each in self._store.items(at.id)]
 
     def do_folders(self, company: int, name: str) -> list[str]:
         found = self._store.folders(self._owner(company, name).id)
@@ -112,6 +110,13 @@ class Control:
         rows = self._store.all("select id, address, octets, at from outside where company=? order by id", company)
         return [{"id": str(row[0]), "mailbox": row[1], "octets": _text(row[2]), "at": row[3]} for row in rows]
 
+    def do_add(self, company: int, domain: str, name: str) -> str:
+        self._enter(company, domain, name, f"{name}@{domain}", "mailbox")
+        return f"{name}@{domain}"
+
+    def do_grant(self, company: int, name: str, author: str) -> None:
+        self._service.granted.setdefault(self._owner(company, name).id, set()).add(author.lower())
+
     def do_certify(self, client_id: str, pem: str) -> None:
         self._service.login.certify(client_id, pem.encode())
 
@@ -119,13 +124,11 @@ class Control:
         self._service.login.revoke(company)
 
     def do_set(self, company: int, **options: Any) -> None:
-        """`sent_after_s`: how long what was sent stays in the outbox; `token_lasts_s`; `may_send_as`: addresses."""
+        """`sent_after_s`: how long what was sent stays in the outbox; `token_lasts_s`."""
         if "sent_after_s" in options:
             self._service.sent_after_s[company] = float(options["sent_after_s"])
         if "token_lasts_s" in options:
             self._service.login.lifetime_s[company] = int(options["token_lasts_s"])
-        if "may_send_as" in options:
-            self._service.granted.setdefault(company, set()).update(each.lower() for each in options["may_send_as"])
 
     def do_violations(self) -> list[str]:
         return self._service.violations()

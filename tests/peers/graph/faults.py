@@ -98,7 +98,7 @@ class Running:
         with self._lock:
             if mailbox and self._now[key] >= AT_ONCE:
                 text = "Application is over its MailboxConcurrency limit."
-                raise Trouble("ApplicationThrottled", text, Retry_After="1")
+                raise Trouble("ApplicationThrottled", text, headers={"Retry-After": "1"})
             self._now[key] += 1
             self.most[mailbox] = max(self.most[mailbox], self._now[key])
         try:

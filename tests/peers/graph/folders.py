@@ -158,8 +158,7 @@ def get_user(call: Call, name: str) -> Answer:
 def list_groups(call: Call) -> Answer:
     """List the distribution groups."""
     extra = {"mailEnabled": True, "securityEnabled": False, "groupTypes": []}
-    found = [{k: v for k, v in _entry(each).items() if k != "userPrincipalName"} for each in _directory(call, "group")]
-    return page(call, "groups", [{**each, **extra} for each in found], 100)
+    return page(call, "groups", [{**each, **extra} for each in _others(call, "group")], 100)
 
 
 @operation("ListContacts", "GET", "contacts", *_DIRECTORY)
@@ -185,6 +184,12 @@ def translate_ids(call: Call, owner: Mailbox) -> Answer:
         value.append({"sourceId": each, "targetId": ids.item(found.id, found.moves, forms[target])})  # type: ignore[arg-type]
     context = f"{call.base}/$metadata#Collection(microsoft.graph.convertIdResult)"
     return Answer(200, {"@odata.context": context, "value": value})
+
+
+def _others(call: Call, kind: str) -> list[dict[str, Any]]:
+    """Return entries that no one can log in as."""
+    found = [_entry(each) for each in _directory(call, kind)]
+    return [{name: value for name, value in each.items() if name != "userPrincipalName"} for each in found]
 
 
 def _directory(call: Call, kind: str) -> list[Mailbox]:

@@ -72,4 +72,4 @@ def _opened(text: str) -> tuple[int, int] | None:
         return None
     if octets[12:] != hashlib.sha256(_SALT + octets[:12]).digest()[:18]:
         return None
-    return struct.unpack(">QI", octets[:12])  # type: ignore[return-value]
+    return struct.unpack(">QI", octets[:12])

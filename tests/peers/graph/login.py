@@ -1,4 +1,4 @@
-"""The directory's login: OpenID discovery and a token endpoint that gives application tokens for a secret or certificate.
+"""The directory's login: OpenID discovery, and application tokens for a secret or a certificate.
 
 Source: OpenID Connect Discovery 1.0 §4.2; RFC 6749 §4.4; RFC 7523 §2.2, §3; learn.microsoft.com "Microsoft identity
 platform application authentication certificate credentials" (PS256 with x5t#S256, RS256 with x5t).

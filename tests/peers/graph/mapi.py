@@ -6,6 +6,7 @@ Source: [MS-OXCMSG] §2.2.1.6 (PidTagMessageFlags), [MS-OXCMAIL] §2.1.3.2 and �
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 import re
@@ -30,7 +31,7 @@ _STANDARD: Final = frozenset(
 def looked_up(filter_: str) -> tuple[str, str] | None:
     """Return (key, value) of a $filter that asks for one extended property and nothing else."""
     found = _LOOK_UP.fullmatch(filter_.strip())
-    return found and (property_key(found[2].replace("''", "'")), found[3].replace("''", "'"))  # type: ignore[return-value]
+    return found and (property_key(found[2].replace("''", "'")), found[3].replace("''", "'"))
 
 
 def computed(item: Item) -> Extended:
@@ -76,7 +77,9 @@ def internet_headers(made: dict[str, Any]) -> Extended:
     for each in made["internetMessageHeaders"]:
         name = each["name"].lower()
         if name not in _STANDARD and name != "received":
-            found.setdefault(f"{INTERNET_HEADERS}/{name}", (f"String {INTERNET_HEADERS} Name {each['name']}", each["value"]))
+            found.setdefault(
+                f"{INTERNET_HEADERS}/{name}", (f"String {INTERNET_HEADERS} Name {each['name']}", each["value"])
+            )
     return found
 
 
@@ -104,7 +107,9 @@ def regenerated(octets: bytes) -> bytes:
 
 
 def _fields(extended: Extended) -> list[tuple[str, str]]:
-    found = [(kind.split(" ", 3)[3], value) for key, (kind, value) in extended.items() if key.startswith(INTERNET_HEADERS)]
+    found = [
+        (kind.split(" ", 3)[3], value) for key, (kind, value) in extended.items() if key.startswith(INTERNET_HEADERS)
+    ]
     for tag, name in (("0x1042", "In-Reply-To"), ("0x1039", "References")):
         if tag in extended:
             found.append((name, extended[tag][1]))
@@ -134,8 +139,12 @@ def _signed(made: dict[str, Any], extended: Extended, attached: mail.Attached) -
         head = mail.without(head + b"\r\n\r\n", name).removesuffix(b"\r\n\r\n")
     if re.match(rb"(?i)(?:content-[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*)+\r?\n", content):
         return head + b"\r\nMIME-Version: 1.0\r\n" + content
-    import base64
-
     kind = (meta.get("contentType") or "application/pkcs7-mime").encode()
     coded = base64.encodebytes(content).replace(b"\n", b"\r\n")
-    return head + b"\r\nMIME-Version: 1.0\r\nContent-Type: " + kind + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n" + coded
+    return (
+        head
+        + b"\r\nMIME-Version: 1.0\r\nContent-Type: "
+        + kind
+        + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + coded
+    )

@@ -187,7 +187,10 @@ def from_mime(
     room(call, owner, len(octets))
     shown = mapi.regenerated(octets) if call.service.honest(call.company) else octets
     made, attached = mail.resource(shown, at, f"<{uuid.uuid4().hex}@peer.prod.outlook.com>")
-    item = Item(0, 0, 0, 0, 1, octets, shown, made, mapi.item_class(octets), is_draft, is_draft, at, at, len(octets), None, sender)  # fmt: skip
+    item = Item(
+        0, 0, 0, 0, 1, octets, shown, made, mapi.item_class(octets), is_draft, is_draft, at, at, len(octets), None,
+        sender,
+    )  # fmt: skip
     return _stored(call, folder, item, mapi.internet_headers(made), attached)
 
 
@@ -208,7 +211,8 @@ def from_json(call: Call, owner: Mailbox, folder: Folder, body: dict[str, Any]) 
     mapi.apply(made, extended)
     flags = mapi.flags(extended)
     is_draft = flags is None or bool(flags & mapi.UNSENT)
-    is_read = bool(body["isRead"]) if body.get("isRead") is not None else (flags & mapi.READ != 0 if flags is not None else True)  # fmt: skip
+    by_flags = flags is None or flags & mapi.READ != 0
+    is_read = bool(body["isRead"]) if body.get("isRead") is not None else by_flags
     size = len(call.body)
     room(call, owner, size)
     item = Item(

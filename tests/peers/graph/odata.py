@@ -68,7 +68,7 @@ _ON_DEMAND: Final = ("internetMessageHeaders", "singleValueExtendedProperties", 
 
 
 def expansions(text: str | None) -> dict[str, str]:
-    """Return the names that an $expand holds, each with its own options: `a,b($filter=c)` -> {a: "", b: "$filter=c"}."""
+    """Return the names of an $expand, each with its own options: `a,b($filter=c)` -> {a: "", b: "$filter=c"}."""
     found: dict[str, str] = {}
     depth, start = 0, 0
     whole = (text or "") + ","

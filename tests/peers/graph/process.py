@@ -6,14 +6,22 @@ import base64
 import http.client
 import itertools
 import json
+import os
+import shutil
 import sys
+import tempfile
 import threading
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from tests.peers.graph import tls
 from tests.peers.organisation import Kind, Request, Stored
 from tests.peers.process import Process, answers, free_port, wait_until
+from tests.scratch import SCRATCH
 
 START_S: Final = 60.0
 _numbers = itertools.count(1)
@@ -22,7 +30,10 @@ _numbers = itertools.count(1)
 class GraphPeer:
     """The server process. Use it as a context, or `start` and `stop` it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: where its files are; absent, one of its own that goes with it."""
+        self._is_own = folder is None
+        folder = folder or Path(tempfile.mkdtemp(prefix="gatepost-graph-", dir=SCRATCH))
         self.folder = folder
         self.port, self.control_port = free_port(), free_port()
         self.origin = f"https://127.0.0.1:{self.port}"
@@ -37,7 +48,8 @@ class GraphPeer:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.peers.graph", "--port", str(self.port)]
         command += ["--control", str(self.control_port), "--folder", str(self.folder)]
-        self._process = Process(command, self.folder / "peer.log")
+        root = Path(__file__).parents[3]
+        self._process = Process(command, self.folder / "peer.log", env={"PYTHONPATH": str(root)})
         wait_until(self._is_up, START_S, "the Graph peer answers")
         return self
 
@@ -45,6 +57,8 @@ class GraphPeer:
         """End it at once."""
         if self._process is not None:
             self._process.kill()
+        if self._is_own:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> GraphPeer:
         return self.start()
@@ -60,7 +74,7 @@ class GraphPeer:
 
     def organisation(self, *names: str, domain: str | None = None, honest: bool = True) -> GraphCompany:
         """Return a fresh organisation with these mailboxes."""
-        domain = domain or f"graph{next(_numbers)}.example"
+        domain = (domain or f"graph{os.getpid():x}n{next(_numbers)}{uuid.uuid4().hex[:4]}.example").lower()
         made = self.order("organisation", names=list(names), domain=domain, honest=honest)
         return GraphCompany(self, domain, made)
 
@@ -78,7 +92,7 @@ class GraphPeer:
             connection = getattr(self._local, "connection", None)
             if connection is None:
                 connection = self._local.connection = http.client.HTTPConnection(
-                    "127.0.0.1", self.control_port, timeout=60
+                    "127.0.0.1", self.control_port, timeout=120
                 )
             try:
                 connection.request("POST", f"/peer/{verb}", json.dumps(said))
@@ -213,8 +227,16 @@ class GraphCompany:
         """Let none of the tokens given so far be valid any more."""
         self._order("revoke")
 
+    def add(self, name: str) -> str:
+        """Make one more mailbox; return its address."""
+        return str(self._order("add", domain=self.domain, name=name))
+
+    def grant(self, name: str, author: str) -> None:
+        """Let a mailbox send as another address, or as any (`*`)."""
+        self._order("grant", name=name, author=author)
+
     def set(self, **options: object) -> None:
-        """Set `sent_after_s`, `token_lasts_s` or `may_send_as` (addresses, `*` for any)."""
+        """Set `sent_after_s` (how long what was sent stays in the outbox) or `token_lasts_s`."""
         self._order("set", **options)
 
     def most_at_once(self, name: str) -> int:
@@ -232,3 +254,27 @@ def _text(octets: bytes) -> str:
 def _stored(each: dict[str, Any]) -> Stored:
     octets = {name: base64.b64decode(each[name]) for name in ("octets", "shown")}
     return Stored(**{**each, **octets, "categories": tuple(each["categories"])})
+
+
+@pytest.fixture(scope="session")
+def graph_process() -> Iterator[GraphPeer]:
+    """The process of the session."""
+    with GraphPeer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def graph_peer(graph_process: GraphPeer) -> Iterator[GraphPeer]:
+    """The peer; a test in which something was asked or answered against the service's description fails."""
+    graph_process.refuse(False)
+    graph_process.violations()
+    yield graph_process
+    graph_process.refuse(False)
+    found = graph_process.violations()
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture
+def graph_company(graph_peer: GraphPeer) -> GraphCompany:
+    """An organisation with Ann and Bob."""
+    return graph_peer.organisation("ann", "bob")

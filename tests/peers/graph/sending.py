@@ -55,7 +55,7 @@ def _post(call: Call, owner: Mailbox, item: Item, *, keep: bool) -> None:
             raise Trouble("ErrorInvalidRecipients", "At least one recipient is not valid.")
         if bad := next((each for each in people if "@" not in each), None):
             raise Trouble("ErrorInvalidRecipients", f"At least one recipient is not valid: {bad}")
-        if not service.may_send(call.company, owner, author):
+        if not service.may_send(owner, author):
             text = (
                 "The user account which was used to submit this request does not have the right to send mail on behalf"
             )
@@ -89,12 +89,12 @@ def _deliver(call: Call, owner: Mailbox, address: str, octets: bytes, depth: int
         if address.endswith("@" + domain):
             _bounce(call, owner, address, octets)
         else:
-            store.do("insert into outside(company, address, octets, at) values(?,?,?,?)", call.company, address, octets, now())  # fmt: skip
+            store.send_out(call.company, address, octets)
     elif found.kind == "group" and depth < 8:
         for each in found.members:
             _deliver(call, owner, each, octets, depth + 1)
     elif found.kind == "contact":
-        store.do("insert into outside(company, address, octets, at) values(?,?,?,?)", call.company, found.members[0], octets, now())  # fmt: skip
+        store.send_out(call.company, found.members[0], octets)
     else:
         lay(call.service, call.company, found, "inbox", mail.without(octets, b"Bcc"), sender=owner.address)
 

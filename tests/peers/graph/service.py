@@ -9,7 +9,7 @@ import urllib.parse
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.peers.graph import shapes
 from tests.peers.graph.call import Answer, Call, find
@@ -18,6 +18,9 @@ from tests.peers.graph.login import Login
 from tests.peers.graph.outbox import settle
 from tests.peers.graph.store import Mailbox, Store
 from tests.peers.graph.trouble import Cut, Trouble
+
+if TYPE_CHECKING:
+    from tests.peers.graph.subscriptions import Notifier
 
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 """Larger ones get 413. Source: learn.microsoft.com "Create message" (MIME); "Attach large files" (JSON)."""
@@ -38,7 +41,9 @@ class Service:
         self.sent_after_s: dict[int, float] = {}
         """How long a company's sent messages stay in the outbox."""
         self.granted: dict[int, set[str]] = {}
-        """In whose names a company's mailboxes may send beside their own; `*`: in any."""
+        """In whose names a mailbox may send beside its own; `*`: in any."""
+        self.notifier: Notifier | None = None
+        """Made with the first subscription."""
         self._violations: list[str] = []
         self._lock = threading.Lock()
         self.stopped = threading.Event()
@@ -48,10 +53,10 @@ class Service:
         found = self.store.one("select honest from company where id=?", company)
         return bool(found and found[0])
 
-    def may_send(self, company: int, owner: Mailbox, author: str) -> bool:
+    def may_send(self, owner: Mailbox, author: str) -> bool:
         """Say whether a mailbox may send in this name: its own, or one that was granted to it."""
         own = {owner.address, *(each.lower().removeprefix("smtp:") for each in owner.proxies)}
-        granted = self.granted.get(company, set())
+        granted = self.granted.get(owner.id, set())
         return author in own or author in granted or "*" in granted
 
     def violation(self, text: str) -> None:
@@ -163,12 +168,12 @@ class Service:
         how = fault.how
         match fault.kind:
             case "busy":
-                wait = {"Retry_After": str(max(1, -(-int(how.get("ms", 0)) // 1000)))} if how.get("ms") else {}
-                raise Trouble("ApplicationThrottled", "Application is over its limit.", **wait)
+                wait = {"Retry-After": str(max(1, -(-int(how.get("ms", 0)) // 1000)))} if how.get("ms") else {}
+                raise Trouble("ApplicationThrottled", "Application is over its limit.", headers=wait)
             case "http":
-                wait = {"Retry_After": str(how["retry_after"])} if how.get("retry_after") is not None else {}
+                wait = {"Retry-After": str(how["retry_after"])} if how.get("retry_after") is not None else {}
                 close = {"Connection": "close"} if how.get("close") else {}
-                raise Trouble(how.get("code", "UnknownError"), status=int(how["status"]), **wait, **close)
+                raise Trouble(how.get("code", "UnknownError"), status=int(how["status"]), headers={**wait, **close})
             case "code" | "refuse":
                 raise Trouble(str(how["code"]), status=how.get("status"))
             case "expire_sync":

@@ -34,11 +34,13 @@ STATUS: Final[dict[str, int]] = {
 class Trouble(Exception):
     """An answer that is an error object."""
 
-    def __init__(self, code: str, text: str = "", *, status: int | None = None, **headers: str) -> None:
+    def __init__(
+        self, code: str, text: str = "", *, status: int | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(code)
         self.code, self.text = code, text or f"The request failed with {code}."
         self.status = status or STATUS.get(code, 400)
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.headers = headers or {}
 
     def body(self, request_id: str) -> dict[str, Any]:
         """Return the error object. Source: learn.microsoft.com "Microsoft Graph error responses and resource types"."""

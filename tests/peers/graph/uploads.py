@@ -55,7 +55,8 @@ def create(call: Call, owner: Mailbox, id: str) -> Answer:
     if str(given.get("attachmentType")).lower() != "file" or not given.get("name"):
         raise Trouble("ErrorInvalidArgument", "An AttachmentItem has attachmentType file, a name and a size.")
     if size < SMALLEST:
-        raise Trouble("ErrorAttachmentSizeShouldNotBeLessThanMinimumSize", "Attachment size must be greater than the minimum size.")  # fmt: skip
+        code = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize"
+        raise Trouble(code, "Attachment size must be greater than the minimum size.")
     if size > LARGEST:
         raise Trouble("ErrorAttachmentSizeLimitExceeded", "Attachment size exceeds the limit.")
     meta = {
