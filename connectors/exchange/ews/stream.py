@@ -147,16 +147,11 @@ class Streams:
         """Keep one group's stream, whatever happens to it."""
         line: Line | None = None
         while True:
-            wait: float | None = None
             try:
                 if line is None:
                     line = await self._line(limit)
                 await self._subscribe(group, hints, workers, line)
-                if group.subscriptions:
-                    await self._follow(group, hints, workers, line)
-                    group.failures = 0
-                else:
-                    wait = RETRY_MAX_S
+                wait = await self._follow(group, hints, workers, line) if group.subscriptions else RETRY_MAX_S
             except Stopped:
                 return
             except Fault as e:
@@ -168,8 +163,7 @@ class Streams:
                 self._log.warning(
                     "stream of notifications ended", cause=str(e), mailboxes=len(group.folders), again_s=round(wait, 1)
                 )
-            if wait is not None:
-                await asyncio.sleep(wait)
+            await asyncio.sleep(wait)
 
     async def _line(self, limit: int) -> Line:
         if not self._lines:
@@ -201,8 +195,11 @@ class Streams:
             for folder in folders:
                 hints.add((mailbox, folder))
 
-    async def _follow(self, group: Group, hints: Hints, workers: Workers, line: Line) -> None:
-        """Hint what a stream tells until it ends in its own time. Raises: Fault where it ended before; Stopped."""
+    async def _follow(self, group: Group, hints: Hints, workers: Workers, line: Line) -> float:
+        """Hint what a stream tells; return how long to wait after its end. Raises: Fault where it was cut; Stopped.
+
+        Subscriptions that the server does not know any more are dropped, and are made anew next.
+        """
         loop = asyncio.get_running_loop()
 
         def told(events: Events) -> None:  # in the loop
@@ -219,26 +216,20 @@ class Streams:
 
         anchor = line.account(group.anchor)
         ids = list(group.subscriptions.values())
-        last = await _call(workers, _stream, anchor, ids, self._config.stream_minutes, tell)
-        if last.code != "NoError":
-            for subscription in last.refused:
-                mailbox = group.mailbox_of(subscription)
-                if mailbox is not None:
-                    del group.subscriptions[mailbox]
-            if not last.refused:
-                raise Fault(last.code, "the stream was refused", "refused")
-            if group.failures:
-                raise Fault(last.code, "subscriptions are lost again", "refused")
-            group.failures = 1  # subscribed anew at once the first time, then with pauses
-            return await self._again(group, hints, workers, line)
-        if not last.closed:
+        begun = loop.time()
+        last: Events = await _call(workers, _stream, anchor, ids, self._config.stream_minutes, tell)
+        if last.code == "NoError" and not last.closed:
             raise Fault("CutOff", "the stream ended without a word", "unknown")
-        return None
-
-    async def _again(self, group: Group, hints: Hints, workers: Workers, line: Line) -> None:
-        await self._subscribe(group, hints, workers, line)
-        if group.subscriptions:
-            await self._follow(group, hints, workers, line)
+        if last.closed or loop.time() - begun > RETRY_MAX_S:
+            group.failures = 0
+        if last.code == "NoError":
+            return 0.0
+        lost = [box for box in (group.mailbox_of(each) for each in last.refused) if box is not None]
+        for mailbox in lost or list(group.subscriptions):
+            del group.subscriptions[mailbox]
+        self._log.info("subscriptions are made anew", code=last.code, mailboxes=len(lost) or len(group.folders))
+        group.failures += 1
+        return 0.0 if group.failures == 1 else pause(group.failures)
 
 
 def pause(failures: int) -> float:

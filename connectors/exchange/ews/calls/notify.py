@@ -168,6 +168,6 @@ def read_events(answer: Answer) -> Events:
             folder = event.find(f"{T}ParentFolderId")
             if folder is not None:
                 happened[subscription, folder.get("Id", "")] = None
-    refused = tuple(each.text or "" for each in message.iterfind(f"{M}ErrorSubscriptionIds/{M}SubscriptionId"))
+    refused = tuple(each.text or "" for each in message.iterfind(f"{M}ErrorSubscriptionIds/{{*}}SubscriptionId"))
     closed = message.findtext(f"{M}ConnectionStatus") == "Closed"
     return Events(tuple(happened), refused, answer.code, closed)
