@@ -29,10 +29,13 @@ class Bench:
         self.log = KitLog()
         self.counted: dict[str, float] = {}
         self.now = 1000.0
-        self.wall = time.time
+        self.passed = 0.0
         self.config = ExchangeConfig.model_validate(options)
-        self.context = Context("gw.kit.example", folder, folder, self.log, lambda: self.wall(), count=self._count)
+        self.context = Context("gw.kit.example", folder, folder, self.log, self.wall, count=self._count)
         self.restart()
+
+    def wall(self) -> float:
+        return time.time() + self.passed
 
     def restart(self) -> None:
         desk = Desk(self.config, self.organisation, self.context, clock=lambda: self.now, look_after_s=0.0)

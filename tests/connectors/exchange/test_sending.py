@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.exchange.lookup import SENT, key
-from connectors.exchange.organisation import Delete, Fault, New, Person
+from connectors.exchange.organisation import Delete, Fault, Person
 from connectors.exchange.sweep import KEPT_S, before
 from gateway.contract import Content, Deferred, Delivered, Failed, Outcome, Parcel, memo
 from tests.connectors.exchange.bench import CUT, Bench, code, mail
@@ -203,13 +203,7 @@ async def test_a_busy_server_leaves_the_draft_for_later(bench: Callable[..., Sen
 
 async def test_a_draft_that_a_user_deleted_is_made_again(bench: Callable[..., Sender]) -> None:
     at = bench()
-    made: list[New] = []
-    at.organisation.refuse_to_send = lambda held: (
-        made.append(held.new)
-        or (  # type: ignore[func-returns-value]
-            Fault("ErrorItemNotFound") if len(made) == 1 else None
-        )
-    )
+    at.organisation.plan("send", Fault("ErrorItemNotFound"))
     (outcome,) = await at.send(mail(1, BOB))
     assert (code(outcome), isinstance(outcome, Deferred)) == ("4.2.0", True)
     at.organisation.items.clear()
@@ -228,7 +222,7 @@ async def test_copies_of_sent_mail_go_after_an_hour(bench: Callable[..., Sender]
     object.__setattr__(held.new, "received_at", start)
     at.made._desk.uncertain_at = start - 90_000
     for hours, left in ((0.9, 1), (1.1, int(keep))):
-        at.wall = lambda hours=hours: start + hours * 3600
+        at.passed = hours * 3600
         await at.send(mail(int(hours * 100), EVE))
         for task in list(at.made._tasks):
             await task
