@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tests.peers.ews import honest, outbox
+from tests.peers.ews.auth import SERVICE
 from tests.peers.ews.faults import Plan
 from tests.peers.ews.http import Asked, Connection, Server
 from tests.peers.ews.ids import identifier, number_of
@@ -19,10 +20,10 @@ from tests.peers.ews.store import Item, NewItem
 class Control:
     """What a test may do to the organisations; each public method is one path, its arguments the JSON."""
 
-    def __init__(self, ews: Ews, server: Server) -> None:
+    def __init__(self, ews: Ews, *servers: Server) -> None:
         self._ews = ews
         self._store = ews.store
-        self._server = server
+        self._servers = servers
 
     def serve(self, connection: Connection, asked: Asked) -> None:
         method: Callable[..., Any] | None = getattr(self, asked.path.removeprefix("/peer/"), None)
@@ -38,11 +39,13 @@ class Control:
     def organisation(self, domain: str, names: list[str], honest: bool = True) -> str:
         with self._store.lock:
             self._store.add_company(domain, honest)
+            self._ews.door.add(domain, SERVICE)
             for name in (*names, outbox.OUTSIDE):
-                self._store.add_mailbox(domain, name)
+                self.add_mailbox(domain, name)
         return domain
 
     def add_mailbox(self, domain: str, name: str) -> str:
+        self._ews.door.add(domain, name)
         return self._store.add_mailbox(domain, name)
 
     def mailbox(self, address: str) -> dict[str, Any] | None:
@@ -135,13 +138,18 @@ class Control:
         return found
 
     def refuse(self, on: bool) -> None:
-        self._server.refuse(on)
+        for each in self._servers:
+            each.refuse(on)
 
     def cut(self) -> None:
-        self._server.cut_all()
+        for each in self._servers:
+            each.cut_all()
+
+    def revoke(self) -> None:
+        self._ews.door.revoke()
 
     def ready(self) -> dict[str, Any]:
-        return {"validates": self._ews.validator.is_on, "port": self._server.port}
+        return {"validates": self._ews.validator.is_on, "port": self._servers[0].port}
 
     def _stored(self, item: Item) -> dict[str, Any]:
         return {

@@ -6,12 +6,13 @@ Written here rather than taken from http.server, whose header parser costs more 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -114,12 +115,13 @@ class Connection(socketserver.StreamRequestHandler):
         kind: str = "text/xml; charset=utf-8",
         *,
         sent: int | None = None,
+        also: Sequence[tuple[str, str]] = (),
         **headers: str,
     ) -> None:
-        """Send an answer; `sent`: only so many octets of the body, and then the end."""
+        """Send an answer; `sent`: only so many octets of the body, and then the end. `also`: fields given again."""
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'As Told')}", f"Content-Length: {len(body)}"]
         lines += [f"Content-Type: {kind}"] if body else []
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in (*headers.items(), *also)]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self.wfile.write(head + (body if sent is None else body[:sent]))
         self.wfile.flush()
@@ -144,7 +146,8 @@ class Connection(socketserver.StreamRequestHandler):
         """Say whether the client has ended the connection."""
         try:
             if self.server.tls is not None:
-                return False
+                # A client says nothing more while it listens: what can be read is its farewell.
+                return bool(select.select([self.request], [], [], 0)[0])
             return self.request.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
             return False

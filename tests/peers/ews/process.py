@@ -31,15 +31,17 @@ class EwsPeer:
     def __init__(self, *, lean: bool = False) -> None:
         """`lean`: it neither validates nor logs."""
         self.folder = Path(tempfile.mkdtemp(prefix="gatepost-ews-", dir=SCRATCH))
-        self.port, self.control_port = free_port(), free_port()
+        self.port, self.tls_port, self.control_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}/EWS/Exchange.asmx"
-        self.token_url = f"http://127.0.0.1:{self.port}/oauth2/v2.0/token"
+        self.tls_url = f"https://localhost:{self.tls_port}/EWS/Exchange.asmx"
+        self.token_url = f"https://localhost:{self.tls_port}/TENANT/oauth2/v2.0/token"
+        self.ca_file = self.folder / "ca.pem"
         self._lean = lean
         self.process: Process | None = None
 
     def __enter__(self) -> EwsPeer:
         args = [sys.executable, "-m", "tests.peers.ews", "--port", str(self.port), "--control", str(self.control_port)]
-        args += ["--database", str(self.folder / "store.sqlite"), *(["--lean"] if self._lean else [])]
+        args += ["--tls-port", str(self.tls_port), "--folder", str(self.folder), *(["--lean"] if self._lean else [])]
         root = Path(__file__).parents[3]
         self.process = Process(args, self.folder / "peer.log", env={"PYTHONPATH": str(root)})
         wait_until(lambda: answers(self.control_port) or not self.process_alive(), 60, "the EWS peer listens")
@@ -106,6 +108,19 @@ class EwsCompany:
             "auth": "basic",
             "username": self.username,
             "password": self.password,
+            **changed,
+        }
+
+    def oauth(self, **changed: object) -> dict[str, object]:
+        """Return the options with which a connector reaches it by tokens: over TLS, its certificate by `ca_file`."""
+        return {
+            "url": self.peer.tls_url,
+            "auth": "oauth",
+            "authority": f"https://localhost:{self.peer.tls_port}",
+            "tenant": self.domain,
+            "client_id": f"client@{self.domain}",
+            "client_secret": PASSWORD,
+            "ca_file": str(self.peer.ca_file),
             **changed,
         }
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from lxml import etree
 
-from tests.peers.ews import auth, schema, soap
+from tests.peers.ews import autodiscover, schema, soap
+from tests.peers.ews.auth import Door
 from tests.peers.ews.call import Call
 from tests.peers.ews.faults import Faults, Plan
 from tests.peers.ews.http import Asked, Connection, Cut, Server
@@ -24,9 +25,10 @@ PATH: Final = "/ews/exchange.asmx"
 class Ews:
     """All that the peer is, but for its socket."""
 
-    def __init__(self, store: Store, *, lean: bool = False) -> None:
+    def __init__(self, store: Store, door: Door, *, lean: bool = False) -> None:
         """`lean`: it neither validates nor keeps a log, so that a measurement is not of that."""
         self.store = store
+        self.door = door
         self.validator = schema.Validator()
         self.is_lean = lean
         self.faults: defaultdict[str, Faults] = defaultdict(Faults)
@@ -37,9 +39,16 @@ class Ews:
 
     def serve(self, connection: Connection, asked: Asked) -> None:
         """Answer one request."""
-        login = self._login(connection, asked)
+        if self.door.token(connection, asked):
+            return
+        login = self.door.login(connection, asked)
         if login is None:
-            connection.answer(401, WWW_Authenticate='Basic realm="ews"')
+            return
+        if asked.path.lower() == autodiscover.PATH:
+            autodiscover.serve(self.store, connection, asked)
+            return
+        if asked.path.lower() != PATH:
+            connection.answer(404)
             return
         if not asked.body:
             connection.answer(200)
@@ -62,10 +71,6 @@ class Ews:
         except SoapFault as raised:
             entry["codes"] = (raised.code,)
             self._send(connection, entry, 500, soap.fault(raised))
-
-    def _login(self, connection: Connection, asked: Asked) -> auth.Login | None:
-        field = asked.headers.get("authorization", "")
-        return auth.basic(self.store, field) if field.lower().startswith("basic ") else None
 
     def _work(self, connection: Connection, asked: Asked, call: Call, entry: dict[str, Any]) -> None:
         plan = self.faults[call.domain].take(call.operation, call.mailbox)
