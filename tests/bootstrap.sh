@@ -13,6 +13,7 @@ wanted=(
   mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients
+  tnef:tnef ytnef:ytnef-tools
 )
 PATH="$PATH:/usr/sbin:/sbin"
 

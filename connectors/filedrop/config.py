@@ -144,7 +144,9 @@ class FileDropConfig(ConnectorConfig):
     batch: int = Field(
         500, ge=1, le=10_000, description="Files claimed in one go; each is ours, and off the inbox, from then on."
     )
-    max_in_flight: int = Field(1_000, ge=1, le=10_000, description="Messages handed over and not yet accepted, at most.")
+    max_in_flight: int = Field(
+        1_000, ge=1, le=10_000, description="Messages handed over and not yet accepted, at most."
+    )
     max_file_bytes: int = Field(64 * MIB, ge=1024, description="A larger file is not taken, nor a larger message put.")
     max_header_bytes: int = Field(2 * MIB, ge=1024, le=4 * MIB, description="A longer header makes a file a bad one.")
     max_recipients: int = Field(1000, ge=1, description="A file with more recipients is a bad one.")
@@ -179,6 +181,11 @@ class FileDropConfig(ConnectorConfig):
     outbox_attachments_shown: str | None = Field(
         None,
         description="What readers call the folder `outbox_attachments`, e.g. F:\\MAIL\\ATT; none: as it is configured.",
+    )
+    unpack_tnef: bool = Field(
+        False,
+        description="Take apart what Outlook packs for itself (winmail.dat) to text, files, messages and meetings that "
+        "every mail program reads. Formats without MIME always do.",
     )
     max_files_in_outbox: int = Field(
         10_000, ge=1, description="With this many files in the outbox, messages wait here until some are fetched."

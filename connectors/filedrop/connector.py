@@ -148,7 +148,7 @@ class FileDrop(Connector):
     @property
     def capabilities(self) -> Capabilities:
         config: FileDropConfig = self.config
-        return replace(self._codec.capabilities, max_size_bytes=config.max_file_bytes)
+        return replace(self._codec.capabilities, max_size_bytes=config.max_file_bytes, tnef=not config.unpack_tnef)
 
     async def start(self) -> None:
         """Check the folders. One that is missing is told by `health`, for a share may be mounted later.

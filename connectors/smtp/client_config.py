@@ -69,6 +69,11 @@ class ClientConfig(ConnectorConfig):
         description="Send 8-bit content as it is to a host that does not offer 8BITMIME, so that signatures stay "
         "whole; false encodes it for such a host (RFC 6152 §3).",
     )
+    unpack_tnef: bool = Field(
+        False,
+        description="Take apart what Outlook packs for itself (winmail.dat) to text, files, messages and meetings that "
+        "every mail program reads. False sends it as it came, so that signatures stay whole.",
+    )
 
     # RFC 5321 §4.5.3.2 gives the least values of the time-outs below.
     connect_timeout_s: float = Field(30.0, gt=0, description="Seconds to connect to one address, TLS included.")

@@ -40,6 +40,7 @@ class Offers:
             bare_newlines=False,
             nul=True,
             max_line_octets=998,
+            tnef=not config.unpack_tnef,
             # With DSN the peer reports; without it the outcome says `relayed`. An LMTP server delivers for good.
             delivery_reports=config.protocol_out == "smtp",
         )

@@ -110,10 +110,8 @@ class _Event:
         if recurrence is None:
             return
         for one in recurrence.exceptions:
-            original = one.original + timedelta(minutes=recurrence.starts_minutes)
-            yield from self._event(
-                (f"RECURRENCE-ID{self._local(original)}",), one.starts, one.ends, one.subject, one.location
-            )
+            which = f"RECURRENCE-ID{self._local(one.original)}"
+            yield from self._event((which,), one.starts, one.ends, one.subject, one.location)
 
     def _event(
         self,
@@ -258,6 +256,8 @@ class _Event:
     def _in_zone(self, seconds: int) -> datetime:
         moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
         if self._zone is None:
+            if self._all_day:  # it begins at midnight somewhere: at the one that is next to it
+                return (moment + timedelta(hours=12)).replace(hour=0, minute=0, second=0)
             return moment
         local = moment + timedelta(minutes=self._zone.standard.offset_minutes)
         return moment + timedelta(minutes=_offset_at(self._zone, local))

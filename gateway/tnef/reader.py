@@ -141,7 +141,7 @@ def _unpack(octets: bytes, depth: int) -> Unpacked | None:
 
 
 def _html(properties: Properties, charset: str) -> str:
-    """Return the page. Its octets are in the message's own code page, which its first lines may name otherwise."""
+    """Return the page. Its octets are in the message's own code page, whatever its first lines say."""
     value = properties.get(names.HTML)
     if value is None:
         return ""
@@ -149,11 +149,10 @@ def _html(properties: Properties, charset: str) -> str:
         return text
     octets = octets_of(properties, names.HTML).partition(b"\0")[0]
     code_page = number_of(properties, names.CODE_PAGE)
-    named = _META.search(octets, 0, 4096)
-    if named is not None:
-        charset = named[1].decode("ascii")
-    elif code_page is not None:
+    if code_page is not None:
         charset = "utf-8" if code_page == 65001 else f"cp{code_page}"
+    elif (named := _META.search(octets, 0, 4096)) is not None:
+        charset = named[1].decode("ascii")
     return decoded(octets, charset)
 
 

@@ -20,7 +20,7 @@ _DAILY, _WEEKLY, _MONTHLY, _YEARLY = 0x200A, 0x200B, 0x200C, 0x200D
 _UNTIL, _COUNT = 0x2021, 0x2022
 _GREGORIAN: Final = (0, 1, 2, 9, 10, 11, 12)
 _ZERO: Final = datetime(1601, 1, 1)
-_LAST_MINUTES: Final = 0x0C000000  # some way into the thirtieth century; no end is 0x5AE980DF
+_NO_END: Final = 0x5AE980DF
 _LAST: Final = 5
 # Which parts of an exception its flags announce (MS-OXOCAL §2.2.1.44.2), in their order; what has a text is apart.
 _FLAGS: Final = ((0x1, None), (0x2, 4), (0x4, 4), (0x8, 4), (0x10, None), (0x20, 4), (0x40, 4), (0x80, 4), (0x100, 4))
@@ -28,7 +28,7 @@ _FLAGS: Final = ((0x1, None), (0x2, 4), (0x4, 4), (0x8, 4), (0x10, None), (0x20,
 
 @dataclass(frozen=True, slots=True)
 class Exceptional:
-    """One time at which it is otherwise. Times are local; `original` is the day it was to be on."""
+    """One time at which it is otherwise. Times are local; `original` is when it was to be."""
 
     starts: datetime
     ends: datetime
@@ -91,7 +91,7 @@ def _read(octets: bytes, charset: str) -> Recurrence | None:
     until = None
     if end == _COUNT and count:
         rule += f";COUNT={count}"
-    elif end == _UNTIL and last < _LAST_MINUTES:
+    elif end == _UNTIL and last < _NO_END:
         until = _moment(last)
     moved = {exception.original.date() for exception in exceptions}
     return Recurrence(
