@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from gateway.contract import Address
 from gateway.testing import Bench, DestinationDriver, Got, SourceDriver
@@ -13,6 +14,8 @@ from tests.peers.ews.process import EwsCompany, EwsPeer
 
 NUMBER = "{c1a6a2f4-6c3b-4b41-8a53-51c6f4c6b6de}/kit-number"
 """The property by which a submitted item is known, whatever a server makes of its octets."""
+
+_NUMBERS: Final = itertools.count(1)
 
 
 @cache
@@ -35,7 +38,8 @@ class EwsDriver(SourceDriver, DestinationDriver):
         self.peer = peer()
         self.peer.refuse(False)
         self.peer.violations()
-        bench.peer_port = self.peer.port
+        # The configuration's texts know of two numbers: the peer's port, and one that names this organisation.
+        bench.peer_port, bench.port = self.peer.port, next(_NUMBERS)
         self._made = {"ann"}
         self.company: EwsCompany = self.peer.organisation("ann", domain=f"kit{bench.port}.example", honest=self.honest)
 
