@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from connectors.exchange.connector import Exchange
 from connectors.exchange.graph.config import GraphConfig
+from connectors.exchange.graph.organisation import GraphOrganisation
 from connectors.exchange.organisation import Organisation
 from gateway.contract import ConnectorConfig
 
@@ -18,8 +19,6 @@ class Graph(Exchange):
     protocol: ClassVar[str] = "Graph"
 
     def organisation(self) -> Organisation:
-        from connectors.exchange.graph.organisation import GraphOrganisation
-
         return GraphOrganisation(self.name, self.config, self.context)
 
 
