@@ -34,8 +34,9 @@ def context(folder: Path, log: Log | None = None) -> Context:
 
 
 @asynccontextmanager
-async def organisation(folder: Path, log: Log | None = None, **options: Any) -> AsyncIterator[EwsOrganisation]:
-    """An organisation, started; it is stopped at the end."""
+async def organisation(folder: Path, **options: Any) -> AsyncIterator[EwsOrganisation]:
+    """An organisation, started; it is stopped at the end. `log`: what takes its words."""
+    log = options.pop("log", None)
     made = EwsOrganisation("ews", EwsConfig(**options), context(folder, log))
     await made.start()
     try:
