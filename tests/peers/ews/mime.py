@@ -12,7 +12,7 @@ from email.header import decode_header
 from email.message import Message
 from typing import Final
 
-_FOLD: Final = re.compile(r"\r?\n[ \t]*")
+_NAME: Final = re.compile(r"[!-9;-~]+")
 _CALENDAR: Final = re.compile(rb"(?i)^content-type:[ \t]*text/calendar\b", re.MULTILINE)
 _METHOD: Final = re.compile(rb"(?im)^method:[ \t]*(\w+)|text/calendar[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*?method=\"?(\w+)")
 _ACTION: Final = re.compile(rb"(?im)^action:[ \t]*(\w+)")
@@ -35,7 +35,7 @@ def fields_of(octets: bytes) -> list[tuple[str, str]]:
                 found[-1] = (found[-1][0], f"{found[-1][1]} {line.strip()}" if line.strip() else found[-1][1])
             continue
         name, colon, value = line.partition(":")
-        if colon and name and " " not in name.rstrip():
+        if colon and _NAME.fullmatch(name.rstrip()):
             found.append((name.rstrip(), value.strip()))
     return found
 
