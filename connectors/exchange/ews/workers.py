@@ -28,19 +28,22 @@ class _Job:
         self.future = future
         self.loop = loop
 
-    def run(self) -> None:
+    def run(self) -> tuple[Any, BaseException | None]:
+        """Return what the call returns or raises; nothing is called where nobody waits any more."""
         if self.future.cancelled():
-            return
+            return None, None
         try:
-            result, error = self.call(), None
+            return self.call(), None
         except BaseException as e:  # noqa: BLE001 - it belongs to whoever waits, in the loop
-            result, error = None, e
+            return None, e
+
+    def tell(self, result: Any, error: BaseException | None) -> None:
         try:
-            self.loop.call_soon_threadsafe(self._tell, result, error)
+            self.loop.call_soon_threadsafe(self._settle, result, error)
         except RuntimeError:  # the loop has ended: nobody waits any more
             return
 
-    def _tell(self, result: Any, error: BaseException | None) -> None:
+    def _settle(self, result: Any, error: BaseException | None) -> None:
         if self.future.done():
             return
         if error is None:
@@ -67,7 +70,6 @@ class Workers:
         self._waiting: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
         self._running: dict[int, float] = {}
         self._stopped = False
         self._look: asyncio.TimerHandle | None = None
@@ -83,8 +85,7 @@ class Workers:
             if self._stopped:
                 raise Stopped
             self._waiting.append(job)
-            # One that rests has not yet taken what waits before this job.
-            if self._idle < len(self._waiting) and len(self._threads) < self.limit:
+            if len(self._threads) < min(self.limit, len(self._running) + len(self._waiting)):
                 self._begin()
             self._wake.notify()
         if self._look is None:
@@ -101,20 +102,17 @@ class Workers:
         me = threading.get_ident()
         while True:
             with self._wake:
-                self._idle += 1
                 while not self._waiting and not self._stopped:
                     self._wake.wait()
-                self._idle -= 1
                 if self._stopped:
                     return
                 job = self._waiting.popleft()
                 self._running[me] = time.monotonic()
-            try:
-                job.run()
-            finally:
-                with self._wake:
-                    self._running.pop(me, None)
-                del job  # or its result lives until the next call
+            told = job.run()
+            with self._wake:
+                del self._running[me]  # before who waits can come with the next call
+            job.tell(*told)
+            del job, told  # or they live until the next call
 
     def _end_late(self) -> None:
         """Cut the connections of calls that take too long. Runs in the loop, while there are calls."""
