@@ -17,6 +17,7 @@ Kind = Literal[
     "cut_after",  # it is done, and the connection cut without an answer
     "truncate",  # it is done, and the answer cut: `at` octets of it are sent (default: half)
     "never",  # it is neither done nor answered; the connection stays open
+    "held",  # it is done and never answered; the connection stays open
     "slow",  # seconds: so much later, then as usual
     "refuse",  # code: every item of the request is refused with this ResponseCode (Graph: error code)
     "code",  # code: the whole request is refused with this code (EWS: SOAP fault; Graph: `status` and code)

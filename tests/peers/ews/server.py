@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from lxml import etree
 
@@ -97,6 +97,8 @@ class Ews:
         if kind == "cut_after":
             entry["answered"] = "cut"
             raise Cut
+        if kind == "held":
+            self._never(connection, call, entry)
         octets = soap.envelope(answer)
         sent = (
             min(len(octets) - 1, int(plan.how.get("at") or len(octets) // 2)) if plan and kind == "truncate" else None
@@ -137,12 +139,16 @@ class Ews:
             entry["answered"] = "cut"
             raise Cut
         elif plan.kind == "never":
-            entry["answered"] = "never"
-            calmed = self.faults[call.domain].calmed
-            while not calmed.wait(0.2) and not connection.is_gone():
-                pass
-            raise Cut
+            self._never(connection, call, entry)
         return False
+
+    def _never(self, connection: Connection, call: Call, entry: dict[str, Any]) -> NoReturn:
+        """Keep the connection without a word, until the fault is taken back or the client goes."""
+        entry["answered"] = "never"
+        calmed = self.faults[call.domain].calmed
+        while not calmed.wait(0.2) and not connection.is_gone():
+            pass
+        raise Cut
 
     def _check(self, body: Element, what: str, raises: bool = False) -> None:
         if self.is_lean:
