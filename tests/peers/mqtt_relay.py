@@ -120,7 +120,7 @@ class MqttRelay:
     def go_silent(self) -> None:
         """Pass nothing on any more by the connections there are, and leave them open. New ones are as ever."""
         for pair in self._pairs:
-            pair.is_silent = True
+            pair.go_silent()
 
     def _accept(self) -> None:
         while True:
@@ -157,6 +157,12 @@ class _Pair:
         self.client, self.broker = client, broker
         self.name = ""
         self.is_silent = False
+        self._locks = {True: threading.Lock(), False: threading.Lock()}
+
+    def go_silent(self) -> None:
+        """From now on pass nothing on; what was read before is noted, and passed on, when this returns."""
+        with self._locks[True], self._locks[False]:
+            self.is_silent = True
 
     def pump(self, up: bool) -> None:
         source, target = (self.client, self.broker) if up else (self.broker, self.client)
@@ -164,12 +170,13 @@ class _Pair:
         buffer = bytearray()
         try:
             while octets := source.recv(65536):
-                if self.is_silent:
-                    continue
-                buffer += octets
-                for first, body in packets(buffer):
-                    note(first >> 4, first, body)
-                target.sendall(octets)
+                with self._locks[up]:
+                    if self.is_silent:
+                        continue
+                    buffer += octets
+                    for first, body in packets(buffer):
+                        note(first >> 4, first, body)
+                    target.sendall(octets)
         except OSError:
             pass
         if not self.is_silent:
