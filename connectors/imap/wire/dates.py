@@ -1,0 +1,40 @@
+"""Dates of messages as IMAP writes them: `24-Nov-2026 01:02:03 +0100`. Pure.
+
+Source: RFC 9051 §9, date-time.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_NUMBERS: Final = {name.lower().encode(): number for number, name in enumerate(_MONTHS, 1)}
+_FORM: Final = re.compile(
+    rb"\s*([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2})(?: ([+-])([0-9]{2})([0-9]{2}))?\s*"
+)
+
+
+def seconds(text: bytes) -> float | None:
+    """Return a date as seconds since 1970; None where it is none, or lies before 1970 as some servers' null does."""
+    found = _FORM.fullmatch(text)
+    if found is None:
+        return None
+    day, month, year, hour, minute, second, sign, zone_hour, zone_minute = found.groups()
+    offset = timedelta(hours=int(zone_hour or 0), minutes=int(zone_minute or 0))
+    try:
+        zone = timezone(-offset if sign == b"-" else offset)
+        moment = datetime(
+            int(year), _NUMBERS[month.lower()], int(day), int(hour), int(minute), min(int(second), 59), tzinfo=zone
+        )
+    except (ValueError, KeyError):
+        return None
+    at = moment.timestamp()
+    return at if at >= 0 else None
+
+
+def date_time(at: float) -> bytes:
+    """Return seconds since 1970 as a quoted date-time, in UTC and whole seconds."""
+    moment = datetime.fromtimestamp(int(at), UTC)
+    return f'"{moment.day:02}-{_MONTHS[moment.month - 1]}-{moment:%Y %H:%M:%S} +0000"'.encode()
