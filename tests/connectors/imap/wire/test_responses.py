@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +13,12 @@ from connectors.imap.wire.tokens import Part, WireError
 
 SEEN = frozenset((b"\\Seen",))
 TABLE: list[tuple[list[Part], Response]] = [
-    ([b"* OK [CAPABILITY IMAP4rev1 LITERAL+] ready"], Said("", "OK", Code("CAPABILITY", (b"IMAP4rev1", b"LITERAL+")), "ready")),
+    ([b"* OK [CAPABILITY IMAP4rev1 ID] ready"], Said("", "OK", Code("CAPABILITY", (b"IMAP4rev1", b"ID")), "ready")),
     ([b"g1 OK done"], Said("g1", "OK", None, "done")),
     ([b"g2 no [TRYCREATE] no such folder"], Said("g2", "NO", Code("TRYCREATE"), "no such folder")),
     ([b"g3 OK [APPENDUID 38505 3955:3957] x"], Said("g3", "OK", Code("APPENDUID", (b"38505", b"3955:3957")), "x")),
     ([b"g3 OK [COPYUID 1 2,4 7:8]"], Said("g3", "OK", Code("COPYUID", (b"1", b"2,4", b"7:8")), "")),
-    ([b"* OK [PERMANENTFLAGS (\\Seen \\*)] limited"], Said("", "OK", Code("PERMANENTFLAGS", ([b"\\Seen", b"\\*"],)), "limited")),
+    ([b"* OK [PERMANENTFLAGS (\\Seen \\*)] x"], Said("", "OK", Code("PERMANENTFLAGS", ([b"\\Seen", b"\\*"],)), "x")),
     ([b'* NO [BADCHARSET ("a]b" utf-8)] x'], Said("", "NO", Code("BADCHARSET", ([b"a]b", b"utf-8"],)), "x")),
     ([b"* OK [UNSEEN 12] x [y]"], Said("", "OK", Code("UNSEEN", (b"12",)), "x [y]")),
     ([b"* OK [broken"], Said("", "OK", None, "[broken")),
@@ -36,8 +38,8 @@ TABLE: list[tuple[list[Part], Response]] = [
     ([b"* 7 FETCH (FLAGS (\\Seen) UID 9)"], Fetched(7, 9, SEEN)),
     ([b"* 7 FETCH (MODSEQ (44) uid 9 flags ())"], Fetched(7, 9, frozenset(), 44)),
     (
-        [b'* 7 FETCH (UID 9 RFC822.SIZE 5 INTERNALDATE " 1-Jan-1970 00:01:00 +0000" BODY[] ', b"a\r\nbc", b" FLAGS ())"],
-        Fetched(7, 9, frozenset(), None, 5, 60.0, {"BODY[]": b"a\r\nbc"}),
+        [b'* 7 FETCH (UID 9 RFC822.SIZE 5 INTERNALDATE " 1-Jan-1970 00:01:00 +0000" RFC822 ', b"a\r\nbc", b")"],
+        Fetched(7, 9, None, None, 5, 60.0, {"RFC822": b"a\r\nbc"}),
     ),
     # What servers say that is not quite IMAP.
     ([b"* 7 FETCH (UID 9 RFC822.SIZE NIL)"], Fetched(7, 9)),
@@ -68,7 +70,5 @@ def test_a_message_is_found_under_each_of_its_names() -> None:
 @given(st.binary(max_size=100))
 def test_octets_raise_nothing_but_wire_error(line: bytes) -> None:
     for each in (line, b"* " + line, b"g1 OK [" + line, b"* 1 FETCH (" + line):
-        try:
+        with suppress(WireError):
             response([each.replace(b"\n", b"")])
-        except WireError:
-            pass
