@@ -41,7 +41,7 @@ def test_a_sequence_set_is_read_back(wanted: set[int]) -> None:
 
 def test_what_is_no_sequence_set_is_refused() -> None:
     for text in (b"", b"*", b"1:*", b"1:99999999"):
-        with pytest.raises(ValueError, match="set|invalid literal"):
+        with pytest.raises(ValueError, match=r"set|invalid literal"):
             read_numbers(text)
     with pytest.raises(ValueError, match="a number at least"):
         numbers([])

@@ -42,7 +42,15 @@ def cut(octets: bytes, *, by: int, limits: Limits | None = None) -> list[list[Pa
     return [each for at in range(0, len(octets), by) for each in cutter.feed(octets[at : at + by])]
 
 
-DIALOGUE = b"* OK ready\r\n* 1 FETCH (BODY[] {7}\r\n\r\n{9}\r\n UID 3)\r\ng1 OK done\n* LIST () {1+}\r\n/ ~{3}\r\n\0\0\n\r\n* X {0}\r\n\r\n"
+DIALOGUE = b"".join(
+    (
+        b"* OK ready\r\n",
+        b"* 1 FETCH (BODY[] {7}\r\n\r\n{9}\r\n UID 3)\r\n",
+        b"g1 OK done\n",
+        b"* LIST () {1+}\r\n/ ~{3}\r\n\0\0\n\r\n",
+        b"* X {0}\r\n\r\n",
+    )
+)
 RESPONSES: list[list[Part]] = [
     [b"* OK ready"],
     [b"* 1 FETCH (BODY[] ", b"\r\n{9}\r\n", b" UID 3)"],
