@@ -317,6 +317,9 @@ def test_what_is_seen_at_first_sight_is_what_all_steps_make(
         thorough, notes = fit_plain(Content(octets), capabilities, "gw.example")
     assert quick.octets() == thorough.octets()
     assert (quick_notes, quick.attributes) == (notes, thorough.attributes)
+    prefixed = quick.with_prefix(b"Received: by us\r\n")
+    read = Content(prefixed.octets(), attributes=prefixed.attributes)
+    assert (memo(prefixed).text, prefixed.traits) == (memo(read).text, read.traits)
 
 
 def tnef(*attributes: tuple[int, int, bytes]) -> bytes:
