@@ -159,6 +159,9 @@ class Service:
             answer = _told(trouble)
         else:
             call.codes.append("")
+        if fault is not None and fault.kind == "held":
+            self.faults.wait_for_calm(NEVER_S)
+            raise Cut("never")
         if fault is not None and fault.kind in ("cut_after", "truncate"):
             octets = answer.octets()[0]
             raise Cut("cut", fault.how.get("at", len(octets) // 2) if fault.kind == "truncate" else None, octets)
