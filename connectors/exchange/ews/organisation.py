@@ -35,6 +35,7 @@ from connectors.exchange.ews.config import EwsConfig
 from connectors.exchange.ews.people import People
 from connectors.exchange.ews.places import GONE, NOT_THERE, Places
 from connectors.exchange.ews.reach import Reach
+from connectors.exchange.ews.shelf import EwsShelf
 from connectors.exchange.ews.stream import Streams
 from connectors.exchange.organisation import (
     Addressed,
@@ -216,6 +217,11 @@ class EwsOrganisation:
             if found is not None:
                 return found[1]
         raise Fault(_GONE, "the draft is not there any more")
+
+    # -- a mailbox store's
+
+    def shelf(self) -> EwsShelf:
+        return EwsShelf(self._ask, self._places.named, self._config.max_message_bytes)
 
     # -- directory
 

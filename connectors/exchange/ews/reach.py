@@ -51,10 +51,12 @@ class Reach:
         for each in (config.ca_file, config.certificate, config.certificate_key):
             if each is not None:
                 _readable(self._file(each))
+        bearer = None
         if config.auth == "oauth":
             self._tokens = Tokens(config, self._file)
+            bearer = self._tokens.bearer
         if config.autodiscover is not None:
-            self._autodiscovery = Autodiscovery(config, self._context, self._file)
+            self._autodiscovery = Autodiscovery(config, self._context, self._file, bearer)
             await self._found()
         else:
             self._open(config.service or "")
