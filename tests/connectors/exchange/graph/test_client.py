@@ -211,14 +211,12 @@ async def test_large_answers_are_in_memory_one_after_the_other() -> None:
         "https://evil.test/v1.0/users",
         "http://graph.test/v1.0/users",
         "https://graph.test:444/v1.0",
-        "//evil.test",
+        "https://",
         "x:",
     ],
 )
 async def test_a_token_goes_nowhere_else(link: str) -> None:
     peer = graph(lambda _: httpx.Response(200, json={}))
-    if link.startswith("//"):
-        link = "https:" + link
     with pytest.raises(Fault, match="foreign link"):
         await peer.client.ask(Request("GET", link))
     assert peer.seen == []

@@ -198,7 +198,7 @@ async def test_a_large_mail_that_broke_off_is_removed_and_made_anew(company: Gra
         found = await organisation.find(ann, ["inbox", "trash", "junk"], [key])
         if key not in found:
             assert isinstance(result, Fault)
-            (ref,) = await made(organisation, ann, inbox, new(key, large()))
+            await made(organisation, ann, inbox, new(key, large()))
         assert company.items("ann", "drafts") == [], nth
     lying = [each.properties.get(f"{{{PSETID}}}/gatepost-delivery") for each in company.items("ann")]
     assert sorted(lying) == sorted(["k0", *(f"c{nth}" for nth in range(1, needed + 1))])
