@@ -262,3 +262,15 @@ async def test_no_password_or_body_stands_in_a_log_or_a_fault(tmp_path: Path, ca
     secrets = ["hush-hush", base64.b64encode(b"svc:hush-hush").decode(), base64.b64encode(body).decode()[:40]]
     assert not [each for each in (*secrets, "private") if each in everything]
     assert not [each for each in caplog.records if each.name.startswith("exchangelib")]
+
+
+async def test_tokens_of_the_peers_tenant(company: EwsCompany, tmp_path: Path) -> None:
+    ann = company.address("ann")
+    async with organisation(tmp_path, **company.oauth()) as exchange:
+        await exchange.folder(ann, "inbox")
+        company.peer.tell("revoke")
+        await exchange.folder(ann, "drafts")
+    assert {each.mailbox for each in company.log("GetFolder")} == {ann}
+    async with organisation(tmp_path, **company.oauth(client_secret="wrong")) as exchange:
+        told = await fault_of(exchange.folder(ann, "inbox"))
+    assert "invalid_client" in told.text

@@ -89,7 +89,7 @@ def our_create(url: str, *octets: bytes) -> list[Answer]:
 
 
 def stock_create(account: Account) -> list[Any]:
-    """Ask as the library's own services do, with an empty request: what is of interest is what becomes of the answer."""
+    """Ask as the library's own services do, with an empty request: of interest is what becomes of the answer."""
     return list(CreateItem(account=account)._get_elements(payload=etree.Element(f"{M}CreateItem")))
 
 
