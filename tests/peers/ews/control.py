@@ -67,6 +67,11 @@ class Control:
             )
             return identifier("item", self._store.add(address, at.id, new, kind="new"))
 
+    def fill(self, address: str, count: int, folder: str = "inbox", size: int = 0) -> None:
+        """Lay many small messages into a folder."""
+        for number in range(count):
+            self.put(address, _text(f"Subject: {number}\r\n\r\n{'x' * size}\r\n".encode()), folder)
+
     def items(self, address: str, folder: str = "inbox") -> list[dict[str, Any]]:
         with self._store.lock:
             at = self._store.at(address, folder)

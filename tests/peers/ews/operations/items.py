@@ -172,7 +172,7 @@ def new_item(call: Call, new: Element, *, saved: bool) -> NewItem:
         octets, hidden = compose.message(call, new), compose.hidden(new)
     else:
         try:
-            octets, hidden = base64.b64decode(encoded, validate=False), ()
+            octets, hidden = base64.b64decode("".join(encoded.split()), validate=True), ()
         except binascii.Error:
             raise ItemError("ErrorMimeContentInvalidBase64String", "MIME content is not valid base64.") from None
         if not octets.strip():
