@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from connectors.exchange.connector import Exchange
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.organisation import GraphOrganisation
+from connectors.exchange.graph.shelf import holds
 from connectors.exchange.organisation import Organisation
-from gateway.contract import ConnectorConfig
+from connectors.exchange.shelf import Shelf
+from connectors.exchange.store_side import ExchangeStore
+from gateway.contract import ConnectorConfig, Holds
 
 
-class Graph(Exchange):
+class Graph(ExchangeStore):
     """Mailboxes of Exchange Online, by Microsoft Graph."""
 
     Config: ClassVar[type[ConnectorConfig]] = GraphConfig
@@ -20,6 +22,14 @@ class Graph(Exchange):
 
     def organisation(self) -> Organisation:
         return GraphOrganisation(self.name, self.config, self.context)
+
+    def holds(self) -> Holds:
+        config: GraphConfig = self.config
+        return holds(config.max_message_bytes)
+
+    def shelf(self, organisation: Organisation) -> Shelf:
+        assert isinstance(organisation, GraphOrganisation)
+        return organisation.shelf()
 
 
 __all__ = ["Graph"]

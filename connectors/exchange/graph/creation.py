@@ -128,8 +128,8 @@ class Creation:
         changes: dict[str, Any] = {}
         if new.key:
             changes["singleValueExtendedProperties"] = [{"id": KEY, "value": new.key}]
-        if new.is_read:
-            changes["isRead"] = True
+        if new.key:
+            changes["isRead"] = new.is_read  # Graph's own drafts are read
         if new.categories:
             changes["categories"] = list(new.categories)
         if new.flagged:

@@ -31,6 +31,7 @@ from connectors.exchange.graph.directory import Directory, addressed
 from connectors.exchange.graph.folders import NOT_THERE, Folders, literal, user
 from connectors.exchange.graph.mime import KEY, KEY_OF_DRAFT
 from connectors.exchange.graph.pacing import Pacing
+from connectors.exchange.graph.shelf import GraphShelf
 from connectors.exchange.graph.token import Authority, TokenSource
 from connectors.exchange.graph.transport import open_blocking_client, open_client, tls_context
 from connectors.exchange.graph.upload import Uploads
@@ -51,6 +52,7 @@ from connectors.exchange.organisation import (
 from gateway.contract import Content, Context, Scope
 
 GONE: Final = "ErrorItemNotFound"
+UNDELETABLE: Final = "ErrorCannotDeleteObject"
 _NOT_THERE: Final = frozenset({GONE, NOT_THERE, "ErrorInvalidIdMalformed", "ErrorFolderNotFound"})
 _PARTIES: Final = "from,sender,toRecipients,ccRecipients,bccRecipients"
 _REPLY: Final = "singleValueExtendedProperties($filter=id eq 'String 0x1042')"
@@ -216,11 +218,25 @@ class GraphOrganisation:
             elif isinstance(how, Mark):
                 await self._mark(ref, how.category)
             elif how.purge:
-                await self._asked.send(Request("DELETE", _message(ref), ref.mailbox))
+                await self._delete(ref)
             else:
                 await self._move(ref, "deleteditems")
         except Fault as e:
             if e.code != GONE:
+                raise
+
+    async def _delete(self, ref: Ref) -> None:
+        """Delete an item past the deleted items; the mailbox keeps it among the recoverable ones for its time."""
+        try:
+            await self._asked.send(Request("DELETE", _message(ref), ref.mailbox))
+        except Fault as e:
+            if e.code != UNDELETABLE:
+                raise
+            # So says Graph of one that is there already, and of one that may not be deleted.
+            lies = await self._asked.ask(Request("GET", _message(ref), ref.mailbox, {"$select": "parentFolderId"}))
+            path = f"{user(ref.mailbox)}/mailFolders/recoverableitemsdeletions"
+            recoverable = await self._asked.ask(Request("GET", path, ref.mailbox, {"$select": "id"}))
+            if lies.get("parentFolderId") != recoverable.get("id"):
                 raise
 
     async def _move(self, ref: Ref, folder: str) -> None:
@@ -233,6 +249,11 @@ class GraphOrganisation:
         if category not in categories:
             changed = {"categories": [*categories, category]}
             await self._asked.send(Request("PATCH", _message(ref), ref.mailbox, json=changed))
+
+    # -- a mailbox store's
+
+    def shelf(self) -> GraphShelf:
+        return GraphShelf(self._asked, self._batches, self._folders, self._config.max_message_bytes)
 
     # -- hints, and the directory
 

@@ -1,0 +1,15 @@
+"""Graph keeps the connector contract, both ways; what it makes of a mail is not octet for octet, and its notes say so."""
+
+from __future__ import annotations
+
+from connectors.exchange.graph import Graph
+from gateway.testing import DestinationSuite, SourceSuite, fixture_of
+from tests.connectors.exchange.graph.driver import CONFIG, GraphDriver, SendingDriver
+
+
+class TestGraph(DestinationSuite, SourceSuite):
+    connector = fixture_of(Graph, config=CONFIG, driver=GraphDriver)
+
+
+class TestGraphSend(DestinationSuite):
+    connector = fixture_of(Graph, config=CONFIG, driver=SendingDriver)
