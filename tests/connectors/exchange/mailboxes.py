@@ -36,11 +36,7 @@ class EwsMailboxes(MailboxDriver):
         self.company.expire_sync()
 
     def carried(self, sent: bytes, got: bytes) -> bool:
-        if not self.honest:
-            return sent == got
-        (subject, words, files), found = said(sent), said(got)
-        # A line of the header that is none is the first of the text, for whoever makes the message anew.
-        return (subject, words, files) == (found[0], found[1][-len(words) :] if words else found[1], found[2])
+        return says_the_same(sent, got) if self.honest else sent == got
 
     def break_peer(self) -> None:
         self.peer.refuse(True)
@@ -54,8 +50,15 @@ class EwsMailboxes(MailboxDriver):
         assert not found, "\n".join(found)
 
 
+def says_the_same(sent: bytes, got: bytes) -> bool:
+    """Tell whether a person finds the same in two messages."""
+    (subject, words, files), found = said(sent), said(got)
+    # A line of the header that is none is the first of the text, for whoever makes the message anew.
+    return (subject, words, files) == (found[0], found[1][-len(words) :] if words else found[1], found[2])
+
+
 def said(octets: bytes) -> tuple[str, list[str], list[tuple[str, bytes]]]:
     """Return what a person finds in a message: subject, words, files; with what Exchange never keeps left out."""
-    found = memo(Content(_LONG.sub(b"", octets.replace(b"\0", b""))))
+    found = memo(Content(_LONG.sub(b"", octets.replace(b"\0", b"").replace("\ufffd".encode(), b""))))
     files = [(each.name, b"".join(each.octets())) for each in found.attachments if each is not found.page]
     return found.subject, found.text.split(), files
