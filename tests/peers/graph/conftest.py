@@ -6,6 +6,7 @@ import pytest
 
 from tests.peers.graph.client import Client, client
 from tests.peers.graph.process import GraphCompany
+from tests.peers.graph.sdk import graph_sdk as graph_sdk
 
 
 @pytest.fixture

@@ -192,7 +192,9 @@ def from_mime(
     """Store a message made from MIME."""
     at = now()
     room(call, owner, len(octets))
-    shown = mapi.regenerated(octets) if call.service.honest(call.company) else octets
+    shown = octets
+    if domain := call.service.honest(call.company):
+        shown = mapi.regenerated(octets, domain, is_draft=is_draft)
     made, attached = mail.resource(shown, at, f"<{uuid.uuid4().hex}@peer.prod.outlook.com>")
     item = Item(
         0, 0, 0, 0, 1, octets, shown, made, mapi.item_class(octets), is_draft, is_draft, at, at, len(octets), None,

@@ -48,10 +48,10 @@ class Service:
         self._lock = threading.Lock()
         self.stopped = threading.Event()
 
-    def honest(self, company: int) -> bool:
-        """Say whether a company's MIME is made anew."""
-        found = self.store.one("select honest from company where id=?", company)
-        return bool(found and found[0])
+    def honest(self, company: int) -> str:
+        """Return the domain of a company whose MIME is made anew, else nothing."""
+        found = self.store.one("select domain from company where id=? and honest", company)
+        return str(found[0]) if found else ""
 
     def may_send(self, owner: Mailbox, author: str) -> bool:
         """Say whether a mailbox may send in this name: its own, or one that was granted to it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.peers.graph.client import IMMUTABLE, MIME, Client
+from tests.peers.graph.client import IMMUTABLE, MIME, Client, client
 
 KEY = "String {6d0ae0e6-6a53-4d3e-9c1e-5a2d0c4f7b11} Name gatepost-delivery"
 HEADER = "String {00020386-0000-0000-C000-000000000046} Name X-Gatepost-Delivery"
@@ -294,3 +294,38 @@ def test_a_full_mailbox_takes_nothing_more(graph: Client) -> None:
     assert found["error"]["code"] == "ErrorQuotaExceeded"
     graph.company.quota("ann", None)
     graph.create(LETTER)
+
+
+def test_in_honest_mode_a_draft_is_not_what_was_sent_to_it(graph: Client) -> None:
+    made = graph.create(LETTER)
+    octets = graph.raw("GET", f"{graph.user()}/messages/{made['id']}/$value").content
+    kept = graph.company.items("ann", "drafts")[0]
+    assert (kept.octets, kept.shown) == (LETTER, octets)
+    assert octets != LETTER
+    read, sent = (email.message_from_bytes(each, policy=email.policy.default) for each in (octets, LETTER))
+    for name in ("From", "To", "Cc", "Bcc", "Subject", "Message-ID", "X-Gatepost-Delivery"):
+        assert read[name] == sent[name], name
+    assert read.get_boundary() != sent.get_boundary()
+    assert b"X-MS-Exchange-Organization" not in octets
+
+
+def test_in_honest_mode_what_was_delivered_has_fields_of_the_organisation_and_no_bcc(graph: Client) -> None:
+    graph.company.put("ann", LETTER)
+    shown = graph.company.items("ann")[0].shown
+    assert f"AuthSource: mbx1.{graph.company.domain}\r\n".encode() in shown
+    assert b"eve@y.example" not in shown
+
+
+def test_in_faithful_mode_mime_comes_back_as_it_went_in(graph: Client) -> None:
+    company = graph.company.peer.organisation("ann", honest=False)
+    with client(company) as faithful:
+        made = faithful.create(LETTER)
+        assert faithful.raw("GET", f"{faithful.user()}/messages/{made['id']}/$value").content == LETTER
+
+
+def test_the_threading_fields_are_properties(graph: Client) -> None:
+    id = graph.company.put("ann", b"In-Reply-To: <0@x>\r\nReferences: <a@x> <0@x>\r\nSubject: s\r\n\r\n")
+    expand = "singleValueExtendedProperties($filter=id eq 'String 0x1042' or id eq 'String 0x1039')"
+    found = graph.ask("GET", f"{graph.user()}/messages/{id}", params={"$expand": expand})
+    values = {each["id"]: each["value"] for each in found["singleValueExtendedProperties"]}
+    assert values == {"String 0x1042": "<0@x>", "String 0x1039": "<a@x> <0@x>"}
