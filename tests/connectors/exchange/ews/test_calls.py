@@ -33,9 +33,11 @@ def test_folders_of_every_class() -> None:
         told(
             "FindFolder",
             '<m:RootFolder TotalItemsInView="3" IncludesLastItemInRange="false" IndexedPagingOffset="3"><t:Folders>'
-            '<t:Folder><t:FolderId Id="F1" ChangeKey="C"/><t:ParentFolderId Id="P"/><t:FolderClass>IPF.Note</t:FolderClass>'
-            "<t:DisplayName>A &amp; B</t:DisplayName><t:TotalCount>7</t:TotalCount><t:UnreadCount>2</t:UnreadCount></t:Folder>"
-            '<t:CalendarFolder><t:FolderId Id="F2"/></t:CalendarFolder><t:Folder><t:DisplayName>no id</t:DisplayName></t:Folder>'
+            '<t:Folder><t:FolderId Id="F1" ChangeKey="C"/><t:ParentFolderId Id="P"/>'
+            "<t:FolderClass>IPF.Note</t:FolderClass><t:DisplayName>A &amp; B</t:DisplayName>"
+            "<t:TotalCount>7</t:TotalCount><t:UnreadCount>2</t:UnreadCount></t:Folder>"
+            '<t:CalendarFolder><t:FolderId Id="F2"/></t:CalendarFolder>'
+            "<t:Folder><t:DisplayName>no id</t:DisplayName></t:Folder>"
             "</t:Folders></m:RootFolder>",
         )
     )
@@ -147,7 +149,8 @@ def test_resolutions() -> None:
             "<t:Resolution><t:Mailbox><t:Name>Bob Ray</t:Name><t:EmailAddress>bob@x.example</t:EmailAddress>"
             "<t:RoutingType>SMTP</t:RoutingType><t:MailboxType>Mailbox</t:MailboxType></t:Mailbox><t:Contact>"
             '<t:EmailAddresses><t:Entry Key="EmailAddress1">SMTP:bob@x.example</t:Entry><t:Entry Key="EmailAddress2">'
-            'X500:/o=x/cn=bob</t:Entry><t:Entry Key="EmailAddress3">b@y.example</t:Entry></t:EmailAddresses></t:Contact>'
+            'X500:/o=x/cn=bob</t:Entry><t:Entry Key="EmailAddress3">b@y.example</t:Entry></t:EmailAddresses>'
+            "</t:Contact>"
             "</t:Resolution>"
             "<t:Resolution><t:Mailbox><t:Name>Old</t:Name><t:EmailAddress>/o=x/cn=old</t:EmailAddress>"
             "<t:RoutingType>EX</t:RoutingType><t:MailboxType>PublicDL</t:MailboxType></t:Mailbox><t:Contact>"
