@@ -79,6 +79,8 @@ class Shelf(Protocol):
     """The hierarchy and the items of an organisation's mailboxes."""
 
     holds: Holds
+    dates_drafts: bool
+    """A draft can be given the time at which it came."""
 
     async def folders(self, mailbox: str) -> list[Row]:
         """Return all folders below the top, in any order."""

@@ -190,6 +190,8 @@ class ExchangeMailbox:
             held = self._shelf.holds.flags
             notes = [*answer.notes, *(_dropped(flag) for flag in sorted(each.flags - held))]
             verb: Verb = "forwarded" if "forwarded" in each.flags else "answered" if "answered" in each.flags else ""
+            if "draft" in each.flags and each.received_at is not None and not self._shelf.dates_drafts:
+                notes.append(Note(Fate.DROPPED, "the date it came", "a draft has that at which it was made"))
             if {"answered", "forwarded"} <= each.flags:
                 notes.append(Note(Fate.DROPPED, "flag answered", "Exchange remembers what was done last alone"))
             if verb:

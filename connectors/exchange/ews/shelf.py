@@ -79,6 +79,7 @@ class EwsShelf:
         self._ask = ask
         self._named = named
         self.holds = holds(max_item_bytes)
+        self.dates_drafts = True
 
     # -- folders
 

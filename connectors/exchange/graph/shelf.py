@@ -59,6 +59,7 @@ class GraphShelf:
         self._batches = batches
         self._folders = folders
         self.holds = holds(max_item_bytes)
+        self.dates_drafts = False
 
     # -- folders
 
