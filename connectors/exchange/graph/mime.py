@@ -136,7 +136,13 @@ def draft(new: New) -> bytes | None:
     if new.mime.size > DRAFT_OCTETS:
         return None
     mark = f"{KEY_FIELD}: {new.key}\r\n".encode("ascii") if new.key else b""
-    marked = new.mime.with_prefix(mark) if mark else new.mime
+    mime = new.mime
+    fields = mime.fields
+    if not all(each.name for each in fields):
+        # Exchange takes such a line for the header's end, and who the mail is to may stand behind it.
+        head = mime.head
+        mime = mime.with_head(b"".join(head[each.start : each.end] for each in fields if each.name))
+    marked = mime.with_prefix(mark) if mark else mime
     return base64.b64encode(b"".join(marked.chunks()))
 
 

@@ -1,4 +1,4 @@
-"""Graph keeps the connector contract, both ways; what it makes of a mail is not octet for octet, and its notes say so."""
+"""Graph keeps the connector contract, both ways. What it makes of a mail is not octet for octet; its notes say so."""
 
 from __future__ import annotations
 
