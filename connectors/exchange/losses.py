@@ -42,6 +42,7 @@ PEOPLE: Final = Note(
 BCC: Final = Note(Fate.DROPPED, "Bcc", "Exchange shows it to the sender alone")
 OUTSIDE: Final = Note(Fate.DROPPED, "text outside of the parts", "Exchange keeps the parts alone")
 NAMES: Final = Note(Fate.MAPPED, "names of files beyond ASCII", "Exchange writes them anew")
+OWN: Final = Note(Fate.MAPPED, "fields that Exchange writes itself", "it writes its own, whatever stood there")
 TEXT: Final = Note(Fate.MAPPED, "the text", "it came back otherwise")
 BROKEN: Final = Note(
     Fate.MAPPED, "what is no sound MIME", "Exchange reads it in a way of its own: text and files may be others"
@@ -55,6 +56,7 @@ _ONCE: Final = frozenset(
     b" in-reply-to accept-language content-language mime-version content-type content-transfer-encoding".split()
 )
 _PEOPLE: Final = frozenset(b"from sender reply-to to cc".split())
+_OWN: Final = frozenset({b"x-ms-has-attach", b"x-ms-tnef-correlator"})
 _OF_THE_BODY: Final = frozenset(
     b"mime-version content-type content-transfer-encoding content-disposition content-id content-description".split()
 )
@@ -97,6 +99,8 @@ def _header_losses(content: Content) -> Iterator[Note]:
         yield REPEATED
     if counts[b"bcc"]:
         yield BCC
+    if any(map(_is_own, counts)):
+        yield OWN
     head = content.head
     if not head.isascii() or b"=?" in head:
         yield BEYOND_ASCII
@@ -104,6 +108,10 @@ def _header_losses(content: Content) -> Iterator[Note]:
         if any(not _PLAIN_PEOPLE.fullmatch(value) for value in content.get_all(name)):
             yield PEOPLE
             break
+
+
+def _is_own(name: bytes) -> bool:
+    return name in _OWN or name.startswith(b"x-ms-exchange-organization-")
 
 
 def _body_losses(content: Content) -> Iterator[Note]:
@@ -175,6 +183,8 @@ def _fields(was: Memo, now: Memo) -> Iterator[Note]:
             yield REPEATED
         elif name == b"bcc":
             yield BCC
+        elif _is_own(name):
+            yield OWN
         elif any(not value.isascii() or b"=?" in value for value in was.content.get_all(name)):
             yield BEYOND_ASCII
         elif name in _PEOPLE:
