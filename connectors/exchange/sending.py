@@ -37,6 +37,7 @@ from gateway.contract import (
 from mappings.network import network
 
 _RELAYED: Final = Status("2.0.0", "Exchange has taken it over to send it")
+AT_ONCE: Final = 3
 NO_ID: Final = Fault("NoItemId", "the server does not name the draft it made", "unknown")
 
 
@@ -187,9 +188,7 @@ class Sending:
                 self._refuse(letter.all, e)
         drafts = [letter for letter in todo if letter.ref is not None]
         new = [letter for letter in todo if letter.ref is None]
-        for draft in [*drafts, *(await self._create(new))]:
-            if not self._is_over(draft.all):
-                await self._send_draft(draft)
+        await self._send_drafts([*drafts, *(await self._create(new))])
 
     def _written(self, letter: Letter) -> tuple[Letter, New]:
         """Return a letter with its notes, and what its draft is made of."""
@@ -274,6 +273,20 @@ class Sending:
                 ready += await self._create([alone])
         return ready
 
+    async def _send_drafts(self, letters: Sequence[Letter]) -> None:
+        """Send drafts, a few at once, as many as Exchange does for one mailbox."""
+        waiting = deque(letters)
+
+        async def some() -> None:
+            while waiting:
+                letter = waiting.popleft()
+                if not self._is_over(letter.all):
+                    await self._send_draft(letter)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                group.create_task(some())
+
     async def _send_draft(self, letter: Letter) -> None:
         """Say the word, and settle the letter."""
         ref = letter.ref
@@ -295,9 +308,7 @@ class Sending:
             except Fault as e:
                 self._refuse(letter.all, e)
                 return
-            for alone in await self._singly(letter):
-                if not self._is_over(alone.all):
-                    await self._send_draft(alone)
+            await self._send_drafts(await self._singly(letter))
         elif self._refuse(letter.all, fault):
             try:
                 await self._organisation.finish(ref, Delete(purge=True))

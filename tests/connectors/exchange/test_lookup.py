@@ -156,6 +156,12 @@ async def test_each_of_a_mails_recipients_has_its_own(bench: Callable[..., Bench
     assert len(at.organisation.inside(ANN)) == len(at.organisation.inside("bob@acme.example")) == 1
 
 
+async def test_an_address_beyond_ascii_is_refused(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    outcomes = await at.deliver(mail(1, "jürgen@acme.example", ANN))
+    assert [code(each) for each in outcomes] == ["5.6.7", "2.1.5"]
+
+
 async def test_an_x500_recipient_is_found_in_the_directory(bench: Callable[..., Bench]) -> None:
     at = bench()
     dn = "/o=Acme/ou=First/cn=Recipients/cn=ann"
