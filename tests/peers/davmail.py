@@ -17,8 +17,10 @@ from tests.peers.process import Process, free_port, wait_until
 from tests.scratch import SCRATCH
 
 _JAR: Final = Path("/usr/share/davmail/davmail.jar")
-_PARTS: Final = "httpclient commons-logging httpcore commons-codec htmlcleaner javax.mail jackrabbit-webdav jcifs jdom2 \
-jettison log4j-1.2 stax2-api woodstox-core-asl woodstox-core jna jna-platform".split()
+_PARTS: Final = (
+    "httpclient", "commons-logging", "httpcore", "commons-codec", "htmlcleaner", "javax.mail", "jackrabbit-webdav",
+    "jcifs", "jdom2", "jettison", "log4j-1.2", "stax2-api", "woodstox-core-asl", "woodstox-core", "jna", "jna-platform",
+)  # fmt: skip
 
 
 def missing() -> str | None:

@@ -10,7 +10,7 @@ import base64
 import calendar
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tests.peers.ews import ids, mime
@@ -118,6 +118,10 @@ def _shown(people: list[tuple[str, str]]) -> str | None:
     return "; ".join(shown or address for shown, address in people) or None
 
 
+def _whole(people: Sequence[tuple[str, str] | None]) -> str | None:
+    return "; ".join(f"{each[0]} <{each[1]}>" for each in people if each is not None) or None
+
+
 def _flags(view: View) -> str:
     item = view.item
     return str(item.is_read * 1 | item.is_submitted * 4 | item.is_draft * 8 | _has_attachments(view) * 16)
@@ -184,6 +188,14 @@ _ITEM: Final[dict[str, Callable[[View], Any]]] = {
     "message:IsReadReceiptRequested": lambda v: _truth("disposition-notification-to" in v.item.header),
     "message:IsDeliveryReceiptRequested": lambda v: _truth("return-receipt-to" in v.item.header),
     "message:IsResponseRequested": lambda v: "false",
+    # What has parts is searched by the text that stands for it.
+    "message:From": lambda v: _whole([v.author()]),
+    "message:Sender": lambda v: _whole([v.sender()]),
+    "message:ToRecipients": lambda v: _whole(v.people("to")),
+    "message:CcRecipients": lambda v: _whole(v.people("cc")),
+    "message:BccRecipients": lambda v: _whole(v.hidden()),
+    "item:Body": lambda v: mime.body_of(v.octets)[1],
+    "item:Categories": lambda v: list(v.item.categories) or None,
     "0x1a": lambda v: v.item.class_,
     "0x37": lambda v: v.first("subject"),
     "0xe1d": _topic,

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.peers.ews.asking import NAMES, Asker, letter
+from tests.peers.ews.asking import NAMES, Asker, inbox_of, letter
 from tests.peers.ews.auth import PASSWORD
 from tests.peers.ews.process import EwsCompany, EwsPeer
 from tests.peers.process import wait_until
@@ -193,13 +193,10 @@ def test_pull(here: EwsCompany, ann: Asker) -> None:
 
 
 def test_a_subscription_is_of_one_mailbox(here: EwsCompany, ann: Asker) -> None:
-    named = "".join(
-        f'<t:DistinguishedFolderId Id="inbox"><t:Mailbox><t:EmailAddress>{here.address(each)}</t:EmailAddress></t:Mailbox>'
-        "</t:DistinguishedFolderId>"
-        for each in ("ann", "bob")
-    )
+    named = inbox_of(here.address("ann")) + inbox_of(here.address("bob"))
     answer = Asker(here).ask(
         f"<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds>{named}</t:FolderIds>"
-        "<t:EventTypes><t:EventType>NewMailEvent</t:EventType></t:EventTypes></m:StreamingSubscriptionRequest></m:Subscribe>"
+        "<t:EventTypes><t:EventType>NewMailEvent</t:EventType></t:EventTypes>"
+        "</m:StreamingSubscriptionRequest></m:Subscribe>"
     )
     assert answer.codes == ["ErrorInvalidSubscriptionRequest"]

@@ -7,8 +7,9 @@ import pytest
 from tests.peers.ews.asking import Asker, field, letter, tag
 from tests.peers.ews.process import EwsCompany, EwsPeer
 
-KEY = '<t:ExtendedFieldURI PropertySetId="0f7e9f2c-0001-4000-8000-00000000aaaa" PropertyName="key" PropertyType="String"/>'
-HELD = "0f7e9f2c-0001-4000-8000-00000000aaaa/key"
+SET = "0f7e9f2c-0001-4000-8000-00000000aaaa"
+KEY = f'<t:ExtendedFieldURI PropertySetId="{SET}" PropertyName="key" PropertyType="String"/>'
+HELD = f"{SET}/key"
 DAY = 86400
 
 
@@ -17,7 +18,8 @@ def _compare(kind: str, path: str, value: str) -> str:
 
 
 def _contains(path: str, value: str, mode: str = "Substring", how: str = "IgnoreCase") -> str:
-    return f'<t:Contains ContainmentMode="{mode}" ContainmentComparison="{how}">{path}<t:Constant Value="{value}"/></t:Contains>'
+    said = f'ContainmentMode="{mode}" ContainmentComparison="{how}"'
+    return f'<t:Contains {said}>{path}<t:Constant Value="{value}"/></t:Contains>'
 
 
 SUBJECT, READ, ID = tag("0x37", "String"), field("message:IsRead"), field("message:InternetMessageId")
@@ -55,6 +57,10 @@ def ann(ews_peer: EwsPeer) -> Asker:
         (_compare("IsLessThan", WHEN, "1970-01-03T00:00:00.500Z"), "1"),
         (_compare("IsEqualTo", ID, "&lt;hello.2@outside.example&gt;"), "2"),
         (_compare("IsEqualTo", field("item:Categories"), "x"), ""),
+        (_compare("IsEqualTo", field("item:Categories"), "blue"), "3"),
+        (_contains(field("message:From"), "x@OUTSIDE"), "1234"),
+        (_contains(field("message:ToRecipients"), "bob"), ""),
+        (_contains(field("item:Body"), "xxxx"), "3"),
         (_contains(SUBJECT, "HELLO"), "12"),
         (_contains(SUBJECT, "HELLO", how="Exact"), ""),
         (_contains(SUBJECT, "grüße"), "4"),
