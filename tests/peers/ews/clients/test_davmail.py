@@ -16,7 +16,8 @@ from tests.peers.ews.auth import PASSWORD
 from tests.peers.ews.process import EwsCompany, EwsPeer
 from tests.peers.swaks import swaks
 
-KEY = "0f7e9f2c-0001-4000-8000-00000000aaaa/key"
+# One DavMail for all of them.
+pytestmark = pytest.mark.xdist_group("davmail")
 
 
 @pytest.fixture(scope="module")
