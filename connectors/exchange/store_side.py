@@ -25,9 +25,14 @@ class ExchangeStore(Exchange):
     def shelf(self, organisation: Organisation) -> Shelf:
         """Return the shelf of the organisation that `organisation()` made."""
 
+    @property
+    def organisation_in_use(self) -> Organisation:
+        """Return the organisation that `start` made ready."""
+        assert self._organisation is not None, "it is there after start()"
+        return self._organisation
+
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[ExchangeMailbox]:
-        organisation = self._organisation
-        assert organisation is not None, "open() comes after start()"
+        organisation = self.organisation_in_use
         config: ExchangeConfig = self.config
         yield ExchangeMailbox(mailbox, organisation, self.shelf(organisation), config.poll_s)
