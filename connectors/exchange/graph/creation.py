@@ -169,8 +169,7 @@ def _changes(new: New) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if new.key:
         found["singleValueExtendedProperties"] = [{"id": KEY, "value": new.key}]
-    if new.is_read:
-        found["isRead"] = True
+        found["isRead"] = new.is_read  # what Graph makes of MIME is read
     if new.categories:
         found["categories"] = list(new.categories)
     if new.flagged:

@@ -30,6 +30,7 @@ from connectors.exchange.graph.delta import SELECT, lost, page
 from connectors.exchange.graph.directory import Directory, addressed
 from connectors.exchange.graph.folders import NOT_THERE, Folders, literal, user
 from connectors.exchange.graph.mime import KEY, KEY_OF_DRAFT
+from connectors.exchange.graph.notify import Notices
 from connectors.exchange.graph.pacing import Pacing
 from connectors.exchange.graph.shelf import GraphShelf
 from connectors.exchange.graph.token import Authority, TokenSource
@@ -77,6 +78,7 @@ class GraphOrganisation:
         self._tokens = tokens
         self._blocking: httpx.Client | None = None
         self._client: Client | None = None
+        self._notices: Notices | None = None
 
     async def start(self) -> None:
         config, context = self._config, self._context
@@ -95,6 +97,8 @@ class GraphOrganisation:
         self._directory = Directory(client, self._batches)
         self._creation = Creation(config, client, self._batches, self._folders, Uploads(client, config.url))
         self._large = asyncio.Semaphore(config.large_at_once)
+        if config.notify_url is not None:
+            self._notices = Notices(config.notify_url, config.notify_listen, client, context)
 
     async def stop(self) -> None:
         if self._client is not None:
@@ -108,6 +112,8 @@ class GraphOrganisation:
     def trouble(self) -> str | None:
         if self._tokens is not None and self._tokens.trouble is not None:
             return self._tokens.trouble
+        if self._notices is not None and self._notices.trouble is not None:
+            return self._notices.trouble
         return None if self._client is None else self._client.trouble
 
     # -- folders and what is in them
@@ -258,9 +264,12 @@ class GraphOrganisation:
     # -- hints, and the directory
 
     async def watch(self, watched: Sequence[tuple[str, str]]) -> AsyncIterator[tuple[str, str]]:
-        await asyncio.Event().wait()  # nothing is subscribed: the folders are polled
-        for each in watched:
-            yield each
+        if self._notices is None:
+            await asyncio.Event().wait()  # the folders are looked at from time to time
+            return
+        async with contextlib.aclosing(self._notices.watch(watched)) as hints:
+            async for place in hints:
+                yield place
 
     async def resolve(self, names: Sequence[str]) -> dict[str, Person | None]:
         return await self._directory.resolve(names)
