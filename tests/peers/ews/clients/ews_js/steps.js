@@ -70,12 +70,12 @@ async function step(name, work) {
     const message = await e.EmailMessage.Bind(service, ids[1]);
     await message.Move(e.WellKnownFolderName.JunkEmail);
     const next = await service.SyncFolderItems(inbox, e.PropertySet.IdOnly, null, 10, scope, first.SyncState);
-    return [first.Count, first.MoreChangesAvailable, next.Count, e.ChangeType[next.__thisIndexer(0).ChangeType]];
+    return [first.Count, first.MoreChangesAvailable, next.Count, e.ChangeType[next.GetEnumerator()[0].ChangeType]];
   });
   await step("gone", async () => (await e.EmailMessage.Bind(service, ids[1])).Subject);
   await step("resolve", async () => {
     const found = await service.ResolveName("bob");
-    return found.Items.map((each) => [each.Mailbox.Name, each.Mailbox.Address, each.Mailbox.RoutingType]);
+    return found.GetEnumerator().map((each) => [each.Mailbox.Name, each.Mailbox.Address, each.Mailbox.RoutingType]);
   });
   await step("folders", async () => {
     const found = await service.FindFolders(e.WellKnownFolderName.MsgFolderRoot, new e.FolderView(50));
