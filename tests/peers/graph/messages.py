@@ -302,7 +302,7 @@ def _gone(call: Call, owner: Mailbox, id: str, known: str) -> Answer:
 
 
 def _destination(call: Call, owner: Mailbox) -> Folder:
-    body = call.json()
+    body = {name[:1].lower() + name[1:]: value for name, value in call.json().items()}
     if set(body) != {"destinationId"} or not isinstance(body["destinationId"], str):
         raise Trouble("BadRequest", "The destinationId is missing.")
     return call.folder(owner, body["destinationId"])

@@ -33,7 +33,7 @@ def connect(given: dict[str, Any]) -> Any:
     else:
         credential = ClientSecretCredential(given["tenant"], given["client_id"], given["client_secret"], **how)
     scopes = [f"{given['origin']}/.default"]
-    provider = AzureIdentityAuthenticationProvider(credential, scopes=scopes, allowed_hosts=[host])
+    provider = AzureIdentityAuthenticationProvider(credential, scopes=scopes, allowed_hosts=[host.partition(":")[0]])
     plain = httpx.AsyncClient(verify=ssl.create_default_context(cafile=given["ca_file"]), timeout=60)
     adapter = GraphRequestAdapter(provider, GraphClientFactory.create_with_default_middleware(client=plain))
     adapter.base_url = given["origin"] + "/v1.0"
@@ -151,12 +151,10 @@ async def batch(given: dict[str, Any]) -> Any:
     client = connect(given)
     folders = client.users.by_user_id(given["user"]).mail_folders
     content = BatchRequestContent()
-    names = ("inbox", "nowhere", "drafts")
-    for name in names:
-        content.add_request_information(folders.by_mail_folder_id(name).to_get_request_information(), name)
+    for name in ("inbox", "nowhere", "drafts"):
+        content.add_request_information(folders.by_mail_folder_id(name).to_get_request_information())
     answer = await client.batch.post(content)
-    statuses = answer.get_response_status_codes()
-    return {name: statuses[name] for name in names}
+    return sorted(answer.get_response_status_codes().values())
 
 
 async def errors(given: dict[str, Any]) -> Any:
@@ -212,8 +210,14 @@ async def shapes(given: dict[str, Any]) -> Any:
 def _shape(name: str) -> dict[str, str]:
     """Read a model's deserialisers; of `attachment`, those of its two kinds too."""
     module = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-    also = {"attachment": ("fileAttachment", "itemAttachment"), "message": ("outlookItem",)}
-    found: dict[str, str] = {}
+    entity = ("message", "attachment", "mailFolder", "user", "group", "orgContact", "subscription")
+    also = {
+        "attachment": ("fileAttachment", "itemAttachment"),
+        "message": ("outlookItem",),
+        "singleValueLegacyExtendedProperty": ("entity",),
+        **dict.fromkeys(entity[2:], ("entity",)),
+    }
+    found = _shape("entity") if name in entity[:2] else {}
     for more in also.get(name, ()):
         found |= _shape(more)
     source = importlib.import_module(f"msgraph.generated.models.{module}")

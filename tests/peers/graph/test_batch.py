@@ -78,7 +78,7 @@ def test_a_batch_that_is_malformed_is_refused_whole(graph: Client) -> None:
         [_create(graph, "1"), _create(graph, "1")],
         [_create(graph, "1", dependsOn=["2"])],
         [_create(graph, "1", dependsOn=["2"]), _create(graph, "2", dependsOn=["1"])],
-        [{**_create(graph, "1"), "nonsense": 1}],
+        [{**_create(graph, "1"), "id": None}],
     ):
         graph.ask("POST", "$batch", json={"requests": parts}, status=400)
     assert graph.company.items("ann") == []
