@@ -19,7 +19,7 @@ from gateway.adapt.octet_step import mend_octets
 from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_recipients
 from gateway.adapt.plain_step import fit_plain
 from gateway.adapt.plan import Step, longer_line_in, plan
-from gateway.adapt.tnef_step import unpack_tnef
+from gateway.adapt.tnef_step import pack_tnef, unpack_tnef
 from gateway.contract import Capabilities
 from gateway.fidelity import INTACT, Fidelity, Note
 from gateway.message import Content, Envelope
@@ -102,6 +102,9 @@ class Adapter:
             content = content.with_head(head)
         if not capabilities.tnef and capabilities.mime:
             content, more = unpack_tnef(content, self._hostname)
+            notes = [*notes, *more]
+        elif capabilities.wants_tnef:
+            content, more = pack_tnef(content)
             notes = [*notes, *more]
         if not whole:
             content, more = fit_plain(content, capabilities, self._hostname)
