@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 
+from connectors.exchange.gather import Gather
 from connectors.exchange.graph.answers import Malformed, unread
-from connectors.exchange.graph.batch import Batches, Part, Result
+from connectors.exchange.graph.batch import PARTS, Batches, Part, Result
 from connectors.exchange.graph.client import Client, Request
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.creation import Creation
@@ -79,6 +80,7 @@ class GraphOrganisation:
         self._blocking: httpx.Client | None = None
         self._client: Client | None = None
         self._notices: Notices | None = None
+        self._gather: Gather[Part, dict[str, Any]] | None = None
 
     async def start(self) -> None:
         config, context = self._config, self._context
@@ -93,6 +95,7 @@ class GraphOrganisation:
         client = Client(config.url, http, self._tokens, self._pacing, context.clock, config.timeout_s)
         self._client = client
         self._batches = Batches(client, self._pacing, context.clock)
+        self._gather = Gather(self._together, PARTS)
         self._folders = Folders(client)
         self._directory = Directory(client, self._batches)
         self._creation = Creation(config, client, self._batches, self._folders, Uploads(client, config.url))
@@ -231,30 +234,38 @@ class GraphOrganisation:
             if e.code != GONE:
                 raise
 
+    async def _one(self, ref: Ref, method: str, tail: str = "", **told: Any) -> dict[str, Any]:
+        """Ask something of an item, together with what else is asked of its mailbox at the moment. All of it can be
+        asked twice, which happens to those whose companion gives up waiting."""
+        if self._gather is None:
+            raise _not_started()
+        return await self._gather(ref.mailbox, Part(method, _message(ref) + tail, **told))
+
+    async def _together(self, mailbox: Hashable, parts: Sequence[Part]) -> Sequence[dict[str, Any] | Exception]:
+        return await self._batches.ask(str(mailbox), parts)
+
     async def _delete(self, ref: Ref) -> None:
         """Delete an item past the deleted items; the mailbox keeps it among the recoverable ones for its time."""
         try:
-            await self._asked.send(Request("DELETE", _message(ref), ref.mailbox))
+            await self._one(ref, "DELETE")
         except Fault as e:
             if e.code != UNDELETABLE:
                 raise
             # So says Graph of one that is there already, and of one that may not be deleted.
-            lies = await self._asked.ask(Request("GET", _message(ref), ref.mailbox, {"$select": "parentFolderId"}))
+            lies = await self._one(ref, "GET", params={"$select": "parentFolderId"})
             path = f"{user(ref.mailbox)}/mailFolders/recoverableitemsdeletions"
             recoverable = await self._asked.ask(Request("GET", path, ref.mailbox, {"$select": "id"}))
             if lies.get("parentFolderId") != recoverable.get("id"):
                 raise
 
     async def _move(self, ref: Ref, folder: str) -> None:
-        path = f"{_message(ref)}/move"
-        await self._asked.send(Request("POST", path, ref.mailbox, json={"destinationId": folder}))
+        await self._one(ref, "POST", "/move", json={"destinationId": folder})
 
     async def _mark(self, ref: Ref, category: str) -> None:
-        had = await self._asked.ask(Request("GET", _message(ref), ref.mailbox, {"$select": "categories"}))
+        had = await self._one(ref, "GET", params={"$select": "categories"})
         categories = [each for each in had.get("categories") or () if isinstance(each, str)]
         if category not in categories:
-            changed = {"categories": [*categories, category]}
-            await self._asked.send(Request("PATCH", _message(ref), ref.mailbox, json=changed))
+            await self._one(ref, "PATCH", json={"categories": [*categories, category]})
 
     # -- a mailbox store's
 
@@ -280,8 +291,12 @@ class GraphOrganisation:
     @property
     def _asked(self) -> Client:
         if self._client is None:
-            raise Fault("not started", "the connector has not started", "unreachable", scope=Scope.HOP)
+            raise _not_started()
         return self._client
+
+
+def _not_started() -> Fault:
+    return Fault("not started", "the connector has not started", "unreachable", scope=Scope.HOP)
 
 
 def _quoted(id: str) -> str:

@@ -220,6 +220,22 @@ async def test_an_end_that_was_reached_already_is_one(company: GraphCompany, ope
     assert company.items("ann") == []
 
 
+async def test_ends_that_wait_together_go_together(company: GraphCompany, opened: Opened) -> None:
+    organisation, ann = await opened(), company.address("ann")
+    inbox = await organisation.folder(ann, "inbox")
+    for _ in range(30):
+        company.put("ann", MAIL)
+    seen = (await organisation.page(ann, inbox, None)).seen
+    done = await organisation.folder(ann, ("Done",), create=True)
+    before = len(company.log("Batch"))
+    company.alter("ann", company.items("ann")[17].id, delete=True)  # one that is gone is done, and stops no other
+    await asyncio.gather(*(organisation.finish(each.ref, Move(done)) for each in seen))
+    assert len(company.items("ann", "Done")) in (29, 30)  # Graph moves what lies among the recoverable items too
+    assert company.items("ann") == []
+    assert len(company.log("Batch")) - before == 2
+    assert len(company.log("MoveMessage")) == 30
+
+
 async def test_the_directory_is_read_and_asked(company: GraphCompany, opened: Opened) -> None:
     organisation = await opened()
     company.contact("carol", "carol@partner.example")
