@@ -166,6 +166,12 @@ class ExchangeConfig(SourceOptions, DestinationOptions):
         description="What happens, in both directions, to header fields that are an organisation's own affair: "
         "X-MS-Exchange-Organization-*, X-MS-Exchange-Forest-* and X-MS-Exchange-CrossPremises-*.",
     )
+    tnef: Literal["keep", "unpack", "make"] = Field(
+        "keep",
+        description="Mail that Outlook packed for itself (winmail.dat), on its way into mailboxes: keep leaves it, for "
+        "Exchange takes it apart itself; unpack makes parts of it that everybody reads; make packs all mail so, but "
+        "what is signed, encrypted or a meeting.",
+    )
     trust_suppression: bool = Field(
         True, description="X-Auto-Response-Suppress of taken mail is honoured: no reports where it forbids them."
     )

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.adapt import Adapter
 from gateway.adapt.tnef_step import pack_tnef, unpack_tnef
+from gateway.contract import Capabilities
 from gateway.fidelity import Note
 from gateway.message import Content
 from gateway.tnef import names, unpack
 from gateway.tnef.properties import OBJECT, Property, binary, number, text
 from gateway.tnef.stream import DATA, TITLE, Held, Stream, write
+from tests.gateway.adapt.builders import TABLE, message
 from tests.gateway.tnef.test_calendar import meeting
 from tests.gateway.tnef.test_reader import streams
 
@@ -263,3 +266,32 @@ def test_a_message_is_packed_and_comes_apart_again() -> None:
 def test_what_would_be_less_is_not_packed(octets: bytes) -> None:
     content = Content(octets)
     assert pack_tnef(content) == (content, [])
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "kinds"),
+    [
+        (Capabilities(), ["multipart/mixed", "text/plain", "application/ms-tnef"]),
+        (Capabilities(tnef=False), ["multipart/mixed", "text/plain", "application/octet-stream"]),
+        (Capabilities(wants_tnef=True), ["multipart/mixed", "text/plain", "application/ms-tnef"]),
+    ],
+)
+def test_a_destination_gets_what_it_asks_for(capabilities: Capabilities, kinds: list[str]) -> None:
+    signature = b"DKIM-Signature: v=1; d=a.example; h=from; bh=x; b=y\r\n"
+    octets = signature + mixed(PLAIN, packed(write(Stream(attachments=(FILE,)))))
+    stored = message(octets)
+    fitted = Adapter(hostname="gw.example").adapt(stored, stored.deliveries, capabilities, TABLE)
+    assert tree(message_from_bytes(fitted.content.octets(), policy=policy.default)) == kinds
+    told = [note.what for note in fitted.fidelity.notes]
+    if capabilities.tnef:
+        assert (fitted.content.octets(), told) == (octets, [])
+    else:
+        assert told == ["winmail.dat: unpacked", "signature broken: DKIM of a.example"]
+
+
+def test_all_mail_is_packed_where_it_is_asked_for() -> None:
+    stored = message(WHOLE)
+    fitted = Adapter(hostname="gw.example").adapt(stored, stored.deliveries, Capabilities(wants_tnef=True), TABLE)
+    assert [note.what for note in fitted.fidelity.notes] == ["the message: packed as TNEF"]
+    read = message_from_bytes(fitted.content.octets(), policy=policy.default)
+    assert tree(read) == ["multipart/mixed", "text/plain", "application/ms-tnef"]
