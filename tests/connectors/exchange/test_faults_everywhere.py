@@ -15,12 +15,14 @@ import pytest
 
 from connectors.exchange import watching
 from connectors.exchange.connector import Exchange
+from connectors.exchange.ews import Ews
 from connectors.exchange.pace import Pace
 from gateway.contract import Deferred, Delivered, Parcel
 from gateway.testing.peers import parcel
 from mappings.network import network
 from tests.connectors.exchange.kit import Kit, mail
-from tests.peers.ews.process import EwsCompany, EwsPeer
+from tests.peers.ews.process import EwsPeer
+from tests.peers.organisation import Company
 
 COUNT = 12
 TROUBLED_S = 4.0
@@ -28,7 +30,7 @@ TROUBLED_S = 4.0
 LONGEST_HOLD_S = 0.3
 """What is waited for in minutes elsewhere is over in this."""
 
-Fault = Callable[[EwsCompany], None]
+Fault = Callable[[Company], None]
 
 
 def chance(kind: Any, share: float, operation: str = "*", **how: object) -> Fault:
@@ -74,10 +76,10 @@ async def deliver_all(kit: Kit, made: Exchange, parcels: list[Parcel]) -> None:
     raise AssertionError(f"{len(left)} mails were deferred 200 times")
 
 
-def through(tmp_path: Path, company: EwsCompany, fault: Fault, mode: str) -> None:
+def through(tmp_path: Path, company: Company, fault: Fault, mode: str, kind: type[Exchange] = Ews) -> None:
     """Take and deliver, and count."""
     options = {"mode": "send", "send_as": company.address("ann")} if mode == "send" else {}
-    kit = Kit(tmp_path, company, timeout_s=10, **options)
+    kit = Kit(tmp_path, company, kind, timeout_s=10, **options)
     kit.options["watch"] = [kit.watched()]
     ann, bob = (network("smtp").parse(company.address(name)) for name in ("ann", "bob"))
     numbers = list(range(1, COUNT + 1))
@@ -114,7 +116,7 @@ def test_a_peer_that_misbehaves_everywhere_costs_no_mail(
 def test_a_connection_cut_at_an_operation_costs_no_mail(tmp_path: Path, ews_peer: EwsPeer, operation: str) -> None:
     """Each operation's first three requests end in the three ways in which a connection can."""
 
-    def fault(company: EwsCompany) -> None:
+    def fault(company: Company) -> None:
         for nth, kind in enumerate(CUTS, 1):
             company.fault(operation, kind, nth=nth)  # type: ignore[arg-type]
 

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from connectors.exchange.connector import Exchange
+from connectors.exchange.ews import Ews
 from gateway.contract import Delivered
 from gateway.testing.crash import SteppingLoop, Victim
 from gateway.testing.peers import ListBatch, parcel
 from mappings.network import network
 from tests.connectors.exchange.kit import PATIENCE_S, Kit, mail
-from tests.peers.ews.process import EwsCompany, EwsPeer
+from tests.peers.ews.process import EwsPeer
+from tests.peers.organisation import Company
 from tests.peers.process import wait_until
 
 HOW = ["never", "held"]
@@ -59,9 +62,9 @@ def every_request(tmp_path: Path, one: Callable[[Path, int], bool]) -> int:
     raise AssertionError(f"over {MOST} requests for next to nothing")
 
 
-def take(folder: Path, company: EwsCompany, nth: int, how: str) -> bool:
+def take(folder: Path, company: Company, nth: int, how: str, kind: type[Exchange] = Ews) -> bool:
     """Have two items taken, with a kill at a request; say whether there was one of that number."""
-    kit = Kit(folder, company)
+    kit = Kit(folder, company, kind)
     kit.options["watch"] = [kit.watched()]
     for number in (1, 2):
         company.put("ann", mail(number, company), folder="Out")
@@ -75,7 +78,7 @@ def take(folder: Path, company: EwsCompany, nth: int, how: str) -> bool:
         return kit.folder_of("ann", "Gatepost/Taken") == [1, 2]
 
     held = killed_at(kit, nth, how, body, taken)
-    again = Kit(folder, company, watch=[kit.watched()])
+    again = Kit(folder, company, kind, watch=[kit.watched()])
 
     async def restarted() -> None:
         async with again.running():
@@ -95,9 +98,9 @@ def test_what_is_taken_comes_once(tmp_path: Path, ews_peer: EwsPeer, how: str) -
     assert requests >= 6, "folders are asked for, a page, the items, and two moves"
 
 
-def put(folder: Path, company: EwsCompany, nth: int, how: str, **options: Any) -> bool:
+def put(folder: Path, company: Company, nth: int, how: str, kind: type[Exchange] = Ews, **options: Any) -> bool:
     """Have three mails for Bob delivered, with a kill at a request; say whether there was one of that number."""
-    kit = Kit(folder, company, **options)
+    kit = Kit(folder, company, kind, **options)
     ann, bob = (network("smtp").parse(company.address(name)) for name in ("ann", "bob"))
     parcels = [parcel(n, [bob], mail(n, company, to=bob.value), sender=ann) for n in (1, 2, 3)]
 
