@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 import httpx
 import pytest
 
-from tests.peers.graph.client import Client, client
+from tests.peers.graph.client import Client, client, token
 from tests.peers.process import wait_until
 
 
@@ -123,3 +124,21 @@ def test_the_log_has_all_but_the_password(graph: Client) -> None:
     assert found.headers[":target"] == f"POST /v1.0/{graph.user()}/messages"
     assert "authorization" not in found.headers
     assert graph.company.log("Nothing") == []
+
+
+@pytest.mark.parametrize("kind", ["never", "held"])
+def test_a_request_that_is_held_is_in_the_log_meanwhile(graph: Client, kind: str) -> None:
+    for operation in ("CreateMessage", "Token"):
+        graph.company.fault(operation, kind, nth=1)  # type: ignore[arg-type]
+
+        def ask(operation: str = operation) -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                _make(graph) if operation == "CreateMessage" else token(graph.company, graph.http)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until(lambda name=operation: graph.company.log(name)[-1:], 60, "it is there")  # type: ignore[misc]
+        wait_until(lambda name=operation: graph.company.log(name)[-1].answered == "never", 60, "held")  # type: ignore[misc]
+        graph.company.calm()
+        thread.join(60)
+        assert [each.answered for each in graph.company.log(operation)].count("never") == 1
