@@ -3,7 +3,7 @@
 .SHELLFLAGS := -euc
 # Where this is set, each start of a gateway would compile all of its modules anew, which takes a second.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: install graph-sdk run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt soak soak-crash soak-power fuzz thorough matrix docs
+.PHONY: install graph-sdk run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt bench-exchange soak soak-crash soak-power fuzz thorough matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -63,6 +63,9 @@ bench-filedrop: peers install
 
 bench-mqtt: peers install
 	$(PY) -m tests.benchmarks.bench_mqtt
+
+bench-exchange: peers install
+	$(PY) -m tests.benchmarks.bench_exchange
 
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
