@@ -153,7 +153,8 @@ class ExchangeSource:
                 while self._places().keys() <= by_place.keys():
                     await self._opened.wait()
                     self._opened.clear()
-                await asyncio.sleep(NEW_STREAM_S)
+                if by_place:
+                    await asyncio.sleep(NEW_STREAM_S)
             finally:
                 listening.cancel()
                 await asyncio.wait((listening,))
