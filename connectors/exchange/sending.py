@@ -16,6 +16,7 @@ from typing import Final
 
 from connectors.exchange import lookup
 from connectors.exchange.desk import LARGE, Desk, unknown_fault, unreadable
+from connectors.exchange.envelope_out import envelope_losses
 from connectors.exchange.faults import is_of_one, is_of_recipient
 from connectors.exchange.letter import letter as write
 from connectors.exchange.lookup import Step, next_step
@@ -25,6 +26,7 @@ from gateway.contract import (
     Content,
     Deferred,
     Delivered,
+    Envelope,
     Failed,
     Item,
     Note,
@@ -49,6 +51,7 @@ class Letter:
     """
 
     message_id: int
+    envelope: Envelope
     content: Content
     items: Mapping[str, Sequence[Item]]
     ref: Ref | None = None
@@ -120,7 +123,7 @@ class Sending:
             self._desk.log.error("a message cannot be made", message=id_text(parcel.message_id), exc_info=e)
             outcome = unknown_fault(e)
         else:
-            return [Letter(parcel.message_id, made.content, items, notes=made.notes)]
+            return [Letter(parcel.message_id, parcel.envelope, made.content, items, notes=made.notes)]
         self._settle([item for each in items.values() for item in each], outcome)
         return []
 
@@ -196,7 +199,10 @@ class Sending:
         addresses = {each: network("smtp").parse(each) for each in letter.items}
         sender = network("smtp").parse(self._mailbox)
         content, notes = write(letter.content, addresses, sender, on_behalf=config.on_behalf, hostname=context.hostname)
-        return replace(letter, notes=letter.notes + notes), New(letter.key, content, is_read=True, draft=True)
+        lost = [note for item in letter.all for note in envelope_losses(letter.envelope, item)]
+        return replace(letter, notes=letter.notes + notes + tuple(lost)), New(
+            letter.key, content, is_read=True, draft=True
+        )
 
     async def _left(self, letter: Letter) -> list[Letter]:
         """Return what is left of a letter that may have been tried, in whole or in parts. Raises: Fault."""
