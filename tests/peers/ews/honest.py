@@ -1,6 +1,6 @@
 """The MIME that a client gets: as Exchange makes it anew from what it keeps, or, in faithful mode, as it came in.
 
-A real Exchange keeps properties, recipients and attachments, and writes MIME from them ([MS-OXCMAIL] §2.1). Here the
+A real Exchange keeps properties, recipients and attachments, and writes MIME from them ([MS-OXCMAIL]). Here the
 same is reached by taking the MIME apart and writing it by these rules, each of which is a row of EVIDENCE.md:
 
  1. The header comes in an order of its own, trace first, then the fields of `_ORDER`, then others as they came.

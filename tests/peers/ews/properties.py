@@ -29,7 +29,7 @@ SETS: Final = {
     "Task": "00062003-0000-0000-c000-000000000046",
     "Sharing": "00062040-0000-0000-c000-000000000046",
 }
-"""DistinguishedPropertySetId -> the property set it stands for ([MS-OXPROPS] §1.3.2)."""
+"""DistinguishedPropertySetId -> the property set it stands for ([MS-OXPROPS])."""
 KEYWORDS: Final = f"{SETS['PublicStrings']}/Keywords"
 _HEADERS: Final = f"{SETS['InternetHeaders']}/"
 

@@ -155,3 +155,15 @@ def test_who_may_open_what(here: EwsCompany) -> None:
     assert _get(Asker(here, mailbox=f"nobody@{here.domain}"), bobs).codes == ["ErrorNonExistentMailbox"]
     here.disable("bob")
     assert _get(Asker(here), bobs).codes == ["ErrorAccountDisabled"]
+
+
+@pytest.mark.parametrize(("how", "trash"), [("MoveToDeletedItems", 2), ("HardDelete", 0)])
+def test_a_folder_is_emptied(here: EwsCompany, ann: Asker, how: str, trash: int) -> None:
+    for each in "12":
+        here.put("ann", f"Subject: {each}\r\n\r\n".encode())
+    answer = ann.ask(
+        f'<m:EmptyFolder DeleteType="{how}" DeleteSubFolders="false"><m:FolderIds>'
+        '<t:DistinguishedFolderId Id="inbox"/></m:FolderIds></m:EmptyFolder>'
+    )
+    assert answer.codes == ["NoError"]
+    assert [len(here.items("ann", each)) for each in ("inbox", "deleteditems")] == [0, trash]
