@@ -4,8 +4,8 @@ Promises: received mail is created by one request that carries its key, or, wher
 beside the mailbox's drafts until it is whole, and only then moved to where it belongs. A draft carries its key in a
 field from its first moment. Nothing is created twice here; an unknown result is told as one.
 Known limits: Graph has one look-up for a whole mailbox, and takes any folder but the drafts for the place of what was
-delivered; sent copies stay in Sent Items whatever folder is asked for. A page of changes tells no sizes: an item is
-measured while it is read.
+delivered; sent copies stay in Sent Items, where they are told from others by their key. A page of changes tells no
+sizes: an item is measured while it is read.
 
 Sources: learn.microsoft.com "Outlook mail API overview", "Get MIME content of an Outlook message", "message: send",
 "message: move", "List users"; graph-docs #14843.
@@ -27,7 +27,7 @@ from connectors.exchange.graph.batch import PARTS, Batches, Part, Result
 from connectors.exchange.graph.client import Client, Request
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.creation import Creation
-from connectors.exchange.graph.delta import SELECT, lost, page
+from connectors.exchange.graph.delta import SELECT, item, lost, page, time
 from connectors.exchange.graph.directory import Directory, addressed
 from connectors.exchange.graph.folders import NOT_THERE, Folders, literal, user
 from connectors.exchange.graph.mime import KEY, KEY_OF_DRAFT
@@ -37,6 +37,7 @@ from connectors.exchange.graph.shelf import GraphShelf
 from connectors.exchange.graph.token import Authority, TokenSource
 from connectors.exchange.graph.transport import open_blocking_client, open_client, tls_context
 from connectors.exchange.graph.upload import Uploads
+from connectors.exchange.lookup import SENT
 from connectors.exchange.organisation import (
     Addressed,
     Fault,
@@ -55,6 +56,10 @@ from gateway.contract import Content, Context, Scope
 
 GONE: Final = "ErrorItemNotFound"
 UNDELETABLE: Final = "ErrorCannotDeleteObject"
+COPIES: Final = "copies of what we sent"
+"""The id of a folder that Graph does not have: what we sent is kept in Sent Items, and known by its key."""
+COPIES_S: Final = 2 * 86400.0
+"""Older copies were left by a gateway that was not there to sweep."""
 _NOT_THERE: Final = frozenset({GONE, NOT_THERE, "ErrorInvalidIdMalformed", "ErrorFolderNotFound"})
 _PARTIES: Final = "from,sender,toRecipients,ccRecipients,bccRecipients"
 _REPLY: Final = "singleValueExtendedProperties($filter=id eq 'String 0x1042')"
@@ -122,9 +127,11 @@ class GraphOrganisation:
     # -- folders and what is in them
 
     async def folder(self, mailbox: str, where: Where, *, create: bool = False) -> str:
-        return await self._folders.id(mailbox, where, create=create)
+        return COPIES if where == SENT else await self._folders.id(mailbox, where, create=create)
 
     async def page(self, mailbox: str, folder: str, token: str | None, limit: int = 100) -> Page:
+        if folder == COPIES:
+            return await self._copies(mailbox, token, limit)
         prefer = (f"odata.maxpagesize={limit}",)
         if token is None:
             path = f"{user(mailbox)}/mailFolders/{_quoted(folder)}/messages/delta"
@@ -140,6 +147,24 @@ class GraphOrganisation:
             if found.code in _NOT_THERE:
                 self._folders.forget(mailbox)
             raise found from e
+
+    async def _copies(self, mailbox: str, token: str | None, limit: int) -> Page:
+        """Return a part of the copies of what we sent, which lie among others in Sent Items."""
+        request = Request("GET", token or "", mailbox)
+        if token is None:
+            params = {
+                "$filter": f"receivedDateTime ge {time(self._context.clock() - COPIES_S)}",
+                "$select": SELECT,
+                "$expand": f"singleValueExtendedProperties($filter=id eq {literal(KEY)})",
+                "$top": str(limit),
+            }
+            request = Request("GET", f"{user(mailbox)}/mailFolders/sentitems/messages", mailbox, params)
+        answer = await self._asked.ask(request)
+        listed = answer.get("value")
+        rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        ours = tuple(item(each, mailbox) for each in rows if each.get("singleValueExtendedProperties"))
+        more = answer.get("@odata.nextLink")
+        return Page(ours, (), (), more if isinstance(more, str) else "", isinstance(more, str))
 
     async def mime(self, refs: Sequence[Seen]) -> AsyncIterator[tuple[Ref, Content | Fault]]:
         waiting = {asyncio.ensure_future(self._octets(each)) for each in refs}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import email
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connectors.exchange.graph import Graph
+from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.mime import (
     CAME_IN,
+    DRAFT_OCTETS,
     FIELDS,
     KEY,
     KEY_FIELD,
@@ -22,6 +26,7 @@ from connectors.exchange.graph.mime import (
 from connectors.exchange.organisation import Made, New
 from gateway.contract import Content, Fate
 from tests.connectors.exchange.graph.conftest import Opened
+from tests.connectors.exchange.graph.kit import context
 from tests.peers.graph.process import GraphCompany
 
 HEAD = (
@@ -257,6 +262,13 @@ async def test_a_large_draft_is_found_once_it_is_whole(company: GraphCompany, op
     assert item.is_draft
     assert b"half.bin" in item.shown
     assert "k1" in await organisation.find(ann, ["drafts"], ["k1"])
+
+
+def test_what_does_not_fit_into_one_request_is_declared(tmp_path: Path) -> None:
+    options = {"tenant": "t.example", "client_id": "c", "client_secret": "s"}
+    for large, size in (("upload", 35 * 1024 * 1024), ("fail", DRAFT_OCTETS)):
+        config = GraphConfig.model_validate({**options, "large": large})
+        assert Graph("graph", config, context(tmp_path)).capabilities.max_size_bytes == size
 
 
 def test_the_two_properties_of_a_key_are_two() -> None:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from connectors.exchange.graph.mime import KEY
+from connectors.exchange.lookup import SENT
 from connectors.exchange.organisation import SYNC_STATE_LOST, Delete, Fault, Made, Mark, Move, New, Ref
 from connectors.exchange.properties import TAKEN
 from gateway.contract import Content
@@ -156,6 +157,35 @@ async def test_a_draft_is_found_by_its_key_and_sent_once(company: GraphCompany, 
         await asyncio.sleep(0.1)
     assert await organisation.find(ann, ["drafts"], ["k9"]) == {}
     assert len(company.items("bob")) == 1
+
+
+async def test_copies_of_ours_are_told_from_others_in_sent_items(company: GraphCompany, opened: Opened) -> None:
+    organisation, ann = await opened(), company.address("ann")
+    drafts = await organisation.folder(ann, "drafts")
+    bob = company.address("bob").encode()
+    octets = MAIL.replace(b"joerg@elsewhere.example", ann.encode()).replace(b"ann@x.example", bob)
+    for ref in await made(organisation, ann, drafts, *(new(f"k{n}", octets, draft=True) for n in range(3))):
+        await organisation.send(ref, copy_to=SENT)
+    company.put("ann", MAIL, folder="sent")
+    deadline = time.monotonic() + 60
+    while len(company.items("ann", "sent")) < 4:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    folder = await organisation.folder(ann, SENT, create=True)
+    token, seen = None, []
+    while True:
+        page = await organisation.page(ann, folder, token, 2)
+        seen += page.seen
+        token = page.token
+        if not page.more:
+            break
+    assert len(seen) == 3
+    assert all(each.received_at is not None for each in seen)
+    for each in seen:
+        await organisation.finish(each.ref, Delete(purge=True))
+    (left,) = company.items("ann", "sent")
+    assert left.subject == "Über"
+    assert "Gatepost" not in company.folders("ann")
 
 
 async def test_a_draft_has_its_key_before_it_gets_the_property(company: GraphCompany, opened: Opened) -> None:
