@@ -373,6 +373,8 @@ def _dropped(flag: str) -> Note:
 
 
 def _status(fault: Fault) -> Status:
+    if fault.code == "ErrorUnsupportedMimeConversion":
+        return _NO_FORM
     return _GONE if fault.code in _NOT_THERE else outcome(fault).status
 
 

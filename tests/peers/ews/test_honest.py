@@ -189,3 +189,16 @@ def test_nothing_of_the_bodies_of_the_corpus_is_lost() -> None:
         assert list(_leaves(email.message_from_bytes(made))) == list(_leaves(email.message_from_bytes(octets))), path
         seen += 1
     assert seen > 50
+
+
+@pytest.mark.parametrize(
+    ("item_class", "folder", "octets"),
+    [
+        ("IPM.Appointment", "calendar", b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"),
+        ("IPM.Contact", "contacts", b"BEGIN:VCARD\r\nEND:VCARD\r\n"),
+    ],
+)
+def test_objects_are_given_as_they_were_put_in(ews_peer: EwsPeer, item_class: str, folder: str, octets: bytes) -> None:
+    company = ews_peer.organisation("ann")
+    company.put("ann", octets, folder=folder, item_class=item_class)
+    assert [each.shown for each in company.items("ann", folder)] == [octets]
