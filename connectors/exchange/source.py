@@ -179,19 +179,16 @@ class ExchangeSource:
     async def _take(self, folder: Folder, items: Sequence[Under]) -> None:
         """Fetch items and begin to accept each; returns once all of them were begun."""
         left = list(items)
+        most = self._config.max_message_bytes
         while left:
-            now, left = _batch(left)
             await self._wait_out()
-            if now[0].accepted:
+            if left[0].accepted or left[0].seen.size > most:
+                item = left.pop(0)
                 await self._free.acquire()
-                self._begin(self._finish_only(folder, now[0]), large=False)
+                self._begin(self._without_mail(folder, item), large=False)
                 continue
-            size = now[0].seen.size
-            if size > self._config.max_message_bytes:
-                await self._free.acquire()
-                self._begin(self._too_large(folder, now[0], size), large=False)
-                continue
-            is_large = size > LARGE
+            now, left = _batch(left, min(LARGE, most))
+            is_large = now[0].seen.size > LARGE
             if is_large:
                 await self._large.acquire()
             try:
@@ -300,8 +297,11 @@ class ExchangeSource:
             self._log.error("an item cannot be taken", message_id=seen.message_id, cause=repr(e), exc_info=e)
             folder.hold(item, repr(e))
 
-    async def _finish_only(self, folder: Folder, item: Under) -> None:
-        """Finish an item whose mail is committed."""
+    async def _without_mail(self, folder: Folder, item: Under) -> None:
+        """End an item that needs not be fetched: its mail is committed, or it is too large."""
+        if not item.accepted:
+            await self._refuse(folder, item, self._over(item.seen.size))
+            return
         try:
             await self._finishing.finish(folder.rule, item.seen.ref)
         except Fault as e:
@@ -317,9 +317,6 @@ class ExchangeSource:
             await self._refuse(folder, item, Status("5.6.0", f"the server can't make a message of it: {fault.code}"))
         else:
             folder.hold(item, str(fault), after_s=fault.retry_after_s)
-
-    async def _too_large(self, folder: Folder, item: Under, size: int) -> None:
-        await self._refuse(folder, item, self._over(size))
 
     def _over(self, size: int) -> Status:
         return Status("5.3.4", f"it has {size} octets; at most {self._config.max_message_bytes} are taken")
@@ -453,17 +450,16 @@ def dedupe_key(name: str, ref: Ref) -> str:
     return f"{name}:{item[:40]}"
 
 
-def _batch(items: list[Under]) -> tuple[list[Under], list[Under]]:
-    """Return what is fetched by one call, and the rest: one item that is large or accepted alone, else several."""
-    first = items[0]
-    if first.accepted or first.seen.size > LARGE:
+def _batch(items: list[Under], single: int) -> tuple[list[Under], list[Under]]:
+    """Return what is fetched by one call, and the rest: one item of more than `single` octets, or several others."""
+    octets = items[0].seen.size
+    if octets > single:
         return items[:1], items[1:]
-    octets = 0
-    for n, item in enumerate(items):
+    for n, item in enumerate(items[1:BATCH_ITEMS], 1):
         octets += item.seen.size
-        if n == BATCH_ITEMS or item.accepted or item.seen.size > LARGE or (n and octets > BATCH_OCTETS):
+        if item.accepted or item.seen.size > single or octets > BATCH_OCTETS:
             return items[:n], items[n:]
-    return items, []
+    return items[:BATCH_ITEMS], items[BATCH_ITEMS:]
 
 
 def _pieces(content: Content) -> Iterator[bytes]:
