@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+from connectors.exchange import calendars
+from connectors.exchange.calendars import Task
 from connectors.exchange.ews.answer import Answer, refusal
 from connectors.exchange.ews.calls.folders import ROW, FindFolder, GetFolder, read_folders, read_more
 from connectors.exchange.ews.calls.items import (
@@ -39,6 +41,7 @@ from connectors.exchange.ews.calls.shelf import (
     read_states,
     read_uploaded,
 )
+from connectors.exchange.ews.calls.tasks import CreateTasks, GetTasks, read_task
 from connectors.exchange.ews.places import NOT_THERE
 from connectors.exchange.organisation import Fault
 from connectors.exchange.shelf import Change, Listing, Lossless, Row
@@ -48,7 +51,8 @@ A = TypeVar("A")
 
 NATIVE: Final = "exchange-fts"
 """The opaque stream of ExportItems (MS-OXCFXICS fast transfer)."""
-_OBJECTS: Final = frozenset(("calendar", "contacts"))
+_NO_FORM: Final = "ErrorUnsupportedMimeConversion"
+_NO_MIME: Final = frozenset({_NO_FORM, "NoItem", "ErrorMimeContentConversionFailed", "ErrorContentConversionFailed"})
 _GONE: Final = frozenset({NOT_THERE, "ErrorItemNotFound", "ErrorInvalidIdMalformed", "ErrorInvalidFolderId"})
 _BATCH: Final = 20
 _MOST_PAGES: Final = 1000
@@ -168,19 +172,25 @@ class EwsShelf:
         # What Exchange gives as the MIME of an appointment is iCalendar, and of a contact a vCard.
         begins = b"BEGIN:VCARD" if form == "vcard" else b"BEGIN:VCALENDAR"
         answers = await self._ask(mailbox, GetMime, ids)
-        found: list[Content | Fault] = []
-        for answer in _padded(answers, ids):
-            content = _read(answer, lambda element: _content(read_mime(element)))
-            if isinstance(content, Content) and not content.octets().lstrip().upper().startswith(begins):
-                content = Fault("ErrorUnsupportedMimeConversion", f"the item has no form {form}")
-            found.append(content)
+        found = [_read(answer, lambda element: _content(read_mime(element))) for answer in _padded(answers, ids)]
+        others: list[int] = []
+        for number, each in enumerate(found):
+            is_other = isinstance(each, Content) and not each.octets().lstrip().upper().startswith(begins)
+            if is_other or (isinstance(each, Fault) and each.code in _NO_MIME):
+                others.append(number)
+                found[number] = Fault(_NO_FORM, f"the item has no form {form}")
+        if others and form == "ical":
+            asked = [ids[number] for number in others]
+            for number, answer in zip(others, _padded(await self._ask(mailbox, GetTasks, asked), asked), strict=True):
+                task = _read(answer, read_task)
+                if isinstance(task, Task):
+                    found[number] = Content(calendars.write(task))
         return found
 
     async def put(self, mailbox: str, folder: str, items: Sequence[Lossless]) -> list[str | Fault]:
         place = Place(id=folder)
         if items[0].form != "native":
-            answers = await self._ask(mailbox, CreateObjects, place, items)
-            return [_read(answer, lambda element: _first(read_made(element))) for answer in _padded(answers, items)]
+            return await self._put_objects(mailbox, place, items)
         answers = await self._ask(mailbox, UploadItems, place, items)
         made = [_read(answer, read_uploaded) for answer in _padded(answers, items)]
         keyed = [(*each, item.key) for each, item in zip(made, items, strict=True) if not isinstance(each, Fault)]
@@ -192,6 +202,26 @@ class EwsShelf:
                     fault.why = "unknown"
                     raise fault
         return [each if isinstance(each, Fault) else each[0] for each in made]
+
+    async def _put_objects(self, mailbox: str, place: Place, items: Sequence[Lossless]) -> list[str | Fault]:
+        tasks = [calendars.read(each.content.octets()) if each.kind == "tasks" else None for each in items]
+        made: dict[int, str | Fault] = {}
+        plain = [n for n, each in enumerate(items) if each.kind != "tasks"]
+        keyed = [(n, items[n].key, task) for n, task in enumerate(tasks) if task is not None]
+        for numbers, asking in (
+            (plain, (CreateObjects, place, [items[n] for n in plain])),
+            ([n for n, _, _ in keyed], (CreateTasks, place, [(key, task) for _, key, task in keyed])),
+        ):
+            if numbers:
+                try:
+                    answers = _padded(await self._ask(mailbox, *asking), numbers)
+                except Fault as e:
+                    if made:
+                        e.why = "unknown"  # what was made before is there to be found
+                    raise
+                made |= {n: _read(answer, _made) for n, answer in zip(numbers, answers, strict=True)}
+        none = Fault(_NO_FORM, "it is no task, or one that comes again")
+        return [made.get(n, none) for n in range(len(items))]
 
     def _one(self, answers: Sequence[Answer]) -> Answer:
         if not answers[0].ok:
@@ -219,6 +249,10 @@ def _read(answer: Answer | None, read: Callable[[Any], A | None]) -> A | Fault:
 
 def _state(message: Any) -> ItemState | None:
     return next((state for item in items_of(message) if (state := read_state(item)) is not None), None)
+
+
+def _made(message: Any) -> str | None:
+    return _first(read_made(message))
 
 
 def _first(found: tuple[str, str] | None) -> str | None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from connectors.exchange import calendars
+from connectors.exchange.calendars import Task
 from connectors.exchange.ews import Ews
 from connectors.exchange.ews.config import EwsConfig
 from connectors.exchange.ews.shelf import NATIVE
@@ -88,6 +92,34 @@ async def test_an_object_goes_in_and_comes_out(
         assert refused.code == "5.6.3"
     body = company.log("CreateItem")[0].body
     assert b'SendMeetingInvitations="SendToNone"' in body, "nobody is invited anew"
+
+
+TASK = calendars.write(
+    Task(
+        "Write the report, äöü", "First line\nand; more", date(2026, 12, 1), date(2026, 12, 24), None, 40, "InProgress",
+        "High", "Private", ("red", "with, a comma"), "u1",
+    )
+)  # fmt: skip
+
+
+async def test_a_task_goes_in_and_comes_out_field_by_field(company: EwsCompany, tmp_path: Path) -> None:
+    async with opened(company, "ann", tmp_path) as box:
+        folder = await folder_of(box, "tasks")
+        again = TASK.replace(b"STATUS:", b"RRULE:FREQ=DAILY\r\nSTATUS:")
+        items = [
+            NewItem(f"k.{n}", Content(content), kind="tasks", form="ical") for n, content in enumerate((TASK, again))
+        ]
+        made = await box.append(folder, items)
+        assert isinstance(made[0], Appended)
+        assert made[1] == Status("5.6.3", "the store has no such form of the item"), "its rule would be lost"
+        (state,) = await states(box, folder)
+        assert (state.kind, state.item_class, state.keywords) == ("tasks", "IPM.Task", {"red", "with, a comma"})
+        assert await box.find(folder, ["k.0"]) == {"k.0": made[0].id}
+        came = calendars.read(await octets(box, made[0].id, "ical"))
+        sent = calendars.read(TASK)
+        assert came is not None
+        assert sent is not None
+        assert replace(came, uid="") == replace(sent, uid="")
 
 
 async def test_items_go_whole_from_one_organisation_to_another(ews_peer: EwsPeer, tmp_path: Path) -> None:
