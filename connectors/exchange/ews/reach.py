@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.exchange.ews.answer import Answer, HttpFault, fault
+from connectors.exchange.ews.answer import Answer, HttpFault, SoapFault, fault
 from connectors.exchange.ews.autodiscovery import Autodiscovery
 from connectors.exchange.ews.config import EwsConfig, is_open
 from connectors.exchange.ews.session import Line, line
@@ -130,6 +130,10 @@ class Reach:
                 raise
             # The token may have been revoked before its time; what is unauthorized has not been done.
             self._tokens.drop()
+            answers = service(found.account(mailbox)).ask(*args, **kwargs)
+        except SoapFault as e:
+            if not found.falls_back(e.code):
+                raise
             answers = service(found.account(mailbox)).ask(*args, **kwargs)
         return answers
 

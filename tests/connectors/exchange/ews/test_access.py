@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from tests.connectors.exchange.ews.canned import Asked, a_folder, canned, fault, http
 from tests.connectors.exchange.ews.kit import fault_of, mail, new, organisation
 from tests.peers.ews.process import EwsCompany
 
@@ -62,3 +66,25 @@ async def test_the_time_zone_is_said_and_the_version_pinned(company: EwsCompany,
         body = company.log()[-1].body
         assert b'RequestServerVersion Version="' + asked + b'"' in body
         assert b'TimeZoneDefinition Id="UTC"' in body
+
+
+@pytest.mark.parametrize(("version", "asked"), [("auto", [b"Exchange2013_SP1", b"Exchange2013", b"Exchange2013"]),
+                                                ("2013_SP1", [b"Exchange2013_SP1", b"Exchange2013_SP1"])])  # fmt: skip
+async def test_a_server_before_the_service_pack_is_asked_in_its_own_version(
+    tmp_path: Path, version: str, asked: list[bytes]
+) -> None:
+    def reply(request: Asked) -> bytes:
+        old = b'Version="Exchange2013"' in request.body
+        return a_folder(request) if old else http(500, fault("ErrorInvalidServerVersion"))
+
+    with canned(reply) as server:
+        options: dict[str, Any] = {"auth": "basic", "username": "u", "password": "p", "version": version}
+        async with organisation(tmp_path, url=server.url, **options) as exchange:
+            for name in ("ann", "bob"):
+                if version == "auto":
+                    assert await exchange.folder(f"{name}@acme.example", "inbox") == "F1"
+                else:
+                    told = await fault_of(exchange.folder(f"{name}@acme.example", "inbox"))
+                    assert told.code == "ErrorInvalidServerVersion"
+    said = [each.body.partition(b'RequestServerVersion Version="')[2].partition(b'"')[0] for each in server.asked]
+    assert said == asked
