@@ -51,7 +51,11 @@ class Watched(BaseModel):
         description="Who gets an item's mail. mailbox: the mailbox's own address. headers: all of To, Cc and Bcc, as "
         "for a folder of sent items or of mail that was caught for others.",
     )
-    recipients: list[str] = Field([], description="Addresses that get every mail of this folder, whatever it says.")
+    recipients: list[str] = Field(
+        [],
+        description="Addresses that get every mail of this folder, whatever it says. Those that are none of the "
+        "gateway's own need `trusted` as well.",
+    )
     journal: bool = Field(
         False,
         description="The folder holds journal reports: the message within is taken, with the envelope that the report "
@@ -112,7 +116,7 @@ class SourceOptions(ConnectorConfig):
         le=86400,
         description="Seconds after which each folder is looked at, whatever notifications say.",
     )
-    max_in_flight: int = Field(20, ge=1, le=1000, description="Messages that are being taken at once.")
+    max_in_flight: int = Field(40, ge=1, le=1000, description="Messages that are being taken at once.")
     large_at_once: int = Field(1, ge=1, le=16, description="Messages over 4 MiB that are being taken at once.")
     journal_senders: list[str] = Field(
         [],

@@ -30,8 +30,8 @@ def peer() -> EwsPeer:
 class EwsDriver(SourceDriver, DestinationDriver):
     """Items are put into Ann's folder `Out`; mail goes to mailboxes that are made as they are asked for."""
 
-    in_flight_bound = 20
-    flood = 50
+    in_flight_bound = 40
+    flood = 100
     honest: ClassVar[bool] = False
 
     def __init__(self, bench: Bench) -> None:
