@@ -51,8 +51,8 @@ class EwsConfig(ExchangeConfig):
     )
     version: Version = Field(
         "auto",
-        description="The version of the service that is asked for. auto: 2013_SP1, which later ones speak too, and 2013 "
-        "where the server does not know that.",
+        description="The version of the service that is asked for. auto: 2013_SP1, which later ones speak too, and "
+        "2013 where the server does not know that.",
     )
     ca_file: str | None = Field(
         None, description="PEM file of the authorities that are trusted instead of the system's."
