@@ -11,6 +11,9 @@ from typing import Final
 from gateway.contract import Envelope, Fate, Item, Note, Notify
 
 NOTIFY: Final = Note(Fate.DROPPED, "NOTIFY", "a mailbox keeps no wish for reports; the gateway gives those itself")
+NULL_PATH: Final = Note(
+    Fate.DROPPED, "null reverse-path", "Exchange sends with the address of the mailbox that sends, which gets reports"
+)
 ORCPT: Final = Note(Fate.DROPPED, "ORCPT", "a mailbox keeps no envelope")
 RET: Final = Note(Fate.DROPPED, "RET", "a mailbox keeps no envelope")
 ENVID: Final = Note(Fate.DROPPED, "ENVID", "a mailbox keeps no envelope")

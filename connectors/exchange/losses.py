@@ -23,15 +23,15 @@ HEADER_FORM: Final = "the form of the header"
 REMADE: Final = Note(
     Fate.MAPPED,
     FORM,
-    "Exchange keeps it as properties and makes its MIME anew: fields in another order and folded anew, parts with"
-    " other boundaries and encodings",
+    "Exchange keeps it as properties and makes its MIME anew: fields in another order and folded anew; text, HTML,"
+    " attachments and enclosed messages with other boundaries, encodings and last line ends",
 )
 HEADER_REMADE: Final = Note(
     Fate.MAPPED,
     HEADER_FORM,
     "Exchange keeps it as properties and makes it anew, in another order and folded anew; the signed body stays",
 )
-LINE_ENDS: Final = Note(Fate.MAPPED, "bare CR and LF", "Exchange ends each line with CRLF")
+LINE_ENDS: Final = Note(Fate.MAPPED, "bare CR or LF", "Exchange ends each line with CRLF")
 NUL: Final = Note(Fate.DROPPED, "NUL", "Exchange holds no such character in a text")
 BEYOND_ASCII: Final = Note(Fate.MAPPED, "header beyond ASCII", "Exchange writes it as encoded words")
 REPEATED: Final = Note(Fate.DROPPED, "repeated fields", "Exchange keeps one value of a field that may stand once")

@@ -16,7 +16,7 @@ from typing import Final
 
 from connectors.exchange import lookup
 from connectors.exchange.desk import LARGE, Desk, unknown_fault, unreadable
-from connectors.exchange.envelope_out import envelope_losses
+from connectors.exchange.envelope_out import NULL_PATH, envelope_losses
 from connectors.exchange.faults import is_of_one, is_of_recipient
 from connectors.exchange.letter import letter as write
 from connectors.exchange.lookup import Step, next_step
@@ -200,6 +200,8 @@ class Sending:
         sender = network("smtp").parse(self._mailbox)
         content, notes = write(letter.content, addresses, sender, on_behalf=config.on_behalf, hostname=context.hostname)
         lost = [note for item in letter.all for note in envelope_losses(letter.envelope, item)]
+        if letter.envelope.reverse_path is None:
+            lost.append(NULL_PATH)
         return replace(letter, notes=letter.notes + notes + tuple(lost)), New(
             letter.key, content, is_read=True, draft=True
         )
