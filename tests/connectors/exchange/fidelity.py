@@ -125,7 +125,7 @@ def _seen(items: Sequence[Stored], company: Any, way: Way) -> Seen:
     for stored in items:
         content = Content(stored.shown)
         mailbox = stored.properties["to"] if way.mode == "send" else stored.mailbox
-        recovered = of_item(content, stored.item_class, Watched(mailbox=mailbox))
+        recovered = of_item(content, stored.item_class, Watched.model_validate({"mailbox": mailbox}))
         path = recovered.reverse_path
         for each in recovered.recipients:
             local = each.address.value.partition("@")[0]

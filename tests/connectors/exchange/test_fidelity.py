@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import pytest
@@ -46,7 +46,7 @@ def _fates() -> str:
     return table(["feature", *(one.title for one in WAYS)], rows)
 
 
-_BLOCKS = {
+_BLOCKS: dict[str, Callable[[], str]] = {
     "ways": _fates,
     "notes": lambda: told("ways", {one.title: cells(one) for one in WAYS}),
 }
