@@ -17,7 +17,7 @@ from connectors.exchange.graph.batch import Batches, Part
 from connectors.exchange.graph.client import Client, Request
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.folders import Folders, user
-from connectors.exchange.graph.mime import DRAFT_NOTES, KEY, REQUEST_OCTETS, Built, build, draft, file_json, is_sealed
+from connectors.exchange.graph.mime import DRAFT_NOTES, KEY, Built, build, draft, file_json, is_sealed
 from connectors.exchange.graph.upload import FROM, Uploads
 from connectors.exchange.organisation import Fault, Made, New, Ref
 from gateway.contract import Fate, Note, Scope
@@ -97,8 +97,6 @@ class Creation:
     async def _whole(self, mailbox: str, path: str, built: Built) -> str:
         """Create a message and give it its files; return its path. What stays incomplete is removed, where it can."""
         body = built.json()
-        if len(built.body["body"]["content"]) > REQUEST_OCTETS:
-            raise Fault(TOO_LARGE, "its text alone does not fit into one request of Graph's")
         made = _made(mailbox, await self._client.ask(Request("POST", path, mailbox, json=body)), ())
         if made.ref is None:
             raise Fault("malformed answer", "a created message has no id", "unknown", scope=Scope.HOP)

@@ -102,7 +102,7 @@ def test_what_has_none_goes_into_properties() -> None:
     assert found["String 0x007D"].startswith("Received: from a by b;")
     assert "DKIM-Signature: v=1" in found["String 0x007D"]
     fields = {name.rsplit(" ", 1)[1]: value for name, value in found.items() if "00020386" in name}
-    assert fields == {"X-Colour": "green", "List-Id": "<l.a.example>"}
+    assert fields == {"Return-Path": "<bounce@a.example>", "X-Colour": "green", "List-Id": "<l.a.example>"}
 
 
 def test_a_draft_of_properties_has_no_flags_of_what_came_in() -> None:
@@ -171,6 +171,33 @@ def test_repeated_fields_and_too_many_recipients_are_told() -> None:
     assert built.body["ccRecipients"] == []
     told = [note.what for note in built.notes if note.fate is Fate.DROPPED]
     assert told == ["3 recipients of the header", "1 recipients of the header", "repeated fields: X-A"]
+
+
+def test_an_address_that_graph_may_refuse_costs_no_mail() -> None:
+    odd = "From: a@b.example\r\nTo: jürgen@b.example, ann@x.example, %s@b.example\r\n\r\nx" % ("a" * 400)
+    built = made(odd.encode())
+    assert [each["emailAddress"]["address"] for each in built.body["toRecipients"]] == ["ann@x.example"]
+    assert "addresses beyond ASCII" in [note.what for note in built.notes if note.fate is Fate.DROPPED]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(b"plain", "text.txt"), (b"html", "text.html")])
+def test_a_text_too_long_for_a_request_stands_whole_in_a_file(kind: bytes, name: str) -> None:
+    text = "Grüße\r\n".encode() * 300_000
+    built = made(HEAD + b"Content-Type: text/%s; charset=utf-8\r\n\r\n" % kind + text)
+    (file,) = (*built.inside, *built.later)
+    assert (file.name, file.octets) == (name, text)
+    assert len(built.json()["body"]["content"]) < 100_000
+    assert name in built.json()["body"]["content"]
+    assert "the text" in [note.what for note in built.notes]
+
+
+def test_a_request_is_never_over_what_graph_takes() -> None:
+    import orjson
+
+    hard = '\x01é☃"\\' * 90_000 + "\r\n"
+    octets = b"".join(b"X-%d: %s\r\n" % (n, "é".encode() * 4000) for n in range(80)) + HEAD
+    octets += b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + hard.encode()
+    assert len(orjson.dumps(made(octets).json())) < 4_000_000
 
 
 def test_fields_are_bounded() -> None:
