@@ -23,9 +23,11 @@ from gateway.contract import (
     Appended,
     Changes,
     Content,
+    Facts,
     Fate,
     Folder,
     Form,
+    Holds,
     ItemState,
     Kind,
     NewItem,
@@ -60,6 +62,13 @@ class ExchangeMailbox:
         self._shelf = shelf
         self._poll_s = poll_s
         self._sizes: OrderedDict[str, int] = OrderedDict()
+
+    def holds(self) -> Holds:
+        return self._shelf.holds
+
+    async def facts(self) -> Facts:
+        """Nothing is told here: quotas and rights are asked of Exchange by an administrator's commands."""
+        return Facts()
 
     # -- folders
 
@@ -98,6 +107,9 @@ class ExchangeMailbox:
 
     async def remove_folder(self, id: str) -> None:
         await self._asked(self._shelf.drop_folder(self._mailbox, id))
+
+    async def subscribe(self, id: str, on: bool) -> None:
+        """Exchange has no subscriptions: every folder is shown."""
 
     # -- what is there
 

@@ -16,6 +16,7 @@ from gateway.contract import (
     Connector,
     ConnectorConfig,
     Content,
+    Facts,
     Fate,
     Flag,
     Folder,
@@ -72,12 +73,16 @@ class MemoryStore(Connector):
     lie: ClassVar[str] = ""
     server: ClassVar[Server] = Server()
 
-    def holds(self) -> Holds:
-        flags = FLAGS if self.lie == "flags" else HELD
+    @staticmethod
+    def held(lie: str) -> Holds:
+        flags = FLAGS if lie == "flags" else HELD
         return Holds(
-            flags, keywords=True, internal_date=True, change_tokens=True, stable_ids=self.lie == "ids", exact=True,
-            native="memory", forbidden_in_names="" if self.lie == "names" else "\\",
+            flags, keywords=True, internal_date=True, change_tokens=True, stable_ids=lie == "ids", exact=True,
+            native="memory", subscriptions=True, forbidden_in_names="" if lie == "names" else "\\",
         )  # fmt: skip
+
+    def holds(self) -> Holds:
+        return self.held(self.lie)
 
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[OpenMemory]:
@@ -99,6 +104,16 @@ class OpenMemory:
         if not (self._lie == "tokens" and id in self._box.items):
             self._box.log.append((number, folder, id))
         return str(number)
+
+    def holds(self) -> Holds:
+        return MemoryStore.held(self._lie)
+
+    async def facts(self) -> Facts:
+        return Facts(sum(len(item.octets) for item in self._box.items.values()), 10**9, ("owner: all",))
+
+    async def subscribe(self, id: str, on: bool) -> None:
+        if self._lie != "subscriptions":
+            self._box.folders[id] = replace(self._box.folders[id], subscribed=on)
 
     async def folders(self) -> list[Folder]:
         found = sorted(self._box.folders.values(), key=lambda folder: folder.path)

@@ -26,6 +26,7 @@ class TestMemory(MailboxStoreSuite):
         ("gaps", "test_items_come_back_in_order", (), "per-item trouble is a Status"),
         ("octets", "test_octets_are_kept_as_declared", ("nul",), "a store holds what it declares"),
         ("find", "test_what_was_appended_is_found_by_its_key", (), "find() looks into one folder"),
+        ("subscriptions", "test_folders_are_subscribed_as_declared", (), "a store holds what it declares"),
         ("remove", "test_items_are_removed", (), "gone already is done"),
     ],
 )
