@@ -37,7 +37,7 @@ class Reach:
         self._tokens: Tokens | None = None
         self._autodiscovery: Autodiscovery | None = None
         self._line: Line | None = None
-        self._lines: list[Line] = []
+        self._lines: dict[str, Line] = {}
         self._workers = Workers(config.max_connections, longest_s(config), self._cut, name)
         self._finding = asyncio.Lock()
         self._not_before = 0.0
@@ -65,20 +65,23 @@ class Reach:
         return self._context.base_dir / path
 
     def _open(self, url: str) -> Line:
-        self._line = self._new(url, self._config.max_connections)
-        return self._line
-
-    def _new(self, url: str, limit: int) -> Line:
-        bearer = None if self._tokens is None else self._tokens.bearer(url)
-        ca_file = None if self._config.ca_file is None else str(self._file(self._config.ca_file))
-        made = line(url, self._config, limit, self._log, bearer, ca_file)
-        self._lines.append(made)
+        made = self._lines.get(url)
+        if made is None:
+            made = self._lines[url] = self.new_line(url, self._config.max_connections)
+        self._line = made
         return made
 
-    async def stream_line(self, limit: int) -> Line:
-        """Return connections of their own for streams: one that streams is not there for questions
-        (exchangelib issue #906). Raises: Fault."""
-        return self._new((await self._found()).service_endpoint, limit)
+    def new_line(self, url: str, limit: int) -> Line:
+        """Return connections of one's own, as streams need them: one that streams is not there for questions
+        (exchangelib issue #906)."""
+        bearer = None if self._tokens is None else self._tokens.bearer(url)
+        ca_file = None if self._config.ca_file is None else str(self._file(self._config.ca_file))
+        return line(url, self._config, limit, self._log, bearer, ca_file)
+
+    async def url(self) -> str:
+        """Return the address of the service. Raises: Fault."""
+        found: str = (await self._found()).service_endpoint
+        return found
 
     async def _found(self) -> Line:
         """Return the connections to the server, whose address is discovered where it isn't known. Raises: Fault."""
@@ -152,16 +155,16 @@ class Reach:
         return self._trouble
 
     def _cut(self, thread: int) -> None:
-        for each in self._lines:
+        for each in list(self._lines.values()):
             each.cut(thread)
 
     async def stop(self) -> None:
         """End every request; returns within some seconds."""
-        for each in self._lines:
+        for each in self._lines.values():
             each.cut_all()
         if not await self._workers.stop(_STOP_S):
             self._log.warning("a request to the server did not end in time")
-        for each in self._lines:
+        for each in self._lines.values():
             each.close()
         self._lines.clear()
         self._line = None
