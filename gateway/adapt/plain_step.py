@@ -60,7 +60,7 @@ def fit_plain(content: Content, capabilities: Capabilities, hostname: str = "") 
         return quick, []
     source = readable(content)
     root = parse(source)
-    parts = Parts(source, root, capabilities)
+    parts = Parts(source, root, capabilities, hostname)
     if capabilities.mime and _may_stay(parts, capabilities):
         return content, []
     step = _Step(parts, capabilities)
