@@ -35,7 +35,7 @@ build/graph-sdk/installed: tests/peers/graph/sdk.lock
 	touch $@
 
 run: install
-	$(PY) examples/quickstart/run.py $(if $(ONCE),--once)
+	$(PY) examples/quickstart/$(if $(EXCHANGE),exchange,run).py $(if $(ONCE),--once)
 
 test: peers install graph-sdk
 	$(PY) -m pytest -n 4 --dist loadgroup -q $(TESTS)
@@ -70,6 +70,7 @@ bench-exchange: peers install
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
 	$(PY) -m tests.crash.soak_mqtt --kills $(KILLS)
+	$(PY) -m tests.crash.soak_exchange --kills $(KILLS)
 	GATEPOST_HUGE_MIB=2100 $(PY) -m pytest -q -s -k huge tests/connectors/filedrop/test_many_a_file.py
 
 soak-crash: peers install
