@@ -33,13 +33,16 @@ def missing() -> str | None:
 
 
 class DavMail:
-    """The program; `with` starts it. `url`: of the web service it stands in front of."""
+    """The program; `with` starts it. `url`: of the web service it stands in front of; ports not given are free ones."""
 
-    def __init__(self, url: str, folder: Path | None = None) -> None:
+    def __init__(
+        self, url: str, folder: Path | None = None, *, imap_port: int | None = None, smtp_port: int | None = None
+    ) -> None:
         self._is_ours = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="gatepost-davmail-", dir=SCRATCH))
         self.url = url
-        self.imap_port, self.smtp_port, self.pop_port = free_port(), free_port(), free_port()
+        self.imap_port, self.smtp_port = imap_port or free_port(), smtp_port or free_port()
+        self.pop_port = free_port()
         self.process: Process | None = None
 
     def __enter__(self) -> DavMail:
