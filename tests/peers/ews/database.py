@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ create table person(domain text, address text, name text, kind text, members tex
 
 
 class Database:
-    """Every method takes the lock, and `with database.lock` keeps it over several."""
+    """Every method takes the lock; `with database.transaction()` keeps it over several, which are written at once."""
 
     def __init__(self, path: Path | str = ":memory:") -> None:
         self.lock = threading.RLock()
@@ -44,6 +45,19 @@ class Database:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         # What it holds is a test's, and lost with it: no wait for a disk.
         self._db.executescript("pragma journal_mode=memory; pragma synchronous=off;" + _SCHEMA)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep the lock, and write what is done meanwhile at once; also of what raises, as far as it came."""
+        with self.lock:
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("begin")
+            try:
+                yield
+            finally:
+                self._db.execute("commit")
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""

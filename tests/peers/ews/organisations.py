@@ -49,8 +49,7 @@ class Organisations(Database):
         """Make a mailbox with its well-known folders; return its address."""
         address = f"{name}@{domain}".lower()
         dn = f"/o={domain}/ou=Exchange Administrative Group (FYDIBOHF23SPDLT)/cn=Recipients/cn={name.lower()}"
-        with self.lock:
-            self._db.execute("begin")
+        with self.transaction():
             self._db.execute(
                 "insert into mailbox(address, domain, name, display_name, legacy_dn) values(?, ?, ?, ?, ?)",
                 (address, domain, name.lower(), name.replace(".", " ").title(), dn),
@@ -62,7 +61,6 @@ class Organisations(Database):
             kept = self._add_folder(address, root, "recoverableitemsroot", "Recoverable Items", "")
             self._add_folder(address, kept, "recoverableitemsdeletions", "Deletions", "")
             self._add_folder(address, kept, "recoverableitemspurges", "Purges", "")
-            self._db.execute("commit")
         return address
 
     def mailbox(self, address: str) -> dict[str, Any] | None:
@@ -87,7 +85,7 @@ class Organisations(Database):
 
     def people(self, domain: str) -> list[Person]:
         """Return the directory of an organisation, by display name: mailboxes, lists and contacts."""
-        with self.lock:
+        with self.transaction():
             proxies: dict[str, list[str]] = {}
             for box, address in self.rows("select mailbox, proxy.address from proxy order by proxy.address"):
                 proxies.setdefault(box, []).append(address)
@@ -142,7 +140,7 @@ class Organisations(Database):
         return int(made.lastrowid or 0)
 
     def add_folder(self, mailbox: str, parent: int, name: str, kind: str = "IPF.Note") -> int:
-        with self.lock:
+        with self.transaction():
             made = self._add_folder(mailbox, parent, "", name, kind)
             self._tell_folder(mailbox, made, "made")
             return made
@@ -206,7 +204,7 @@ class Organisations(Database):
     def alter_folder(
         self, id: int, *, name: str | None = None, parent: int | None = None, kind: str | None = None
     ) -> None:
-        with self.lock:
+        with self.transaction():
             for column, value in (("name", name), ("parent", parent), ("class", kind)):
                 if value is not None:
                     self._db.execute(f"update folder set {column}=? where id=?", (value, id))
@@ -216,7 +214,7 @@ class Organisations(Database):
 
     def remove_folder(self, id: int) -> None:
         """Take a folder away with all in it."""
-        with self.lock:
+        with self.transaction():
             for each in (*self.children(id, True), self.folder(id)):
                 if each is not None:
                     self._db.execute("update item set gone=1 where folder=?", (each.id,))

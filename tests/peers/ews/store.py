@@ -39,11 +39,10 @@ class Store(Organisations):
         header = mime.header_of(new.octets)
         now = time.time()
         sent = mime.date_of(header)
-        with self.lock:
+        with self.transaction():
             quota = self.row("select quota from mailbox where address=?", mailbox)
             if quota and quota[0] is not None and self.used(mailbox) + len(new.octets) > quota[0]:
                 raise Full(mailbox)
-            self._db.execute("begin")
             made = self._db.execute(
                 "insert into item(mailbox, folder, birth, version, class, mime, native, received_at, sent_at,"
                 " created_at, modified_at, is_read, is_draft, size, header, categories, bcc)"
@@ -73,7 +72,6 @@ class Store(Organisations):
                 "insert into property values(?, ?, ?, ?)",
                 [(made, key, type_, _flat(value)) for key, (type_, value) in new.properties.items()],
             )
-            self._db.execute("commit")
             self._tell(mailbox, folder, made, kind, was)
         return made
 
@@ -151,7 +149,7 @@ class Store(Organisations):
         columns: dict[str, object] | None = None,
     ) -> None:
         """Change an item; a change of the read mark alone is told as such. A property that is None goes."""
-        with self.lock:
+        with self.transaction():
             if is_read is not None:
                 self._db.execute("update item set is_read=? where id=?", (int(is_read), id))
             if categories is not None:
@@ -175,7 +173,7 @@ class Store(Organisations):
 
     def copy(self, id: int, folder: int, *, move: bool = False, keep_id: bool = False) -> int:
         """Copy or move an item into a folder; return its number there. Raises: Full."""
-        with self.lock:
+        with self.transaction():
             item = self.item(id)
             target = self.folder(folder)
             assert item is not None
@@ -215,7 +213,7 @@ class Store(Organisations):
 
     def remove(self, id: int) -> None:
         """Take an item away for good."""
-        with self.lock:
+        with self.transaction():
             found = self.row("select mailbox, folder from item where id=? and gone=0", id)
             if found:
                 self._db.execute("update item set gone=1, mime=x'', shown=null where id=?", (id,))
