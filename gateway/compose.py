@@ -13,7 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeVar
 
-from gateway.octets import encode_base64, encode_quoted_printable, encode_words, fold, no_controls
+from gateway.octets import (
+    encode_base64,
+    encode_quoted_printable,
+    encode_words,
+    fold,
+    has_longer_line,
+    no_controls,
+)
 from gateway.parameters import media_type, written
 from mappings.address import Address
 from mappings.encapsulation import unsigned_spec
@@ -28,8 +35,8 @@ _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'
 _ESCAPE: Final = re.compile(r'(["\\])')
 _UNFOLDABLE: Final = re.compile(r"\S{900}| {20}|=\?")
 _NEWLINE: Final = re.compile(r"\r\n?|\u2028|\u2029")
-_PLAIN_TEXT: Final = re.compile(rb"[\t\n -~]*+")
-_LONG_LINE: Final = re.compile(rb"[^\n]{991}")
+_PLAIN: Final = bytes(range(0x20, 0x7F)) + b"\t\n"
+_LONGEST_LINE: Final = 990
 _WORD: Final = 900
 _NAME: Final = 76
 """Characters of a field's name: one that fills a line has no place for its colon there (RFC 5322 §2.1.1)."""
@@ -139,7 +146,7 @@ def text_part(text: str, subtype: Literal["plain", "html"] = "plain") -> tuple[b
     """Return the header lines and the body of a text as a part: as it is where that is plain, else encoded."""
     octets = _NEWLINE.sub("\n", text).encode("utf-8", "replace")
     encoding = b"7bit"
-    if _PLAIN_TEXT.fullmatch(octets) and not _LONG_LINE.search(octets):
+    if is_plain(octets):
         body = octets.replace(b"\n", b"\r\n")
     elif (len(octets) - len(octets.translate(None, _UNPLAIN))) * 4 <= len(octets):
         encoding, body = b"quoted-printable", encode_quoted_printable(octets)
@@ -147,6 +154,11 @@ def text_part(text: str, subtype: Literal["plain", "html"] = "plain") -> tuple[b
         encoding, body = b"base64", encode_base64(octets.replace(b"\n", b"\r\n"))
     kind = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii")
     return kind + encoding + b"\r\n", body
+
+
+def is_plain(octets: bytes) -> bool:
+    """Say whether a text can stand in a part as it is: printable ASCII in lines of bounded length, ended by LF."""
+    return not octets.translate(None, _PLAIN) and not has_longer_line(octets, _LONGEST_LINE)
 
 
 _UNPLAIN: Final = bytes(octet for octet in range(256) if not 0x20 <= octet < 0x7F and octet not in b"\t\n")

@@ -30,6 +30,7 @@ from gateway.mailbox import (
     ROLES,
     Appended,
     Changes,
+    Facts,
     Flag,
     Folder,
     FolderRole,
@@ -80,6 +81,8 @@ class Capabilities:
     `gateway.memo` takes that apart, and what follows here applies."""
     tnef: bool = True
     """What Outlook packs for itself (winmail.dat) may stay so; where not, it is taken apart to parts anybody reads."""
+    wants_tnef: bool = False
+    """Messages are packed as Outlook does it, but those that are signed, encrypted or a meeting, which stay."""
     html: bool = True
     attachments: bool = True
     """The other side gets attachments, in some way of the connector's; where not, they are left out and named in the
@@ -392,6 +395,7 @@ __all__ = [
     "Delivered",
     "Destination",
     "Envelope",
+    "Facts",
     "Failed",
     "Fate",
     "Flag",

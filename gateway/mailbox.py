@@ -55,6 +55,10 @@ class Holds:
     kinds: frozenset[Kind] = frozenset(("mail",))
     native: str | None = None
     """The name of a lossless form; between two stores that name the same one, items are copied in it."""
+    finds: bool = True
+    """What an append made is found again by its key; where not, whoever appends keeps a journal of its own."""
+    subscriptions: bool = False
+    """A folder's being subscribed is kept; where not, every folder is."""
     max_item_bytes: int | None = None
     max_depth: int | None = None
     forbidden_in_names: str = ""
@@ -130,6 +134,16 @@ class Appended:
     notes: tuple[Note, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is worth knowing of a mailbox for a report; None and empty where the store does not tell."""
+
+    used_bytes: int | None = None
+    limit_bytes: int | None = None
+    rights: tuple[str, ...] = ()
+    """Who may do what with which folder, a line each, in the store's own words."""
+
+
 class StoreFault(Exception):
     """A whole call failed.
 
@@ -159,6 +173,14 @@ class OpenMailbox(Protocol):
     cancellation leaves nothing half done but what a StoreFault with `unknown` would.
     """
 
+    def holds(self) -> Holds:
+        """Return what this mailbox can hold: the store's own `holds`, or less where its server says so once open."""
+        ...
+
+    async def facts(self) -> Facts:
+        """Return what the store tells of the mailbox itself."""
+        ...
+
     async def folders(self) -> list[Folder]:
         """Return all folders of the kinds the store holds, each parent before its children."""
         ...
@@ -174,6 +196,10 @@ class OpenMailbox(Protocol):
 
     async def remove_folder(self, id: str) -> None:
         """Remove a folder with all in it. One that is gone already is done."""
+        ...
+
+    async def subscribe(self, id: str, on: bool) -> None:
+        """Let a folder be subscribed or not; done already where the store holds no subscriptions."""
         ...
 
     async def changes(self, folder: str, token: str | None, limit: int = 500) -> Changes:
@@ -197,7 +223,8 @@ class OpenMailbox(Protocol):
         ...
 
     async def find(self, folder: str, keys: Sequence[str]) -> dict[str, str]:
-        """Return the ids that earlier appends into this folder made, by key; a key that is not there is left out."""
+        """Return the ids that earlier appends into this folder made, by key; a key that is not there is left out.
+        Nothing where `Holds.finds` is False."""
         ...
 
     async def set_flags(self, ids: Sequence[str], add: frozenset[str], remove: frozenset[str]) -> list[str | Status]:

@@ -21,6 +21,7 @@ from typing import Final
 from gateway.blobs import readable
 from gateway.charsets import decoded, guessed
 from gateway.compose import Mailbox, compose
+from gateway.frozen import quickly_made
 from gateway.html_text import html_to_text
 from gateway.message import Content
 from gateway.mime import MAX_HEAD, Octets, Part, content_type, parse
@@ -92,6 +93,7 @@ class Attachment:
     content_id: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Memo:
     """`text` is decoded, its lines end in LF.
@@ -151,6 +153,8 @@ class Memo:
 
 def memo(content: Content) -> Memo:
     """Take a content apart. Raises: OSError where a Blob cannot be read."""
+    if content.text is not None:
+        return Memo(content, content.text)
     plain = plain_body(content)
     if plain is not None:
         body, charset = plain

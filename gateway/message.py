@@ -95,6 +95,7 @@ class Blob(Protocol):
         ...
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What the octets need of a transport: found by one pass, or told by the source that saw them go by."""
@@ -122,10 +123,11 @@ class Content:
     """The octets of one message: `front`, then `source` from `offset` on.
 
     An untouched Content has an empty front. Where `edited`, the front is the whole header with its empty line
-    and `offset` is where the body starts. `attributes` are what MIME cannot carry, by name.
+    and `offset` is where the body starts. `attributes` are what MIME cannot carry, by name. `text` is the body as text,
+    its lines ended by LF, where it is one text and whoever made this Content has read it; None says nothing.
     """
 
-    __slots__ = ("__dict__", "attributes", "edited", "front", "offset", "source")
+    __slots__ = ("__dict__", "attributes", "edited", "front", "offset", "source", "text")
 
     def __init__(
         self,
@@ -136,12 +138,14 @@ class Content:
         edited: bool = False,
         traits: Traits | None = None,
         attributes: Mapping[str, str] | None = None,
+        text: str | None = None,
     ) -> None:
         self.source = source
         self.front = front
         self.offset = offset
         self.edited = edited
         self.attributes: Mapping[str, str] = attributes if attributes is not None else {}
+        self.text = text
         if traits is not None:
             self.__dict__["traits"] = traits
 
@@ -194,7 +198,7 @@ class Content:
                 yield unfold(head[f.value_start : f.end])
 
     def with_prefix(self, fields: bytes) -> Content:
-        """Return this content with whole field lines in front of everything else.
+        """Return this content with whole field lines, none of MIME, in front of everything else.
 
         A content without any header gets the empty line too, or its first paragraph would become header.
         """
@@ -203,17 +207,33 @@ class Content:
             start = source if isinstance(source, bytes) else source.read(0, 1024)
             if not starts_with_header(start):
                 return self._over(fields + _CRLF, 0, edited=True)
-        return self._over(fields + self.front, self.offset, edited=self.edited)
+        return self._over(fields + self.front, self.offset, edited=self.edited, text=self.text)
 
-    def with_head(self, head: bytes) -> Content:
-        """Return this content with another header block (whole lines, no empty line) over the same body."""
+    def with_head(
+        self, head: bytes, *, text: str | None = None, attributes: Mapping[str, str] | None = None
+    ) -> Content:
+        """Return this content with another header block (whole lines, no empty line) over the same body, which is this
+        `text` where it is known; and with other `attributes` where they are given."""
         octets, end, body = self._bounds
-        return self._over(head + (octets[end:] or _CRLF), body, edited=True)
+        return self._over(head + (octets[end:] or _CRLF), body, edited=True, text=text, attributes=attributes)
 
-    def _over(self, front: bytes, offset: int, *, edited: bool) -> Content:
-        traits = self.__dict__.get("traits")
+    def _over(
+        self,
+        front: bytes,
+        offset: int,
+        *,
+        edited: bool,
+        text: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Content:
         return Content(
-            self.source, front=front, offset=offset, edited=edited, traits=traits, attributes=self.attributes
+            self.source,
+            front=front,
+            offset=offset,
+            edited=edited,
+            traits=self.__dict__.get("traits"),
+            attributes=self.attributes if attributes is None else attributes,
+            text=text,
         )
 
     @once

@@ -13,6 +13,8 @@ wanted=(
   mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients
+  davmail-server:davmail-server java:default-jre-headless mbsync:isync
+  node:nodejs npm:npm
   tnef:tnef ytnef:ytnef-tools
 )
 PATH="$PATH:/usr/sbin:/sbin"
@@ -24,6 +26,7 @@ done
 ls /usr/lib/postfix/postfix-cdb.so >/dev/null 2>&1 || missing+=(postfix-cdb)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 perl -MNet::SSLeay -e 1 2>/dev/null || missing+=(libnet-ssleay-perl)  # swaks wants it for TLS
+ls /usr/lib/*/jni/libjnidispatch*.so >/dev/null 2>&1 || missing+=(libjna-jni)  # DavMail dies without it, after it has begun
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -51,7 +51,11 @@ class Watched(BaseModel):
         description="Who gets an item's mail. mailbox: the mailbox's own address. headers: all of To, Cc and Bcc, as "
         "for a folder of sent items or of mail that was caught for others.",
     )
-    recipients: list[str] = Field([], description="Addresses that get every mail of this folder, whatever it says.")
+    recipients: list[str] = Field(
+        [],
+        description="Addresses that get every mail of this folder, whatever it says. Those that are none of the "
+        "gateway's own need `trusted` as well.",
+    )
     journal: bool = Field(
         False,
         description="The folder holds journal reports: the message within is taken, with the envelope that the report "
@@ -112,7 +116,7 @@ class SourceOptions(ConnectorConfig):
         le=86400,
         description="Seconds after which each folder is looked at, whatever notifications say.",
     )
-    max_in_flight: int = Field(20, ge=1, le=1000, description="Messages that are being taken at once.")
+    max_in_flight: int = Field(40, ge=1, le=1000, description="Messages that are being taken at once.")
     large_at_once: int = Field(1, ge=1, le=16, description="Messages over 4 MiB that are being taken at once.")
     journal_senders: list[str] = Field(
         [],
@@ -165,6 +169,12 @@ class ExchangeConfig(SourceOptions, DestinationOptions):
         "strip",
         description="What happens, in both directions, to header fields that are an organisation's own affair: "
         "X-MS-Exchange-Organization-*, X-MS-Exchange-Forest-* and X-MS-Exchange-CrossPremises-*.",
+    )
+    tnef: Literal["keep", "unpack", "make"] = Field(
+        "keep",
+        description="Mail that Outlook packed for itself (winmail.dat), on its way into mailboxes: keep leaves it, for "
+        "Exchange takes it apart itself; unpack makes parts of it that everybody reads; make packs all mail so, but "
+        "what is signed, encrypted or a meeting.",
     )
     trust_suppression: bool = Field(
         True, description="X-Auto-Response-Suppress of taken mail is honoured: no reports where it forbids them."

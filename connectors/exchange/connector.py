@@ -49,6 +49,8 @@ class Exchange(Connector):
             bare_newlines=True,
             nul=True,
             max_size_bytes=config.max_message_bytes,
+            tnef=config.tnef != "unpack",
+            wants_tnef=config.tnef == "make",
         )
 
     def next_hop(self, address: Address) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 
 from connectors.exchange import lookup
 from connectors.exchange.desk import LARGE, Desk, Made, sized, unknown_fault, unreadable
+from connectors.exchange.envelope_out import envelope_losses, return_path
 from connectors.exchange.faults import is_of_one
 from connectors.exchange.organisation import Fault, New
 from connectors.exchange.organisation import Made as Created
@@ -101,8 +102,9 @@ class Creating:
 
     def _work(self, parcel: Parcel, item: Item, made: Made) -> Work:
         key = lookup.key(item.id)
-        new = New(key, made.content, received_at=parcel.arrived_at, is_read=self._desk.config.is_read)
-        return Work(item, key, new, made.notes, item.fresh)
+        content = made.content.with_prefix(return_path(parcel.envelope))
+        new = New(key, content, received_at=parcel.arrived_at, is_read=self._desk.config.is_read)
+        return Work(item, key, new, made.notes + envelope_losses(parcel.envelope, item), item.fresh)
 
     def _chunk(self, mailbox: str) -> list[Work]:
         """Take what goes into one request: so many, and so many octets, but one at least."""

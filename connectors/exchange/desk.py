@@ -36,6 +36,8 @@ _MOST: Final = 10_000
 NO_PERSON: Final = Status("5.1.1", "the directory of the organisation knows nobody of this address")
 NOT_OURS: Final = Status("5.1.3", "the address is none of a mailbox")
 
+NO_UTF8: Final = Status("5.6.7", "Exchange takes no addresses beyond ASCII here")  # RFC 6531 §3.4
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -77,6 +79,8 @@ class Desk:
         """Return the SMTP address behind a recipient's address, or why there is none. Raises: Fault."""
         if address.network == "smtp":
             name = address.value.lower()
+            if not name.isascii():
+                return NO_UTF8
             return self._mailboxes.get(name, name)
         if address.network != "x500":
             return NOT_OURS

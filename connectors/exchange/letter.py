@@ -32,6 +32,7 @@ def letter(
     head = content.head
     named: dict[str, None] = {}
     lines: list[bytes] = []
+    originals: list[bytes] = []
     notes: list[Note] = []
     seen: set[bytes] = set()
     for field in content.fields:
@@ -46,11 +47,13 @@ def letter(
         boxes = memo(Content(octets + b"\r\n")).mailboxes(name, ("smtp",))
         kept = [box for box in boxes if box.address.value.lower() in recipients and not _is_named(box, named)]
         written = _field(name, kept, hostname)
+        originals.append(_original(name, octets, field.value_start - field.start))
         if len(kept) < len(boxes) or not kept:
-            lines.append(_original(name, octets, field.value_start - field.start))
             notes.append(Note(Fate.MAPPED, name.decode("ascii").title(), CUT))
         # What is no address would be refused, or sent to whoever the directory takes it for.
         lines.append(octets if _squeezed(octets) == _squeezed(written) else written)
+    if notes:
+        lines += originals
     hidden = [address for each, address in recipients.items() if each not in named]
     if hidden:
         lines.append(_field(b"bcc", [Mailbox("", address) for address in hidden], hostname))

@@ -16,6 +16,7 @@ from typing import Final
 
 from connectors.exchange import lookup
 from connectors.exchange.desk import LARGE, Desk, unknown_fault, unreadable
+from connectors.exchange.envelope_out import NULL_PATH, envelope_losses
 from connectors.exchange.faults import is_of_one, is_of_recipient
 from connectors.exchange.letter import letter as write
 from connectors.exchange.lookup import Step, next_step
@@ -25,6 +26,7 @@ from gateway.contract import (
     Content,
     Deferred,
     Delivered,
+    Envelope,
     Failed,
     Item,
     Note,
@@ -37,6 +39,7 @@ from gateway.contract import (
 from mappings.network import network
 
 _RELAYED: Final = Status("2.0.0", "Exchange has taken it over to send it")
+AT_ONCE: Final = 3
 NO_ID: Final = Fault("NoItemId", "the server does not name the draft it made", "unknown")
 
 
@@ -48,6 +51,7 @@ class Letter:
     """
 
     message_id: int
+    envelope: Envelope
     content: Content
     items: Mapping[str, Sequence[Item]]
     ref: Ref | None = None
@@ -119,7 +123,7 @@ class Sending:
             self._desk.log.error("a message cannot be made", message=id_text(parcel.message_id), exc_info=e)
             outcome = unknown_fault(e)
         else:
-            return [Letter(parcel.message_id, made.content, items, notes=made.notes)]
+            return [Letter(parcel.message_id, parcel.envelope, made.content, items, notes=made.notes)]
         self._settle([item for each in items.values() for item in each], outcome)
         return []
 
@@ -187,9 +191,7 @@ class Sending:
                 self._refuse(letter.all, e)
         drafts = [letter for letter in todo if letter.ref is not None]
         new = [letter for letter in todo if letter.ref is None]
-        for draft in [*drafts, *(await self._create(new))]:
-            if not self._is_over(draft.all):
-                await self._send_draft(draft)
+        await self._send_drafts([*drafts, *(await self._create(new))])
 
     def _written(self, letter: Letter) -> tuple[Letter, New]:
         """Return a letter with its notes, and what its draft is made of."""
@@ -197,7 +199,12 @@ class Sending:
         addresses = {each: network("smtp").parse(each) for each in letter.items}
         sender = network("smtp").parse(self._mailbox)
         content, notes = write(letter.content, addresses, sender, on_behalf=config.on_behalf, hostname=context.hostname)
-        return replace(letter, notes=letter.notes + notes), New(letter.key, content, is_read=True, draft=True)
+        lost = [note for item in letter.all for note in envelope_losses(letter.envelope, item)]
+        if letter.envelope.reverse_path is None:
+            lost.append(NULL_PATH)
+        return replace(letter, notes=letter.notes + notes + tuple(lost)), New(
+            letter.key, content, is_read=True, draft=True
+        )
 
     async def _left(self, letter: Letter) -> list[Letter]:
         """Return what is left of a letter that may have been tried, in whole or in parts. Raises: Fault."""
@@ -274,6 +281,20 @@ class Sending:
                 ready += await self._create([alone])
         return ready
 
+    async def _send_drafts(self, letters: Sequence[Letter]) -> None:
+        """Send drafts, a few at once, as many as Exchange does for one mailbox."""
+        waiting = deque(letters)
+
+        async def some() -> None:
+            while waiting:
+                letter = waiting.popleft()
+                if not self._is_over(letter.all):
+                    await self._send_draft(letter)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                group.create_task(some())
+
     async def _send_draft(self, letter: Letter) -> None:
         """Say the word, and settle the letter."""
         ref = letter.ref
@@ -295,9 +316,7 @@ class Sending:
             except Fault as e:
                 self._refuse(letter.all, e)
                 return
-            for alone in await self._singly(letter):
-                if not self._is_over(alone.all):
-                    await self._send_draft(alone)
+            await self._send_drafts(await self._singly(letter))
         elif self._refuse(letter.all, fault):
             try:
                 await self._organisation.finish(ref, Delete(purge=True))

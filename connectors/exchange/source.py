@@ -3,7 +3,7 @@
 Promises: an item is moved, marked or deleted only after its mail's commit; until then it stays where it is, and is
 taken after a crash. One that was committed before a kill is known by its id, and only its end is made up for. An item
 that nothing can be made of, or that is refused for good, goes into the folder of refused ones; no item stops another.
-Bounded: `max_in_flight` messages are in memory, of those over 4 MiB `large_at_once`.
+Bounded: `max_in_flight` messages and 32 MiB of them are in memory, of those over 4 MiB `large_at_once`.
 Known limits: an item that a user moves out of the folder and back, between the commit and its end, is another item.
 """
 
@@ -20,6 +20,7 @@ from connectors.exchange.common_config import ExchangeConfig, Watched
 from connectors.exchange.envelope import BadItem, Recovered
 from connectors.exchange.finishing import Finishing
 from connectors.exchange.organisation import Addressed, Fault, Organisation, Person, Ref, Seen
+from connectors.exchange.places import Places
 from connectors.exchange.tokens import Tokens
 from connectors.exchange.watching import Folder, Under
 from gateway.contract import (
@@ -40,6 +41,7 @@ from gateway.contract import (
 
 BATCH_ITEMS: Final = 20
 BATCH_OCTETS: Final = 8 * 1024 * 1024
+IN_FLIGHT_OCTETS: Final = 4 * BATCH_OCTETS
 LARGE: Final = 4 * 1024 * 1024
 INLINE: Final = 256 * 1024
 PIECE: Final = 256 * 1024
@@ -85,8 +87,8 @@ class ExchangeSource:
         self._intake: Intake
         self._finishing = Finishing(organisation, config.refused_folder)
         self._journal_senders = frozenset(config.journal_senders)
-        self._free = asyncio.Semaphore(config.max_in_flight)
-        self._large = asyncio.Semaphore(min(config.large_at_once, config.max_in_flight))
+        self._places = Places(config.max_in_flight, IN_FLIGHT_OCTETS)
+        self._large = asyncio.Semaphore(config.large_at_once)
         self._accepting: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
         self._pauses = 0
@@ -147,18 +149,19 @@ class ExchangeSource:
             await self._opened.wait()
         while True:
             self._opened.clear()
-            by_place = self._places()
+            by_place = self._watchable()
             listening = asyncio.ensure_future(self._listen(by_place))
             try:
-                while self._places().keys() <= by_place.keys():
+                while self._watchable().keys() <= by_place.keys():
                     await self._opened.wait()
                     self._opened.clear()
-                await asyncio.sleep(NEW_STREAM_S)
+                if by_place:
+                    await asyncio.sleep(NEW_STREAM_S)
             finally:
                 listening.cancel()
                 await asyncio.wait((listening,))
 
-    def _places(self) -> dict[tuple[str, str], Folder]:
+    def _watchable(self) -> dict[tuple[str, str], Folder]:
         return {(each.rule.mailbox, each.id): each for each in self._folders if each.id is not None}
 
     async def _listen(self, by_place: Mapping[tuple[str, str], Folder]) -> None:
@@ -178,34 +181,26 @@ class ExchangeSource:
     async def _take(self, folder: Folder, items: Sequence[Under]) -> None:
         """Fetch items and begin to accept each; returns once all of them were begun."""
         left = list(items)
+        most = self._config.max_message_bytes
         while left:
-            now, left = _batch(left)
             await self._wait_out()
-            if now[0].accepted:
-                await self._free.acquire()
-                self._begin(self._finish_only(folder, now[0]), large=False)
+            if left[0].accepted or left[0].seen.size > most:
+                item = left.pop(0)
+                await self._places.take([0])
+                self._begin(self._without_mail(folder, item), 0, large=False)
                 continue
-            size = now[0].seen.size
-            if size > self._config.max_message_bytes:
-                await self._free.acquire()
-                self._begin(self._too_large(folder, now[0], size), large=False)
-                continue
-            is_large = size > LARGE
+            now, left = _batch(left, min(LARGE, most))
+            is_large = now[0].seen.size > LARGE
             if is_large:
                 await self._large.acquire()
             try:
-                await self._free.acquire()
-                # As many as there is room for: the rest of the batch goes with the next one.
-                for n in range(1, len(now)):
-                    if self._free.locked():
-                        left = now[n:] + left
-                        now = now[:n]
-                        break
-                    await self._free.acquire()
+                fit = await self._places.take([item.seen.size for item in now])
             except BaseException:
                 if is_large:
                     self._large.release()
                 raise
+            # What has no place goes with the next batch.
+            now, left = now[:fit], now[fit:] + left
             await self._fetch(folder, now, is_large)
 
     async def _fetch(self, folder: Folder, items: Sequence[Under], is_large: bool) -> None:
@@ -219,10 +214,11 @@ class ExchangeSource:
                 if item is None:
                     continue
                 if isinstance(found, Fault):
-                    self._begin(self._bad(folder, item, found), large=is_large)
+                    self._begin(self._bad(folder, item, found), item.seen.size, large=is_large)
                 else:
                     addressed, known = parties.get(ref, (None, {}))
-                    self._begin(self._accept(folder, item, found, addressed, known), large=is_large)
+                    work = self._accept(folder, item, found, addressed, known)
+                    self._begin(work, item.seen.size, large=is_large)
         except Fault as e:
             for item in waiting.values():
                 folder.hold(item, str(e), after_s=e.retry_after_s)
@@ -235,8 +231,8 @@ class ExchangeSource:
             for item in waiting.values():
                 folder.hold(item, "the server did not give it")
         finally:
-            for _ in waiting:
-                self._release(is_large)
+            for item in waiting.values():
+                self._release(item.seen.size, is_large)
 
     async def _parties(
         self, rule: Watched, refs: Sequence[Ref]
@@ -252,18 +248,18 @@ class ExchangeSource:
 
     # -- one item: a task each, as many as have a place
 
-    def _begin(self, work: Coroutine[Any, Any, None], *, large: bool) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], size: int, *, large: bool) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._accepting.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
             self._accepting.discard(task)
-            self._release(large)
+            self._release(size, large)
 
         task.add_done_callback(over)
 
-    def _release(self, large: bool) -> None:
-        self._free.release()
+    def _release(self, size: int, large: bool) -> None:
+        self._places.release(size)
         if large:
             self._large.release()
 
@@ -299,8 +295,11 @@ class ExchangeSource:
             self._log.error("an item cannot be taken", message_id=seen.message_id, cause=repr(e), exc_info=e)
             folder.hold(item, repr(e))
 
-    async def _finish_only(self, folder: Folder, item: Under) -> None:
-        """Finish an item whose mail is committed."""
+    async def _without_mail(self, folder: Folder, item: Under) -> None:
+        """End an item that needs not be fetched: its mail is committed, or it is too large."""
+        if not item.accepted:
+            await self._refuse(folder, item, self._over(item.seen.size))
+            return
         try:
             await self._finishing.finish(folder.rule, item.seen.ref)
         except Fault as e:
@@ -316,9 +315,6 @@ class ExchangeSource:
             await self._refuse(folder, item, Status("5.6.0", f"the server can't make a message of it: {fault.code}"))
         else:
             folder.hold(item, str(fault), after_s=fault.retry_after_s)
-
-    async def _too_large(self, folder: Folder, item: Under, size: int) -> None:
-        await self._refuse(folder, item, self._over(size))
 
     def _over(self, size: int) -> Status:
         return Status("5.3.4", f"it has {size} octets; at most {self._config.max_message_bytes} are taken")
@@ -452,17 +448,16 @@ def dedupe_key(name: str, ref: Ref) -> str:
     return f"{name}:{item[:40]}"
 
 
-def _batch(items: list[Under]) -> tuple[list[Under], list[Under]]:
-    """Return what is fetched by one call, and the rest: one item that is large or accepted alone, else several."""
-    first = items[0]
-    if first.accepted or first.seen.size > LARGE:
+def _batch(items: list[Under], single: int) -> tuple[list[Under], list[Under]]:
+    """Return what is fetched by one call, and the rest: one item of more than `single` octets, or several others."""
+    octets = items[0].seen.size
+    if octets > single:
         return items[:1], items[1:]
-    octets = 0
-    for n, item in enumerate(items):
+    for n, item in enumerate(items[1:BATCH_ITEMS], 1):
         octets += item.seen.size
-        if n == BATCH_ITEMS or item.accepted or item.seen.size > LARGE or (n and octets > BATCH_OCTETS):
+        if item.accepted or item.seen.size > single or octets > BATCH_OCTETS:
             return items[:n], items[n:]
-    return items, []
+    return items[:BATCH_ITEMS], items[BATCH_ITEMS:]
 
 
 def _pieces(content: Content) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -90,7 +91,12 @@ class Client:
         """Set whenever there may be room where there was none."""
         self._wanted = asyncio.Event()
         """Set where somebody waits for room, and there is no connection."""
+        self._without_since = -math.inf
+        """When the last connection was lost, in the loop's time."""
         self._waiting = self._stops = 0
+        self._line = asyncio.Lock()
+        """Who has it of those who wait for room is woken: the one that has waited longest. All of them at each answer
+        would be a dozen tasks that look for what is there for one."""
         self._is_flushing = False
         self._has_left = False
         self._is_asked_to_hold = False
@@ -119,28 +125,32 @@ class Client:
         link = self._link
         return self._session.room if link is not None and self.connected and not link.is_blocked else 0
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for room."""
+        return self._waiting > 0
+
     async def wait_room(self) -> None:
-        """Wait until there is room. Where there is no connection, one is tried at once and again soon, however long
-        ago the last was. Raises: Lost where there is none within `connect_timeout_s`, or `stop_waiting` was called."""
+        """Wait until there is room; who came first has it first. Where there is no connection, one is tried at once and
+        again soon, however long ago the last was. Raises: Lost where there is none within `connect_timeout_s`, or
+        `stop_waiting` was called."""
         loop = asyncio.get_running_loop()
-        without_since: float | None = None
-        stops = self._stops
+        began, stops = loop.time(), self._stops
         self._waiting += 1
         try:
-            while not self.room:
-                left_s: float | None = None
-                if self.connected:
-                    without_since = None
-                else:
-                    self._wanted.set()
-                    without_since = without_since if without_since is not None else loop.time()
-                    left_s = without_since + self._settings.connect_timeout_s - loop.time()
-                    if left_s <= 0 or self._stops != stops:
-                        raise Lost(self._trouble or "not connected")
-                self._changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(left_s):
-                        await self._changed.wait()
+            async with self._line:
+                while not self.room:
+                    left_s: float | None = None
+                    if self._link is None:
+                        self._wanted.set()
+                        since = max(began, self._without_since)
+                        left_s = since + self._settings.connect_timeout_s - loop.time()
+                        if left_s <= 0 or self._stops != stops:
+                            raise Lost(self._trouble or "not connected")
+                    self._changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(left_s):
+                            await self._changed.wait()
         finally:
             self._waiting -= 1
 
@@ -439,6 +449,7 @@ class Client:
 
     def _gone(self, why: str) -> None:
         self._link = None
+        self._without_since = asyncio.get_running_loop().time()
         self._session.disconnected()
         self._drain()
         self._say(why)

@@ -64,7 +64,7 @@ class Lanes:
 
     def of(self, topic: str) -> str:
         """Return the lane for a topic."""
-        return next((name for pattern, name in self._ways if pattern.values(topic) is not None), self._other)
+        return next((name for pattern, name in self._ways if pattern.matches(topic)), self._other)
 
 
 def _carried(rule: PublishRule) -> Capabilities:

@@ -66,6 +66,9 @@ class Broker(Protocol):
     @property
     def room(self) -> int: ...
 
+    @property
+    def is_awaited(self) -> bool: ...
+
     async def wait_room(self) -> None: ...
 
     def send(self, out: Outgoing, key: str, told: Callable[[int | Exception], None]) -> None: ...
@@ -152,7 +155,7 @@ class MqttDestination:
                     room -= 1
                     await self._send(flight, broker, *queue.popleft())
                 if not queue:
-                    queue.extend(self._items(flight.batch.more()))
+                    queue.extend(self._more(flight, broker))
             if flight.fault is not None:
                 for _, item in queue:
                     flight.settle(item, flight.fault)
@@ -161,7 +164,11 @@ class MqttDestination:
                 flight.changed.clear()
                 await flight.changed.wait()
             if not queue and flight.fault is None:
-                queue.extend(self._items(flight.batch.more()))
+                queue.extend(self._more(flight, broker))
+
+    def _more(self, flight: _Flight, broker: Broker) -> list[tuple[Parcel, Item]]:
+        """Return further work, unless another call waits for its first: that one's messages are older."""
+        return [] if broker.is_awaited else self._items(flight.batch.more())
 
     @staticmethod
     def _items(parcels: Sequence[Parcel]) -> list[tuple[Parcel, Item]]:

@@ -103,7 +103,7 @@ class _Way:
     def _is_mapped(self, topic: str) -> bool:
         levels = self.mapped.text.split("/")
         pattern = "/".join("+" if "{" in level else level for level in levels)
-        return Pattern(pattern).values(topic) is not None
+        return Pattern(pattern).matches(topic)
 
     @staticmethod
     def _is_fit(topic: str) -> bool:

@@ -63,7 +63,7 @@ class InwardBook:
         try:
             return self._known[topic]
         except KeyError:
-            found = next((each for pattern, each in self.rules if pattern.values(topic) is not None), None)
+            found = next((each for pattern, each in self.rules if pattern.matches(topic)), None)
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[topic] = found
@@ -84,7 +84,10 @@ class OutwardBook:
 
     def find(self, topic: str) -> Outward | None:
         """Return the rule of a topic; None where nobody may publish to it."""
-        return next((each for pattern, each in self._rules if pattern.values(topic) is not None), None)
+        for pattern, each in self._rules:
+            if pattern.matches(topic):
+                return each
+        return None
 
     def reply(self, label: str, rule: PublishRule) -> Outward:
         """Return the rule by which answers to a rule's mails are published."""

@@ -152,6 +152,9 @@ class Pattern:
             raise TopicError("topic.part-name", self.text, self.text.find(level), message)
         return level, ""
 
+    def matches(self, topic: str) -> bool:
+        return self._expression.fullmatch(topic) is not None
+
     def values(self, topic: str) -> Mapping[str, str] | None:
         """Return what the named levels are in a topic; None where the pattern does not match it."""
         found = self._expression.fullmatch(topic)
@@ -180,4 +183,4 @@ class Allowed:
     patterns: tuple[Pattern, ...] = ()
 
     def permits(self, topic: str) -> bool:
-        return any(pattern.values(topic) is not None for pattern in self.patterns)
+        return any(pattern.matches(topic) for pattern in self.patterns)

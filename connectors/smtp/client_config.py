@@ -8,12 +8,12 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gateway.contract import ConnectorConfig
+from connectors.smtp.border import BorderConfig
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(?::(\d{1,5}))?")
 
 
-class ClientConfig(ConnectorConfig):
+class ClientConfig(BorderConfig):
     """Options of an SMTP or LMTP destination."""
 
     smart_host: str | None = Field(

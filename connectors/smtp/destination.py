@@ -8,6 +8,7 @@ a peer does not offer only where no form of it fits.
 
 from __future__ import annotations
 
+from connectors.smtp.border import without_headers
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.courier import Courier
 from connectors.smtp.faults import HopFault
@@ -100,6 +101,8 @@ class SmtpDestination:
 
         Raises nothing but cancellation; every item sent or not is settled when it returns.
         """
+        if self._config.remove_headers:
+            batch = await without_headers(batch, self._config.remove_headers)
         courier = Courier(
             batch, self._config, self._offers, lambda name, n: self._context.count(name, n, hop=batch.next_hop)
         )

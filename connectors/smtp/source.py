@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 
+from connectors.smtp.border import InwardBorder
 from connectors.smtp.clients import Clients, Limits
 from connectors.smtp.server_config import ServerConfig, listen_at, networks
 from connectors.smtp.server_events import WireSettings
@@ -39,6 +40,7 @@ class SmtpSource:
         self._config = config
         self._context = context
         self._clients = Clients(_limits(config))
+        self._intake: Intake | None = None
         self._sharing: Sharing | None = None
         """What new sessions get; those under way keep what they began with."""
         self._sockets: list[tuple[socket.socket, bool]] = []
@@ -87,8 +89,8 @@ class SmtpSource:
         self._tls = self._read_certificate(config)
         self._config = config
         self._clients.limits = _limits(config)
-        if self._sharing is not None:
-            self._sharing = self._share(self._sharing.intake)
+        if self._sharing is not None and self._intake is not None:
+            self._sharing = self._share(self._intake)
         return True
 
     def _read_certificate(self, config: ServerConfig) -> ssl.SSLContext | None:
@@ -123,6 +125,7 @@ class SmtpSource:
     async def run(self, intake: Intake) -> None:
         """Serve until cancelled; see the contract's Source."""
         loop = asyncio.get_running_loop()
+        self._intake = intake
         self._sharing = self._share(intake)
         servers: list[asyncio.Server] = []
         try:
@@ -202,7 +205,7 @@ class SmtpSource:
 
         return Sharing(
             name=self._name,
-            intake=intake,
+            intake=InwardBorder(intake, config.remove_headers) if config.remove_headers else intake,
             context=self._context,
             clients=self._clients,
             sessions=self._sessions,

@@ -113,10 +113,14 @@ class Tour:
             ("the broker of this tour", self.broker_port),
             ("the gateway", self.smtp_port),
         ):
-            if _answers(port):
+            if answers(port):
                 raise Wrong(f"{name} needs port {port}, and something listens there already; end it first")
         await self.internet.start(self.internet_port)
         await self.machines.start(f"127.0.0.1:{self.broker_port}")
+        await self.start_gateway()
+
+    async def start_gateway(self) -> None:
+        """Start the gateway alone; return when it takes mail. Raises: Wrong, OSError."""
         self.log.parent.mkdir(exist_ok=True)
         log = await asyncio.to_thread(open, self.log, "ab")
         with log:
@@ -124,7 +128,7 @@ class Tour:
                 GATEPOST, "run", "-c", self.config, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
             )
         end = time.monotonic() + PATIENCE_S
-        while not _answers(self.smtp_port):
+        while not answers(self.smtp_port):
             if self.gateway.returncode is not None or time.monotonic() > end:
                 raise Wrong(f"the gateway did not start; its last words:\n{self.last_words()}")
             await asyncio.sleep(0.05)
@@ -229,7 +233,7 @@ class Tour:
         return table
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -403,7 +407,7 @@ async def trace_of(tour: Tour, text: str) -> str:
 
 
 def what_next(tour: Tour) -> Panel:
-    relative = _relative(tour.config)
+    relative = relative_to_here(tour.config)
     drop = relative.parent / "var" / "drop"
     return Panel(
         f"""Write from the internet to Ann, whose mail is in [bold]{drop}/out[/]:
@@ -417,23 +421,23 @@ Write as somebody on the old system; what leaves for the internet is shown here:
 
 Report as a machine; the mail to Bob is shown here:
 
-  {_relative(AMQTT_PUB)} --url mqtt://127.0.0.1:{tour.broker_port} -q 1 -t {ALERTS} -m '97 degrees'
+  {relative_to_here(AMQTT_PUB)} --url mqtt://127.0.0.1:{tour.broker_port} -q 1 -t {ALERTS} -m '97 degrees'
 
 Ask where a message went, and why:
 
-  {_relative(GATEPOST)} trace zoe@partner.example -c {relative}
-  {_relative(GATEPOST)} queue -c {relative}
+  {relative_to_here(GATEPOST)} trace zoe@partner.example -c {relative}
+  {relative_to_here(GATEPOST)} queue -c {relative}
 
 Change [bold]{relative}[/] or [bold]{relative.parent}/people.csv[/], and try them:
 
-  {_relative(GATEPOST)} check -c {relative}
+  {relative_to_here(GATEPOST)} check -c {relative}
 
 The log is [bold]{relative.parent}/var/gatepost.log[/]. Ctrl-C ends the tour.""",
         title="It stays up. Try next",
     )
 
 
-def _relative(path: Path) -> Path:
+def relative_to_here(path: Path) -> Path:
     with contextlib.suppress(ValueError):
         return path.relative_to(Path.cwd())
     return path
@@ -488,7 +492,7 @@ async def tour_in(folder: Path, smtp_port: int, internet_port: int, broker_port:
         await tour.stop()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(each.getsockname()[1]) for each in sockets]
     for each in sockets:
@@ -505,7 +509,7 @@ def main() -> int:
         folder = Path(made)
         shutil.copy(HERE / "people.csv", folder)
         config = (HERE / "gatepost.toml").read_text()
-        smtp, internet, broker, _ = ports = _free_ports(4)
+        smtp, internet, broker, _ = ports = free_ports(4)
         for port, free in zip((2525, 2526, 2883, 8025), ports, strict=True):
             config = config.replace(f":{port}", f":{free}")
         (folder / "gatepost.toml").write_text(config)

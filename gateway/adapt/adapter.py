@@ -18,12 +18,12 @@ from gateway.adapt.head_step import fit_head
 from gateway.adapt.octet_step import mend_octets
 from gateway.adapt.plain_address_step import NEEDS_UTF8, downgrade_head, plain_recipients
 from gateway.adapt.plain_step import fit_plain
-from gateway.adapt.plan import Step, has_longer_line, longer_line_in, plan
-from gateway.adapt.tnef_step import unpack_tnef
+from gateway.adapt.plan import Step, longer_line_in, plan
+from gateway.adapt.tnef_step import pack_tnef, unpack_tnef
 from gateway.contract import Capabilities
 from gateway.fidelity import INTACT, Fidelity, Note
 from gateway.message import Content, Envelope
-from gateway.octets import MAX_LINE
+from gateway.octets import MAX_LINE, has_longer_line
 from gateway.outcome import Failed
 from gateway.signatures import broken
 from gateway.spool.api import Delivery, DeliveryId, Stored
@@ -102,6 +102,9 @@ class Adapter:
             content = content.with_head(head)
         if not capabilities.tnef and capabilities.mime:
             content, more = unpack_tnef(content, self._hostname)
+            notes = [*notes, *more]
+        elif capabilities.wants_tnef:
+            content, more = pack_tnef(content)
             notes = [*notes, *more]
         if not whole:
             content, more = fit_plain(content, capabilities, self._hostname)

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from gateway.adapt.head_step import close_head, fit_head, with_field
-from gateway.adapt.plan import has_longer_line
 from gateway.blobs import Filtered, Slice, Spliced, readable, rewrap_base64, to_base64
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from gateway.message import Blob, Content, Traits
 from gateway.mime import MAX_HEAD, InMemory, Octets, Part, parse
-from gateway.octets import MAX_LINE, encode_base64, encode_quoted_printable
+from gateway.octets import MAX_LINE, encode_base64, encode_quoted_printable, has_longer_line
 
 _PLAIN: Final = ("7bit", "8bit", "binary", "")
 _CHUNK: Final = 256 * 1024

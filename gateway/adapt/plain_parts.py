@@ -18,6 +18,9 @@ from gateway.memo import MAX_HTML, MAX_TEXT, file_name, is_text, text_of
 from gateway.mime import Octets, Part, content_type
 from gateway.parameters import parameter
 from gateway.tnef import TYPES, Packed, unpack
+from gateway.tnef.calendar import calendar
+from gateway.tnef.mime import message
+from gateway.tnef.rtf import body_of
 from gateway.transfer import decoded_pieces
 
 _TEXT_ALONE: Final = "the destination takes text alone"
@@ -46,7 +49,7 @@ class File:
 class Parts:
     """One walk through a message: gathers its texts, its files and the notes."""
 
-    def __init__(self, source: Octets, root: Part, capabilities: Capabilities) -> None:
+    def __init__(self, source: Octets, root: Part, capabilities: Capabilities, hostname: str) -> None:
         self.texts: list[str] = []
         self.files: list[File] = []
         self.notes: list[Note] = []
@@ -55,6 +58,7 @@ class Parts:
         self.rendered = False
         self._source = source
         self._capabilities = capabilities
+        self._hostname = hostname or "localhost"
         self._room = MAX_TEXT
         self._packed: list[Part] = []
         self._walk(root)
@@ -126,9 +130,17 @@ class Parts:
                 self.texts = [found.text]
             elif found.html.strip() and len(found.html) <= MAX_HTML:
                 self.texts, self.rendered = [html_to_text(found.html)], True
-            elif found.rtf:
-                self.files.append(File("message.rtf", Packed("message.rtf", "application/rtf", found.rtf)))
+        if found.rtf_alone and body_of(found.rtf).native:
+            self.files.append(File("message.rtf", Packed("message.rtf", "application/rtf", found.rtf)))
+        meeting = calendar(found)
+        if meeting is not None:
+            self.files.append(File("meeting.ics", Packed("meeting.ics", "text/calendar", meeting.octets)))
         for packed in found.files:
+            if packed.enclosed is not None:
+                name = f"{packed.name or 'message'}.eml"
+                octets = message(packed.enclosed, hostname=self._hostname)
+                self.files.append(File(name, Packed(name, "message/rfc822", octets)))
+                continue
             self.files.append(File(packed.name or f"attachment-{len(self.files) + 1}.bin", packed))
 
     def _text(self, part: Part) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway.adapt.head_step import ADDRESS_FIELDS
@@ -18,7 +18,7 @@ from gateway.adapt.lines import wrapped
 from gateway.adapt.plain_parts import File, Parts
 from gateway.adapt.transliterate import transliterate
 from gateway.blobs import Slice, Spliced, readable
-from gateway.compose import attachment_head, phrase, text_part, unstructured
+from gateway.compose import attachment_head, is_plain, phrase, text_part, unstructured
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from gateway.memo import GATEWAY, name_of, plain_body
@@ -43,6 +43,8 @@ _ASCII_AND_MORE: Final = frozenset(
     ("", "us-ascii", "ascii", "utf-8", "utf8", "iso-8859-1", "iso-8859-15", "windows-1252")
 )
 """Charsets in which ASCII is what it is; none is said to be so, too."""
+_ONE_TEXT: Final = b"MIME-Version: 1.0\r\n" + text_part("")[0]
+"""The fields of a message that is one text of plain ASCII."""
 _MAX_NOTES: Final = 50
 _ELLIPSIS: Final = "..."
 
@@ -52,12 +54,13 @@ def fit_plain(content: Content, capabilities: Capabilities, hostname: str = "") 
 
     A destination with MIME gets it so only where the message has HTML or attachments that it does not take.
     """
-    quick = _at_first_sight(content, capabilities)
+    attributes = {**content.attributes, GATEWAY: hostname} if hostname else content.attributes
+    quick = _at_first_sight(content, capabilities, attributes)
     if quick is not None:
-        return (quick if isinstance(quick, Content) else _made(content, quick, hostname)), []
+        return quick, []
     source = readable(content)
     root = parse(source)
-    parts = Parts(source, root, capabilities)
+    parts = Parts(source, root, capabilities, hostname)
     if capabilities.mime and _may_stay(parts, capabilities):
         return content, []
     step = _Step(parts, capabilities)
@@ -66,16 +69,12 @@ def fit_plain(content: Content, capabilities: Capabilities, hostname: str = "") 
     files = step.files()
     pieces = list(_pieces(source, head, text, files, parts.page if capabilities.mime else None))
     made: bytes | Blob = b"".join(p for p in pieces if isinstance(p, bytes)) if content.is_inline else Spliced(pieces)
-    return _made(content, made, hostname), step.notes
+    return Content(made, attributes=attributes), step.notes
 
 
-def _made(content: Content, made: bytes | Blob, hostname: str) -> Content:
-    return Content(made, attributes={**content.attributes, GATEWAY: hostname} if hostname else content.attributes)
-
-
-def _at_first_sight(content: Content, capabilities: Capabilities) -> Content | bytes | None:
+def _at_first_sight(content: Content, capabilities: Capabilities, attributes: Mapping[str, str]) -> Content | None:
     """Return what the steps below make of a message that is one text of plain ASCII, where that is seen at first sight:
-    the content itself, or octets whose text is that of the message as it stands; None where it has to be looked into.
+    the content itself, or its body under another header, with these attributes; None where it has to be looked into.
 
     Most mail between machines is such, and the steps cost five times what it takes to see it.
     """
@@ -90,19 +89,21 @@ def _at_first_sight(content: Content, capabilities: Capabilities) -> Content | b
     if not {charset.lower(), capabilities.charset.lower()} <= _ASCII_AND_MORE:
         return None
     head = content.head
-    if not _PLAIN_HEAD.fullmatch(head) or b"=?" in head:
+    if not content.traits.crlf_only or not _PLAIN_HEAD.fullmatch(head) or b"=?" in head:
         return None
-    type_, made = text_part(body.decode("latin-1").replace("\r\n", "\n")) if body.isascii() else (b"", None)
-    if made != body:
+    text = body.replace(b"\r\n", b"\n")
+    if not is_plain(text):
         return None
-    kept, lower = [head], head.lower()
+    kept, lower = head, head.lower()
     if b"content-" in lower or b"mime-version" in lower:
-        kept = [
-            head[start:end]
-            for name, start, _, end in content.fields
-            if not name.startswith(b"content-") and name != b"mime-version"
-        ]
-    return b"".join([*kept, b"MIME-Version: 1.0\r\n", type_, b"\r\n", body])
+        kept = b"".join(
+            [
+                head[start:end]
+                for name, start, _, end in content.fields
+                if not name.startswith(b"content-") and name != b"mime-version"
+            ]
+        )
+    return content.with_head(kept + _ONE_TEXT, text=text.decode("ascii"), attributes=attributes)
 
 
 def _may_stay(parts: Parts, capabilities: Capabilities) -> bool:

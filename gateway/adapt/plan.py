@@ -9,6 +9,7 @@ from enum import Enum, unique
 
 from gateway.contract import Capabilities
 from gateway.message import Content, Traits
+from gateway.octets import has_longer_line
 
 
 @unique
@@ -47,22 +48,6 @@ def plan(
     if nul or newlines:
         steps.append(Step.OCTETS)
     return tuple(steps)
-
-
-def has_longer_line(octets: bytes, most: int) -> bool:
-    """Say whether a line is over `most` octets without its line end. Steps from line to line, not through them."""
-    at = 0
-    size = len(octets)
-    reach = most + 2  # with its CRLF
-    while size - at > most:
-        newline = octets.rfind(b"\n", at, at + reach)
-        if newline < 0:
-            # What is left may be a last line of just `most` and no line end.
-            return size - at > most + (octets[at + most : at + most + 1] == b"\r" and size - at == most + 1)
-        if newline - at == most + 1 and octets[newline - 1] != 0x0D and octets.find(b"\n", at, newline) < 0:
-            return True
-        at = newline + 1
-    return False
 
 
 def longer_line_in(content: Content, most: int) -> bool:

@@ -1,4 +1,5 @@
-"""Step: what Outlook packs for itself taken apart, for destinations where nobody could read it.
+"""Steps: what Outlook packs for itself taken apart, for destinations where nobody could read it; and made, for those
+that ask for it.
 
 Promises: everything in the stream that MIME can say is a part of its own afterwards; every other octet of the message
 stays as it is; a stream that can't be read, or that is signed, is left and noted. A stream is in memory whole while it
@@ -11,12 +12,15 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.blobs import Slice, Spliced, readable
+from gateway.compose import text_part
 from gateway.fidelity import Fate, Note
-from gateway.memo import file_name, is_text, name_of
+from gateway.memo import file_name, is_text, memo, name_of
 from gateway.message import Blob, Content
 from gateway.mime import MAX_HEAD, InMemory, Octets, Part, parse
+from gateway.octets import encode_base64, fold, no_controls
 from gateway.tnef import TYPES, Party, unpack
 from gateway.tnef.mime import Entity, entity, multipart, parts_of
+from gateway.tnef.writer import pack
 from gateway.transfer import decoded_pieces
 from mappings.fields import unfold
 from mappings.rewrite import mailboxes
@@ -25,6 +29,12 @@ MAX_STREAM: Final = 64 * 1024 * 1024
 _NAMES: Final = (b"ms-tnef", b"winmail.dat")
 _LOOKED_AT: Final = 256 * 1024
 _MAX_OTHERS: Final = 500
+_SEALED: Final = ("multipart/signed", "multipart/encrypted", "multipart/report", "application/pkcs7")
+_LEFT: Final = frozenset((*TYPES, "text/calendar", "application/x-pkcs7-mime"))
+_WINMAIL: Final = (
+    b'Content-Type: application/ms-tnef; name="winmail.dat"\r\nContent-Transfer-Encoding: base64\r\n'
+    b'Content-Disposition: attachment; filename="winmail.dat"\r\n'
+)
 _WHY: Final = "only Outlook reads it as it is"
 
 Edit = tuple[int, int, bytes]
@@ -49,6 +59,35 @@ def unpack_tnef(content: Content, hostname: str = "") -> tuple[Content, list[Not
     else:
         made = Spliced(pieces)
     return Content(made, attributes=content.attributes), step.notes
+
+
+def pack_tnef(content: Content) -> tuple[Content, list[Note]]:
+    """Return the content with its body packed as Outlook does it: a text for others, and a stream with everything.
+
+    What is signed, encrypted, packed already, a report or a meeting is left as it is: it would be less afterwards.
+    Holds the message in memory; one over `MAX_STREAM` is left. Raises: OSError where a Blob can't be read.
+    """
+    if content.size > MAX_STREAM:
+        return content, [Note(Fate.KEPT, "the MIME structure", "the message is too large to be packed")]
+    root = parse(readable(content))
+    if any(part.type in _LEFT or part.type.startswith(_SEALED) for part in root.walk()):
+        return content, []
+    stream = pack(content)
+    correlator = content.get(b"message-id") or b""
+    kept = b"".join(
+        root.head[f.start : f.end]
+        for f in root.fields
+        if not f.name.startswith(b"content-") and f.name not in (b"mime-version", b"x-ms-tnef-correlator")
+    )
+    if kept and not kept.endswith(b"\n"):
+        kept += b"\r\n"
+    head, body = text_part(memo(content).text)
+    shown = Entity(head, body if body.endswith(b"\r\n") else body + b"\r\n")
+    made = multipart("mixed", [shown, Entity(_WINMAIL, encode_base64(stream))])
+    own = fold(b"X-MS-TNEF-Correlator: " + no_controls(correlator.decode("latin-1")).encode("ascii", "replace"))
+    octets = kept + (own + b"\r\n" if correlator else b"") + b"MIME-Version: 1.0\r\n" + made.octets()
+    notes = [Note(Fate.MAPPED, "the message: packed as TNEF", "the destination asks for it")]
+    return Content(octets, attributes=content.attributes), notes
 
 
 def _may_hold(content: Content) -> bool:

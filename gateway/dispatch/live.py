@@ -93,8 +93,8 @@ Open = tuple[Entry, Delivery, Fidelity]
 class Work:
     """One call of `deliver`: the Batch that a destination sees."""
 
-    __slots__ = ("_runners", "kind", "live", "next_hop", "open", "parcels", "progress", "seen", "since", "state",
-                 "task", "told_fault")  # fmt: skip
+    __slots__ = ("_runners", "kind", "live", "measured", "measured_at", "next_hop", "open", "parcels", "progress",
+                 "seen", "since", "state", "task", "told_fault")  # fmt: skip
 
     def __init__(
         self, runners: Runners, live: LiveLane, kind: Kind, since: float, task: asyncio.Task[Any] | None
@@ -108,6 +108,9 @@ class Work:
         self.open: dict[DeliveryId, Open] = {}
         self.progress = 0
         """Outcomes so far."""
+        self.measured = 0
+        """`progress` when the lane's pace was last taken from it, which was at `measured_at`."""
+        self.measured_at = since
         self.seen = -1
         """`progress` at the watchdog's last change, which was at `since`."""
         self.since = since

@@ -30,6 +30,8 @@ from gateway.stored_report import report_of
 
 _RAISED_LIMIT: Final = 3
 """So many calls in a row that raise are a fault of the whole hop."""
+_MEASURED: Final = 8
+"""So many outcomes of a call that goes on tell its pace."""
 
 Adapt = Callable[[Stored, Sequence[Delivery], Capabilities], Fitted]
 """Make a message fit. Never waits for an inline content; called in a thread for a Blob, which it may read."""
@@ -233,7 +235,7 @@ class Runners:
                 if self.stopping:
                     self.quiet.set()
                 self._close(work, rest)
-                self._measure(live, work, started)
+                self._measure(work, 1)
         return work.state != "left"
 
     async def _prepare(self, work: Work) -> Sequence[Parcel]:
@@ -313,6 +315,8 @@ class Runners:
             or self._places.wanted(work.kind)
         ):
             return ()
+        # A call may go on for as long as there is work: what it began with says little of its pace.
+        self._measure(work, _MEASURED)
         parcels = []
         disclosures = self._disclosures
         for entry in self._draw(work, inline_only=True):
@@ -436,10 +440,14 @@ class Runners:
         scope = Scope.HOP if live.raised >= _RAISED_LIMIT else Scope.MESSAGE
         return Deferred(RAISED, scope)
 
-    def _measure(self, live: LiveLane, work: Work, started: float) -> None:
-        if work.progress:
-            pace = (self._loop.time() - started) / work.progress
+    def _measure(self, work: Work, least: int) -> None:
+        """Take the lane's pace from a call, where it had so many outcomes since that was done last."""
+        live, done = work.live, work.progress - work.measured
+        if done >= least:
+            now = self._loop.time()
+            pace = (now - work.measured_at) / done
             live.pace_s = pace if not live.pace_s else 0.7 * live.pace_s + 0.3 * pace
+            work.measured, work.measured_at = work.progress, now
 
     def _close(self, work: Work, rest: Deferred) -> None:
         """Defer what a call left without an outcome."""

@@ -37,7 +37,7 @@ from gateway.spool.api import (
     Withdrawal,
 )
 from gateway.spool.content import PieceWriter, StoredBlob
-from gateway.spool.jobs import Accept, Packed, Settle, Told, Work
+from gateway.spool.jobs import Accept, HandOver, Packed, Settle, Told, Work
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import (
     Row,
@@ -131,27 +131,38 @@ class DurableSpool:
 
     # -- accept and settle
 
-    def submit(self, message: Stored, told: Told, more: Sequence[Stored] = ()) -> None:
-        """Hand a message to the writer, which calls `told` after its commit. What `accept` does, without a task; its
-        content must be inline or come from this spool's own `content()`, and that of `more` be inline.
+    def submit(self, hand_overs: Sequence[HandOver]) -> None:
+        """Hand messages to the writer. What `accept` does, without a task; a message's content must be inline or come
+        from this spool's own `content()`, and those of what is stored with it be inline.
 
-        Raises: SpoolError at once where there is no room or too much waits; `told` is not called then.
+        Who hands one over is told after its commit; at once of what cannot be stored, or finds no room. Raises nothing.
         """
+        accepts = []
+        for message, more, told in hand_overs:
+            try:
+                accepts.append(self._accept(message, more, told))
+            except Exception as fault:  # noqa: BLE001  # this message's alone
+                told(None, fault)
+        for accept in accepts:
+            try:
+                self._writer.put(accept)
+            except SpoolError as fault:
+                accept.told(None, fault)
+
+    def _accept(self, message: Stored, more: Sequence[Stored], told: Told) -> Accept:
+        """Make a message ready to be written. Raises: SpoolError where there is no room, ValueError."""
         if self._store.low:
             raise SpoolError(SPOOL_FULL.but(cause="free space is below the spool's limit"))
         packed = self._pack(message)
-        if packed.content_ref is not None:
+        size = 0
+        if packed.content_ref is None:
+            size = message.content.size
+        else:
             told = partial(_tell_or_disown, message, told)
-        content = message.content
-        size = content.size if packed.content_ref is None else 0
         key = message.envelope.dedupe_key
         if key is not None:
             key = plain(key)
-        try:
-            self._writer.put(Accept(told, packed, key, size, [self._pack(m) for m in more] if more else ()))
-        except SpoolError:
-            _disown(message)
-            raise
+        return Accept(told, packed, key, size, [self._pack(m) for m in more] if more else ())
 
     def _pack(self, message: Stored) -> Packed:
         ref = None
@@ -174,7 +185,7 @@ class DurableSpool:
         # A copy for each, even of octets that nobody owns yet: they will be the first message's.
         more = [await self._own(other, copy=True) for other in more]
         future: asyncio.Future[DuplicateHandOver | None] = self._loop.create_future()
-        self.submit(message, partial(_resolve, future), more)
+        self.submit([(message, more, partial(_resolve, future))])
         blobs: list[StoredBlob] = [m.content.source for m in (message, *more) if not m.content.is_inline]  # type: ignore[misc]  # submit() has seen to it
         if not blobs:
             return await future

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gateway.spool.api import Again, DeliveryId, DuplicateHandOver, TraceEvent
+from gateway.spool.api import Again, DeliveryId, DuplicateHandOver, Stored, TraceEvent
 from gateway.spool.rows import Row
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ T = TypeVar("T")
 Told = Callable[[DuplicateHandOver | None, BaseException | None], None]
 """Is called in the event loop once a message is committed, with the hand-over that it repeats, if it does; or with what
 kept it from being committed."""
+
+HandOver = tuple[Stored, Sequence[Stored], Told]
+"""A message, and what is stored with it or not at all, such as what a group's members get."""
 
 
 @dataclass(slots=True)

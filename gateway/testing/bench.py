@@ -112,6 +112,34 @@ class DestinationDriver(ABC):
         return
 
 
+class MailboxDriver(ABC):
+    """Stands for the server of a mailbox store. Called from outside of the connector's event loop."""
+
+    @abstractmethod
+    def mailbox(self) -> str:
+        """Return the name of a mailbox with nothing in it, a new one each time."""
+
+    def forget_tokens(self) -> None:
+        """Let no change token be known that was given out so far; for a store that gives any."""
+        raise NotImplementedError
+
+    def carried(self, sent: bytes, got: bytes) -> bool:
+        """Tell whether what came back is what the store makes of what was put in; for one that is not exact."""
+        return sent == got
+
+    @abstractmethod
+    def break_peer(self) -> None:
+        """Make the whole store unusable."""
+
+    @abstractmethod
+    def mend_peer(self) -> None:
+        """Undo `break_peer`."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+        return
+
+
 class Bench:
     """One connector under test: `make` builds it anew as a restart does, `driver` is its peer."""
 

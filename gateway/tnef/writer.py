@@ -53,6 +53,7 @@ def _stream(of: Memo, key: int, depth: int) -> Stream:
     attributes = [(MESSAGE_CLASS, b"IPM.Microsoft Mail.Note\0"), (SUBJECT, _octets(subject))]
     if message_id:
         properties[names.MESSAGE_ID] = text(message_id)
+        properties[names.CORRELATOR] = binary(_octets(message_id))  # and X-MS-TNEF-Correlator of the header is the same
         attributes.append((MESSAGE_ID, _octets(message_id)))
     for name, at in ((b"in-reply-to", names.IN_REPLY_TO), (b"references", names.REFERENCES)):
         if value := of.get(name):

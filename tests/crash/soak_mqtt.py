@@ -326,8 +326,8 @@ class Run:
         # It may hold what has ended since, too, and pass that on once more when it is released again.
         to_broker = self.relay.to_broker
         anew = to_broker.begun + to_broker.released_again if self.has_forgotten else Counter()
-        anew = anew + self.subscriber.resent if self.was_down else anew
-        self._count(self.outward, posted, self.subscriber.copies, posted - taken_out, anew)
+        # What comes to the subscriber with DUP is the second try of the broker, and none of ours.
+        self._count(self.outward, posted, self.subscriber.copies, posted - taken_out, anew + self.subscriber.resent)
 
     def _count(
         self, count: Count, accepted: set[str], copies: Counter[str], ours: set[str], anew: Counter[str]

@@ -8,6 +8,7 @@ import re
 import pytest
 from pydantic import BaseModel
 
+from connectors.exchange.common_config import Watched
 from connectors.filedrop.formats.bsmtp import BsmtpSettings
 from connectors.filedrop.formats.ftn.settings import FtnSettings
 from connectors.filedrop.formats.maildir import MaildirSettings
@@ -34,7 +35,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "mapping.encapsulation": config.EncapsulationSection,
     "mapping.encapsulation.retired": config.RetiredKey,
     "route": config.RouteSection,
-    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt")},
+    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt", "ews")},
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
     "filedrop maildir": MaildirSettings,
@@ -76,9 +77,11 @@ MODELS |= {
     "mqtt publish.template": mqtt.PayloadTemplate,
     "mqtt status": mqtt.StatusTopic,
     "mqtt will": mqtt.Will,
+    "exchange watch": Watched,
 }
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
+PAGES += ["docs/connectors/exchange.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
 PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]

@@ -9,11 +9,15 @@ from typing import Final
 from zlib import crc32
 
 from gateway.adapt import Adapter
+from gateway.adapt.tnef_step import unpack_tnef
 from gateway.charsets import decoded
 from gateway.contract import Capabilities, Content, Mailbox, compose, memo
 from gateway.html_text import html_to_text
-from gateway.octets import no_controls
+from gateway.octets import encode_base64, no_controls
 from gateway.tnef import unpack
+from gateway.tnef.calendar import calendar
+from gateway.tnef.mime import message as enclosed
+from gateway.tnef.stream import read, write
 from mappings.network import parse
 from tests.fuzz.mutate import Octets
 from tests.fuzz.run import KEPT
@@ -42,6 +46,9 @@ _TNEF: Final = (
     b"\x78\x9f\x3e\x22\x01\x00", b"\x02\x02\x90\x06\x00", b"\x02\x05\x90\x06\x00", b"\x01\x03\x90\x06\x00",
     b"\x04\0\0\0",
     b"\x02\x10\x80\x01\x00", b"\x02\x0f\x80\x06\x00", b"\x01\x0c\x80\x02\x00", b"\x1f\x00\x07\x37", b"\x02\x01\x01\x37",
+    b"\x01\x04\x90\x06\x00", b"\x1f\x00\x1a\x00", b"{\\rtf1\\fromhtml1 ", b"\\u8364 ?", b"\\'e4", b"{\\*\\htmltag <p>}",
+    b"IPM.Schedule.Meeting.Request\0", b"\x40\x00\x0d\x82", b"\x02\x01\x16\x82", b"\x04\x30\x04\x30\x0b\x20\x01\x00",
+    b"\x02\x20\x06\x00\x00\x00\x00\x00\xc0\x00\x00\x00\x00\x00\x00\x46\x00\x00\x00\x00",
     b"\x02\x01\x09\x10", b"LZFu", b"MELA", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x1e\x10\x00\x80", b"\x0d\x00",
 )  # fmt: skip
 
@@ -124,14 +131,26 @@ def check_html(octets: bytes) -> str:
 
 
 def check_tnef(octets: bytes) -> str:
-    """Check a stream of Outlook's."""
+    """Check a stream of Outlook's: read, brought to MIME and to iCalendar, and written anew."""
     found = unpack(octets)
     if found is None:
         return "none"
     for file in found.files:
         file.name.encode()
         assert no_controls(file.name) == file.name
-    return f"{len(found.files)} {bool(found.text)} {bool(found.html)} {len(found.rtf).bit_length()}"
+    stream = read(octets)
+    assert stream is not None
+    assert read(write(stream)) == stream
+    made = Content(enclosed(found, hostname="gw.example"))
+    assert all(len(line) <= 998 for line in made.octets().split(b"\r\n"))
+    told = calendar(found)
+    if told is not None:
+        assert all(len(line) <= 75 and b"\n" not in line for line in told.octets.split(b"\r\n"))
+    packed = b"Content-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n" + encode_base64(octets)
+    apart, _ = unpack_tnef(Content(packed), "gw.example")
+    assert apart.fields
+    depth = "" if told is None else told.method
+    return f"{len(found.files)} {bool(found.text)} {bool(found.html)} {len(found.rtf).bit_length()} {depth}"
 
 
 @cache

@@ -15,7 +15,7 @@ from gateway.message import Content, Envelope, Message, Notify, Origin, Recipien
 from gateway.planner import REFUSALS, REPORTS, Planner, PlannerSettings
 from gateway.route import Route, Routes
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored, claims_of
-from gateway.spool.jobs import Told
+from gateway.spool.jobs import HandOver, Told
 from gateway.status import SPOOL_DOWN
 from mappings.encapsulation import Encapsulation, Key
 from mappings.interchange import read_csv
@@ -80,10 +80,12 @@ class Spool:
         self.down = False
         self.taken: set[str] = set()
 
-    def submit(self, message: Stored, told: Told, more: Sequence[Stored] = ()) -> None:
-        if self.down:
-            raise SpoolError(SPOOL_DOWN)
-        self.waiting.append((message, told))
+    def submit(self, hand_overs: Sequence[HandOver]) -> None:
+        for message, _, told in hand_overs:
+            if self.down:
+                told(None, SpoolError(SPOOL_DOWN))
+            else:
+                self.waiting.append((message, told))
 
     async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
         raise AssertionError("not asked for here")
@@ -228,10 +230,40 @@ def test_a_report_without_a_way_is_parked_not_lost() -> None:
     assert claims_of(stored) == []
 
 
+async def turns() -> None:
+    """Let the loop go on to where it waits for the spool."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_what_comes_in_one_turn_is_handed_over_at_once_and_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    calls: list[int] = []
+    submit = desk.spool.submit
+
+    def counted(hand_overs: Sequence[HandOver]) -> None:
+        calls.append(len(hand_overs))
+        submit(hand_overs)
+
+    monkeypatch.setattr(desk.spool, "submit", counted)
+    broken = mail("smtp:bob@merged.example")
+    object.__setattr__(broken, "content", None)
+    asked = [mail("smtp:bob@merged.example"), mail("smtp:nobody@merged.example"), broken, mail("smtp:al@acme.example")]
+    receipts = [desk.intake.submit(each) for each in asked]
+    await turns()
+    assert calls == [2]
+    assert isinstance(receipts[1].exception(), Rejected)
+    assert isinstance(receipts[2].exception(), AttributeError)
+    assert [each.done() for each in receipts] == [False, True, True, False]
+    for _, told in desk.spool.waiting:
+        told(None, None)
+    assert [each.result().message_id for each in (receipts[0], receipts[3])] == [m.id for m, _ in desk.spool.waiting]
+
+
 async def test_the_receipt_and_the_hand_over_wait_for_the_commit() -> None:
     desk = Desk()
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
-    await asyncio.sleep(0)
+    await turns()
     stored, told = desk.spool.waiting[0]
     assert not accepting.done()
     assert not desk.handed
@@ -243,11 +275,11 @@ async def test_the_receipt_and_the_hand_over_wait_for_the_commit() -> None:
 async def test_a_cancelled_source_strands_no_delivery() -> None:
     desk = Desk()
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
-    await asyncio.sleep(0)
+    await turns()
     accepting.cancel()
     await asyncio.gather(accepting, return_exceptions=True)
     desk.spool.waiting[0][1](None, None)
-    await asyncio.sleep(0)
+    await turns()
     assert len(desk.handed) == 1
 
 
@@ -255,26 +287,26 @@ async def test_a_new_address_is_told_once() -> None:
     desk = Desk(tell_moved=True)
     for _ in range(2):
         accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
-        await asyncio.sleep(0)
+        await turns()
         desk.spool.waiting[-1][1](None, None)
         await accepting
-        await asyncio.sleep(0)
+        await turns()
     first, notice, second = (stored for stored, _ in desk.spool.waiting)
     assert [bool(m.is_report) for m in (first, notice, second)] == [False, True, False]
     assert str(notice.deliveries[0].address) == "smtp:carl@peer.example"
     desk.spool.waiting[1][1](None, None)
-    await asyncio.sleep(0)
+    await turns()
     assert [c.message for c in desk.handed] == [first, second, notice]
 
 
 async def test_a_notice_that_cannot_be_stored_takes_nothing_from_the_message() -> None:
     desk = Desk(tell_moved=True)
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
-    await asyncio.sleep(0)
+    await turns()
     desk.spool.down = True
     desk.spool.waiting[0][1](None, None)
     assert not (await accepting).duplicate
-    await asyncio.sleep(0)
+    await turns()
     assert len(desk.spool.waiting) == 1
     assert len(desk.handed) == 1
 
@@ -282,7 +314,7 @@ async def test_a_notice_that_cannot_be_stored_takes_nothing_from_the_message() -
 async def test_a_known_hand_over_is_not_sent_again() -> None:
     desk = Desk()
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
-    await asyncio.sleep(0)
+    await turns()
     desk.spool.waiting[0][1](DuplicateHandOver(7), None)
     receipt = await accepting
     assert receipt.duplicate
@@ -295,7 +327,7 @@ async def test_a_spool_that_cannot_take_it_is_unavailable(at_once: bool) -> None
     desk = Desk()
     desk.spool.down = at_once
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
-    await asyncio.sleep(0)
+    await turns()
     if not at_once:
         desk.spool.waiting[0][1](None, SpoolError(SPOOL_DOWN))
     with pytest.raises(Unavailable):

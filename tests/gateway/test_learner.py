@@ -446,8 +446,9 @@ async def test_a_bounce_that_cannot_be_dropped_is_delivered(desk: Desk, monkeypa
 
 
 async def test_a_spool_that_is_down_takes_neither(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def submit(message: Stored, told: Any, more: Any = ()) -> None:
-        raise SpoolError(SPOOL_DOWN)
+    def submit(hand_overs: Any) -> None:
+        for _, _, told in hand_overs:
+            told(None, SpoolError(SPOOL_DOWN))
 
     stored, octets = await desk.write()
     with monkeypatch.context() as patched:

@@ -1,7 +1,8 @@
-"""The tour behind `make run`: it passes as it is, and fails where a message would not arrive as it should."""
+"""The tours behind `make run`: they pass as they are, and fail where a message would not arrive as it should."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,15 @@ import pytest
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 
 
-def tour(folder: Path) -> subprocess.CompletedProcess[str]:
+def tour(folder: Path, program: str = "run.py", path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a tour; `path`: where it looks for programs."""
     return subprocess.run(
-        [sys.executable, folder / "run.py", "--once"], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, folder / program, "--once"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=None if path is None else {**os.environ, "PATH": path},
     )
 
 
@@ -55,3 +62,39 @@ def test_it_fails_where_a_stranger_s_mail_is_published(tmp_path: Path) -> None:
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "what the stranger's mail published" in " ".join(ended.stdout.replace("│", " ").split())
     assert "1 of 13 did not arrive as they should." in ended.stdout
+
+
+def test_every_message_of_the_tour_with_an_exchange_arrives() -> None:
+    ended = tour(QUICKSTART, "exchange.py")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "All 4 arrived as they should." in ended.stdout
+
+
+def test_without_davmail_the_tour_with_an_exchange_says_so(tmp_path: Path) -> None:
+    ended = tour(QUICKSTART, "exchange.py", str(tmp_path))
+    assert ended.returncode == 1
+    assert "there is no DavMail here (Debian: apt-get install davmail-server libjna-jni)" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        # a mistake in the configuration: the gateway does not start
+        ('to = "office"', 'to = "offise"', "the gateway did not start"),
+        # what Eve writes goes back to the mailbox that it was taken from
+        ('envelope = "headers"', 'envelope = "mailbox"', "1 of 4 did not arrive as they should."),
+    ],
+)
+def test_the_tour_with_an_exchange_fails_where_a_message_would_not_arrive(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    # As deep as the checkout has it, since the tour finds the peer of the tests from there.
+    folder = tmp_path / "examples" / "quickstart"
+    shutil.copytree(QUICKSTART, folder, ignore=shutil.ignore_patterns("var", "__pycache__"))
+    (tmp_path / "tests").symlink_to(QUICKSTART.parents[1] / "tests")
+    text = (folder / "exchange.toml").read_text()
+    assert old in text
+    (folder / "exchange.toml").write_text(text.replace(old, new))
+    ended = tour(folder, "exchange.py")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert said in ended.stdout

@@ -7,6 +7,7 @@
 For each pair: an originator of one network, whom no table knows, is shown to a recipient of the other; the recipient's
 system takes what it was shown as one of its addresses, or as an internet address where it writes those as they are; the
 answer is resolved, and must name the originator. The same again for people of ours with an address on both networks.
+`exchange` is no network: its rows and columns go through what a mailbox of Exchange keeps of an address.
 Exit status 1 where a pair fails.
 """
 
@@ -21,6 +22,7 @@ from mappings.identity import Held, Identity, Role
 from mappings.network import Address, network, parse, registry
 from mappings.table import Direction, Table, Verdict, compile_table
 from mappings.tokens import TokenBook
+from tests.mappings import exchange_pair
 
 STRANGERS: Final = {
     "smtp": "Carla.Nowak+list@far.example",
@@ -46,6 +48,9 @@ STRANGERS: Final = {
     "mqtt": "Plant7/line 2/Übersicht",
 }
 """One correspondent on each network whom no table knows."""
+
+EXCHANGE: Final = "exchange"
+"""Mailboxes of Exchange: no network of their own, but a way that addresses have to survive."""
 
 GATES: Final = {
     "x400": "C=us;ADMD=gold;PRMD=gw;O=Gateway;DD.RFC-822=postmaster(a)gw.example",
@@ -121,22 +126,26 @@ def _ours(name: str, text: str) -> Address:
 
 def strangers_pair(table: Table, origin: str, other: str) -> Cell:
     """Show a correspondent of `origin` to the people of `other`, and answer."""
+    if origin == EXCHANGE:
+        return _pair(table, exchange_pair.stranger(), other)
     return _pair(table, parse(f"{origin}:{STRANGERS[origin]}"), other)
 
 
 def own_pair(table: Table, origin: str, other: str) -> Cell:
     """Show our person's address of `origin` to the people of `other`, and answer; any address of theirs will do."""
-    address = next(h.address for h in next(table.identities()).addresses if h.address.network == origin)
+    network_of = "smtp" if origin == EXCHANGE else origin
+    address = next(h.address for h in next(table.identities()).addresses if h.address.network == network_of)
     return _pair(table, address, other)
 
 
 def _pair(table: Table, originator: Address, other: str) -> Cell:
+    in_a_mailbox, other = other == EXCHANGE, "smtp" if other == EXCHANGE else other
     translation = table.translate(originator, other, Direction.OUTWARD)
     shown = translation.address
     if shown.network != other and not (shown.network == "smtp" and other in WRITES_INTERNET):
         return Cell("!", shown, None)
     # What they answer to is a text that their system keeps, and that is read again when it comes.
-    answered = parse(str(shown))
+    answered = exchange_pair.answered(shown) if in_a_mailbox else parse(str(shown))
     found = table.resolve(answered)
     wanted = table.resolve(originator)
     right = found.verdict in (Verdict.KNOWN, Verdict.FOREIGN) and (
@@ -156,12 +165,17 @@ def _pair(table: Table, originator: Address, other: str) -> Cell:
     return Cell(mark, shown, found.address)
 
 
+def names() -> list[str]:
+    """Return what has a row and a column: every network, and mailboxes of Exchange."""
+    return sorted([*registry().names, EXCHANGE])
+
+
 def matrix() -> dict[tuple[str, str, bool], Cell]:
     """Return every pair: (origin, other, whether the originator is one of ours)."""
     table = company()
     cells = {}
-    for origin in registry().names:
-        for other in registry().names:
+    for origin in names():
+        for other in names():
             cells[origin, other, False] = strangers_pair(table, origin, other)
             cells[origin, other, True] = own_pair(table, origin, other)
     return cells
@@ -169,11 +183,11 @@ def matrix() -> dict[tuple[str, str, bool], Cell]:
 
 def text_of(cells: dict[tuple[str, str, bool], Cell]) -> str:
     """Return the table for people: strangers first, our own behind it."""
-    names = registry().names
-    lines = [f"{'from / to':<10}{' '.join(f'{name:>6}' for name in names)}"]
-    for origin in names:
-        row = (f"{cells[origin, other, False].mark} {cells[origin, other, True].mark}" for other in names)
-        lines.append(f"{origin:<10}{' '.join(f'{mark:>6}' for mark in row)}")
+    shown = {name: max(6, len(name)) for name in names()}
+    lines = [f"{'from / to':<10}{' '.join(f'{name:>{wide}}' for name, wide in shown.items())}"]
+    for origin in shown:
+        row = [(f"{cells[origin, o, False].mark} {cells[origin, o, True].mark}", wide) for o, wide in shown.items()]
+        lines.append(f"{origin:<10}{' '.join(f'{marks:>{wide}}' for marks, wide in row)}")
     return "\n".join(lines)
 
 

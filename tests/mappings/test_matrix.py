@@ -14,7 +14,7 @@ def test_every_pair_can_answer() -> None:
     cells = matrix()
     wrong = {key: (str(cell.shown), str(cell.found)) for key, cell in cells.items() if not cell.is_right}
     assert not wrong
-    assert len(cells) == 2 * 21 * 21
+    assert len(cells) == 2 * 22 * 22
 
 
 def test_the_page_shows_the_matrix() -> None:

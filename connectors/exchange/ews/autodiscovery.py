@@ -1,7 +1,8 @@
 """Autodiscovery: the address of the service by the address of a mailbox ("plain old XML", MS-OXDSCLI).
 
-Promises: credentials go to https alone, and to no host that a reply in the clear named without its certificate; a
-handful of requests, each bounded in size and time; what was found is kept in the connector's own folder.
+Promises: credentials go to https alone, and to a host that an answer in the clear or the DNS named only where it is in
+the mailbox's own domain; a handful of requests, each bounded in size and time; what was found is kept in the
+connector's own folder.
 The library's own keeps what it found for the whole machine in a shared folder, as a file that is unpickled.
 Sources: MS-OXDSCLI §2.2.3, §3.1.5; learn.microsoft.com "Autodiscover for Exchange" (order: the domain, autodiscover
 in it, a redirection in the clear, SRV).
@@ -45,18 +46,17 @@ class Autodiscovery:
     """Finds the service for the mailbox of a configuration. `find` blocks: it is called in a thread."""
 
     def __init__(
-        self, config: EwsConfig, context: Context, file: Callable[[str], Path], *, port: int | None = None
+        self,
+        config: EwsConfig,
+        context: Context,
+        file: Callable[[str], Path],
+        bearer: Callable[[str], Any] | None = None,
     ) -> None:
         self._config = config
         self._address = config.autodiscover or ""
         self._kept = context.state_dir / _KEPT
         self._log = context.log
         self._verify = trusted(config, None if config.ca_file is None else str(file(config.ca_file)))
-        self._port = port
-        self._bearer: Callable[[str], Any] | None = None
-
-    def with_tokens(self, bearer: Callable[[str], Any]) -> None:
-        """Log in by tokens."""
         self._bearer = bearer
 
     def forget(self) -> None:
@@ -91,17 +91,18 @@ class Autodiscovery:
     def _places(self) -> Iterator[str]:
         """Yield where to ask, in order; the later ones are looked up when the earlier ones have failed."""
         domain = self._address.rpartition("@")[2]
-        port = f":{self._port}" if self._port is not None else ""
-        yield f"https://{domain}{port}{_PATH}"
-        yield f"https://autodiscover.{domain}{port}{_PATH}"
-        redirected = self._redirected(f"http://autodiscover.{domain}{port}{_PATH}")
-        if redirected is not None:
-            yield redirected
-        service = _service(domain)
-        if service is not None:
-            yield service
+        yield self.place(domain)
+        yield self.place(f"autodiscover.{domain}")
+        for named in (self.redirected(f"http://autodiscover.{domain}{_PATH}"), self.service(domain)):
+            # Who answers in the clear, or for the DNS, may be anybody: the password is not for whom he names.
+            if named is not None and _is_in(urlsplit(named).hostname or "", domain):
+                yield named
 
-    def _redirected(self, url: str) -> str | None:
+    def place(self, host: str) -> str:
+        """Return where a host is asked."""
+        return f"https://{host}{_PATH}"
+
+    def redirected(self, url: str) -> str | None:
         """Ask in the clear, without credentials, where to ask (MS-OXDSCLI §3.1.5.4): to https alone."""
         try:
             with plain_session(self._verify) as session:
@@ -111,6 +112,20 @@ class Autodiscovery:
         except (RequestException, OSError):
             return None
         return place if reply.is_redirect and _is_safe(place) else None
+
+    def service(self, domain: str) -> str | None:
+        """Return where the domain's SRV record points (MS-OXDSCLI §3.1.5.4; RFC 2782)."""
+        resolver = dns.resolver.Resolver()
+        resolver.lifetime = min(10.0, self._config.timeout_s)
+        try:
+            records = sorted(resolver.resolve(f"_autodiscover._tcp.{domain}", "SRV"), key=lambda each: each.priority)
+        except (dns.exception.DNSException, OSError):
+            return None
+        for each in records:
+            host = str(each.target).rstrip(".")
+            if host:
+                return f"https://{host}{_PATH}" if each.port == 443 else f"https://{host}:{each.port}{_PATH}"
+        return None
 
     @property
     def _timeout(self) -> tuple[float, float]:
@@ -137,7 +152,7 @@ class Autodiscovery:
                     url = found
                 case ("redirect_address", found):
                     address = found
-                    url = f"https://autodiscover.{found.rpartition('@')[2]}{_PATH}"
+                    url = self.place(f"autodiscover.{found.rpartition('@')[2]}")
                 case (_, text):
                     raise NotSent(short(text))
         raise NotSent("it leads around in circles")
@@ -186,19 +201,8 @@ def _is_safe(url: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname) and parts.username is None
 
 
-def _service(domain: str) -> str | None:
-    """Return where a SRV record points (MS-OXDSCLI §3.1.5.4; RFC 2782)."""
-    resolver = dns.resolver.Resolver()
-    resolver.lifetime = 10.0
-    try:
-        records = sorted(resolver.resolve(f"_autodiscover._tcp.{domain}", "SRV"), key=lambda each: each.priority)
-    except (dns.exception.DNSException, OSError):
-        return None
-    for each in records:
-        host = str(each.target).rstrip(".")
-        if host:
-            return f"https://{host}{_PATH}" if each.port == 443 else f"https://{host}:{each.port}{_PATH}"
-    return None
+def _is_in(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")
 
 
 def _request(address: str) -> bytes:

@@ -50,7 +50,9 @@ class EwsConfig(ExchangeConfig):
         "the rights that it was given on each.",
     )
     version: Version = Field(
-        "auto", description="The version of the service that is asked for. auto: 2013_SP1, which all later ones speak."
+        "auto",
+        description="The version of the service that is asked for. auto: 2013_SP1, which later ones speak too, and "
+        "2013 where the server does not know that.",
     )
     ca_file: str | None = Field(
         None, description="PEM file of the authorities that are trusted instead of the system's."

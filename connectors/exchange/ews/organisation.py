@@ -35,7 +35,9 @@ from connectors.exchange.ews.config import EwsConfig
 from connectors.exchange.ews.people import People
 from connectors.exchange.ews.places import GONE, NOT_THERE, Places
 from connectors.exchange.ews.reach import Reach
+from connectors.exchange.ews.shelf import EwsShelf
 from connectors.exchange.ews.stream import Streams
+from connectors.exchange.gather import Gather
 from connectors.exchange.organisation import (
     Addressed,
     Delete,
@@ -75,6 +77,7 @@ class EwsOrganisation:
         self._people = People(self._ask, config)
         self._streams = Streams(config, context, self._reach)
         self._large = asyncio.Semaphore(config.large_at_once)
+        self._finishes: Gather[Ref, None] = Gather(self._finish, _BATCH_ITEMS)
 
     async def start(self) -> None:
         await self._reach.start()
@@ -180,34 +183,62 @@ class EwsOrganisation:
         self._one(ref.mailbox, await self._ask(ref.mailbox, SendItem, ref.id, version, copies))
 
     async def finish(self, ref: Ref, how: Finish) -> None:
-        try:
-            match how:
-                case Move(folder):
-                    self._one(ref.mailbox, await self._ask(ref.mailbox, MoveItem, [ref.id], Place(id=folder)))
-                case Delete(purge):
-                    deletion = "HardDelete" if purge else "MoveToDeletedItems"
-                    self._one(ref.mailbox, await self._ask(ref.mailbox, DeleteItem, [ref.id], deletion))
-                case Mark(category):
-                    await self._mark(ref, category)
-        except Fault as e:
-            if e.code != _GONE:
-                raise
+        await self._finishes((ref.mailbox, how), ref)
 
-    async def _mark(self, ref: Ref, category: str) -> None:
+    async def _finish(self, kind: Any, refs: Sequence[Ref]) -> list[Exception | None]:
+        """Do one thing with several items of one mailbox."""
+        mailbox: str
+        how: Finish
+        mailbox, how = kind
+        ids = [each.id for each in refs]
+        match how:
+            case Move(folder):
+                answers = await self._ask(mailbox, MoveItem, ids, Place(id=folder))
+            case Delete(purge):
+                answers = await self._ask(mailbox, DeleteItem, ids, "HardDelete" if purge else "MoveToDeletedItems")
+            case Mark(category):
+                return await self._mark(mailbox, ids, category)
+        return [self._done(mailbox, answer) for _, answer in _paired(refs, answers)]
+
+    def _done(self, mailbox: str, answer: Answer | None) -> Fault | None:
+        """Say what a finish came to; of an item that is gone there is nothing to do."""
+        if answer is not None and (answer.ok or answer.code == _GONE):
+            return None
+        self._forget_gone(mailbox, answer)
+        return _fault(answer)
+
+    async def _mark(self, mailbox: str, ids: Sequence[str], category: str) -> list[Exception | None]:
+        results: dict[str, Exception | None] = dict.fromkeys(ids)
+        left = list(ids)
         for last in (False, True):
-            answer = self._one(ref.mailbox, await self._ask(ref.mailbox, GetFields, [ref.id], ("item:Categories",)))
-            item = items_of(answer.element)[0]
-            ids = read_item_id(item)
-            has = read_categories(item)
-            if category in has or ids is None:
-                return
-            try:
-                self._one(ref.mailbox, await self._ask(ref.mailbox, SetCategories, *ids, [*has, category]))
-            except Fault as e:
-                if last or e.code != _CONFLICT:
-                    raise
-            else:
-                return
+            changes = await self._to_mark(mailbox, left, category, results)
+            if not changes:
+                break
+            answers = await self._ask(mailbox, SetCategories, changes)
+            left = []
+            for (id, _, _), answer in _paired(changes, answers):
+                if answer is not None and answer.code == _CONFLICT and not last:
+                    left.append(id)  # a user changed it just now
+                else:
+                    results[id] = self._done(mailbox, answer)
+        return [results[each] for each in ids]
+
+    async def _to_mark(
+        self, mailbox: str, ids: Sequence[str], category: str, results: dict[str, Exception | None]
+    ) -> list[tuple[str, str, list[str]]]:
+        """Return id, version and new categories of those that lack the category; what can't be read has its result."""
+        if not ids:
+            return []
+        answers = await self._ask(mailbox, GetFields, ids, ("item:Categories",))
+        changes: list[tuple[str, str, list[str]]] = []
+        for id, answer in _paired(ids, answers):
+            items = items_of(answer.element) if answer is not None and answer.ok else []
+            found = read_item_id(items[0]) if items else None
+            if found is None:
+                results[id] = self._done(mailbox, answer)
+            elif category not in (has := read_categories(items[0])):
+                changes.append((id, found[1], [*has, category]))
+        return changes
 
     async def _version(self, ref: Ref) -> str:
         answer = self._one(ref.mailbox, await self._ask(ref.mailbox, GetFields, [ref.id], ()))
@@ -216,6 +247,11 @@ class EwsOrganisation:
             if found is not None:
                 return found[1]
         raise Fault(_GONE, "the draft is not there any more")
+
+    # -- a mailbox store's
+
+    def shelf(self) -> EwsShelf:
+        return EwsShelf(self._ask, self._places.named, self._config.max_message_bytes)
 
     # -- directory
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.exchange.ews.answer import Answer, HttpFault, fault
+from connectors.exchange.ews.answer import Answer, HttpFault, SoapFault, fault
 from connectors.exchange.ews.autodiscovery import Autodiscovery
 from connectors.exchange.ews.config import EwsConfig, is_open
 from connectors.exchange.ews.session import Line, line
@@ -37,7 +37,7 @@ class Reach:
         self._tokens: Tokens | None = None
         self._autodiscovery: Autodiscovery | None = None
         self._line: Line | None = None
-        self._lines: list[Line] = []
+        self._lines: dict[str, Line] = {}
         self._workers = Workers(config.max_connections, longest_s(config), self._cut, name)
         self._finding = asyncio.Lock()
         self._not_before = 0.0
@@ -51,10 +51,12 @@ class Reach:
         for each in (config.ca_file, config.certificate, config.certificate_key):
             if each is not None:
                 _readable(self._file(each))
+        bearer = None
         if config.auth == "oauth":
             self._tokens = Tokens(config, self._file)
+            bearer = self._tokens.bearer
         if config.autodiscover is not None:
-            self._autodiscovery = Autodiscovery(config, self._context, self._file)
+            self._autodiscovery = Autodiscovery(config, self._context, self._file, bearer)
             await self._found()
         else:
             self._open(config.service or "")
@@ -63,20 +65,23 @@ class Reach:
         return self._context.base_dir / path
 
     def _open(self, url: str) -> Line:
-        self._line = self._new(url, self._config.max_connections)
-        return self._line
-
-    def _new(self, url: str, limit: int) -> Line:
-        bearer = None if self._tokens is None else self._tokens.bearer(url)
-        ca_file = None if self._config.ca_file is None else str(self._file(self._config.ca_file))
-        made = line(url, self._config, limit, self._log, bearer, ca_file)
-        self._lines.append(made)
+        made = self._lines.get(url)
+        if made is None:
+            made = self._lines[url] = self.new_line(url, self._config.max_connections)
+        self._line = made
         return made
 
-    async def stream_line(self, limit: int) -> Line:
-        """Return connections of their own for streams: one that streams is not there for questions
-        (exchangelib issue #906). Raises: Fault."""
-        return self._new((await self._found()).service_endpoint, limit)
+    def new_line(self, url: str, limit: int) -> Line:
+        """Return connections of one's own, as streams need them: one that streams is not there for questions
+        (exchangelib issue #906)."""
+        bearer = None if self._tokens is None else self._tokens.bearer(url)
+        ca_file = None if self._config.ca_file is None else str(self._file(self._config.ca_file))
+        return line(url, self._config, limit, self._log, bearer, ca_file)
+
+    async def url(self) -> str:
+        """Return the address of the service. Raises: Fault."""
+        found: str = (await self._found()).service_endpoint
+        return found
 
     async def _found(self) -> Line:
         """Return the connections to the server, whose address is discovered where it isn't known. Raises: Fault."""
@@ -129,6 +134,10 @@ class Reach:
             # The token may have been revoked before its time; what is unauthorized has not been done.
             self._tokens.drop()
             answers = service(found.account(mailbox)).ask(*args, **kwargs)
+        except SoapFault as e:
+            if not found.falls_back(e.code):
+                raise
+            answers = service(found.account(mailbox)).ask(*args, **kwargs)
         return answers
 
     def _note(self, told: Fault) -> None:
@@ -146,16 +155,16 @@ class Reach:
         return self._trouble
 
     def _cut(self, thread: int) -> None:
-        for each in self._lines:
+        for each in list(self._lines.values()):
             each.cut(thread)
 
     async def stop(self) -> None:
         """End every request; returns within some seconds."""
-        for each in self._lines:
+        for each in self._lines.values():
             each.cut_all()
         if not await self._workers.stop(_STOP_S):
             self._log.warning("a request to the server did not end in time")
-        for each in self._lines:
+        for each in self._lines.values():
             each.close()
         self._lines.clear()
         self._line = None

@@ -42,6 +42,9 @@ _ACCOUNTS: Final = 10_000
 """Account objects that are kept, about 2 KB each."""
 _BUILDS: Final = {"2013": Build(15, 0, 516, 32), "2013_SP1": Build(15, 0, 847, 32), "2016": Build(15, 1, 225, 42)}
 _API: Final = {"2013": "Exchange2013", "2013_SP1": "Exchange2013_SP1", "2016": "Exchange2016"}
+_VERSION_CODES: Final = frozenset(
+    {"ErrorInvalidServerVersion", "ErrorIncorrectSchemaVersion", "ErrorInvalidSchemaVersionForMailboxVersion"}
+)
 _ANSWER_ROOM: Final = 8 * 1024 * 1024
 
 for _name in ("exchangelib", "requests_ntlm", "spnego", "oauthlib", "requests_oauthlib"):
@@ -216,6 +219,15 @@ class Line(Protocol):  # type: ignore[misc]  # exchangelib has no types
         self._accounts: OrderedDict[str, Account] = OrderedDict()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
+
+    def falls_back(self, code: str) -> bool:
+        """Ask for the oldest version from now on, where the server says by `code` that it does not know ours."""
+        oldest = _API["2013"]
+        if self.ours.version != "auto" or code not in _VERSION_CODES or self.api_version == oldest:
+            return False
+        self.api_version = oldest
+        self.log.info("the server is an Exchange 2013 before SP1")
+        return True
 
     def raw_session(self, prefix: str, *args: Any, **kwargs: Any) -> requests.Session:
         # The library's is a method of the class, with the class's adapter.

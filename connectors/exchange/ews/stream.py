@@ -94,7 +94,7 @@ class Streams:
         self._log = context.log
         self._reach = reach
         self._workers: Workers | None = None
-        self._lines: list[Line] = []
+        self._lines: dict[str, Line] = {}
         self._groups: list[Group] = []
         self._polled = 0
         self._paced = asyncio.Lock()
@@ -109,12 +109,12 @@ class Streams:
 
     async def stop(self) -> None:
         """End every stream; returns within some seconds. Safe to call twice."""
-        for each in self._lines:
+        for each in self._lines.values():
             each.cut_all()
         workers, self._workers = self._workers, None
         if workers is not None and not await workers.stop(_STOP_S):
             self._log.warning("a stream of notifications did not end in time")
-        for each in self._lines:
+        for each in self._lines.values():
             each.close()
         self._lines.clear()
 
@@ -129,27 +129,26 @@ class Streams:
         limit = self._config.max_streams + 1
         longest = self._config.stream_minutes * 60 + _LONG_S
         workers = self._workers = Workers(limit, longest, self._cut, "ews-stream")
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._serve(each, hints, workers, limit)) for each in made]
-            try:
-                while True:
-                    yield await hints.take()
-            finally:
-                for each in running:
-                    each.cancel()
-                await self.stop()
+        # No TaskGroup: a generator may be closed by another task than the one that began it.
+        running = [asyncio.ensure_future(self._serve(each, hints, workers, limit)) for each in made]
+        try:
+            while True:
+                yield await hints.take()
+        finally:
+            for task in running:
+                task.cancel()
+            await self.stop()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _cut(self, thread: int) -> None:
-        for each in self._lines:
+        for each in list(self._lines.values()):
             each.cut(thread)
 
     async def _serve(self, group: Group, hints: Hints, workers: Workers, limit: int) -> None:
         """Keep one group's stream, whatever happens to it."""
-        line: Line | None = None
         while True:
             try:
-                if line is None:
-                    line = await self._line(limit)
+                line = await self._line(limit)
                 await self._subscribe(group, hints, workers, line)
                 wait = await self._follow(group, hints, workers, line) if group.subscriptions else RETRY_MAX_S
             except Stopped:
@@ -157,18 +156,24 @@ class Streams:
             except Fault as e:
                 group.failures += 1
                 group.subscriptions.clear()
-                if e.why == "unreachable":
-                    line = None  # the server may be found elsewhere
                 wait = e.retry_after_s or pause(group.failures)
                 self._log.warning(
                     "stream of notifications ended", cause=str(e), mailboxes=len(group.folders), again_s=round(wait, 1)
                 )
+            except Exception as e:  # noqa: BLE001 - a fault of ours must end no stream for good
+                group.failures += 1
+                group.subscriptions.clear()
+                wait = RETRY_MAX_S
+                self._log.error("a fault in a stream of notifications", cause=repr(e), exc_info=e)
             await asyncio.sleep(wait)
 
     async def _line(self, limit: int) -> Line:
-        if not self._lines:
-            self._lines.append(await self._reach.stream_line(limit))
-        return self._lines[-1]
+        """Return the connections to where the server is now. Raises: Fault."""
+        url = await self._reach.url()
+        found = self._lines.get(url)
+        if found is None:
+            found = self._lines[url] = self._reach.new_line(url, limit)
+        return found
 
     async def _subscribe(self, group: Group, hints: Hints, workers: Workers, line: Line) -> None:
         """Subscribe what is not subscribed; each folder is hinted then. Raises: Fault of the whole server, Stopped."""

@@ -200,9 +200,6 @@ def lost_answer(request: Request, code: str, text: str) -> Fault:
 async def _read(response: httpx.Response, request: Request) -> Answer:
     """Read an answer up to the request's limit. Raises: Fault, httpx.HTTPError."""
     fields = response.headers
-    if response.is_success and response.status_code != 204 and not any(name in fields for name in _FRAMED):
-        # An answer that ends with the connection can be cut anywhere and look whole (RFC 9112 §8).
-        raise lost_answer(request, "unframed answer", "the answer does not say how long it is")
     limit = request.limit if response.is_success else min(request.limit, ANSWER_OCTETS)
     pieces: list[bytes] = []
     size = 0
@@ -218,7 +215,11 @@ async def _read(response: httpx.Response, request: Request) -> Answer:
                 is_large = True
                 await held.enter_async_context(request.large)
             pieces.append(piece)
-        return Answer(response.status_code, fields, b"".join(pieces))
+    framed = response.status_code == 204 or any(name in fields for name in _FRAMED)
+    if response.is_success and not framed and (size or request.is_safe):
+        # What ends with the connection can be cut anywhere and look whole (RFC 9112 §8).
+        raise lost_answer(request, "unframed answer", "the answer does not say how long it is")
+    return Answer(response.status_code, fields, b"".join(pieces))
 
 
 def origin(url: str) -> str:

@@ -51,6 +51,15 @@ class GraphConfig(ExchangeConfig):
         description="What happens to a mail that does not fit into one request of 4 MB. upload: its attachments follow "
         "one by one. fail: it is refused as too large.",
     )
+    notify_url: str | None = Field(
+        None,
+        description="Where Graph can post to us that something has changed, as https://host/path: an address that "
+        "leads from the internet to `notify_listen`, by a proxy that ends TLS. None: folders are looked at each "
+        "`poll_s`.",
+    )
+    notify_listen: str = Field(
+        "127.0.0.1:8480", description="Address and port at which that is listened for, without TLS."
+    )
     connect_timeout_s: float = Field(10.0, gt=0, le=300, description="Seconds to connect.")
     timeout_s: float = Field(120.0, gt=0, le=3600, description="Seconds without a sign of an answer.")
 
@@ -76,6 +85,23 @@ class GraphConfig(ExchangeConfig):
         if _url(value).scheme != "https":
             raise ValueError(f"{value} sends the client's secret in the clear; use https://")
         return value.rstrip("/")
+
+    @field_validator("notify_url")
+    @classmethod
+    def _is_notify_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = _url(value)
+            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+                raise ValueError(f"{value}: Graph posts to https:// alone")
+        return value
+
+    @field_validator("notify_listen")
+    @classmethod
+    def _is_listen(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{value!r} is no address and port, such as 127.0.0.1:8480")
+        return value
 
     @property
     def authority_of_tenant(self) -> str:

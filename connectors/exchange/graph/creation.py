@@ -17,7 +17,7 @@ from connectors.exchange.graph.batch import Batches, Part
 from connectors.exchange.graph.client import Client, Request
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.folders import Folders, user
-from connectors.exchange.graph.mime import DRAFT_NOTES, KEY, REQUEST_OCTETS, Built, build, draft, file_json, is_sealed
+from connectors.exchange.graph.mime import DRAFT_NOTES, KEY, Built, build, draft, file_json, is_sealed
 from connectors.exchange.graph.upload import FROM, Uploads
 from connectors.exchange.organisation import Fault, Made, New, Ref
 from gateway.contract import Fate, Note, Scope
@@ -43,9 +43,12 @@ class Creation:
         """Create items; results in the order asked. Raises: Fault where nothing is known of any."""
         results: dict[int, Made | Fault] = {}
         small: list[tuple[int, Built]] = []
+        drafts = [(number, new) for number, new in enumerate(items) if new.draft]
+        if drafts:
+            made = await self._drafts(mailbox, folder, [new for _, new in drafts])
+            results |= {number: each for (number, _), each in zip(drafts, made, strict=True)}
         for number, new in enumerate(items):
             if new.draft:
-                results[number] = await self._singly(self._draft(mailbox, folder, new))
                 continue
             try:
                 built = await asyncio.to_thread(build, new)
@@ -58,12 +61,12 @@ class Creation:
                 small.append((number, built))
         if small:
             try:
-                made = await self._small(mailbox, folder, [built for _, built in small])
+                put = await self._small(mailbox, folder, [built for _, built in small])
             except Fault as e:
                 if not results:
                     raise
-                made = [e] * len(small)
-            results |= {number: each for (number, _), each in zip(small, made, strict=True)}
+                put = [e] * len(small)
+            results |= {number: each for (number, _), each in zip(small, put, strict=True)}
         return [results[number] for number in range(len(items))]
 
     @staticmethod
@@ -94,8 +97,6 @@ class Creation:
     async def _whole(self, mailbox: str, path: str, built: Built) -> str:
         """Create a message and give it its files; return its path. What stays incomplete is removed, where it can."""
         body = built.json()
-        if len(built.body["body"]["content"]) > REQUEST_OCTETS:
-            raise Fault(TOO_LARGE, "its text alone does not fit into one request of Graph's")
         made = _made(mailbox, await self._client.ask(Request("POST", path, mailbox, json=body)), ())
         if made.ref is None:
             raise Fault("malformed answer", "a created message has no id", "unknown", scope=Scope.HOP)
@@ -115,6 +116,27 @@ class Creation:
             raise
         return message
 
+    async def _drafts(self, mailbox: str, folder: str, items: Sequence[New]) -> list[Made | Fault]:
+        """Make drafts, as many at once as the mailbox takes; what each is to have besides follows by one batch."""
+        made = list(await asyncio.gather(*(self._singly(self._draft(mailbox, folder, new)) for new in items)))
+        changes = [
+            (number, each.ref, _changes(new))
+            for number, (each, new) in enumerate(zip(made, items, strict=True))
+            if isinstance(each, Made) and each.ref is not None and _changes(new)
+        ]
+        parts = [Part("PATCH", _message(ref), json=changed) for _, ref, changed in changes]
+        try:
+            results = await self._batches.ask(mailbox, parts) if parts else []
+        except Fault as e:
+            results = [e] * len(parts)
+        for (number, ref, _), result in zip(changes, results, strict=True):
+            if isinstance(result, Fault):
+                # The draft is there, without what it is to have: whoever looks for its key finds it by its field.
+                made[number] = Fault(result.code, result.text, "unknown", retry_after_s=result.retry_after_s)
+            else:
+                made[number] = _made(mailbox, {"id": ref.id, **result}, _notes(made[number]))
+        return made
+
     async def _draft(self, mailbox: str, folder: str, new: New) -> Made:
         octets = await asyncio.to_thread(draft, new)
         if octets is None:
@@ -124,20 +146,9 @@ class Creation:
         made = _made(mailbox, answer, DRAFT_NOTES if new.key else ())
         if made.ref is None:
             raise Fault("malformed answer", "a created message has no id", "unknown", scope=Scope.HOP)
-        message = f"{path}/{quote(made.ref.id, safe='')}"
-        changes: dict[str, Any] = {}
-        if new.key:
-            changes["singleValueExtendedProperties"] = [{"id": KEY, "value": new.key}]
-        if new.is_read:
-            changes["isRead"] = True
-        if new.categories:
-            changes["categories"] = list(new.categories)
-        if new.flagged:
-            changes["flag"] = {"flagStatus": "flagged"}
-        if changes:
-            answer = await self._client.ask(Request("PATCH", message, mailbox, json=changes))
         if folder != answer.get("parentFolderId") and folder != await self._folders.id(mailbox, "drafts"):
-            answer = await self._client.ask(Request("POST", f"{message}/move", mailbox, json={"destinationId": folder}))
+            where = {"destinationId": folder}
+            answer = await self._client.ask(Request("POST", f"{_message(made.ref)}/move", mailbox, json=where))
         return _made(mailbox, answer, made.notes)
 
     async def _large_draft(self, mailbox: str, folder: str, new: New) -> Made:
@@ -147,9 +158,29 @@ class Creation:
         built = await asyncio.to_thread(build, New("", new.mime, None, new.is_read, new.flagged, new.categories, True))
         path = f"{user(mailbox)}/mailFolders/{quote(folder, safe='')}/messages"
         message = await self._whole(mailbox, path, built)
-        changes = {"singleValueExtendedProperties": [{"id": KEY, "value": new.key}]}
-        answer = await self._client.ask(Request("PATCH", message, mailbox, json=changes))
+        answer = await self._client.ask(Request("PATCH", message, mailbox, json=_changes(new)))
         return _made(mailbox, answer, (*built.notes, _TAKEN_APART))
+
+
+def _changes(new: New) -> dict[str, Any]:
+    """Return what a draft cannot be given while it is made of MIME."""
+    found: dict[str, Any] = {}
+    if new.key:
+        found["singleValueExtendedProperties"] = [{"id": KEY, "value": new.key}]
+        found["isRead"] = new.is_read  # what Graph makes of MIME is read
+    if new.categories:
+        found["categories"] = list(new.categories)
+    if new.flagged:
+        found["flag"] = {"flagStatus": "flagged"}
+    return found
+
+
+def _message(ref: Ref) -> str:
+    return f"{user(ref.mailbox)}/messages/{quote(ref.id, safe='')}"
+
+
+def _notes(made: Made | Fault) -> tuple[Note, ...]:
+    return made.notes if isinstance(made, Made) else ()
 
 
 def _made(mailbox: str, answer: dict[str, Any], notes: tuple[Note, ...]) -> Made:

@@ -22,10 +22,13 @@ from email import message_from_bytes
 from email.message import Message as Entity
 from typing import Any, Final
 
+import orjson
+
 from connectors.exchange.graph.delta import time
 from connectors.exchange.graph.upload import FROM, Attachment
 from connectors.exchange.organisation import New
 from connectors.exchange.properties import DELIVERY, PROPERTY_SET
+from gateway.contract import Attachment as File
 from gateway.contract import Content, Fate, Mailbox, Memo, Note, memo
 
 KEY: Final = f"String {{{PROPERTY_SET}}} Name {DELIVERY}"
@@ -43,10 +46,15 @@ CAME_IN: Final = "4"
 
 REQUEST_OCTETS: Final = 3_500_000
 """Of one request's body; Graph takes 4 MB."""
+TEXT_OCTETS: Final = 1_500_000
+"""Of the text that is shown, in JSON; the rest is room for the properties."""
+SHOWN_CHARS: Final = 50_000
 DRAFT_OCTETS: Final = 2_600_000
 """Of a mail that fits into one request as base64."""
 RECIPIENTS: Final = 500
 """Of one message (learn.microsoft.com "message resource type")."""
+ADDRESS_CHARS: Final = 320
+"""RFC 3696, erratum 1690, counts 254; Exchange keeps more."""
 FIELDS: Final = 60
 FIELD_CHARS: Final = 8_000
 HEADER_CHARS: Final = 64_000
@@ -57,8 +65,9 @@ _OWN: Final = frozenset(
     b"content-language content-location content-md5 disposition-notification-to x-priority".split()
 )
 """Fields that have a property of their own, and those of MIME, which Exchange writes by what it makes."""
+_PEOPLE: Final = (b"from", b"sender", b"to", b"cc", b"bcc", b"reply-to")
 _TRACE: Final = (
-    b"received", b"return-path", b"dkim-", b"domainkey-", b"arc-", b"authentication-results", b"delivered-to"
+    b"received", b"dkim-", b"domainkey-", b"arc-", b"authentication-results", b"delivered-to"
 )  # fmt: skip
 """What tells of the way a mail has come is kept in the whole header alone: nobody reads it as a field of its own."""
 _NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,77}")
@@ -78,6 +87,12 @@ _ANEW: Final = Note(
 _PARTS: Final = Note(Fate.MAPPED, "the MIME structure", "Exchange makes parts anew from the text and the files")
 _SEALED: Final = Note(Fate.KEPT, "the signed or encrypted content", "it is kept whole, in the form of S/MIME items")
 _PLAIN: Final = Note(Fate.DROPPED, "the text beside the HTML", "a message of Exchange has one text, and keeps the HTML")
+_ADDRESSES: Final = Note(
+    Fate.DROPPED, "addresses beyond ASCII", "Graph may refuse a mail for them; they are in the item's Internet headers"
+)
+_CUT: Final = Note(
+    Fate.MAPPED, "the text", "it is too long for one request of Graph's: it is cut, and stands whole in a file"
+)
 _MARK: Final = Note(Fate.MAPPED, "the header", f"{KEY_FIELD} is added, by which what was sent is found again")
 
 
@@ -101,6 +116,11 @@ def build(new: New) -> Built:
     kind = _type(new.mime)
     sealed = _SMIME.get(kind)
     text, is_html, notes = _text(content)
+    page = content.page if is_html else None
+    whole: Attachment | None = None
+    if sealed is None and len(text) > TEXT_OCTETS // 6 and len(orjson.dumps(text)) > TEXT_OCTETS:
+        text, is_html, whole = _cut(text, is_html)
+        notes.append(_CUT)
     body: dict[str, Any] = {
         "subject": content.subject,
         "body": {"contentType": "html" if is_html else "text", "content": text},
@@ -125,9 +145,11 @@ def build(new: New) -> Built:
         notes.append(_SEALED)
     else:
         notes.append(_PARTS)
-        files = list(_files(content, text if is_html else "", notes))
+        files = list(_files(content, page, text if is_html else "", notes))
+        if whole is not None:
+            files.insert(0, whole)
     body["singleValueExtendedProperties"] = [{"id": name, "value": value} for name, value in properties.items()]
-    inside, later = _shared_out(files, len(text.encode("utf-8", "replace")) + HEADER_CHARS)
+    inside, later = _shared_out(files, len(orjson.dumps(body)))
     return Built(body, inside, later, tuple(dict.fromkeys(notes)))
 
 
@@ -136,7 +158,13 @@ def draft(new: New) -> bytes | None:
     if new.mime.size > DRAFT_OCTETS:
         return None
     mark = f"{KEY_FIELD}: {new.key}\r\n".encode("ascii") if new.key else b""
-    marked = new.mime.with_prefix(mark) if mark else new.mime
+    mime = new.mime
+    fields = mime.fields
+    if not all(each.name for each in fields):
+        # Exchange takes such a line for the header's end, and who the mail is to may stand behind it.
+        head = mime.head
+        mime = mime.with_head(b"".join(head[each.start : each.end] for each in fields if each.name))
+    marked = mime.with_prefix(mark) if mark else mime
     return base64.b64encode(b"".join(marked.chunks()))
 
 
@@ -183,6 +211,14 @@ def _clean(text: str, notes: list[Note]) -> str:
     return clean.replace("\n", "\r\n")
 
 
+def _cut(text: str, is_html: bool) -> tuple[str, bool, Attachment]:
+    """Return what is shown of a long text, as plain text, and the whole as a file."""
+    name, kind = ("text.html", "text/html") if is_html else ("text.txt", "text/plain")
+    start = "" if is_html else text[:SHOWN_CHARS]
+    shown = f"{start}\r\n\r\n[This text is long: the whole of it is in the file {name}.]\r\n"
+    return shown, False, Attachment(name, kind, text.encode("utf-8", "replace"))
+
+
 def _are_alternatives(content: Content) -> bool:
     """Whether the first plain text and the first page are two forms of one thing.
 
@@ -211,23 +247,29 @@ def _holds_both(alternatives: Entity) -> bool:
 def _people(content: Memo, notes: list[Note]) -> dict[str, Any]:
     """Return sender and recipients."""
     found: dict[str, Any] = {}
-    authors = content.mailboxes(b"from", ("smtp",))
-    senders = content.mailboxes(b"sender", ("smtp",)) or authors
-    if authors:
-        found["from"] = _person(authors[0])
+    boxes = {name: _taken(content.mailboxes(name, ("smtp",)), notes) for name in _PEOPLE}
+    senders = boxes[b"sender"] or boxes[b"from"]
+    if boxes[b"from"]:
+        found["from"] = _person(boxes[b"from"][0])
     if senders:
         found["sender"] = _person(senders[0])
     left = RECIPIENTS
     for name, key in ((b"to", "toRecipients"), (b"cc", "ccRecipients"), (b"bcc", "bccRecipients")):
-        boxes = content.mailboxes(name, ("smtp",))
-        if len(boxes) > left:
+        if len(boxes[name]) > left:
             why = f"a message holds {RECIPIENTS}; all are in the item's Internet headers"
-            notes.append(Note(Fate.DROPPED, f"{len(boxes) - left} recipients of the header", why))
-        found[key] = [_person(each) for each in boxes[:left]]
+            notes.append(Note(Fate.DROPPED, f"{len(boxes[name]) - left} recipients of the header", why))
+        found[key] = [_person(each) for each in boxes[name][:left]]
         left -= len(found[key])
-    replies = content.mailboxes(b"reply-to", ("smtp",))
-    if replies:
-        found["replyTo"] = [_person(each) for each in replies[:RECIPIENTS]]
+    if boxes[b"reply-to"]:
+        found["replyTo"] = [_person(each) for each in boxes[b"reply-to"][:RECIPIENTS]]
+    return found
+
+
+def _taken(boxes: Sequence[Mailbox], notes: list[Note]) -> list[Mailbox]:
+    """Return those that Graph takes: one that it does not would cost the whole mail."""
+    found = [each for each in boxes if each.address.value.isascii() and len(each.address.value) <= ADDRESS_CHARS]
+    if len(found) < len(boxes):
+        notes.append(_ADDRESSES)
     return found
 
 
@@ -289,9 +331,8 @@ def _other_fields(content: Memo, notes: list[Note]) -> Iterator[tuple[str, str]]
         notes.append(Note(Fate.DROPPED, f"repeated fields: {names}", "an item keeps the first of a name"))
 
 
-def _files(content: Memo, html: str, notes: list[Note]) -> Iterator[Attachment]:
-    """Yield the files, but for the page that is shown."""
-    page = content.page if html else None
+def _files(content: Memo, page: File | None, html: str, notes: list[Note]) -> Iterator[Attachment]:
+    """Yield the files, but for the page that is the text."""
     for each in content.attachments:
         if each is page:
             continue

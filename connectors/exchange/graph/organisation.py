@@ -4,8 +4,8 @@ Promises: received mail is created by one request that carries its key, or, wher
 beside the mailbox's drafts until it is whole, and only then moved to where it belongs. A draft carries its key in a
 field from its first moment. Nothing is created twice here; an unknown result is told as one.
 Known limits: Graph has one look-up for a whole mailbox, and takes any folder but the drafts for the place of what was
-delivered; sent copies stay in Sent Items whatever folder is asked for. A page of changes tells no sizes: an item is
-measured while it is read.
+delivered; sent copies stay in Sent Items, where they are told from others by their key. A page of changes tells no
+sizes: an item is measured while it is read.
 
 Sources: learn.microsoft.com "Outlook mail API overview", "Get MIME content of an Outlook message", "message: send",
 "message: move", "List users"; graph-docs #14843.
@@ -15,25 +15,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 
+from connectors.exchange.gather import Gather
 from connectors.exchange.graph.answers import Malformed, unread
-from connectors.exchange.graph.batch import Batches, Part, Result
+from connectors.exchange.graph.batch import PARTS, Batches, Part, Result
 from connectors.exchange.graph.client import Client, Request
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.creation import Creation
-from connectors.exchange.graph.delta import SELECT, lost, page
+from connectors.exchange.graph.delta import SELECT, item, lost, page, time
 from connectors.exchange.graph.directory import Directory, addressed
 from connectors.exchange.graph.folders import NOT_THERE, Folders, literal, user
 from connectors.exchange.graph.mime import KEY, KEY_OF_DRAFT
+from connectors.exchange.graph.notify import Notices
 from connectors.exchange.graph.pacing import Pacing
+from connectors.exchange.graph.shelf import GraphShelf
 from connectors.exchange.graph.token import Authority, TokenSource
 from connectors.exchange.graph.transport import open_blocking_client, open_client, tls_context
 from connectors.exchange.graph.upload import Uploads
+from connectors.exchange.lookup import SENT
 from connectors.exchange.organisation import (
     Addressed,
     Fault,
@@ -51,6 +55,11 @@ from connectors.exchange.organisation import (
 from gateway.contract import Content, Context, Scope
 
 GONE: Final = "ErrorItemNotFound"
+UNDELETABLE: Final = "ErrorCannotDeleteObject"
+COPIES: Final = "copies of what we sent"
+"""The id of a folder that Graph does not have: what we sent is kept in Sent Items, and known by its key."""
+COPIES_S: Final = 2 * 86400.0
+"""Older copies were left by a gateway that was not there to sweep."""
 _NOT_THERE: Final = frozenset({GONE, NOT_THERE, "ErrorInvalidIdMalformed", "ErrorFolderNotFound"})
 _PARTIES: Final = "from,sender,toRecipients,ccRecipients,bccRecipients"
 _REPLY: Final = "singleValueExtendedProperties($filter=id eq 'String 0x1042')"
@@ -75,6 +84,8 @@ class GraphOrganisation:
         self._tokens = tokens
         self._blocking: httpx.Client | None = None
         self._client: Client | None = None
+        self._notices: Notices | None = None
+        self._gather: Gather[Part, dict[str, Any]] | None = None
 
     async def start(self) -> None:
         config, context = self._config, self._context
@@ -89,10 +100,13 @@ class GraphOrganisation:
         client = Client(config.url, http, self._tokens, self._pacing, context.clock, config.timeout_s)
         self._client = client
         self._batches = Batches(client, self._pacing, context.clock)
+        self._gather = Gather(self._together, PARTS)
         self._folders = Folders(client)
         self._directory = Directory(client, self._batches)
         self._creation = Creation(config, client, self._batches, self._folders, Uploads(client, config.url))
         self._large = asyncio.Semaphore(config.large_at_once)
+        if config.notify_url is not None:
+            self._notices = Notices(config.notify_url, config.notify_listen, client, context)
 
     async def stop(self) -> None:
         if self._client is not None:
@@ -106,14 +120,18 @@ class GraphOrganisation:
     def trouble(self) -> str | None:
         if self._tokens is not None and self._tokens.trouble is not None:
             return self._tokens.trouble
+        if self._notices is not None and self._notices.trouble is not None:
+            return self._notices.trouble
         return None if self._client is None else self._client.trouble
 
     # -- folders and what is in them
 
     async def folder(self, mailbox: str, where: Where, *, create: bool = False) -> str:
-        return await self._folders.id(mailbox, where, create=create)
+        return COPIES if where == SENT else await self._folders.id(mailbox, where, create=create)
 
     async def page(self, mailbox: str, folder: str, token: str | None, limit: int = 100) -> Page:
+        if folder == COPIES:
+            return await self._copies(mailbox, token, limit)
         prefer = (f"odata.maxpagesize={limit}",)
         if token is None:
             path = f"{user(mailbox)}/mailFolders/{_quoted(folder)}/messages/delta"
@@ -129,6 +147,24 @@ class GraphOrganisation:
             if found.code in _NOT_THERE:
                 self._folders.forget(mailbox)
             raise found from e
+
+    async def _copies(self, mailbox: str, token: str | None, limit: int) -> Page:
+        """Return a part of the copies of what we sent, which lie among others in Sent Items."""
+        request = Request("GET", token or "", mailbox)
+        if token is None:
+            params = {
+                "$filter": f"receivedDateTime ge {time(self._context.clock() - COPIES_S)}",
+                "$select": SELECT,
+                "$expand": f"singleValueExtendedProperties($filter=id eq {literal(KEY)})",
+                "$top": str(limit),
+            }
+            request = Request("GET", f"{user(mailbox)}/mailFolders/sentitems/messages", mailbox, params)
+        answer = await self._asked.ask(request)
+        listed = answer.get("value")
+        rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        ours = tuple(item(each, mailbox) for each in rows if each.get("singleValueExtendedProperties"))
+        more = answer.get("@odata.nextLink")
+        return Page(ours, (), (), more if isinstance(more, str) else "", isinstance(more, str))
 
     async def mime(self, refs: Sequence[Seen]) -> AsyncIterator[tuple[Ref, Content | Fault]]:
         waiting = {asyncio.ensure_future(self._octets(each)) for each in refs}
@@ -216,30 +252,60 @@ class GraphOrganisation:
             elif isinstance(how, Mark):
                 await self._mark(ref, how.category)
             elif how.purge:
-                await self._asked.send(Request("DELETE", _message(ref), ref.mailbox))
+                await self._delete(ref)
             else:
                 await self._move(ref, "deleteditems")
         except Fault as e:
             if e.code != GONE:
                 raise
 
+    async def _one(self, ref: Ref, method: str, tail: str = "", **told: Any) -> dict[str, Any]:
+        """Ask something of an item, together with what else is asked of its mailbox at the moment. All of it can be
+        asked twice, which happens to those whose companion gives up waiting."""
+        if self._gather is None:
+            raise _not_started()
+        return await self._gather(ref.mailbox, Part(method, _message(ref) + tail, **told))
+
+    async def _together(self, mailbox: Hashable, parts: Sequence[Part]) -> Sequence[dict[str, Any] | Exception]:
+        return await self._batches.ask(str(mailbox), parts)
+
+    async def _delete(self, ref: Ref) -> None:
+        """Delete an item past the deleted items; the mailbox keeps it among the recoverable ones for its time."""
+        try:
+            await self._one(ref, "DELETE")
+        except Fault as e:
+            if e.code != UNDELETABLE:
+                raise
+            # So says Graph of one that is there already, and of one that may not be deleted.
+            lies = await self._one(ref, "GET", params={"$select": "parentFolderId"})
+            path = f"{user(ref.mailbox)}/mailFolders/recoverableitemsdeletions"
+            recoverable = await self._asked.ask(Request("GET", path, ref.mailbox, {"$select": "id"}))
+            if lies.get("parentFolderId") != recoverable.get("id"):
+                raise
+
     async def _move(self, ref: Ref, folder: str) -> None:
-        path = f"{_message(ref)}/move"
-        await self._asked.send(Request("POST", path, ref.mailbox, json={"destinationId": folder}))
+        await self._one(ref, "POST", "/move", json={"destinationId": folder})
 
     async def _mark(self, ref: Ref, category: str) -> None:
-        had = await self._asked.ask(Request("GET", _message(ref), ref.mailbox, {"$select": "categories"}))
+        had = await self._one(ref, "GET", params={"$select": "categories"})
         categories = [each for each in had.get("categories") or () if isinstance(each, str)]
         if category not in categories:
-            changed = {"categories": [*categories, category]}
-            await self._asked.send(Request("PATCH", _message(ref), ref.mailbox, json=changed))
+            await self._one(ref, "PATCH", json={"categories": [*categories, category]})
+
+    # -- a mailbox store's
+
+    def shelf(self) -> GraphShelf:
+        return GraphShelf(self._asked, self._batches, self._folders, self._config.max_message_bytes)
 
     # -- hints, and the directory
 
     async def watch(self, watched: Sequence[tuple[str, str]]) -> AsyncIterator[tuple[str, str]]:
-        await asyncio.Event().wait()  # nothing is subscribed: the folders are polled
-        for each in watched:
-            yield each
+        if self._notices is None:
+            await asyncio.Event().wait()  # the folders are looked at from time to time
+            return
+        async with contextlib.aclosing(self._notices.watch(watched)) as hints:
+            async for place in hints:
+                yield place
 
     async def resolve(self, names: Sequence[str]) -> dict[str, Person | None]:
         return await self._directory.resolve(names)
@@ -250,8 +316,12 @@ class GraphOrganisation:
     @property
     def _asked(self) -> Client:
         if self._client is None:
-            raise Fault("not started", "the connector has not started", "unreachable", scope=Scope.HOP)
+            raise _not_started()
         return self._client
+
+
+def _not_started() -> Fault:
+    return Fault("not started", "the connector has not started", "unreachable", scope=Scope.HOP)
 
 
 def _quoted(id: str) -> str:

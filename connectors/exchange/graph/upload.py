@@ -27,6 +27,7 @@ FROM: Final = 3 * 1000 * 1000
 """From this size on Graph wants an upload session, and takes no smaller attachment in one."""
 TRIES: Final = 4
 """Pieces that may be lost one after the other before an upload is given up."""
+_STALLED: Final = Fault("no progress", "an upload session takes no more", "unknown", scope=Scope.HOP)
 _RANGE: Final = re.compile(r"(\d{1,15})(?:-\d*)?")
 
 
@@ -73,38 +74,26 @@ class Uploads:
     async def _pieces(self, mailbox: str, link: str, octets: bytes) -> None:
         start, lost, size = 0, 0, len(octets)
         while start < size:
-            end = min(start + PIECE, size)
-            fields = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
-            request = Request(
-                "PUT",
-                link,
-                mailbox,
-                octets=octets[start:end],
-                content_type="application/octet-stream",
-                fields=fields,
-                tokenless=True,
-            )
+            fault = _STALLED
+            going_on: int | None = None
             try:
-                answer = await self._client.send(request)
-                done = answer.status == 201
-                told = {} if done else answer.json()
-            except (Fault, Malformed) as e:
-                lost += 1
-                if lost >= TRIES or (isinstance(e, Fault) and e.why not in ("unknown", "unreachable")):
-                    raise e if isinstance(e, Fault) else Fault("malformed answer", str(e), "unknown") from e
-                told = await self._state(mailbox, link)
-                done = False
-            else:
-                lost = 0
-            if done:
-                return
-            going_on = expected(told, size)
+                answer = await self._client.send(_piece(mailbox, link, octets, start))
+                if answer.status == 201:
+                    return
+                going_on = expected(answer.json(), size)
+            except Malformed:
+                pass  # the session itself is asked
+            except Fault as e:
+                if e.why not in ("unknown", "unreachable"):
+                    raise
+                fault = e
+            if going_on is None:
+                going_on = expected(await self._state(mailbox, link), size)
             if going_on is None:
                 raise Fault("malformed answer", "an upload session does not say what it expects", "unknown")
-            if going_on == start:
-                lost += 1
-                if lost >= TRIES:
-                    raise Fault("no progress", "an upload session takes no more", "unknown", scope=Scope.HOP)
+            lost = 0 if going_on > start else lost + 1
+            if lost >= TRIES:
+                raise Fault(fault.code, fault.text, "unknown", scope=Scope.HOP)
             start = going_on
         # All pieces were taken, and the answer that says so was lost or never came.
         raise Fault("no answer", "the end of an upload was not confirmed", "unknown", scope=Scope.HOP)
@@ -112,6 +101,19 @@ class Uploads:
     async def _state(self, mailbox: str, link: str) -> dict[str, Any]:
         """Ask a session what it has."""
         return await self._client.ask(Request("GET", link, mailbox, tokenless=True))
+
+
+def _piece(mailbox: str, link: str, octets: bytes, start: int) -> Request:
+    end = min(start + PIECE, len(octets))
+    return Request(
+        "PUT",
+        link,
+        mailbox,
+        octets=octets[start:end],
+        content_type="application/octet-stream",
+        fields={"Content-Range": f"bytes {start}-{end - 1}/{len(octets)}"},
+        tokenless=True,
+    )
 
 
 def expected(told: Mapping[str, Any], size: int) -> int | None:

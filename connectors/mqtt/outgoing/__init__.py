@@ -16,7 +16,7 @@ from connectors.mqtt.outgoing import json_payload, whole
 from connectors.mqtt.outgoing.losses import note_envelope, note_left_out
 from connectors.mqtt.outgoing.report import report_payload
 from connectors.mqtt.outgoing.text_payload import encode_template, encode_text
-from connectors.mqtt.outgoing.values import Letter, Unpublishable
+from connectors.mqtt.outgoing.values import REMEMBERED, Letter, Unpublishable, places_of
 from connectors.mqtt.properties import envelope_properties, expiry, from_property_fields
 from connectors.mqtt.rules import PublishRule
 from connectors.mqtt.topics import Pattern
@@ -56,7 +56,9 @@ def publications(
     taken = Memo(content, "") if rule.payload == "rfc822" else memo(content)
     levels = (_pattern(rule.topic).values(item.address.value) or {}) if rule.template is not None else _NO_LEVELS
     left = expiry(parcel.envelope, rule.expiry_s, time.time() if now is None else now)
-    letter = Letter(parcel, item, rule, hostname, taken, levels, left, marks=marks)
+    names = b"\n".join([name for name, _ in content.named])
+    places = (places_of if len(names) <= REMEMBERED else places_of.__wrapped__)(names)
+    letter = Letter(parcel, item, rule, hostname, taken, levels, left, names, places, marks=marks)
     message_id = letter.message_id
     if message_id and ID.fullmatch(message_id):
         letter.user.add("message-id", message_id)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-from connectors.mqtt.outgoing.values import Letter
+from connectors.mqtt.outgoing.values import Letter, each_of
 from gateway.contract import Address, AddressError, Content, Fate, Mailbox, Memo, Note, Notify
 
 NETWORKS: Final = ("smtp", "mqtt")
@@ -101,14 +101,9 @@ def sender(letter: Letter) -> Address | None:
 
 def note_fields(letter: Letter, is_carried: Callable[[str], bool], why: str) -> None:
     """Note the header fields that are not carried."""
-    note = fields_note(spelt(letter.parcel.content), is_carried, why)
+    note = fields_note(each_of(letter.names), is_carried, why)
     if note is not None:
         letter.notes.append(note)
-
-
-def spelt(content: Content) -> tuple[bytes, ...]:
-    """Return the names of all header fields, as they are written."""
-    return tuple([name for name, _ in content.named])
 
 
 def fields_note(names: Iterable[bytes], is_carried: Callable[[str], bool], why: str) -> Note | None:

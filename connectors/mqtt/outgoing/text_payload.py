@@ -9,9 +9,9 @@ from typing import Any, Final
 from connectors.mqtt.bad import BadPayload
 from connectors.mqtt.document import write_address
 from connectors.mqtt.outgoing.files import files_beside
-from connectors.mqtt.outgoing.losses import fields_note, note_page, note_path, people, spelt
+from connectors.mqtt.outgoing.losses import fields_note, note_page, note_path, people
 from connectors.mqtt.outgoing.own_words import own_words
-from connectors.mqtt.outgoing.values import Letter, Unpublishable, no_payload
+from connectors.mqtt.outgoing.values import REMEMBERED, Letter, Unpublishable, each_of, no_payload
 from connectors.mqtt.properties import clean, field_names, now_utc
 from connectors.mqtt.rules import PayloadTemplate
 from connectors.mqtt.templates import Template
@@ -20,10 +20,8 @@ from gateway.contract import Address, Fate, Note, Status
 
 TEXT: Final = "text/plain; charset=utf-8"
 _TOLD: Final = ("subject", "date", "message-id", "in-reply-to", "references")
-_ADDED: Final = tuple((name, name.encode()) for name in _TOLD if name != "message-id")
 _PEOPLE: Final = ("Sender", "To", "Cc", "Reply-To")
 _TEXT_ALONE: Final = "the payload is the text alone"
-_MANY: Final = 60
 NO_OWN_WORDS: Final = Status("5.6.3", "there is nothing in this message but what it quotes; write above that")
 _NO_PROPERTY: Final = "no user property is for it"
 
@@ -104,26 +102,30 @@ def _headers(letter: Letter) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What the names in a header come to: those that become user properties of their name, and what is not told."""
+    """What the names in a header come to: user properties of a name's first field, and of all; and what is not told."""
 
+    ones: tuple[tuple[str, bytes], ...]
     added: tuple[tuple[str, bytes], ...]
     notes: tuple[Note, ...]
 
 
 @lru_cache(maxsize=512)
-def _head(names: tuple[bytes, ...]) -> _Head:
-    """Return what header fields of these names, as written and in this order, come to. Mail of one way is alike."""
+def _head(written: bytes) -> _Head:
+    """Return what header fields of these names, one a line as they are written and in this order, come to."""
+    names = each_of(written)
     added = field_names(names)
     lower = {name.lower() for name in names}
+    ones = [(name, name.encode()) for name in _TOLD if name != "message-id" and name.encode() in lower]
     notes = [Note(Fate.DROPPED, name, _NO_PROPERTY) for name in _PEOPLE if name.lower().encode() in lower]
     carried = {*_TOLD, "from", "x-mqtt-property", *(name.lower() for name in (*_PEOPLE, *added))}
     rest = fields_note(names, carried.__contains__, _NO_PROPERTY)
-    return _Head(tuple((name, name.lower().encode()) for name in added), (*notes, *([rest] if rest else ())))
+    pairs = tuple((name, name.lower().encode()) for name in added)
+    return _Head(tuple(ones), pairs, (*notes, *([rest] if rest else ())))
 
 
 def _publish(letter: Letter, payload: str, kind: str) -> None:
     author = _tell(letter)
-    if not letter.rule.envelope:
+    if not letter.rule.envelope and (author is None or author != letter.parcel.envelope.reverse_path):
         note_path(letter, lambda: author, "user properties tell From; set envelope")
     kind = kind if kind is TEXT else clean(kind)
     properties = Properties(payload_format=1, message_expiry_s=letter.expiry_s, content_type=kind, user=letter.pairs)
@@ -132,7 +134,8 @@ def _publish(letter: Letter, payload: str, kind: str) -> None:
 
 def _tell(letter: Letter) -> Address | None:
     """Add the fields that user properties are for; return the author."""
-    for name, lower in _ADDED:
+    head = (_head if len(letter.names) <= REMEMBERED else _head.__wrapped__)(letter.names)
+    for name, lower in head.ones:
         value = letter.value(lower)
         if value:
             letter.user.add(name, value)
@@ -141,9 +144,6 @@ def _tell(letter: Letter) -> Address | None:
         letter.user.add(
             "from", f"{box.name} <{write_address(box.address)}>" if box.name else write_address(box.address)
         )
-    names = spelt(letter.parcel.content)
-    is_short = len(names) <= _MANY and sum(map(len, names)) <= _MANY * 20
-    head = (_head if is_short else _head.__wrapped__)(names)
     for name, lower in head.added:
         for value in letter.values(lower):
             letter.user.add(name, value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from connectors.mqtt.bad import BadPayload
@@ -14,6 +15,24 @@ from connectors.mqtt.wire.values import Outgoing, Properties
 from gateway.contract import Attachment, Fate, Item, Memo, Note, Parcel, Status
 
 NUL: Final = Note(Fate.MAPPED, "NUL in the text", "a text of MQTT has none; U+FFFD stands in its place")
+
+
+REMEMBERED: Final = 1000
+"""Octets of names in a header up to which what they come to is remembered: mail of one way has the same ones."""
+
+
+def each_of(names: bytes) -> list[bytes]:
+    """Return names that are one a line."""
+    return names.split(b"\n") if names else []
+
+
+@lru_cache(maxsize=512)
+def places_of(names: bytes) -> Mapping[bytes, Sequence[int]]:
+    """Return where each name, in lower case, stands among these, which are one a line."""
+    places: dict[bytes, list[int]] = {}
+    for at, name in enumerate(each_of(names)):
+        places.setdefault(name.lower(), []).append(at)
+    return places
 
 
 class Unpublishable(Exception):
@@ -35,12 +54,15 @@ class Letter:
     memo: Memo
     levels: Mapping[str, str]
     expiry_s: int | None
+    names: bytes
+    """Of all header fields, one a line, as they are written."""
+    places: Mapping[bytes, Sequence[int]]
+    """Which of them have a (lower-case) name."""
     user: User = field(default_factory=User)
     notes: list[Note] = field(default_factory=list)
     outs: list[Outgoing] = field(default_factory=list)
     marks: tuple[tuple[str, str], ...] = ()
     """User properties that every publication has, behind all others."""
-    _raw: dict[bytes, tuple[bytes, ...]] | None = None
     _values: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -69,12 +91,8 @@ class Letter:
 
     def written(self, name: bytes) -> tuple[bytes, ...]:
         """Return the values of all fields of this (lower-case) name as they are written."""
-        if self._raw is None:
-            self._raw = {}
-            for written, octets in self.parcel.content.named:
-                lower = written.lower()
-                self._raw[lower] = (*self._raw.get(lower, ()), octets)
-        return self._raw.get(name, ())
+        named = self.parcel.content.named
+        return tuple([named[at][1] for at in self.places.get(name, ())])
 
     def value(self, name: bytes) -> str:
         """Return the first field of this (lower-case) name, empty where there is none."""

@@ -2,6 +2,7 @@
 
 from gateway.testing.suites.connector import ConnectorSuite
 from gateway.testing.suites.destination import DestinationSuite
+from gateway.testing.suites.mailbox import MailboxStoreSuite
 from gateway.testing.suites.source import SourceSuite
 
-__all__ = ["ConnectorSuite", "DestinationSuite", "SourceSuite"]
+__all__ = ["ConnectorSuite", "DestinationSuite", "MailboxStoreSuite", "SourceSuite"]

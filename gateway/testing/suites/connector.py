@@ -8,7 +8,7 @@ import time
 import pytest
 from pydantic import ValidationError
 
-from gateway.contract import CONTRACT_VERSION, Capabilities, Connector, Destination, Health, Source
+from gateway.contract import CONTRACT_VERSION, Capabilities, Connector, Destination, Health, MailboxStore, Source
 from gateway.testing.bench import Bench, promise
 
 
@@ -19,8 +19,12 @@ class ConnectorSuite:
         kind = connector.kind
         promise(issubclass(kind, Connector), "a connector is a subclass of Connector", f"is {kind!r}")
         made = connector.make()
-        sides = isinstance(made, Source | Destination)
-        promise(sides, "a connector has a side: Source, Destination or both", "has neither run() nor deliver()")
+        sides = isinstance(made, Source | Destination | MailboxStore)
+        promise(
+            sides,
+            "a connector has a side: Source, Destination, MailboxStore",
+            "has no run(), deliver() or open()",
+        )
         found = kind.contract_version
         promise(
             found == CONTRACT_VERSION,

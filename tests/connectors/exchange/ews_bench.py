@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.exchange.ews import Ews
+from connectors.exchange.ews.config import EwsConfig
 from gateway.contract import Context, Outcome, Parcel
 from gateway.testing.peers import KitLog, ListBatch
 from tests.peers.ews.process import EwsCompany
@@ -35,7 +36,7 @@ class EwsBench:
         self.counted[name] = self.counted.get(name, 0) + value
 
     def build(self) -> Ews:
-        config = Ews.Config.model_validate({**self.company.access(), **self.options})
+        config = EwsConfig.model_validate({**self.company.access(), **self.options})
         context = Context("gw.kit.example", self.folder, self.folder, self.log, time.time, count=self._count)
         return Ews("office", config, context)
 

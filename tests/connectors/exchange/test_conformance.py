@@ -6,7 +6,7 @@ from typing import Any
 
 from connectors.exchange.ews import Ews
 from gateway.testing import DestinationSuite, SourceSuite, fixture_of
-from tests.connectors.exchange.driver import EwsDriver
+from tests.connectors.exchange.driver import EwsDriver, HonestDriver
 from tests.peers.ews.auth import PASSWORD, SERVICE
 
 
@@ -24,3 +24,9 @@ def config(**more: Any) -> dict[str, Any]:
 
 class TestEws(DestinationSuite, SourceSuite):
     connector = fixture_of(Ews, config=config(), driver=EwsDriver)
+
+
+class TestEwsHonest(SourceSuite):
+    """What the server makes anew is taken as it gives it."""
+
+    connector = fixture_of(Ews, config=config(), driver=HonestDriver)

@@ -16,6 +16,8 @@ from gateway.testing.samples import numbered
 from mappings.network import network
 from tests.connectors.exchange.bench import ANN, CUT, Bench, code, mail
 
+PATH = b"Return-Path: <pat@far.example>\r\n"
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Callable[..., Bench]:
@@ -49,7 +51,7 @@ async def test_a_mail_is_created_as_it_came(bench: Callable[..., Bench]) -> None
     assert isinstance(outcome, Delivered)
     assert (code(outcome), outcome.relayed) == ("2.1.5", False)
     (held,) = at.organisation.inside(ANN)
-    assert held.octets == given.content.octets()
+    assert held.octets == PATH + given.content.octets()
     assert (held.new.key, held.new.received_at, held.new.draft) == (key((1, 0)), given.arrived_at, False)
     assert not at.organisation.asked_for("find"), "nobody can have tried what is fresh"
 
@@ -156,6 +158,12 @@ async def test_each_of_a_mails_recipients_has_its_own(bench: Callable[..., Bench
     assert len(at.organisation.inside(ANN)) == len(at.organisation.inside("bob@acme.example")) == 1
 
 
+async def test_an_address_beyond_ascii_is_refused(bench: Callable[..., Bench]) -> None:
+    at = bench()
+    outcomes = await at.deliver(mail(1, "jürgen@acme.example", ANN))
+    assert [code(each) for each in outcomes] == ["5.6.7", "2.1.5"]
+
+
 async def test_an_x500_recipient_is_found_in_the_directory(bench: Callable[..., Bench]) -> None:
     at = bench()
     dn = "/o=Acme/ou=First/cn=Recipients/cn=ann"
@@ -193,12 +201,12 @@ async def test_what_belongs_to_an_organisation_stays_outside(bench: Callable[...
     spam = b"X-MS-Exchange-Organization-SCL: -1\r\n"
     stripped = bench()
     (outcome,) = await stripped.deliver(mail(1, octets=spam + numbered(1)))
-    assert stripped.organisation.items[0].octets == numbered(1)
+    assert stripped.organisation.items[0].octets == PATH + numbered(1)
     assert isinstance(outcome, Delivered)
     assert "field X-Ms-Exchange-Organization-Scl" in [note.what for note in outcome.notes]
     kept = bench(organization_headers="keep")
     await kept.deliver(mail(1, octets=spam + numbered(1)))
-    assert kept.organisation.items[0].octets == spam + numbered(1)
+    assert kept.organisation.items[0].octets == PATH + spam + numbered(1)
 
 
 def refusal(at: Bench, fault: Fault, *numbers: int) -> Callable[[str, New], Fault | None]:

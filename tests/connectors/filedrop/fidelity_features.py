@@ -27,6 +27,9 @@ _FIELDS: Final = {
     "Content-Type": "text/plain; charset=utf-8",
     "Content-Transfer-Encoding": "8bit",
 }
+_ORIGINALS: Final = (
+    b"x-original-to", b"x-original-cc", b"x-ftn-kludge", b"x-gatepost-original-to", b"x-gatepost-original-cc"
+)  # fmt: skip
 _TEXT: Final = b"Hello Ann,\r\nthis is plain.\r\n"
 
 
@@ -102,9 +105,7 @@ def _people() -> list[Feature]:
     def everybody(seen: Seen) -> object:
         """To, Cc, and whether all of them stand in another field instead."""
         to, cc = ({address for _, address in seen.people(name)} for name in (b"to", b"cc"))
-        others = [
-            v.decode() for n in (b"x-original-to", b"x-original-cc", b"x-ftn-kludge") for v in seen.content.get_all(n)
-        ]
+        others = [v.decode() for n in _ORIGINALS for v in seen.content.get_all(n)]
         return to, cc, all(name in " ".join(others).lower() for name in ("ann", "carl", "dora", "zack"))
 
     several = {

@@ -451,6 +451,32 @@ async def test_who_waits_for_a_broker_that_is_away_can_be_told_to_go() -> None:
     await asyncio.wait((task,))
 
 
+async def test_all_who_wait_for_a_broker_that_is_away_wait_as_long() -> None:
+    owner = Owner(Broker("127.0.0.1", free_port()), connect_timeout_s=3)
+    task = asyncio.create_task(owner.client.run())
+    began = time.monotonic()
+    faults = await asyncio.gather(*[owner.client.wait_room() for _ in range(20)], return_exceptions=True)
+    assert time.monotonic() - began < 20
+    assert all(isinstance(fault, Lost) for fault in faults)
+    assert not owner.client.is_awaited
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+async def test_room_goes_to_who_has_waited_longest(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker") as mosquitto:
+        async with running(here(mosquitto), max_in_flight=1) as owner:
+            order: list[int] = []
+
+            async def publish(number: int) -> None:
+                await owner.client.wait_room()
+                order.append(number)
+                await owner.client.publish(Outgoing("a", b"x"), f"k{number}")
+
+            await asyncio.gather(*[publish(number) for number in range(10)])
+            assert order == list(range(10))
+
+
 async def test_tls_with_a_client_certificate_and_passwords(tmp_path: Path) -> None:
     with Mosquitto(
         tmp_path / "broker", tls=True, client_certificates=True, passwords={"user": "pass word"}

@@ -115,6 +115,17 @@ async def test_a_window_is_kept_full(kit: Make) -> None:
     assert sorted(int(each.payload) for each in at.broker.published) == list(range(1, 101))
 
 
+async def test_a_call_takes_no_more_while_another_waits_for_its_first(kit: Make) -> None:
+    at = kit(publish=[pub(max_per_minute=1_000_000)], in_flight=1)
+    parcels = [at.parcel("cmnd/lamp", MAIL.replace(b"on\r", b"%d\r" % n), n) for n in range(1, 7)]
+    async with at.running():
+        one, other = await asyncio.gather(
+            at.deliver(*parcels[:3], waiting=[parcels[3:5]]), at.deliver(parcels[5]),
+        )  # fmt: skip
+    assert (len(one), len(other)) == (3, 1)
+    assert sorted(int(each.payload) for each in at.broker.published) == [1, 2, 3, 6]
+
+
 async def test_a_broker_that_is_away_defers_all(kit: Make) -> None:
     at = kit(publish=[pub()], connect_timeout_s=0.3)
     at.broker.stop()

@@ -49,6 +49,11 @@ def user(out: Outgoing) -> dict[str, str]:
     return dict(out.properties.user)
 
 
+def test_a_mail_without_a_header_lacks_no_field() -> None:
+    [out], notes = sent(b"\r\ntext\r\n", publish("text"))
+    assert (out.payload, notes) == (b"text\n", ["reverse-path bob@acme.example"])
+
+
 def test_a_whole_mail_goes_as_it_is_and_comes_back() -> None:
     [out], notes = sent(MAIL, publish("rfc822", qos=2, retain=True))
     assert (out.topic, out.payload, out.qos, out.retain, notes) == ("mail/ann", MAIL, 2, True, [])

@@ -35,9 +35,14 @@ from gateway.contract import (
 )
 from gateway.dsn import build
 from gateway.octets import no_controls
+from gateway.tnef import names
+from gateway.tnef.properties import OBJECT, Property
+from gateway.tnef.properties import text as words
+from gateway.tnef.stream import TITLE, Held, Stream, write
 from mappings.encapsulation import Encapsulation, Key
 from mappings.identity import Identity, addresses
 from mappings.table import Table, compile_table
+from tests.gateway.tnef.test_calendar import meeting
 
 from .builders import PARSE, TABLE, FileBlob, message
 
@@ -317,6 +322,9 @@ def test_what_is_seen_at_first_sight_is_what_all_steps_make(
         thorough, notes = fit_plain(Content(octets), capabilities, "gw.example")
     assert quick.octets() == thorough.octets()
     assert (quick_notes, quick.attributes) == (notes, thorough.attributes)
+    prefixed = quick.with_prefix(b"Received: by us\r\n")
+    read = Content(prefixed.octets(), attributes=prefixed.attributes)
+    assert (memo(prefixed).text, prefixed.traits) == (memo(read).text, read.traits)
 
 
 def tnef(*attributes: tuple[int, int, bytes]) -> bytes:
@@ -342,6 +350,21 @@ def test_what_outlook_packs_is_unpacked() -> None:
     found, notes = fitted(mail(HEAD + packed.replace("eJ8+", "AAAA")))
     assert [(a.name, a.type) for a in found.attachments] == [("winmail.dat", "application/ms-tnef")]
     assert not notes
+
+
+def test_a_meeting_and_a_message_that_outlook_packs_are_files_that_anybody_opens() -> None:
+    inner = Stream(properties={names.SUBJECT: words("inner"), names.BODY: words("in it")})
+    enclosed = Property(OBJECT, (names.MESSAGE_OBJECT.bytes_le + write(inner),))
+    held = Held(b"\0" * 14, ((TITLE, b"inner\0"),), {names.FILE_DATA: enclosed})
+    stream = write(replace(meeting(), attachments=(held,)))
+    packed = "Content-Type: application/ms-tnef; name=winmail.dat\nContent-Transfer-Encoding: base64\n\n"
+    found, _ = fitted(mail(HEAD + packed + base64.b64encode(stream).decode() + "\n"))
+    assert found.text == "One\nTwo"
+    (ics, event), (eml, inside) = [(name, octets) for name, _, octets in files(found)]
+    assert (ics, eml) == ("meeting.ics", "inner.eml")
+    assert b"DTSTART:20260302T090000Z\r\n" in event
+    assert b"Subject: inner\r\n" in inside
+    assert inside.endswith(b"\r\n\r\nin it\r\n")
 
 
 # -- addresses without an addr-spec of their own

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.adapt.tnef_step import unpack_tnef
+from gateway.adapt import Adapter
+from gateway.adapt.tnef_step import pack_tnef, unpack_tnef
+from gateway.contract import Capabilities
 from gateway.fidelity import Note
 from gateway.message import Content
 from gateway.tnef import names, unpack
 from gateway.tnef.properties import OBJECT, Property, binary, number, text
 from gateway.tnef.stream import DATA, TITLE, Held, Stream, write
+from tests.gateway.adapt.builders import TABLE, message
 from tests.gateway.tnef.test_calendar import meeting
 from tests.gateway.tnef.test_reader import streams
 
@@ -221,3 +224,74 @@ def test_any_stream_leaves_a_sound_message(octets: bytes, boundary: bytes) -> No
     read = message_from_bytes(content.octets(), policy=policy.default)
     assert read.get_content_type() == "multipart/mixed"
     assert not any(part.defects for part in read.walk())
+
+
+WHOLE = mixed(
+    PLAIN,
+    b"Content-Type: application/pdf\r\nContent-Disposition: attachment; filename=a.pdf\r\n\r\nnot quite a pdf\r\n",
+    head=HEAD + b"Message-ID: <1@a.example>\r\nX-Other: 1\r\n",
+)
+
+
+def test_a_message_is_packed_and_comes_apart_again() -> None:
+    content, notes = pack_tnef(Content(WHOLE))
+    assert [(note.fate.value, note.what) for note in notes] == [("mapped", "the message: packed as TNEF")]
+    packed_head = content.octets().partition(b"MIME-Version")[0]
+    assert packed_head == (
+        HEAD.replace(b"MIME-Version: 1.0\r\n", b"") + b"Message-ID: <1@a.example>\r\nX-Other: 1\r\n"
+        b"X-MS-TNEF-Correlator: <1@a.example>\r\n"
+    )
+    read = message_from_bytes(content.octets(), policy=policy.default)
+    assert tree(read) == ["multipart/mixed", "text/plain", "application/ms-tnef"]
+    apart, _, _ = done(content.octets())
+    assert tree(apart) == ["multipart/mixed", "text/plain", "application/pdf"]
+    (file,) = apart.iter_attachments()
+    assert (file.get_filename(), file.get_payload(decode=True)) == ("a.pdf", b"not quite a pdf")
+    body = apart.get_body()
+    assert body is not None
+    assert body.get_content().strip() == "Hello"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        mixed(PLAIN, packed(write(Stream()))),
+        mixed(PLAIN, b"Content-Type: application/pgp-signature\r\n\r\nx\r\n", kind=b"signed"),
+        HEAD + b"Content-Type: application/pkcs7-mime\r\n\r\nx\r\n",
+        mixed(PLAIN, b"Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\n"),
+        mixed(PLAIN, b"Content-Type: message/delivery-status\r\n\r\nx\r\n", kind=b"report"),
+    ],
+    ids=["packed", "signed", "encrypted", "meeting", "report"],
+)
+def test_what_would_be_less_is_not_packed(octets: bytes) -> None:
+    content = Content(octets)
+    assert pack_tnef(content) == (content, [])
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "kinds"),
+    [
+        (Capabilities(), ["multipart/mixed", "text/plain", "application/ms-tnef"]),
+        (Capabilities(tnef=False), ["multipart/mixed", "text/plain", "application/octet-stream"]),
+        (Capabilities(wants_tnef=True), ["multipart/mixed", "text/plain", "application/ms-tnef"]),
+    ],
+)
+def test_a_destination_gets_what_it_asks_for(capabilities: Capabilities, kinds: list[str]) -> None:
+    signature = b"DKIM-Signature: v=1; d=a.example; h=from; bh=x; b=y\r\n"
+    octets = signature + mixed(PLAIN, packed(write(Stream(attachments=(FILE,)))))
+    stored = message(octets)
+    fitted = Adapter(hostname="gw.example").adapt(stored, stored.deliveries, capabilities, TABLE)
+    assert tree(message_from_bytes(fitted.content.octets(), policy=policy.default)) == kinds
+    told = [note.what for note in fitted.fidelity.notes]
+    if capabilities.tnef:
+        assert (fitted.content.octets(), told) == (octets, [])
+    else:
+        assert told == ["winmail.dat: unpacked", "signature broken: DKIM of a.example"]
+
+
+def test_all_mail_is_packed_where_it_is_asked_for() -> None:
+    stored = message(WHOLE)
+    fitted = Adapter(hostname="gw.example").adapt(stored, stored.deliveries, Capabilities(wants_tnef=True), TABLE)
+    assert [note.what for note in fitted.fidelity.notes] == ["the message: packed as TNEF"]
+    read = message_from_bytes(fitted.content.octets(), policy=policy.default)
+    assert tree(read) == ["multipart/mixed", "text/plain", "application/ms-tnef"]

@@ -604,6 +604,33 @@ def test_a_slow_hop_gets_small_batches_over_several_calls() -> None:
     scenario(work, Peer(always(Delivered()), latency_s=1.0))
 
 
+def test_a_call_that_goes_on_gets_larger_batches_as_its_hop_gets_faster() -> None:
+    class Waking(Peer):
+        async def deliver(self, batch: Batch) -> None:
+            parcels = batch.parcels
+            while parcels:
+                taken.append(len(parcels))
+                for parcel in parcels:
+                    await asyncio.sleep(self.latency_s)
+                    batch.settle(parcel.items[0].id, Delivered())
+                parcels = batch.more() if self.latency_s < 1.0 else ()
+
+    taken: list[int] = []
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        hand(d, spool, stored())
+        await until(lambda: len(spool.ended) == 1, 30.0)
+        peer.latency_s = 0.001
+        for _ in range(1000):
+            hand(d, spool, stored())
+        await until(lambda: len(spool.ended) == 1001, 30.0)
+
+    one = Settings(limits=Limits(window_start=1, window_limit=1))
+    scenario(work, Waking(always(None), latency_s=1.0), one)
+    assert taken[:2] == [1, 1]
+    assert max(taken) >= 32
+
+
 def test_idle_lanes_are_forgotten() -> None:
     async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
         for i in range(500):

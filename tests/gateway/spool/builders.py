@@ -49,7 +49,7 @@ def submit(spool: DurableSpool, message: Stored) -> asyncio.Future[DuplicateHand
         else:
             future.set_exception(fault)
 
-    spool.submit(message, told)
+    spool.submit([(message, (), told)])
     return future
 
 

@@ -126,7 +126,7 @@ async def test_a_fault_of_one_who_is_told_keeps_it_from_no_other(spool: DurableS
     def told(duplicate: DuplicateHandOver | None, fault: BaseException | None) -> None:
         raise ValueError("of its own")
 
-    spool.submit(maker.message(), told)
+    spool.submit([(maker.message(), (), told)])
     assert await submit(spool, maker.message()) is None
     assert [str(fault) for fault in faults] == ["of its own"]
     assert len(await rows(spool)) == 2
@@ -148,7 +148,7 @@ async def test_a_content_that_found_no_room_can_be_abandoned(opened: OpenSpool, 
     spool = await opened(max_waiting=0)
     writer, content, ref = await written(spool)
     with pytest.raises(SpoolError):
-        submit(spool, maker.message(content=content))
+        await submit(spool, maker.message(content=content))
     await writer.abandon()  # type: ignore[attr-defined]  # a ContentWriter
     assert await size_of(spool, ref) is None
 

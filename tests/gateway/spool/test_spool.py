@@ -187,7 +187,7 @@ async def test_that_a_lease_is_lost_is_heard_between_what_was_stored_before_and_
 
     writer._send = send_and_lose  # type: ignore[method-assign]
     for name in ("before", "after"):
-        spool.submit(maker.message(), lambda *_, name=name: heard.append(name))
+        spool.submit([(maker.message(), (), lambda *_, name=name: heard.append(name))])
         time.sleep(0.3)  # noqa: ASYNC251  the loop is busy, and hears all of it at once
     await asyncio.sleep(0.1)
     assert heard == ["before", "lost", "after"]

@@ -22,8 +22,10 @@ from gateway.contract import (
     Delivered,
     Envelope,
     Failed,
+    Fate,
     Intake,
     Message,
+    Note,
     Origin,
     Recipient,
     Rejected,
@@ -136,8 +138,11 @@ class Pigeon(Connector):
                         batch.settle(item.id, Failed(Status("5.6.1", "what is this?")))
                         continue
                     octets = b"".join(parcel.content.chunks())
-                    if self.fault == "strips-nul":
+                    notes: tuple[Note, ...] = ()
+                    if self.fault in ("strips-nul", "strips-nul-and-tells"):
                         octets = octets.replace(b"\0", b"")
+                    if self.fault == "strips-nul-and-tells":
+                        notes = (Note(Fate.DROPPED, "NUL", "pigeons do not carry it"),)
                     if self.fault == "delivered-early":
                         batch.settle(item.id, Delivered())
                         await asyncio.sleep(0)
@@ -157,7 +162,7 @@ class Pigeon(Connector):
                             scope = Scope.RECIPIENT if self.fault == "narrow-scope" else Scope.HOP
                             batch.settle(item.id, Deferred(status, scope))
                     else:
-                        batch.settle(item.id, Delivered())
+                        batch.settle(item.id, Delivered(notes=notes))
                         if self.fault == "sends-twice":
                             self._put((item.id[0], item.id[1] + 90), item.address, octets)
             parcels = batch.more()

@@ -70,6 +70,12 @@ def test_a_broken_promise_is_found(fault: str, test: str, tmp_path: Path, monkey
         assert "the contract promises" in str(caught.value)
 
 
+def test_what_is_altered_may_be_told_by_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside "strips-nul" above: the same loss is no broken promise where the outcome says it."""
+    monkeypatch.setattr(Pigeon, "fault", "strips-nul-and-tells")
+    _run("test_carries_what_it_declares:nul", tmp_path)
+
+
 def _run(test: str, tmp: Path, kind: type[Pigeon] = Pigeon) -> None:
     name, _, argument = test.partition(":")
     bench = Bench(kind, {"loft": "{tmp}/loft"}, PigeonDriver, tmp)

@@ -76,7 +76,7 @@ class Door:
                 return None
             found = connection.state.get("login")
         elif not scheme:
-            # NTLM is of a connection: what comes after on it is from the same account ([MS-NTHT] §3.1).
+            # NTLM is of a connection: what comes after on it is from the same account ([MS-NTHT]).
             found = connection.state.get("login")
         if found is None:
             connection.answer(401, also=[("WWW-Authenticate", each) for each in OFFERED])

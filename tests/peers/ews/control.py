@@ -37,7 +37,7 @@ class Control:
             connection.answer(500, orjson.dumps(f"{type(error).__name__}: {error}"), "application/json")
 
     def organisation(self, domain: str, names: list[str], honest: bool = True) -> str:
-        with self._store.lock:
+        with self._store.transaction():
             self._store.add_company(domain, honest)
             self._ews.door.add(domain, SERVICE)
             for name in (*names, outbox.OUTSIDE):
@@ -52,7 +52,7 @@ class Control:
         return self._store.mailbox(address)
 
     def put(self, address: str, octets: str, folder: str = "inbox", **how: Any) -> str:
-        with self._store.lock:
+        with self._store.transaction():
             at = self._store.at(address, folder, create=True)
             assert at is not None
             new = NewItem(
@@ -67,8 +67,13 @@ class Control:
             )
             return identifier("item", self._store.add(address, at.id, new, kind="new"))
 
+    def fill(self, address: str, count: int, folder: str = "inbox", size: int = 0) -> None:
+        """Lay many small messages into a folder."""
+        for number in range(count):
+            self.put(address, _text(f"Subject: {number}\r\n\r\n{'x' * size}\r\n".encode()), folder)
+
     def items(self, address: str, folder: str = "inbox") -> list[dict[str, Any]]:
-        with self._store.lock:
+        with self._store.transaction():
             at = self._store.at(address, folder)
             if at is None:
                 return []
@@ -83,7 +88,7 @@ class Control:
 
     def alter(self, address: str, id: str, **changes: Any) -> str:
         number, _ = number_of("item", id)
-        with self._store.lock:
+        with self._store.transaction():
             if changes.get("delete"):
                 self._store.remove(number)
                 return id

@@ -1,6 +1,6 @@
 """The MIME that a client gets: as Exchange makes it anew from what it keeps, or, in faithful mode, as it came in.
 
-A real Exchange keeps properties, recipients and attachments, and writes MIME from them ([MS-OXCMAIL] §2.1). Here the
+A real Exchange keeps properties, recipients and attachments, and writes MIME from them ([MS-OXCMAIL]). Here the
 same is reached by taking the MIME apart and writing it by these rules, each of which is a row of EVIDENCE.md:
 
  1. The header comes in an order of its own, trace first, then the fields of `_ORDER`, then others as they came.
@@ -14,6 +14,7 @@ same is reached by taking the MIME apart and writing it by these rules, each of 
  8. Text is written as quoted-printable, or base64 where it is not mostly ASCII, in its charset; else base64.
  9. What is signed or encrypted as a whole (multipart/signed, pkcs7-mime) keeps its body octet for octet.
 10. Lines end with CRLF; NUL goes.
+11. An iCalendar object of an appointment and a vCard of a contact are given as they were put in.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _PRIVATE: Final = ("drafts", "sentitems", "outbox")
 _COLUMNS: Final = 76
 _MOSTLY: Final = 0.75
 _DEEPEST: Final = 50
+_OBJECTS: Final = {"IPM.Appointment": b"BEGIN:VCALENDAR", "IPM.Contact": b"BEGIN:VCARD"}
 
 
 def shown(store: Store, item: Item) -> bytes:
@@ -53,9 +55,12 @@ def shown(store: Store, item: Item) -> bytes:
     kept = store.shown(item.id)
     if kept is not None:
         return kept
+    octets = store.mime(item.id)
+    if octets.startswith(_OBJECTS.get(item.class_, b"\0")):
+        return octets
     folder = store.folder(item.folder)
     private = item.is_draft or (folder is not None and folder.role in _PRIVATE)
-    made = remade(store.mime(item.id), bcc=item.bcc if private else None, organisation=item.mailbox.partition("@")[2])
+    made = remade(octets, bcc=item.bcc if private else None, organisation=item.mailbox.partition("@")[2])
     store.keep_shown(item.id, made)
     return made
 

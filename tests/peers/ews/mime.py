@@ -84,7 +84,7 @@ def date_of(header: dict[str, list[str]]) -> float | None:
 
 
 def item_class(octets: bytes, header: dict[str, list[str]]) -> str:
-    """Return the message class that a message gets from its MIME ([MS-OXCMAIL] §2.1.3.2, [MS-OXOSMIME] §2.1.1)."""
+    """Return the message class that a message gets from its MIME ([MS-OXCMAIL], [MS-OXOSMIME])."""
     kind = (header.get("content-type") or [""])[0].lower()
     if kind.startswith("multipart/signed"):
         return "IPM.Note.SMIME.MultipartSigned"

@@ -1,4 +1,4 @@
-"""Pages of FindItem and FindFolder ([MS-OXWSSRCH] §2.2.4.9), and the order of what is found."""
+"""Pages of FindItem and FindFolder ([MS-OXWSSRCH]), and the order of what is found."""
 
 from __future__ import annotations
 

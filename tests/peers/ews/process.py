@@ -28,10 +28,10 @@ _NUMBER: Final = itertools.count(1)
 class EwsPeer:
     """The process; `with` starts it."""
 
-    def __init__(self, *, lean: bool = False) -> None:
-        """`lean`: it neither validates nor logs."""
+    def __init__(self, *, lean: bool = False, port: int | None = None) -> None:
+        """`lean`: it neither validates nor logs. `port`: of EWS without TLS, else a free one."""
         self.folder = Path(tempfile.mkdtemp(prefix="gatepost-ews-", dir=SCRATCH))
-        self.port, self.tls_port, self.control_port = free_port(), free_port(), free_port()
+        self.port, self.tls_port, self.control_port = port or free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}/EWS/Exchange.asmx"
         self.tls_url = f"https://localhost:{self.tls_port}/EWS/Exchange.asmx"
         self.token_url = f"https://localhost:{self.tls_port}/TENANT/oauth2/v2.0/token"

@@ -10,7 +10,7 @@ import base64
 import calendar
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tests.peers.ews import ids, mime
@@ -29,7 +29,7 @@ SETS: Final = {
     "Task": "00062003-0000-0000-c000-000000000046",
     "Sharing": "00062040-0000-0000-c000-000000000046",
 }
-"""DistinguishedPropertySetId -> the property set it stands for ([MS-OXPROPS] §1.3.2)."""
+"""DistinguishedPropertySetId -> the property set it stands for ([MS-OXPROPS])."""
 KEYWORDS: Final = f"{SETS['PublicStrings']}/Keywords"
 _HEADERS: Final = f"{SETS['InternetHeaders']}/"
 
@@ -89,6 +89,11 @@ class View:
         found = self.item.header.get(field)
         return mime.decoded(found[0]) if found else None
 
+    def raw(self, field: str) -> str | None:
+        """Return a header field's first value as it stands, as an id does."""
+        found = self.item.header.get(field)
+        return found[0] if found else None
+
     def people(self, *fields: str) -> list[tuple[str, str]]:
         return mime.addresses([value for field in fields for value in self.item.header.get(field, ())])
 
@@ -116,6 +121,10 @@ class View:
 
 def _shown(people: list[tuple[str, str]]) -> str | None:
     return "; ".join(shown or address for shown, address in people) or None
+
+
+def _whole(people: Sequence[tuple[str, str] | None]) -> str | None:
+    return "; ".join(f"{each[0]} <{each[1]}>" for each in people if each is not None) or None
 
 
 def _flags(view: View) -> str:
@@ -165,7 +174,7 @@ _ITEM: Final[dict[str, Callable[[View], Any]]] = {
     "item:DateTimeCreated": lambda v: when(v.item.created_at),
     "item:LastModifiedTime": lambda v: when(v.item.modified_at),
     "item:Size": lambda v: str(v.item.size),
-    "item:InReplyTo": lambda v: v.first("in-reply-to"),
+    "item:InReplyTo": lambda v: v.raw("in-reply-to"),
     "item:IsSubmitted": lambda v: _truth(v.item.is_submitted),
     "item:IsDraft": lambda v: _truth(v.item.is_draft),
     "item:IsFromMe": lambda v: "false",
@@ -178,12 +187,20 @@ _ITEM: Final[dict[str, Callable[[View], Any]]] = {
     "item:HasAttachments": lambda v: _truth(_has_attachments(v)),
     "item:Culture": lambda v: "en-US",
     "message:IsRead": lambda v: _truth(v.item.is_read),
-    "message:InternetMessageId": lambda v: v.first("message-id"),
-    "message:References": lambda v: v.first("references"),
+    "message:InternetMessageId": lambda v: v.raw("message-id"),
+    "message:References": lambda v: v.raw("references"),
     "message:ConversationTopic": _topic,
     "message:IsReadReceiptRequested": lambda v: _truth("disposition-notification-to" in v.item.header),
     "message:IsDeliveryReceiptRequested": lambda v: _truth("return-receipt-to" in v.item.header),
     "message:IsResponseRequested": lambda v: "false",
+    # What has parts is searched by the text that stands for it.
+    "message:From": lambda v: _whole([v.author()]),
+    "message:Sender": lambda v: _whole([v.sender()]),
+    "message:ToRecipients": lambda v: _whole(v.people("to")),
+    "message:CcRecipients": lambda v: _whole(v.people("cc")),
+    "message:BccRecipients": lambda v: _whole(v.hidden()),
+    "item:Body": lambda v: mime.body_of(v.octets)[1],
+    "item:Categories": lambda v: list(v.item.categories) or None,
     "0x1a": lambda v: v.item.class_,
     "0x37": lambda v: v.first("subject"),
     "0xe1d": _topic,
@@ -208,9 +225,9 @@ _ITEM: Final[dict[str, Callable[[View], Any]]] = {
     "0xff9": lambda v: base64.b64encode(ids.entry_id("item", v.item.birth)).decode(),
     "0xfff": lambda v: base64.b64encode(ids.entry_id("item", v.item.id)).decode(),
     "0x1000": lambda v: mime.body_of(v.octets)[1],
-    "0x1035": lambda v: v.first("message-id"),
-    "0x1039": lambda v: v.first("references"),
-    "0x1042": lambda v: v.first("in-reply-to"),
+    "0x1035": lambda v: v.raw("message-id"),
+    "0x1039": lambda v: v.raw("references"),
+    "0x1042": lambda v: v.raw("in-reply-to"),
     "0x3007": lambda v: when(v.item.created_at),
     "0x3008": lambda v: when(v.item.modified_at),
     "0x670e": lambda v: f"/{v.item.folder}/{v.item.birth}.EML",

@@ -1,4 +1,4 @@
-"""Restrictions of FindItem and FindFolder ([MS-OXWSSRCH] §2.2.4): which items they hold for.
+"""Restrictions of FindItem and FindFolder ([MS-OXWSSRCH]): which items they hold for.
 
 Comparisons are typed by the property: xs:boolean in both spellings, whole numbers, times; text without regard to case.
 """

@@ -90,7 +90,7 @@ class Ews:
         if handler is None:
             self.violate(f"{_agent(asked)} asked for {call.operation}, which is not served")
             raise SoapFault("ErrorInvalidOperation", f"{call.operation} is not served.")
-        with self.store.lock:
+        with self.store.transaction():
             answer = handler(call)
         entry["codes"] = call.codes
         self._check(answer, f"answered to {call.operation}")

@@ -1,60 +1,19 @@
 """The organisations, mailboxes, folders and items of the peer: one SQLite database, one lock.
 
 An item is parsed once, when it is stored; the header stands beside it. A moved item is a new one: Exchange gives it
-another ItemId, unless the client asks for immutable ones; `birth` is then what stays. Every change is written to the
-table `change`, which sync states are numbers of.
+another ItemId, unless the client asks for immutable ones; `birth` is then what stays.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from tests.peers.ews import mime
-
-_SCHEMA: Final = """
-create table company(domain text primary key, honest integer, generation integer default 0) without rowid;
-create table mailbox(address text primary key, domain text, name text, display_name text, legacy_dn text,
-  quota integer, disabled integer default 0) without rowid;
-create table folder(id integer primary key autoincrement, mailbox text, parent integer, role text, name text,
-  class text, gone integer default 0);
-create index folder_of on folder(mailbox, role);
-create index folder_under on folder(parent);
-create table item(id integer primary key autoincrement, mailbox text, folder integer, birth integer, version integer,
-  class text, mime blob, shown blob, native blob, received_at real, sent_at real, created_at real, modified_at real,
-  is_read integer, is_draft integer, is_submitted integer default 0, uid integer, size integer, header text,
-  categories text, bcc text, gone integer default 0);
-create index item_in on item(folder, gone, uid);
-create index item_born on item(birth);
-create table property(item integer, key text, type text, value text, primary key(item, key)) without rowid;
-create index property_is on property(key, value collate nocase);
-create table change(seq integer primary key autoincrement, mailbox text, folder integer, item integer, kind text);
-create index change_in on change(folder, seq);
-create table proxy(mailbox text, address text, primary key(mailbox, address)) without rowid;
-create index proxy_is on proxy(address collate nocase);
-create table grant_as(mailbox text, author text, primary key(mailbox, author)) without rowid;
-create table person(domain text, address text, name text, kind text, members text, primary key(domain, address));
-"""
-ROLES: Final = {
-    "inbox": ("Inbox", "IPF.Note"),
-    "sentitems": ("Sent Items", "IPF.Note"),
-    "deleteditems": ("Deleted Items", "IPF.Note"),
-    "drafts": ("Drafts", "IPF.Note"),
-    "junkemail": ("Junk Email", "IPF.Note"),
-    "outbox": ("Outbox", "IPF.Note"),
-    "calendar": ("Calendar", "IPF.Appointment"),
-    "contacts": ("Contacts", "IPF.Contact"),
-    "tasks": ("Tasks", "IPF.Task"),
-    "notes": ("Notes", "IPF.StickyNote"),
-    "journal": ("Journal", "IPF.Journal"),
-}
-"""The well-known folders under the top, by the names of DistinguishedFolderIdNameType."""
+from tests.peers.ews.organisations import Organisations
+from tests.peers.ews.records import Change, Folder, Full, Item, NewItem, Person
 
 _ITEM: Final = (
     "id, mailbox, folder, birth, version, class, received_at, sent_at, created_at, modified_at, is_read, is_draft,"
@@ -62,304 +21,8 @@ _ITEM: Final = (
 )
 
 
-@dataclass(slots=True)
-class Folder:
-    """A folder of one mailbox; `role` is the well-known name of those that have one."""
-
-    id: int
-    mailbox: str
-    parent: int
-    role: str
-    name: str
-    class_: str
-
-
-@dataclass(slots=True)
-class Item:
-    """An item without its octets, which `Store.mime` has."""
-
-    id: int
-    mailbox: str
-    folder: int
-    birth: int
-    version: int
-    class_: str
-    received_at: float
-    sent_at: float
-    created_at: float
-    modified_at: float
-    is_read: bool
-    is_draft: bool
-    is_submitted: bool
-    uid: int
-    size: int
-    header: dict[str, list[str]]
-    categories: list[str]
-    bcc: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """An entry of the directory: kind is a MailboxTypeType; `proxies` as `SMTP:…`, `smtp:…`, `X500:…`."""
-
-    address: str
-    name: str
-    kind: str
-    legacy_dn: str
-    proxies: tuple[str, ...]
-    members: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class NewItem:
-    """What an item is made of; what is None comes from the MIME, or is now."""
-
-    octets: bytes
-    class_: str | None = None
-    received_at: float | None = None
-    is_read: bool = False
-    is_draft: bool = False
-    categories: Sequence[str] = ()
-    bcc: Sequence[str] = ()
-    properties: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    native: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What happened: `new` (delivered), `create`, `update`, `read`, `delete`, `moved` (from another folder), `left`.
-
-    A row of the table `change` knows of creations, updates, read marks and deletions alone. `was`: of what was moved,
-    the item it was, and its folder then.
-    """
-
-    seq: int
-    mailbox: str
-    folder: int
-    item: int
-    kind: str
-    was: tuple[int, int] | None = None
-
-
-class Full(Exception):
-    """The mailbox has no room for it."""
-
-
-class Store:
-    """All organisations; every method takes the lock, and `with store.lock` keeps it over several."""
-
-    def __init__(self, path: Path | str = ":memory:") -> None:
-        self.lock = threading.RLock()
-        self.heard: list[Callable[[Change], None]] = []
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        # What it holds is a test's, and lost with it: no wait for a disk.
-        self._db.executescript("pragma journal_mode=memory; pragma synchronous=off;" + _SCHEMA)
-
-    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows."""
-        with self.lock:
-            return self._db.execute(statement, values).fetchall()
-
-    def row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        """Run a statement and return its first row."""
-        with self.lock:
-            found: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
-            return found
-
-    # --- organisations and mailboxes ---
-
-    def add_company(self, domain: str, honest: bool) -> None:
-        self.rows("insert into company(domain, honest) values(?, ?)", domain, int(honest))
-
-    def is_honest(self, domain: str) -> bool:
-        found = self.row("select honest from company where domain=?", domain)
-        return bool(found and found[0])
-
-    def generation(self, domain: str) -> int:
-        """Return how often sync states were let expire; one of an earlier generation is not known any more."""
-        found = self.row("select generation from company where domain=?", domain)
-        return int(found[0]) if found else 0
-
-    def expire_sync(self, domain: str) -> None:
-        self.rows("update company set generation=generation+1 where domain=?", domain)
-
-    def add_mailbox(self, domain: str, name: str) -> str:
-        """Make a mailbox with its well-known folders; return its address."""
-        address = f"{name}@{domain}".lower()
-        dn = f"/o={domain}/ou=Exchange Administrative Group (FYDIBOHF23SPDLT)/cn=Recipients/cn={name.lower()}"
-        with self.lock:
-            self._db.execute("begin")
-            self._db.execute(
-                "insert into mailbox(address, domain, name, display_name, legacy_dn) values(?, ?, ?, ?, ?)",
-                (address, domain, name.lower(), name.replace(".", " ").title(), dn),
-            )
-            root = self._add_folder(address, 0, "root", "Root", "")
-            top = self._add_folder(address, root, "msgfolderroot", "Top of Information Store", "IPF.Note")
-            for role, (shown, kind) in ROLES.items():
-                self._add_folder(address, top, role, shown, kind)
-            kept = self._add_folder(address, root, "recoverableitemsroot", "Recoverable Items", "")
-            self._add_folder(address, kept, "recoverableitemsdeletions", "Deletions", "")
-            self._add_folder(address, kept, "recoverableitemspurges", "Purges", "")
-            self._db.execute("commit")
-        return address
-
-    def mailbox(self, address: str) -> dict[str, Any] | None:
-        """Return a mailbox by its address, by another of its addresses, or by its X.500 name."""
-        keys = ("address", "domain", "name", "display_name", "legacy_dn", "quota", "disabled")
-        columns = "address, domain, name, display_name, legacy_dn, quota, disabled"
-        found = self.row(f"select {columns} from mailbox where address=?", address.lower())
-        if found is None and address.startswith("/"):
-            found = self.row(f"select {columns} from mailbox where legacy_dn=? collate nocase", address)
-        if found is None:
-            said = f"{'x500' if address.startswith('/') else 'smtp'}:{address}"
-            found = self.row(
-                f"select {columns} from mailbox where address="
-                "(select mailbox from proxy where address=? collate nocase)",
-                said,
-            )
-        return dict(zip(keys, found, strict=True)) if found else None
-
-    def add_proxy(self, mailbox: str, address: str) -> None:
-        """Give a mailbox another address: `smtp:…` or `X500:…`."""
-        self.rows("insert or ignore into proxy values(?, ?)", mailbox, address)
-
-    def people(self, domain: str) -> list[Person]:
-        """Return the directory of an organisation, by display name: mailboxes, lists and contacts."""
-        with self.lock:
-            proxies: dict[str, list[str]] = {}
-            for box, address in self.rows("select mailbox, proxy.address from proxy order by proxy.address"):
-                proxies.setdefault(box, []).append(address)
-            found = [
-                Person(address, shown, "Mailbox", dn, (f"SMTP:{address}", *proxies.get(address, ())))
-                for address, shown, dn, name in self.rows(
-                    "select address, display_name, legacy_dn, name from mailbox where domain=?", domain
-                )
-                if name != "outside"
-            ]
-            found += [
-                Person(address, shown, kind, "", (f"SMTP:{address}",), tuple(json.loads(members)))
-                for address, shown, kind, members in self.rows(
-                    "select address, name, kind, members from person where domain=?", domain
-                )
-            ]
-        return sorted(found, key=lambda each: (each.name.lower(), each.address))
-
-    def person(self, domain: str, address: str) -> dict[str, Any] | None:
-        """Return a list or a contact of the directory by its address."""
-        found = self.row(
-            "select address, name, kind, members from person where domain=? and address=?", domain, address.lower()
-        )
-        return (
-            {"address": found[0], "name": found[1], "kind": found[2], "members": json.loads(found[3])}
-            if found
-            else None
-        )
-
-    def add_person(self, domain: str, address: str, name: str, kind: str, members: Sequence[str] = ()) -> None:
-        self.rows(
-            "insert or replace into person values(?, ?, ?, ?, ?)",
-            domain,
-            address.lower(),
-            name,
-            kind,
-            json.dumps(members),
-        )
-
-    def used(self, address: str) -> int:
-        """Return the octets that a mailbox holds."""
-        found = self.row("select coalesce(sum(size), 0) from item where mailbox=? and gone=0", address)
-        return int(found[0]) if found else 0
-
-    # --- folders ---
-
-    def _add_folder(self, mailbox: str, parent: int, role: str, name: str, kind: str) -> int:
-        made = self._db.execute(
-            "insert into folder(mailbox, parent, role, name, class) values(?, ?, ?, ?, ?)",
-            (mailbox, parent, role, name, kind),
-        )
-        return int(made.lastrowid or 0)
-
-    def add_folder(self, mailbox: str, parent: int, name: str, kind: str = "IPF.Note") -> int:
-        with self.lock:
-            made = self._add_folder(mailbox, parent, "", name, kind)
-            self._tell_folder(mailbox, made, "made")
-            return made
-
-    def folder(self, id: int) -> Folder | None:
-        found = self.row("select id, mailbox, parent, role, name, class from folder where id=? and gone=0", id)
-        return Folder(*found) if found else None
-
-    def well_known(self, mailbox: str, role: str) -> Folder | None:
-        found = self.row(
-            "select id, mailbox, parent, role, name, class from folder where mailbox=? and role=? and gone=0",
-            mailbox,
-            role,
-        )
-        return Folder(*found) if found else None
-
-    def children(self, parent: int, deep: bool = False) -> list[Folder]:
-        """Return the folders in a folder, or all below it, each after the one it is in."""
-        found = [
-            Folder(*each)
-            for each in self.rows(
-                "select id, mailbox, parent, role, name, class from folder where parent=? and gone=0 order by id",
-                parent,
-            )
-        ]
-        if not deep:
-            return found
-        return [below for each in found for below in (each, *self.children(each.id, True))]
-
-    def counts(self, folder: int) -> tuple[int, int, int]:
-        """Return how many items a folder has, how many of them are not read, and how many folders are in it."""
-        items = self.row("select count(*), coalesce(sum(1-is_read), 0) from item where folder=? and gone=0", folder)
-        below = self.row("select count(*) from folder where parent=? and gone=0", folder)
-        return (*(items or (0, 0)), (below or (0,))[0])
-
-    def path(self, folder: int) -> str:
-        """Return a folder as the tests name it: its role, or its path from the top."""
-        found = self.folder(folder)
-        if found is None:
-            return ""
-        if found.role:
-            return found.role
-        above = self.folder(found.parent)
-        if above is None or above.role in ("msgfolderroot", "root"):
-            return found.name
-        return f"{self.path(above.id)}/{found.name}"
-
-    def at(self, mailbox: str, path: str, create: bool = False) -> Folder | None:
-        """Return the folder that a role or a path names; make what is not there where asked to."""
-        known = self.well_known(mailbox, path)
-        if known is not None:
-            return known
-        here = self.well_known(mailbox, "msgfolderroot")
-        for name in path.split("/"):
-            if here is None:
-                return None
-            inside = [each for each in self.children(here.id) if name.lower() in (each.name.lower(), each.role)]
-            here = inside[0] if inside else self.folder(self.add_folder(mailbox, here.id, name)) if create else None
-        return here
-
-    def alter_folder(
-        self, id: int, *, name: str | None = None, parent: int | None = None, kind: str | None = None
-    ) -> None:
-        with self.lock:
-            for column, value in (("name", name), ("parent", parent), ("class", kind)):
-                if value is not None:
-                    self._db.execute(f"update folder set {column}=? where id=?", (value, id))
-            found = self.folder(id)
-            if found is not None:
-                self._tell_folder(found.mailbox, id, "altered")
-
-    def remove_folder(self, id: int) -> None:
-        """Take a folder away with all in it."""
-        with self.lock:
-            for each in (*self.children(id, True), self.folder(id)):
-                if each is not None:
-                    self._db.execute("update item set gone=1 where folder=?", (each.id,))
-                    self._db.execute("update folder set gone=1 where id=?", (each.id,))
-                    self._tell_folder(each.mailbox, each.id, "removed")
+class Store(Organisations):
+    """All organisations and what is in them."""
 
     # --- items ---
 
@@ -376,11 +39,10 @@ class Store:
         header = mime.header_of(new.octets)
         now = time.time()
         sent = mime.date_of(header)
-        with self.lock:
+        with self.transaction():
             quota = self.row("select quota from mailbox where address=?", mailbox)
             if quota and quota[0] is not None and self.used(mailbox) + len(new.octets) > quota[0]:
                 raise Full(mailbox)
-            self._db.execute("begin")
             made = self._db.execute(
                 "insert into item(mailbox, folder, birth, version, class, mime, native, received_at, sent_at,"
                 " created_at, modified_at, is_read, is_draft, size, header, categories, bcc)"
@@ -410,7 +72,6 @@ class Store:
                 "insert into property values(?, ?, ?, ?)",
                 [(made, key, type_, _flat(value)) for key, (type_, value) in new.properties.items()],
             )
-            self._db.execute("commit")
             self._tell(mailbox, folder, made, kind, was)
         return made
 
@@ -488,7 +149,7 @@ class Store:
         columns: dict[str, object] | None = None,
     ) -> None:
         """Change an item; a change of the read mark alone is told as such. A property that is None goes."""
-        with self.lock:
+        with self.transaction():
             if is_read is not None:
                 self._db.execute("update item set is_read=? where id=?", (int(is_read), id))
             if categories is not None:
@@ -512,7 +173,7 @@ class Store:
 
     def copy(self, id: int, folder: int, *, move: bool = False, keep_id: bool = False) -> int:
         """Copy or move an item into a folder; return its number there. Raises: Full."""
-        with self.lock:
+        with self.transaction():
             item = self.item(id)
             target = self.folder(folder)
             assert item is not None
@@ -552,49 +213,11 @@ class Store:
 
     def remove(self, id: int) -> None:
         """Take an item away for good."""
-        with self.lock:
+        with self.transaction():
             found = self.row("select mailbox, folder from item where id=? and gone=0", id)
             if found:
                 self._db.execute("update item set gone=1, mime=x'', shown=null where id=?", (id,))
                 self._tell(found[0], found[1], id, "delete")
-
-    # --- changes ---
-
-    def _tell(self, mailbox: str, folder: int, item: int, kind: str, was: tuple[int, int] | None = None) -> None:
-        written = {"new": "create", "moved": "create", "left": "delete"}.get(kind, kind)
-        made = self._db.execute(
-            "insert into change(mailbox, folder, item, kind) values(?, ?, ?, ?)", (mailbox, folder, item, written)
-        )
-        change = Change(int(made.lastrowid or 0), mailbox, folder, item, kind, was)
-        for listener in self.heard:
-            listener(change)
-
-    def _tell_folder(self, mailbox: str, folder: int, kind: str) -> None:
-        self._db.execute("insert into change(mailbox, folder, item, kind) values(?, 0, ?, ?)", (mailbox, folder, kind))
-
-    def folder_changes(self, mailbox: str, after: int) -> dict[int, bool]:
-        """Return the folders of a mailbox that changed after a number, and whether each was made since."""
-        found = self.rows(
-            "select item, max(kind='made') from change where folder=0 and mailbox=? and seq>?"
-            " group by item order by item",
-            mailbox,
-            after,
-        )
-        return {each[0]: bool(each[1]) for each in found}
-
-    def changes(self, folder: int, after: int, limit: int) -> list[tuple[int, int, str]]:
-        """Return (number, item, kind) of what happened in a folder after a number."""
-        found = self.rows(
-            "select seq, item, kind from change where folder=? and seq>? order by seq limit ?",
-            folder,
-            after,
-            limit,
-        )
-        return [(each[0], each[1], each[2]) for each in found]
-
-    def last_change(self) -> int:
-        found = self.row("select coalesce(max(seq), 0) from change")
-        return int(found[0]) if found else 0
 
 
 def _flat(value: Any) -> str:
@@ -603,3 +226,6 @@ def _flat(value: Any) -> str:
 
 def _full(type_: str, value: str) -> Any:
     return json.loads(value) if type_.endswith("Array") else value
+
+
+__all__ = ["Change", "Folder", "Full", "Item", "NewItem", "Person", "Store"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +51,7 @@ class Call:
     operation: str = ""
     mailbox: str = ""
     codes: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
 
     @property
     def form(self) -> ids.Form:

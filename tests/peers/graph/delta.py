@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import urllib.parse
 from typing import Any
 
@@ -30,12 +31,12 @@ def delta(call: Call, owner: Mailbox, folder: str) -> Answer:
     token = call.query.get("$deltatoken") or call.query.get("$skiptoken")
     state = _opened(call, token, place.id) if token else _first(call, place.id)
     query: dict[str, str] = state["query"]
-    entries = _entries(call, owner, state)
+    changed = _changed(call, state)
     size = call.page_size(int(query.get("$top") or 10))
-    shown = entries[state["at"] : state["at"] + size]
+    shown = _entries(call, owner, state, changed[state["at"] : state["at"] + size])
     here = f"{call.base}/users/{owner.address}/mailFolders/{folder}/messages/delta"
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#Collection(message)"}
-    if state["at"] + size < len(entries):
+    if state["at"] + size < len(changed):
         body["@odata.nextLink"] = f"{here}?$skiptoken={_sealed({**state, 'at': state['at'] + size})}"
     else:
         ended = {**state, "since": state["until"], "at": 0, "is_first": False, "until": None}
@@ -46,25 +47,40 @@ def delta(call: Call, owner: Mailbox, folder: str) -> Answer:
 
 def _first(call: Call, folder: int) -> dict[str, Any]:
     query = {name: value for name, value in call.query.items() if name in _FIRST}
+    if "$filter" in query and not re.fullmatch(r"receivedDateTime (ge|gt) [\dTZ:.+-]+", query["$filter"]):
+        raise Trouble("ErrorInvalidUrlQueryFilter", "The query filter contains one or more invalid nodes.")
+    if query.get("$orderby", "receivedDateTime desc") != "receivedDateTime desc":
+        raise Trouble("ErrorInvalidUrlQuery", "The order is not supported.")
     return {
         "folder": folder, "since": 0, "until": call.service.store.last_change(), "at": 0, "is_first": True,
         "query": query, "generation": call.service.generation.get(call.company, 0), "company": call.company,
     }  # fmt: skip
 
 
-def _entries(call: Call, owner: Mailbox, state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return all entries of a round, in the order of the changes up to where the round began."""
-    store, query = call.service.store, state["query"]
-    test = odata.predicate(query["$filter"]) if "$filter" in query else lambda _: True
-    expand = odata.expansions(query.get("$expand"))
+def _changed(call: Call, state: dict[str, Any]) -> list[tuple[int, tuple[int, str]]]:
+    """Return (item, (its moves, what happened)) of a round: the last change of each, up to where the round began.
+
+    It is the same for each page of the round, whatever happens meanwhile, so that no page misses what another had.
+    """
+    store = call.service.store
     last: dict[int, tuple[int, str]] = {}
     for seq, item, moves, kind in store.changes(state["folder"], state["since"]):
         if seq <= state["until"]:
             before = last.pop(item, (moves, ""))
             last[item] = (moves, "created" if kind == "updated" and before[1] == "created" else kind)
+    return list(last.items())
+
+
+def _entries(
+    call: Call, owner: Mailbox, state: dict[str, Any], changed: list[tuple[int, tuple[int, str]]]
+) -> list[dict[str, Any]]:
+    """Return what a client gets of some changes: items as they are now."""
+    store, query = call.service.store, state["query"]
+    test = odata.predicate(query["$filter"]) if "$filter" in query else lambda _: True
+    expand = odata.expansions(query.get("$expand"))
     wanted = query.get("changeType")
     entries = []
-    for number, (moves, kind) in last.items():
+    for number, (moves, kind) in changed:
         found = store.item(owner.id, number)
         if found is None or found.folder != state["folder"]:
             if not state["is_first"] and wanted in (None, "deleted"):

@@ -82,16 +82,17 @@ class Login:
         form = dict(urllib.parse.parse_qsl(call.body.decode("latin-1")))
         application = self._applications.get(form.get("client_id", ""))
         call.company = application.company if application else 0
-        fault = call.service.faults.strikes(call.company, "Token", "") if application else None
-        try:
-            if fault is not None:
-                call.service._before(fault)
-            token = self._token(application, parts[0], form, f"{origin}/{parts[0]}/oauth2/v2.0/token", origin)
-        except Trouble as trouble:
-            call.codes.append(trouble.code)
+
+        def work() -> Answer:
+            audience = f"{origin}/{parts[0]}/oauth2/v2.0/token"
+            told = self._token(application, parts[0], form, audience, origin)
+            return Answer(200, told, {"Cache-Control": "no-store"})
+
+        def refused(trouble: Trouble) -> Answer:
             told = {"error": trouble.code, "error_description": trouble.text, "error_codes": [], "trace_id": ""}
             return Answer(trouble.status, told, trouble.headers)
-        return Answer(200, token, {"Cache-Control": "no-store"})
+
+        return call.service.meet(call, work, refused)
 
     def who(self, authorization: str) -> tuple[int, str]:
         """Return (company, client id) of a bearer token. Raises: Trouble."""

@@ -12,6 +12,7 @@ import email.policy
 import re
 from typing import Any, Final
 
+from tests.peers.ews.honest import remade
 from tests.peers.graph import message as mail
 from tests.peers.graph.odata import INTERNET_HEADERS, property_key
 from tests.peers.graph.store import Item
@@ -21,24 +22,28 @@ UNSENT: Final = 0x0008
 _LOOK_UP: Final = re.compile(
     r"singleValueExtendedProperties/any\((\w+):\s*\1/id eq '((?:[^']|'')+)' and \1/value eq '((?:[^']|'')*)'\)"
 )
+_OWN: Final = {"in-reply-to": "0x1042", "references": "0x1039"}
+_COMPUTED: Final = frozenset(("0xe07", "0xe06", "0x1a", "0x37", "0x1035"))
 Extended = dict[str, tuple[str, str]]
 _STANDARD: Final = frozenset(
     ("from", "sender", "to", "cc", "bcc", "reply-to", "subject", "date", "message-id", "mime-version", "importance",
-     "content-type", "content-transfer-encoding", "content-disposition", "content-id")
+     "content-type", "content-transfer-encoding", "content-disposition", "content-id", "in-reply-to", "references")
 )  # fmt: skip
 
 
 def looked_up(filter_: str) -> tuple[str, str] | None:
     """Return (key, value) of a $filter that asks for one extended property and nothing else."""
     found = _LOOK_UP.fullmatch(filter_.strip())
-    return found and (property_key(found[2].replace("''", "'")), found[3].replace("''", "'"))
+    key = property_key(found[2].replace("''", "'")) if found else ""
+    return (key, found[3].replace("''", "'")) if found and key not in _COMPUTED else None
 
 
-def computed(item: Item) -> Extended:
-    """Return the properties that an item has by itself."""
-    flags = item.is_read | UNSENT * item.is_draft
+def computed(item: Item, kept: Extended) -> Extended:
+    """Return the properties that follow from an item's state; of its flags, those that were set otherwise are kept."""
+    other = (flags(kept) or 0) & ~(READ | UNSENT)
+    now = other | READ * item.is_read | UNSENT * item.is_draft
     return {
-        "0xe07": ("Integer 0xe07", str(int(flags))),
+        "0xe07": ("Integer 0xe07", str(now)),
         "0xe06": ("SystemTime 0xe06", mail.moment(item.received_at)),
         "0x1a": ("String 0x1a", item.item_class),
         "0x37": ("String 0x37", item.resource.get("subject") or ""),
@@ -76,7 +81,9 @@ def internet_headers(made: dict[str, Any]) -> Extended:
     found: Extended = {}
     for each in made["internetMessageHeaders"]:
         name = each["name"].lower()
-        if name not in _STANDARD and name != "received":
+        if name in _OWN:
+            found.setdefault(_OWN[name], (f"String {_OWN[name]}", each["value"]))
+        elif name not in _STANDARD and name != "received":
             found.setdefault(
                 f"{INTERNET_HEADERS}/{name}", (f"String {INTERNET_HEADERS} Name {each['name']}", each["value"])
             )
@@ -101,23 +108,25 @@ def generated(item: Item, extended: Extended, attached: list[mail.Attached]) -> 
     return _with_fields(octets, extended)
 
 
-def regenerated(octets: bytes) -> bytes:
-    """Return what is read of a message that came as MIME, in honest mode."""
-    return octets
+def regenerated(octets: bytes, domain: str, *, is_draft: bool) -> bytes:
+    """Return what is read of a message that came as MIME, in honest mode: by the rules of the EWS peer's module.
+
+    A draft has its Bcc, and no field of transport.
+    """
+    return remade(octets, bcc=[] if is_draft else None, organisation="" if is_draft else domain)
 
 
 def _fields(extended: Extended) -> list[tuple[str, str]]:
     found = [
         (kind.split(" ", 3)[3], value) for key, (kind, value) in extended.items() if key.startswith(INTERNET_HEADERS)
     ]
-    for tag, name in (("0x1042", "In-Reply-To"), ("0x1039", "References")):
-        if tag in extended:
-            found.append((name, extended[tag][1]))
+    threads = (("In-Reply-To", "0x1042"), ("References", "0x1039"))
+    found += [(name, extended[tag][1]) for name, tag in threads if tag in extended]
     return found
 
 
 def _with_fields(octets: bytes, extended: Extended) -> bytes:
-    fields = b"".join(_field(name, value) for name, value in _fields(extended) if name.lower() not in _STANDARD)
+    fields = b"".join(_field(name, value) for name, value in _fields(extended))
     head, gap, body = octets.partition(b"\r\n\r\n")
     present = {line.split(b":")[0].lower() for line in head.split(b"\r\n")}
     kept = [each for each in re.split(rb"(?<=\r\n)(?![ \t])", fields) if each.split(b":")[0].lower() not in present]

@@ -55,7 +55,7 @@ def resource(octets: bytes, created_at: float, message_id: str) -> tuple[dict[st
         "bodyPreview": preview(body),
         "importance": _importance(parsed),
         "conversationId": _opaque(thread),
-        "conversationIndex": _opaque(thread)[:32],
+        "conversationIndex": base64.b64encode(hashlib.sha256(thread.encode()).digest()[:22]).decode(),
         "isDeliveryReceiptRequested": None if "Return-Receipt-To" not in parsed else True,
         "isReadReceiptRequested": "Disposition-Notification-To" in parsed,
         "inferenceClassification": "focused",

@@ -28,7 +28,8 @@ _READ_ONLY: Final = frozenset(
 """Taken in a body without complaint and without effect."""
 _ALWAYS: Final = frozenset(
     ("categories", "flag", "importance", "inferenceClassification", "isRead", "singleValueExtendedProperties",
-     "isDeliveryReceiptRequested", "isReadReceiptRequested")
+     "isDeliveryReceiptRequested", "isReadReceiptRequested", "toRecipients", "ccRecipients", "bccRecipients", "from",
+     "sender")
 )  # fmt: skip
 """What may be changed of a message that is not a draft."""
 
@@ -63,7 +64,8 @@ def view(call: Call, item: Item, expand: dict[str, str] | None = None) -> dict[s
 
 def properties(call: Call, item: Item) -> dict[str, tuple[str, str]]:
     """Return the extended properties of an item, those that it has by itself included."""
-    return {**mapi.computed(item), **call.service.store.properties(item.id)}
+    kept = call.service.store.properties(item.id)
+    return {**kept, **mapi.computed(item, kept)}
 
 
 @operation("ListMessages", "GET", "users/{user}/messages", *_LIST)
@@ -112,6 +114,8 @@ def update_message(call: Call, owner: Mailbox, id: str) -> Answer:
     if expected not in (None, "*", view(call, item)["@odata.etag"]):
         raise Trouble("ErrorIrresolvableConflict", "The change key is not the current one.", status=412)
     changes = {name: value for name, value in body.items() if name not in _READ_ONLY and "@" not in name}
+    if "attachments" in changes:
+        raise Trouble("ErrorInvalidPropertySet", "Attachments are added by requests of their own.")
     if not item.is_draft and (refused := set(changes) - _ALWAYS):
         raise Trouble("ErrorInvalidPropertySet", f"The property {min(refused)} can be set on a draft only.")
     extended = _extended(changes.pop("singleValueExtendedProperties", None))
@@ -173,8 +177,11 @@ def entity(call: Call, status: int, owner: Mailbox, item: Item) -> Answer:
 
 def decoded(body: bytes) -> bytes:
     """Return the MIME of a text/plain body. Raises: Trouble."""
+    text = re.sub(rb"\s+", b"", body)
     try:
-        return base64.b64decode(re.sub(rb"\s+", b"", body), validate=True)
+        if len(text) % 4:
+            raise ValueError(body)
+        return base64.b64decode(text, validate=True)
     except ValueError:
         raise Trouble("ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content.") from None
 
@@ -185,7 +192,9 @@ def from_mime(
     """Store a message made from MIME."""
     at = now()
     room(call, owner, len(octets))
-    shown = mapi.regenerated(octets) if call.service.honest(call.company) else octets
+    shown = octets
+    if domain := call.service.honest(call.company):
+        shown = mapi.regenerated(octets, domain, is_draft=is_draft)
     made, attached = mail.resource(shown, at, f"<{uuid.uuid4().hex}@peer.prod.outlook.com>")
     item = Item(
         0, 0, 0, 0, 1, octets, shown, made, mapi.item_class(octets), is_draft, is_draft, at, at, len(octets), None,
@@ -283,7 +292,9 @@ def _list(call: Call, owner: Mailbox, folder: Folder | None) -> Answer:
 def _gone(call: Call, owner: Mailbox, id: str, known: str) -> Answer:
     store, item = call.service.store, call.item(owner, id)
     to = store.folder(owner.id, known=known) if known else None
-    if to is None or item.folder == to.id:
+    if to is not None and item.folder == to.id:
+        raise Trouble("ErrorCannotDeleteObject", "Object cannot be deleted.")
+    if to is None:
         store.remove(item)
     else:
         store.move(item, to)
@@ -291,7 +302,7 @@ def _gone(call: Call, owner: Mailbox, id: str, known: str) -> Answer:
 
 
 def _destination(call: Call, owner: Mailbox) -> Folder:
-    body = call.json()
+    body = {name[:1].lower() + name[1:]: value for name, value in call.json().items()}
     if set(body) != {"destinationId"} or not isinstance(body["destinationId"], str):
         raise Trouble("BadRequest", "The destinationId is missing.")
     return call.folder(owner, body["destinationId"])

@@ -170,7 +170,7 @@ class _Parser:
     def _comparison(self, path: str) -> Test:
         compare = _COMPARE[self._take(*_COMPARE)[1]]
         value = _value(*self._take())
-        if path.endswith("/id") and isinstance(value, str) and (" 0x" in value.lower() or "{" in value):
+        if path.rpartition("/")[2] == "id" and isinstance(value, str) and (" 0x" in value.lower() or " {" in value):
             value = property_key(value)
             return lambda fields: compare(property_key(str(fields.get("id"))), value)
         return lambda fields: compare(_comparable(_at(fields, path)), _comparable(value))

@@ -104,7 +104,9 @@ def lay(
 ) -> Item:
     """Lay a message into a mailbox as delivery does. `how`: as the tests' face has it (`Company.put`)."""
     store, at = service.store, float(how.get("received_at") or now())
-    shown = mapi.regenerated(octets) if service.honest(company) else octets
+    shown = octets
+    if domain := service.honest(company):
+        shown = mapi.regenerated(octets, domain, is_draft=bool(how.get("is_draft")))
     made, attached = mail.resource(shown, at, f"<{json.dumps(at)}@peer.prod.outlook.com>")
     made["categories"] = list(how.get("categories") or ())
     made["bccRecipients"] = [{"emailAddress": {"name": each, "address": each}} for each in how.get("bcc") or ()]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import urllib.parse
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.peers.graph import shapes
+from tests.peers.graph import shapes, uploads
 from tests.peers.graph.call import Answer, Call, find
 from tests.peers.graph.faults import Fault, Faults, Running
 from tests.peers.graph.login import Login
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 """Larger ones get 413. Source: learn.microsoft.com "Create message" (MIME); "Attach large files" (JSON)."""
 NEVER_S: Final = 600.0
-_RESULTS: Final = ("busy", "http", "code", "refuse")
 
 
 class Service:
@@ -48,10 +46,10 @@ class Service:
         self._lock = threading.Lock()
         self.stopped = threading.Event()
 
-    def honest(self, company: int) -> bool:
-        """Say whether a company's MIME is made anew."""
-        found = self.store.one("select honest from company where id=?", company)
-        return bool(found and found[0])
+    def honest(self, company: int) -> str:
+        """Return the domain of a company whose MIME is made anew, else nothing."""
+        found = self.store.one("select domain from company where id=? and honest", company)
+        return str(found[0]) if found else ""
 
     def may_send(self, owner: Mailbox, author: str) -> bool:
         """Say whether a mailbox may send in this name: its own, or one that was granted to it."""
@@ -75,56 +73,52 @@ class Service:
         settle(self.store)
         path, _, query = target.partition("?")
         path = urllib.parse.unquote(path)
-        began = time.time()
         call = Call(self, 0, "", method, path, _query(query), headers, body, origin + "/v1.0")
-        status, answer = "", Answer()
-        try:
-            answer = self._answer(call, path)
-            status = str(answer.status)
-        except Cut as cut:
-            status = cut.status
-            raise
-        finally:
-            self._write_down(call, answer, status or "500", began)
-        return answer
+        return self._logged(call, lambda: self._answer(call, path))
 
     def part(self, call: Call, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         """Answer a part of a batch, written down as a request of its own. Raises: Cut."""
         path, _, query = path.partition("?")
-        began = time.time()
-        inner = Call(
-            self, call.company, call.user, method, "/v1.0/" + urllib.parse.unquote(path).lstrip("/"), _query(query),
-            headers, body, call.base,
-        )  # fmt: skip
-        answer = self._checked(inner, inner.path.removeprefix("/v1.0/"))
-        self._write_down(inner, answer, str(answer.status), began)
+        path = urllib.parse.unquote(path).lstrip("/")
+        inner = Call(self, call.company, call.user, method, f"/v1.0/{path}", _query(query), headers, body, call.base)
+        return self._logged(inner, lambda: self._checked(inner, path))
+
+    def meet(self, call: Call, work: Callable[[], Answer], told: Callable[[Trouble], Answer]) -> Answer:
+        """Do a request's work, or what was ordered instead or besides. Raises: Cut."""
+        fault = self.faults.strikes(call.company, call.operation, call.mailbox)
+        try:
+            if fault is not None:
+                self._before(call, fault)
+            answer = work()
+        except Trouble as trouble:
+            call.codes.append(trouble.code)
+            answer = told(trouble)
+        if fault is not None and fault.kind == "held":
+            self._hold(call)
+        if fault is not None and fault.kind in ("cut_after", "truncate"):
+            octets = answer.octets()[0]
+            raise Cut("cut", fault.how.get("at", len(octets) // 2) if fault.kind == "truncate" else None, octets)
         return answer
 
     def _answer(self, call: Call, path: str) -> Answer:
-        special = self.login.serve(call) or self._upload(call, path)
-        if special is not None:
-            return special
+        if (answer := self.login.serve(call)) is not None:
+            return answer
+        if path.startswith("/upload/"):
+            return self.meet(call, lambda: uploads.put(call, path.removeprefix("/upload/")), _told)
         try:
             call.company, call.user = self.login.who(call.headers.get("authorization", ""))
         except Trouble as trouble:
             return _told(trouble)
         if not path.startswith("/v1.0/"):
             self.violation(f"{call.method} {path}: no such version of the service")
-            return _told(Trouble("BadRequest", "Invalid version.", status=400))
+            return _told(Trouble("BadRequest", "Invalid version."))
         return self._checked(call, path.removeprefix("/v1.0/"))
-
-    def _upload(self, call: Call, path: str) -> Answer | None:
-        from tests.peers.graph.uploads import put
-
-        if not path.startswith("/upload/"):
-            return None
-        return self._run(call, lambda: put(call, path.removeprefix("/upload/")))
 
     def _checked(self, call: Call, path: str) -> Answer:
         found = find(call.method, path.rstrip("/"))
         if found is None:
             self.violation(f"{call.method} /{path}: no such operation")
-            return _told(Trouble("BadRequest", f"Resource not found for the segment '{path[:80]}'.", status=400))
+            return _told(Trouble("BadRequest", f"Resource not found for the segment '{path[:80]}'."))
         operation, values = found
         call.operation, call.mailbox = operation.name, values.get("user", "").lower()
         unknown = set(call.query) - operation.query
@@ -140,7 +134,7 @@ class Service:
 
         try:
             with self.running.one_more(call.company, call.mailbox):
-                answer = self._run(call, run)
+                answer = self.meet(call, run, _told)
         except Trouble as trouble:
             call.codes.append(trouble.code)
             answer = _told(trouble)
@@ -148,23 +142,7 @@ class Service:
             self.violation(f"answer of {operation.name}: {each}")
         return answer
 
-    def _run(self, call: Call, work: Callable[[], Answer]) -> Answer:
-        fault = self.faults.strikes(call.company, call.operation, call.mailbox)
-        try:
-            if fault is not None:
-                self._before(fault)
-            answer = work()
-        except Trouble as trouble:
-            call.codes.append(trouble.code)
-            answer = _told(trouble)
-        else:
-            call.codes.append("")
-        if fault is not None and fault.kind in ("cut_after", "truncate"):
-            octets = answer.octets()[0]
-            raise Cut("cut", fault.how.get("at", len(octets) // 2) if fault.kind == "truncate" else None, octets)
-        return answer
-
-    def _before(self, fault: Fault) -> None:
+    def _before(self, call: Call, fault: Fault) -> None:
         how = fault.how
         match fault.kind:
             case "busy":
@@ -181,20 +159,37 @@ class Service:
             case "cut_before":
                 raise Cut
             case "never":
-                self.faults.wait_for_calm(NEVER_S)
-                raise Cut("never")
+                self._hold(call)
             case "slow":
                 self.stopped.wait(float(how.get("seconds", 1)))
 
-    def _write_down(self, call: Call, answer: Answer, status: str, began: float) -> None:
+    def _hold(self, call: Call) -> None:
+        """Keep a request without an answer. It is written down now, so that a test sees that it is held."""
+        self._write_down(call, Answer(), "never")
+        self.faults.wait_for_calm(NEVER_S)
+        raise Cut("never")
+
+    def _logged(self, call: Call, work: Callable[[], Answer]) -> Answer:
+        answer, status = Answer(), "500"
+        try:
+            answer = work()
+            status = str(answer.status)
+        except Cut as cut:
+            status = cut.status
+            raise
+        finally:
+            if status != "never":
+                self._write_down(call, answer, status)
+        return answer
+
+    def _write_down(self, call: Call, answer: Answer, status: str) -> None:
         octets, _ = answer.octets()
-        secret = ("authorization",)
-        kept = {name: value for name, value in call.headers.items() if name not in secret}
+        kept = {name: value for name, value in call.headers.items() if name != "authorization"}
         self.store.do(
             "insert into request(company, operation, user, mailbox, body, answer, answered, codes, at, headers)"
             " values(?,?,?,?,?,?,?,?,?,?)",
             call.company, call.operation or call.path[:80], call.user, call.mailbox, call.body, octets, status,
-            json.dumps(call.codes), began, json.dumps({**kept, ":target": f"{call.method} {call.path}"}),
+            json.dumps(call.codes), call.began, json.dumps({**kept, ":target": f"{call.method} {call.path}"}),
         )  # fmt: skip
 
 

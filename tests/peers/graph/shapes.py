@@ -209,7 +209,7 @@ def _fits(kind: Type, value: Any) -> bool:
 
 def _is_base64(value: str) -> bool:
     try:
-        base64.b64decode(value.translate({45: 43, 95: 47}), validate=True)
+        base64.b64decode(value, validate=True)
     except ValueError:
         return False
     return True

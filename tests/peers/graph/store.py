@@ -30,8 +30,9 @@ ROLES: Final[dict[str, tuple[str, str]]] = {
 TOP: Final = "msgfolderroot"
 _SCHEMA: Final = """
 create table company(id integer primary key, domain text unique, honest int);
-create table mailbox(id integer primary key, company int, address text unique, name text, quota int,
+create table mailbox(id integer primary key, company int, address text, name text, quota int,
                      disabled int default 0, proxies text, kind text, members text default '[]', guid text);
+create unique index mailbox_address on mailbox(company, address);
 create table folder(id integer primary key, mailbox int, parent int, known text, name text);
 create index folder_parent on folder(parent);
 create table item(id integer primary key, mailbox int, folder int, moves int default 0, version int default 1,

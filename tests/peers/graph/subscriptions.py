@@ -112,7 +112,8 @@ def subscribe(call: Call) -> Answer:
     folder = call.folder(owner, found[2]).id if found[2] else None
     token = f"Validation: Testing client application reachability for subscription Request-Id: {uuid.uuid4()}"
     try:
-        status, said = post(f"{url}?validationToken={urllib.parse.quote_plus(token)}", b"", "text/plain; charset=utf-8")
+        joined = f"{url}{'&' if '?' in url else '?'}validationToken={urllib.parse.quote_plus(token)}"
+        status, said = post(joined, b"", "text/plain; charset=utf-8")
     except (OSError, http.client.HTTPException):
         status, said = 0, b""
     if status != 200 or said != token.encode():

@@ -136,26 +136,32 @@ class FindDelivered(Single):
 
 
 class SetCategories(Single):
-    """Gives an item these categories in place of those it has; one answer. Refused where it changed since."""
+    """Gives items (id, version, categories) these in place of what they have; one answer an item.
+
+    Refused where an item changed since.
+    """
 
     SERVICE_NAME = "UpdateItem"
 
-    def ask(self, id: str, version: str, categories: Sequence[str]) -> list[Answer]:
-        value = element("t:Item", element("t:Categories", *(element("t:String", text=each) for each in categories)))
-        change = element(
-            "t:ItemChange",
-            element("t:ItemId", Id=id, ChangeKey=version or None),
-            element("t:Updates", element("t:SetItemField", field("item:Categories"), value)),
-        )
+    def ask(self, changes: Sequence[tuple[str, str, Sequence[str]]]) -> list[Answer]:
         return self._answers(
             element(
                 "m:UpdateItem",
-                element("m:ItemChanges", change),
+                element("m:ItemChanges", *(_categories(*each) for each in changes)),
                 MessageDisposition="SaveOnly",
                 ConflictResolution="NeverOverwrite",
                 SendMeetingInvitationsOrCancellations="SendToNone",
             )
         )
+
+
+def _categories(id: str, version: str, categories: Sequence[str]) -> Element:
+    value = element("t:Item", element("t:Categories", *(element("t:String", text=each) for each in categories)))
+    return element(
+        "t:ItemChange",
+        element("t:ItemId", Id=id, ChangeKey=version or None),
+        element("t:Updates", element("t:SetItemField", field("item:Categories"), value)),
+    )
 
 
 class MoveItem(Single):

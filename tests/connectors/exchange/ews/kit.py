@@ -38,8 +38,8 @@ async def organisation(folder: Path, **options: Any) -> AsyncIterator[EwsOrganis
     """An organisation, started; it is stopped at the end. `log`: what takes its words."""
     log = options.pop("log", None)
     made = EwsOrganisation("ews", EwsConfig(**options), context(folder, log))
-    await made.start()
     try:
+        await made.start()
         yield made
     finally:
         await made.stop()

@@ -283,3 +283,39 @@ def test_items_are_fetched_in_batches_that_fit_memory() -> None:
     assert sorted(each.ref.id for batch in made for each in batch) == sorted(each.ref.id for each in seen)
     assert [len(batch) for batch in made] == [20, 7, 1, 1, 1]
     assert all(sum(each.size for each in batch) <= 8 * mib or len(batch) == 1 for batch in made)
+
+
+@pytest.mark.parametrize("how", ["move", "mark", "delete"])
+async def test_what_is_finished_together_goes_in_few_requests(company: EwsCompany, tmp_path: Path, how: str) -> None:
+    ann = company.address("ann")
+    for n in range(41):
+        company.put("ann", mail(str(n)))
+    async with organisation(tmp_path, **company.access()) as exchange:
+        inbox = await exchange.folder(ann, "inbox")
+        seen = (await exchange.page(ann, inbox, None)).seen
+        company.alter("ann", seen[5].ref.id, delete=True)
+        taken = await exchange.folder(ann, ("Taken",), create=True)
+        finish = {"move": Move(taken), "mark": Mark("Taken"), "delete": Delete()}[how]
+        await asyncio.gather(*(exchange.finish(each.ref, finish) for each in seen))
+    operation = {"move": "MoveItem", "mark": "UpdateItem", "delete": "DeleteItem"}[how]
+    assert len(company.log(operation)) == 3
+    if how == "mark":
+        assert [each.categories for each in company.items("ann")] == [("Taken",)] * 40
+    else:
+        assert company.items("ann") == []
+
+
+async def test_a_mark_is_made_again_where_a_user_changed_the_item_meanwhile(
+    company: EwsCompany, tmp_path: Path
+) -> None:
+    ann = company.address("ann")
+    company.put("ann", mail("a"))
+    async with organisation(tmp_path, **company.access()) as exchange:
+        inbox = await exchange.folder(ann, "inbox")
+        seen = (await exchange.page(ann, inbox, None)).seen
+        company.fault("UpdateItem", "refuse", nth=1, code="ErrorIrresolvableConflict")
+        await exchange.finish(seen[0].ref, Mark("Taken"))
+        assert company.items("ann")[0].categories == ("Taken",)
+        company.fault("UpdateItem", "refuse", code="ErrorIrresolvableConflict")
+        told = await fault_of(exchange.finish(seen[0].ref, Mark("Other")))
+    assert told.code == "ErrorIrresolvableConflict"

@@ -1,8 +1,8 @@
-"""A Graph peer for the session, and organisations in it that the connector's own code speaks to."""
+"""Organisations of the Graph peer that the connector's own code speaks to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,15 @@ import pytest
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.organisation import GraphOrganisation
 from tests.connectors.exchange.graph.kit import context
-from tests.peers.graph.process import GraphCompany, GraphPeer
+from tests.peers.graph.process import GraphCompany
 
 Opened = Callable[..., Awaitable[GraphOrganisation]]
 
 
-@pytest.fixture(scope="session")
-def graph_peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphPeer]:
-    """The server, once a session."""
-    with GraphPeer(tmp_path_factory.mktemp("graph-peer")) as peer:
-        yield peer
-
-
 @pytest.fixture
-def company(graph_peer: GraphPeer) -> Iterator[GraphCompany]:
+def company(graph_company: GraphCompany) -> GraphCompany:
     """A fresh organisation; whatever was asked or answered against the service's description fails the test."""
-    graph_peer.violations()
-    yield graph_peer.organisation("ann", "bob")
-    assert graph_peer.violations() == []
+    return graph_company
 
 
 @pytest.fixture

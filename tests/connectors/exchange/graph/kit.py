@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,13 +72,28 @@ def graph(answering: Answering, *, per_mailbox: int = 3, in_all: int = 16, timeo
         await request.aread()
         seen.append(request)
         answer = answering(request)
-        return await answer if isinstance(answer, Awaitable) else answer
+        return _unread(await answer if isinstance(answer, Awaitable) else answer)
 
     asked = Tokens()
     http = httpx.AsyncClient(transport=httpx.MockTransport(handle), trust_env=False)
     pacing = Pacing(per_mailbox, in_all, asyncio.get_running_loop().time)
     client = Client(URL, http, TokenSource(asked, time.time), pacing, time.time, timeout_s)
     return SimpleNamespace(client=client, pacing=pacing, seen=seen, tokens=asked)
+
+
+class _Octets(httpx.AsyncByteStream):
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._octets
+
+
+def _unread(answer: httpx.Response) -> httpx.Response:
+    """Return an answer as a network would bring it: what was built with its octets has them still to come."""
+    if not answer.is_stream_consumed:
+        return answer
+    return httpx.Response(answer.status_code, headers=answer.headers, stream=_Octets(answer.content))
 
 
 def told(status: int, code: str = "", **fields: str) -> httpx.Response:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from connectors.exchange.graph.mime import KEY
+from connectors.exchange.lookup import SENT
 from connectors.exchange.organisation import SYNC_STATE_LOST, Delete, Fault, Made, Mark, Move, New, Ref
 from connectors.exchange.properties import TAKEN
 from gateway.contract import Content
@@ -158,6 +159,35 @@ async def test_a_draft_is_found_by_its_key_and_sent_once(company: GraphCompany, 
     assert len(company.items("bob")) == 1
 
 
+async def test_copies_of_ours_are_told_from_others_in_sent_items(company: GraphCompany, opened: Opened) -> None:
+    organisation, ann = await opened(), company.address("ann")
+    drafts = await organisation.folder(ann, "drafts")
+    bob = company.address("bob").encode()
+    octets = MAIL.replace(b"joerg@elsewhere.example", ann.encode()).replace(b"ann@x.example", bob)
+    for ref in await made(organisation, ann, drafts, *(new(f"k{n}", octets, draft=True) for n in range(3))):
+        await organisation.send(ref, copy_to=SENT)
+    company.put("ann", MAIL, folder="sent")
+    deadline = time.monotonic() + 60
+    while len(company.items("ann", "sent")) < 4:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    folder = await organisation.folder(ann, SENT, create=True)
+    token, seen = None, []
+    while True:
+        page = await organisation.page(ann, folder, token, 2)
+        seen += page.seen
+        token = page.token
+        if not page.more:
+            break
+    assert len(seen) == 3
+    assert all(each.received_at is not None for each in seen)
+    for each in seen:
+        await organisation.finish(each.ref, Delete(purge=True))
+    (left,) = company.items("ann", "sent")
+    assert left.subject == "Über"
+    assert "Gatepost" not in company.folders("ann")
+
+
 async def test_a_draft_has_its_key_before_it_gets_the_property(company: GraphCompany, opened: Opened) -> None:
     organisation, ann = await opened(), company.address("ann")
     drafts = await organisation.folder(ann, "drafts")
@@ -198,7 +228,7 @@ async def test_a_large_mail_that_broke_off_is_removed_and_made_anew(company: Gra
         found = await organisation.find(ann, ["inbox", "trash", "junk"], [key])
         if key not in found:
             assert isinstance(result, Fault)
-            (ref,) = await made(organisation, ann, inbox, new(key, large()))
+            await made(organisation, ann, inbox, new(key, large()))
         assert company.items("ann", "drafts") == [], nth
     lying = [each.properties.get(f"{{{PSETID}}}/gatepost-delivery") for each in company.items("ann")]
     assert sorted(lying) == sorted(["k0", *(f"c{nth}" for nth in range(1, needed + 1))])
@@ -218,6 +248,22 @@ async def test_an_end_that_was_reached_already_is_one(company: GraphCompany, ope
     assert len(company.items("ann", "Done")) == 1
     assert len(company.items("ann", "trash") or company.items("ann", "deleteditems")) == 1
     assert company.items("ann") == []
+
+
+async def test_ends_that_wait_together_go_together(company: GraphCompany, opened: Opened) -> None:
+    organisation, ann = await opened(), company.address("ann")
+    inbox = await organisation.folder(ann, "inbox")
+    for _ in range(30):
+        company.put("ann", MAIL)
+    seen = (await organisation.page(ann, inbox, None)).seen
+    done = await organisation.folder(ann, ("Done",), create=True)
+    before = len(company.log("Batch"))
+    company.alter("ann", company.items("ann")[17].id, delete=True)  # one that is gone is done, and stops no other
+    await asyncio.gather(*(organisation.finish(each.ref, Move(done)) for each in seen))
+    assert len(company.items("ann", "Done")) in (29, 30)  # Graph moves what lies among the recoverable items too
+    assert company.items("ann") == []
+    assert len(company.log("Batch")) - before == 2
+    assert len(company.log("MoveMessage")) == 30
 
 
 async def test_the_directory_is_read_and_asked(company: GraphCompany, opened: Opened) -> None:

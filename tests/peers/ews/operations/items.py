@@ -137,7 +137,7 @@ def _carry(call: Call, move: bool) -> Element:
             raise ItemError("ErrorQuotaExceeded", "The mailbox has exceeded its quota.") from None
         wants_id = call.find("m:ReturnNewItemIds")
         if target.mailbox != item.mailbox or (wants_id is not None and not truth(wants_id.text)):
-            # A new id is told only within one mailbox ([MS-OXWSCORE] §3.1.4.7).
+            # A new id is told only within one mailbox ([MS-OXWSCORE]).
             return no_items()
         return _one(shapes.bare_item(call.store, number))
 
@@ -172,7 +172,7 @@ def new_item(call: Call, new: Element, *, saved: bool) -> NewItem:
         octets, hidden = compose.message(call, new), compose.hidden(new)
     else:
         try:
-            octets, hidden = base64.b64decode(encoded, validate=False), ()
+            octets, hidden = base64.b64decode("".join(encoded.split()), validate=True), ()
         except binascii.Error:
             raise ItemError("ErrorMimeContentInvalidBase64String", "MIME content is not valid base64.") from None
         if not octets.strip():

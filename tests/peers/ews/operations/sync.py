@@ -11,7 +11,7 @@ from tests.peers.ews.properties import View
 from tests.peers.ews.soap import Element, M, T, element, under
 
 _MOST: Final = 512
-"""The most changes of one answer, whatever is asked for ([MS-OXWSSYNC] §2.2.4.4)."""
+"""The most changes of one answer, whatever is asked for ([MS-OXWSSYNC])."""
 
 
 def sync_folder_items(call: Call) -> Element:

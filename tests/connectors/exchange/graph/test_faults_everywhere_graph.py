@@ -1,0 +1,64 @@
+"""Whatever Graph does wrong, and wherever: each mail is there in the end, and once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.exchange.graph import Graph
+from tests.connectors.exchange.test_faults_everywhere import CUTS, Fault, chance, soon, through
+from tests.peers.graph.process import GraphPeer
+from tests.peers.organisation import Company
+
+__all__ = ["soon"]
+
+EVERYWHERE: dict[str, Fault] = {
+    "throttled half the time": chance("busy", 0.5, ms=1000),
+    "throttled half the time without a word of how long": chance("busy", 0.5),
+    "unavailable": chance("http", 0.3, status=503, retry_after=1),
+    "tokens refused now and then": chance("http", 0.2, status=401),
+    "closed with an error": chance("http", 0.3, status=500, close=True),
+    "cut before": chance("cut_before", 0.3),
+    "cut after": chance("cut_after", 0.3),
+    "cut off answers": chance("truncate", 0.3),
+    "changes lost": chance("expire_sync", 0.5, "Delta"),
+    "refused items": chance("refuse", 0.3, code="ErrorMailboxStoreUnavailable"),
+    "slow": chance("slow", 0.2, seconds=0.5),
+}
+OPERATIONS = [
+    "Token",
+    "GetFolder",
+    "ListFolders",
+    "ListChildFolders",
+    "CreateFolder",
+    "Delta",
+    "GetMime",
+    "MoveMessage",
+]
+OPERATIONS += ["CreateMessage", "ListMessages", "UpdateMessage", "SendMessage", "Batch"]
+SENDING = ("SendMessage", "UpdateMessage")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["deliver", "send"])
+@pytest.mark.parametrize("fault", EVERYWHERE)
+def test_a_graph_that_misbehaves_everywhere_costs_no_mail(
+    tmp_path: Path, graph_peer: GraphPeer, fault: str, mode: str
+) -> None:
+    through(tmp_path, graph_peer.organisation("ann", "bob"), EVERYWHERE[fault], mode, Graph)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_connection_cut_at_an_operation_costs_no_mail(tmp_path: Path, graph_peer: GraphPeer, operation: str) -> None:
+    """Each operation's first three requests end in the three ways in which a connection can."""
+
+    def fault(company: Company) -> None:
+        for nth, kind in enumerate(CUTS, 1):
+            cut: Any = kind
+            company.fault(operation, cut, nth=nth)
+
+    mode = "send" if operation in SENDING else "deliver"
+    through(tmp_path, graph_peer.organisation("ann", "bob"), fault, mode, Graph)

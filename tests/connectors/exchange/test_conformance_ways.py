@@ -1,0 +1,60 @@
+"""EWS keeps the contract of a destination in send mode too, and where the server makes MIME anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connectors.exchange.ews import Ews
+from gateway.contract import Address
+from gateway.testing import Bench, DestinationSuite, Got, fixture_of
+from mappings.network import network
+from tests.connectors.exchange.driver import EwsDriver
+from tests.connectors.exchange.test_conformance import config
+
+
+class HonestDriver(EwsDriver):
+    """What the mailboxes have is read as any client of the server reads it."""
+
+    honest = True
+
+    def received(self) -> list[Got]:
+        return [
+            Got(frozenset([self.company.address(name)]), item.shown)
+            for name in sorted(self._made)
+            for item in self.company.items(name)
+        ]
+
+
+class SendingDriver(EwsDriver):
+    """Ann sends all mail, as whoever it is from. An unknown recipient is told by a report later, not by the server."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.company.grant("ann", "*")
+
+    def refused_recipient(self) -> Any:
+        return None
+
+    def recipient(self, number: int) -> Address:
+        return network("smtp").parse(f"r{number}@out.example")
+
+    def received(self) -> list[Got]:
+        return [Got(frozenset([item.properties["to"]]), item.octets) for item in self.company.outside()]
+
+
+class TestEwsHonest(DestinationSuite):
+    connector = fixture_of(Ews, config=config(watch=[]), driver=HonestDriver)
+
+
+class TestEwsSend(DestinationSuite):
+    """Each mail that is sent is two requests at least."""
+
+    @pytest.fixture(autouse=True)
+    def _fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gateway.testing.suites.destination.TOGETHER", 60)
+
+    connector = fixture_of(
+        Ews, config=config(watch=[], mode="send", send_as="ann@kit{port}.example"), driver=SendingDriver
+    )

@@ -1,0 +1,124 @@
+"""Whatever goes wrong, and wherever: each mail is there in the end, and once.
+
+Twelve items are taken and twelve mails delivered, and sent, while the peer misbehaves; what is deferred is tried again
+as the dispatcher would. Then the peer calms down, and everything has to be where it belongs: lost 0, doubled 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.exchange import watching
+from connectors.exchange.connector import Exchange
+from connectors.exchange.ews import Ews
+from connectors.exchange.pace import Pace
+from gateway.contract import Deferred, Delivered, Parcel
+from gateway.testing.peers import parcel
+from mappings.network import network
+from tests.connectors.exchange.kit import Kit, mail
+from tests.peers.ews.process import EwsPeer
+from tests.peers.organisation import Company
+
+COUNT = 12
+TROUBLED_S = 4.0
+"""How long the peer misbehaves."""
+LONGEST_HOLD_S = 0.3
+"""What is waited for in minutes elsewhere is over in this."""
+
+Fault = Callable[[Company], None]
+
+
+def chance(kind: Any, share: float, operation: str = "*", **how: object) -> Fault:
+    return lambda company: company.fault(operation, kind, chance=share, **how)
+
+
+EVERYWHERE: dict[str, Fault] = {
+    "throttled half the time": chance("busy", 0.5, ms=50),
+    "throttled by HTTP": chance("http", 0.3, status=503, retry_after=1),
+    "HTTP 401 now and then": chance("http", 0.2, status=401),
+    "closed with an error": chance("http", 0.3, status=500, close=True),
+    "cut before": chance("cut_before", 0.3),
+    "cut after": chance("cut_after", 0.3),
+    "cut off answers": chance("truncate", 0.3),
+    "sync states lost": chance("expire_sync", 0.5, "SyncFolderItems"),
+    "refused items": chance("refuse", 0.3, code="ErrorInternalServerTransientError"),
+    "slow": chance("slow", 0.2, seconds=0.5),
+}
+OPERATIONS = ["GetFolder", "FindFolder", "CreateFolder", "SyncFolderItems", "GetItem", "MoveItem", "UpdateItem"]
+OPERATIONS += ["FindItem", "CreateItem", "SendItem", "Subscribe", "GetStreamingEvents"]
+CUTS = ["cut_before", "cut_after", "truncate"]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be left alone for longer than a moment."""
+    hold = Pace.hold
+    monkeypatch.setattr(Pace, "hold", lambda pace, seconds, *hop: hold(pace, min(seconds, LONGEST_HOLD_S), *hop))
+    monkeypatch.setattr(watching, "LONGEST_WAIT_S", 1.0)
+
+
+async def deliver_all(kit: Kit, made: Exchange, parcels: list[Parcel]) -> None:
+    """Do as the dispatcher does: try what is left until nothing is."""
+    left = list(parcels)
+    for _ in range(200):
+        outcomes = await kit.deliver(made, left)
+        failed = [each for each in outcomes.values() if not isinstance(each, Delivered | Deferred)]
+        assert not failed, failed
+        left = [one for one in left if not isinstance(outcomes[one.items[0].id], Delivered)]
+        if not left:
+            return
+        await asyncio.sleep(LONGEST_HOLD_S)
+    raise AssertionError(f"{len(left)} mails were deferred 200 times")
+
+
+def through(tmp_path: Path, company: Company, fault: Fault, mode: str, kind: type[Exchange] = Ews) -> None:
+    """Take and deliver, and count."""
+    options = {"mode": "send", "send_as": company.address("ann")} if mode == "send" else {}
+    kit = Kit(tmp_path, company, kind, timeout_s=10, **options)
+    kit.options["watch"] = [kit.watched()]
+    ann, bob = (network("smtp").parse(company.address(name)) for name in ("ann", "bob"))
+    numbers = list(range(1, COUNT + 1))
+    parcels = [parcel(n, [bob], mail(n, company, to=bob.value), sender=ann) for n in numbers]
+
+    async def body() -> None:
+        fault(company)
+        async with kit.running() as made:
+            delivering = asyncio.create_task(deliver_all(kit, made, parcels))
+            for number in numbers:
+                await asyncio.to_thread(company.put, "ann", mail(number, company), folder="Out")
+            await asyncio.wait((delivering,), timeout=TROUBLED_S)
+            await asyncio.to_thread(company.calm)
+            await delivering
+            await kit.until(lambda: kit.folder_of("ann", "Gatepost/Taken") == numbers, "all are taken")
+
+    asyncio.run(body())
+    handed_over = {(line["mark"], line["key"], line["id"]) for line in kit.journal.lines()}
+    assert sorted(mark for mark, _, _ in handed_over) == numbers
+    assert kit.folder_of("bob", "inbox") == numbers
+    assert kit.folder_of("ann", "Out") == []
+    assert kit.folder_of("ann", "Gatepost/Refused") == []
+
+
+@pytest.mark.parametrize("mode", ["deliver", "send"])
+@pytest.mark.parametrize("fault", EVERYWHERE)
+def test_a_peer_that_misbehaves_everywhere_costs_no_mail(
+    tmp_path: Path, ews_peer: EwsPeer, fault: str, mode: str
+) -> None:
+    through(tmp_path, ews_peer.organisation("ann", "bob"), EVERYWHERE[fault], mode)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_connection_cut_at_an_operation_costs_no_mail(tmp_path: Path, ews_peer: EwsPeer, operation: str) -> None:
+    """Each operation's first three requests end in the three ways in which a connection can."""
+
+    def fault(company: Company) -> None:
+        for nth, kind in enumerate(CUTS, 1):
+            company.fault(operation, kind, nth=nth)  # type: ignore[arg-type]
+
+    mode = "send" if operation == "SendItem" else "deliver"
+    through(tmp_path, ews_peer.organisation("ann", "bob"), fault, mode)

@@ -1,0 +1,73 @@
+"""Microsoft's schema is what decides: the check fails where it has to, and is not to be switched off in CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.peers.ews import schema, soap
+from tests.peers.ews.asking import Asker
+from tests.peers.ews.process import EwsPeer
+from tests.peers.ews.soap import M, T, element, under
+
+needs_schema = pytest.mark.skipif(schema.folder() is None, reason="GATEPOST_EWS_SCHEMA is not set")
+
+
+@needs_schema
+def test_wrong_order_of_elements_is_refused_and_told(ews_peer: EwsPeer) -> None:
+    asker = Asker(ews_peer.organisation("ann"))
+    answer = asker.ask(
+        '<m:GetItem><m:ItemIds><t:ItemId Id="x"/></m:ItemIds>'
+        "<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape></m:GetItem>"
+    )
+    assert answer.status == 500
+    assert answer.codes == ["ErrorSchemaValidation"]
+    (violation,) = ews_peer.violations()
+    assert "GetItem" in violation
+
+
+@needs_schema
+def test_an_answer_with_a_code_that_exchange_does_not_know_is_found() -> None:
+    made = soap.response("GetItem", [soap.failure("GetItem", soap.ItemError("ErrorOfNobody"), element(f"{M}Items"))])
+    assert any("ErrorOfNobody" in each for each in schema.Validator().errors(made))
+
+
+@needs_schema
+def test_an_answer_in_the_wrong_order_is_found() -> None:
+    item = under(element(f"{T}Message"), [element(f"{T}Subject", "x"), element(f"{T}ItemId", Id="x")])
+    made = soap.response("GetItem", [soap.success("GetItem", under(element(f"{M}Items"), [item]))])
+    assert schema.Validator().errors(made)
+
+
+@needs_schema
+def test_the_order_is_the_schemas_own() -> None:
+    order = schema.order("MessageType")
+    assert order[:3] == ("MimeContent", "ItemId", "ParentFolderId")
+    assert order.index("ExtendedProperty") < order.index("Sender") < order.index("ToRecipients")
+
+
+def test_what_is_not_served_is_told(ews_peer: EwsPeer) -> None:
+    asker = Asker(ews_peer.organisation("ann"))
+    answer = asker.ask("<m:GetRoomLists/>")
+    assert answer.codes == ["ErrorInvalidOperation"]
+    assert any("GetRoomLists" in each for each in ews_peer.violations())
+
+
+def test_without_the_schema_continuous_integration_stops(tmp_path: Path) -> None:
+    env = {**os.environ, "CI": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    env.pop("GATEPOST_EWS_SCHEMA", None)
+    args = ["--port", "0", "--tls-port", "0", "--control", "0", "--folder", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.peers.ews", *args],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "GATEPOST_EWS_SCHEMA" in done.stderr
