@@ -1,0 +1,59 @@
+"""The connections to one mailbox: as many as are wanted at once, up to a limit, each with the folder it has selected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from connectors.imap.session import Session
+
+
+class Pool:
+    """Sessions of one mailbox. `make` logs a new one in."""
+
+    def __init__(self, make: Callable[[], Awaitable[Session]], limit: int) -> None:
+        self._make = make
+        self._free: list[Session] = []
+        self._all: set[Session] = set()
+        self._places = asyncio.Semaphore(limit)
+
+    @asynccontextmanager
+    async def session(self, folder: bytes | None = None) -> AsyncIterator[Session]:
+        """Lend a session: one that has `folder` selected if there is one, else any, else a new one.
+
+        One whose connection ended meanwhile is not lent again. Raises: what `make` raises.
+        """
+        async with self._places:
+            one = await self._take(folder)
+            try:
+                yield one
+            finally:
+                if one.connection.is_open and not one.connection.under_way:
+                    self._free.append(one)
+                else:
+                    # Somebody stopped waiting for an answer: whose it is would be a guess.
+                    self._drop(one)
+
+    async def _take(self, folder: bytes | None) -> Session:
+        self._free = [each for each in self._free if each.connection.is_open]
+        for each in self._free:
+            if folder is not None and each.selected is not None and each.selected.name == folder:
+                self._free.remove(each)
+                return each
+        if self._free:
+            return self._free.pop(0)
+        made = await self._make()
+        self._all.add(made)
+        return made
+
+    def _drop(self, one: Session) -> None:
+        one.connection.end("given up")
+        self._all.discard(one)
+
+    async def close(self) -> None:
+        """End all sessions."""
+        idle, self._free = self._free, []
+        await asyncio.gather(*(each.logout() for each in idle))
+        for each in list(self._all):
+            self._drop(each)
