@@ -90,6 +90,11 @@ class Connection(asyncio.Protocol):
         self._dialogue.say(command, done, takes, goes=goes, alone=alone)
         self._soon()
 
+    def interject(self, octets: bytes) -> None:
+        """Send octets that belong to the command under way, such as DONE of IDLE."""
+        if self._ended is None:
+            self._write(octets)
+
     async def ask(
         self,
         command: Command,

@@ -1,7 +1,7 @@
 """What a server's refusals mean, as statuses and faults of a store. Pure.
 
-Source: RFC 5530 (response codes), RFC 9051 §7.1, RFC 9208 (OVERQUOTA), RFC 4469 (TOOBIG), RFC 3463 (statuses). LIMIT,
-THROTTLED and the back-off in Exchange Online's and Gmail's texts are not in any RFC; they are as these servers send them.
+Source: RFC 5530 (response codes), RFC 9051 §7.1, RFC 9208 (OVERQUOTA), RFC 4469 (TOOBIG), RFC 3463 (statuses).
+THROTTLED and the back-off in the texts of Exchange Online and Gmail are in no RFC; they are as these servers send them.
 """
 
 from __future__ import annotations

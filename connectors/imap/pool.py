@@ -1,4 +1,4 @@
-"""The connections to one mailbox: as many as are wanted at once, up to a limit, each with the folder it has selected."""
+"""The connections to one mailbox: as many as are wanted at once, within a limit, each with its selected folder."""
 
 from __future__ import annotations
 

@@ -74,10 +74,13 @@ class Session:
         """Return a folder's name for a command."""
         return folder(of, utf8=self.utf8)
 
-    async def select(self, name: bytes, *, readonly: bool = False) -> Selected:
-        """Return the folder, selected; one that is selected already stays so. Raises: Refused, Closed."""
+    async def select(self, name: bytes, *, readonly: bool = False, anew: bool = False) -> Selected:
+        """Return the folder, selected. One that is selected already stays so, unless it is to be told of `anew`.
+
+        Raises: Refused, Closed.
+        """
         now = self.selected
-        if now is not None and now.name == name and (readonly or not now.is_readonly):
+        if now is not None and not anew and now.name == name and (readonly or not now.is_readonly):
             return now
         self.selected = None
         found = Selected(name, readonly)

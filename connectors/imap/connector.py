@@ -1,0 +1,154 @@
+"""imap: the mailboxes of an IMAP server, as a store."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import ssl
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, ClassVar, Final, cast
+
+from connectors.imap.config import ImapConfig
+from connectors.imap.connection import Closed, Refused
+from connectors.imap.faults import fault_of
+from connectors.imap.mailbox import HOLDS, ImapMailbox
+from connectors.imap.pool import Pool
+from connectors.imap.session import Login, Session, open_session
+from connectors.imap.wire.tokens import Spilled, WireError
+from gateway.contract import (
+    Connector,
+    ConnectorConfig,
+    Content,
+    Context,
+    Health,
+    Holds,
+    Scope,
+    Status,
+    StoreFault,
+)
+
+MOST_PASSWORDS: Final = 1_000_000
+
+
+class Spool:
+    """A large message, taken in pieces while it is fetched: a file without a name, which is gone with this."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the content
+        self.size = 0
+
+    def write(self, octets: bytes) -> None:
+        self._file.write(octets)
+        self.size += len(octets)
+
+    def close(self) -> None:
+        self._file.flush()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return octets of it. Raises: OSError."""
+        return os.pread(self._file.fileno(), length, offset)
+
+
+class Imap(Connector):
+    """An IMAP server's mailboxes."""
+
+    Config: ClassVar[type[ConnectorConfig]] = ImapConfig
+
+    def __init__(self, name: str, config: ImapConfig, context: Context) -> None:
+        super().__init__(name, config, context)
+        self._tls: ssl.SSLContext | None = None
+        self._passwords: dict[str, str] = {}
+        self._trouble: str | None = None
+
+    def health(self) -> Health:
+        return Health(self._trouble is None, self._trouble or "")
+
+    async def start(self) -> None:
+        """Read the authorities and the passwords. Raises: OSError or ValueError that names what is wrong."""
+        config = cast(ImapConfig, self.config)
+        if config.tls != "none":
+            self._tls = await asyncio.to_thread(_context, config, self.context.base_dir)
+        if config.passwords is not None:
+            self._passwords = await asyncio.to_thread(_read_passwords, self.context.base_dir / config.passwords)
+
+    async def stop(self) -> None:
+        return
+
+    def holds(self) -> Holds:
+        return HOLDS
+
+    @asynccontextmanager
+    async def open(self, mailbox: str) -> AsyncIterator[ImapMailbox]:
+        config = cast(ImapConfig, self.config)
+        login = self._login(mailbox)
+
+        async def make() -> Session:
+            session = await open_session(
+                config.host,
+                config.port_to_use,
+                login,
+                tls=self._tls,
+                starttls=config.tls == "starttls",
+                connect_timeout_s=config.connect_timeout_s,
+                timeout_s=config.timeout_s,
+                compress=config.compress,
+                spill=lambda before, size: Spool(self.context.state_dir),
+            )
+            self._trouble = None
+            return session
+
+        pool = Pool(make, config.max_connections)
+        try:
+            try:
+                async with pool.session():
+                    pass
+            except (Refused, Closed, WireError, OSError, TimeoutError) as fault:
+                found = fault_of(fault, unknown=False)
+                if found.scope is Scope.HOP:
+                    self._trouble = str(found.status)
+                raise found from None
+            yield ImapMailbox(pool, _content, poll_s=60.0, several=config.multiappend)
+        finally:
+            await pool.close()
+
+    def _login(self, mailbox: str) -> Login:
+        config = cast(ImapConfig, self.config)
+        secret = config.password if config.password is not None else self._passwords.get(mailbox)
+        if secret is None:
+            raise StoreFault(Status("4.7.8", f"{config.passwords} has no password for {mailbox}"))
+        name = config.username.replace("{mailbox}", mailbox)
+        return Login(name, secret, (config.act_as or "").replace("{mailbox}", mailbox), config.auth)
+
+
+def _content(octets: bytes | Spilled) -> Content:
+    if isinstance(octets, bytes):
+        return Content(octets)
+    assert isinstance(octets.to, Spool)
+    return Content(octets.to)
+
+
+def _context(config: ImapConfig, base: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(base / config.ca_file) if config.ca_file else None)
+    except (OSError, ssl.SSLError) as fault:
+        raise ValueError(f"ca_file {config.ca_file}: {fault}; it must be a PEM file of certificates") from fault
+
+
+def _read_passwords(path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames is None or not {"mailbox", "password"} <= set(rows.fieldnames):
+            raise ValueError(f"{path}: its first line must name the columns mailbox,password")
+        for row in rows:
+            if len(found) >= MOST_PASSWORDS:
+                raise ValueError(f"{path}: more than {MOST_PASSWORDS} mailboxes")
+            found[row["mailbox"] or ""] = row["password"] or ""
+    return found
+
+
+__all__ = ["Imap"]
