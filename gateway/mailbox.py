@@ -63,6 +63,8 @@ class Holds:
     max_depth: int | None = None
     forbidden_in_names: str = ""
     """Characters that no folder's name can hold."""
+    forbidden_in_keywords: str = ""
+    """Characters that no keyword can hold; where one has any, `_` stands for each of them."""
 
 
 @quickly_made
@@ -77,6 +79,9 @@ class Folder:
     total: int | None = None
     unread: int | None = None
     subscribed: bool = True
+    mark: str | None = None
+    """Another word whenever `changes` would tell something, where that is known without asking for it. It saves the
+    asking: a pass over a hundred folders in which nothing happened is one call."""
 
 
 @quickly_made

@@ -1,0 +1,67 @@
+"""What an item is known again by after its id is lost: its size, its Message-ID, and a digest of its octets.
+
+The digest does not tell apart what stores make of the same octets: line ends are written as CRLF or LF, a last one is
+added, and Dovecot answers 0x80 for NUL, which IMAP cannot carry (RFC 9051 §4.3.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Final
+
+from gateway.message import Content
+
+DIGEST_BYTES: Final = 16
+
+
+class Digest:
+    """A digest that is made piece by piece."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._ends = 0
+        """Line ends that are the last of what came so far."""
+        self._cr = False
+
+    def update(self, octets: bytes) -> None:
+        """Take the next octets."""
+        if not octets:
+            return
+        if self._cr:
+            octets = b"\r" + octets
+        self._cr = octets.endswith(b"\r")
+        if self._cr:
+            octets = octets[:-1]
+        lines = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\0", b"\x80")
+        rest = lines.rstrip(b"\n")
+        if rest:
+            self._hash.update(b"\n" * self._ends)
+            self._hash.update(rest)
+            self._ends = 0
+        self._ends += len(lines) - len(rest)
+
+    def value(self) -> bytes:
+        """Return the digest of all that came."""
+        return self._hash.digest()
+
+
+def digest_of_octets(octets: bytes) -> bytes:
+    """Return the digest of octets."""
+    digest = Digest()
+    digest.update(octets)
+    return digest.value()
+
+
+def _read(content: Content) -> bytes:
+    digest = Digest()
+    for piece in content.chunks():
+        digest.update(piece)
+    return digest.value()
+
+
+async def digest_of(content: Content) -> bytes:
+    """Return the digest of a content; one in a file is read in a thread."""
+    if content.is_inline:
+        return _read(content)
+    return await asyncio.to_thread(_read, content)

@@ -1,0 +1,123 @@
+"""Which items of two lists are the same, where no id says so: at first contact, after ids or the state were lost.
+
+Multisets: what is there n times on one side and m times on the other makes min(n, m) pairs, so real duplicates stay.
+Message-ID and size alone never make two items one: where they agree, the date of receipt does too and there is no
+other candidate, or the digests decide. Only they need bodies, and `doubts` names those alone.
+Stores that do not give octets back as they were can't be told apart by digests: there, Message-ID and date decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from gateway.sync.values import Item, Print
+
+SAME_TIME_S: Final = 1.5
+"""Stores keep whole seconds, and not all round alike."""
+
+
+class Matcher:
+    """Two lists, held against each other. `exact`: both sides give octets back as they were."""
+
+    def __init__(self, lefts: Sequence[Item], rights: Sequence[Item], *, exact: bool) -> None:
+        self._lefts = lefts
+        self._exact = exact
+        self._by_id: dict[str, list[Item]] = defaultdict(list)
+        self._by_size: dict[int | None, list[Item]] = defaultdict(list)
+        self._nameless: dict[int | None, list[Item]] = defaultdict(list)
+        for item in rights:
+            if item.print.message_id is not None:
+                self._by_id[item.print.message_id].append(item)
+            else:
+                self._nameless[item.print.size].append(item)
+            self._by_size[item.print.size].append(item)
+        self._often = Counter(item.print.message_id for item in lefts)
+
+    def _candidates(self, left: Item) -> Iterable[Item]:
+        size, message_id = left.print.size, left.print.message_id
+        sized = self._by_size if message_id is None else self._nameless
+        if message_id is not None:
+            yield from self._by_id.get(message_id, ())
+        yield from sized.get(size, ())
+        if size is not None:
+            yield from sized.get(None, ())
+        else:
+            for each, items in sized.items():
+                if each is not None:
+                    yield from items
+
+    def _same(self, left: Item, right: Item) -> bool | None:
+        """Tell whether two are the same; None where their digests are to say so."""
+        one, two = left.print, right.print
+        if left.folder != right.folder:
+            return False
+        if one.digest is not None and two.digest is not None:
+            return one.digest == two.digest
+        has_same_id = one.message_id is not None and one.message_id == two.message_id
+        at_once = _close(one, two)
+        if not self._exact:
+            return has_same_id and at_once is not False
+        if not _sizes_fit(one.size, two.size):
+            return False
+        is_only = self._often[one.message_id] == 1 and len(self._by_id.get(two.message_id or "", ())) == 1
+        if has_same_id and at_once and is_only and one.size == two.size and one.size is not None:
+            return True
+        return None
+
+    def doubts(self) -> tuple[set[str], set[str]]:
+        """Return the ids, left and right, whose digests are needed and not known."""
+        lefts: set[str] = set()
+        rights: set[str] = set()
+        for left in self._lefts:
+            for right in self._candidates(left):
+                if self._same(left, right) is None:
+                    if left.print.digest is None:
+                        lefts.add(left.id)
+                    if right.print.digest is None:
+                        rights.add(right.id)
+        return lefts, rights
+
+    def pairs(self) -> list[tuple[Item, Item]]:
+        """Return what is the same; what is in doubt is not."""
+        used: set[str] = set()
+        found: list[tuple[Item, Item]] = []
+        for left in self._lefts:
+            best: Item | None = None
+            for right in self._candidates(left):
+                if right.id in used or not self._same(left, right):
+                    continue
+                if best is None or (_close(left.print, right.print) and not _close(left.print, best.print)):
+                    best = right
+            if best is not None:
+                used.add(best.id)
+                found.append((left, best))
+        return found
+
+
+def _close(one: Print, two: Print) -> bool | None:
+    if one.received_at is None or two.received_at is None:
+        return None
+    return abs(one.received_at - two.received_at) <= SAME_TIME_S
+
+
+def _sizes_fit(one: int | None, two: int | None) -> bool:
+    """Tell whether two sizes may be those of one message, whose line ends each count one octet or two."""
+    if one is None or two is None:
+        return True
+    return max(one, two) <= 2 * min(one, two) + 2
+
+
+def same_again(before: Print, now: Print) -> bool:
+    """Tell whether a new item is one that just went from the same side, as far as its listing and digests tell.
+
+    Here a wrong yes costs nothing but that an item is taken for one with the same Message-ID, size and date.
+    """
+    if before.digest is not None and now.digest is not None:
+        return before.digest == now.digest
+    if before.size is not None and now.size is not None and before.size != now.size:
+        return False
+    if before.message_id is not None or now.message_id is not None:
+        return before.message_id == now.message_id and _close(before, now) is not False
+    return before.size is not None and _close(before, now) is True

@@ -1,0 +1,84 @@
+"""How hard a server is asked: less at once and later where it says that it is too much, slowly more again.
+
+Additive increase, multiplicative decrease (RFC 5681 §3.1 for the idea): the items of a batch are the window. A server's
+own hint is kept to the second. What does not get better within `patience_s` is given up for this pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from gateway.mailbox import StoreFault
+
+T = TypeVar("T")
+FIRST_WAIT_S: Final = 0.5
+MOST_WAIT_S: Final = 300.0
+
+
+class Pace:
+    """The pace at one server; those that ask the same one share it."""
+
+    def __init__(
+        self,
+        most_items: int = 50,
+        patience_s: float = 3600.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._most = most_items
+        self._window = float(most_items)
+        self._patience_s = patience_s
+        self._clock = clock
+        self._sleep = sleep
+        self._wait_s = FIRST_WAIT_S
+        self._until = 0.0
+        self._bad_since: float | None = None
+        self.waited_s = 0.0
+        """In all."""
+
+    @property
+    def items(self) -> int:
+        """Return how many items may be put into one call now."""
+        return max(1, int(self._window))
+
+    def good(self) -> None:
+        """A call was answered."""
+        self._window = min(self._most, self._window + 1)
+        self._wait_s = FIRST_WAIT_S
+        self._bad_since = None
+
+    def bad(self, fault: StoreFault) -> None:
+        """A call was not done. Raises: the fault where it is for good, or has been for too long."""
+        if fault.status.is_permanent:
+            raise fault
+        now = self._clock()
+        if self._bad_since is None:
+            self._bad_since = now
+        wait_s = fault.retry_after_s if fault.retry_after_s is not None else self._wait_s
+        if now + wait_s - self._bad_since > self._patience_s:
+            raise fault
+        self._window = max(1.0, self._window / 2)
+        self._wait_s = min(MOST_WAIT_S, self._wait_s * 2)
+        self._until = max(self._until, now + wait_s)
+
+    async def ready(self) -> None:
+        """Wait until the server may be asked again."""
+        while (rest := self._until - self._clock()) > 0:
+            self.waited_s += rest
+            await self._sleep(rest)
+
+    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Do what can be done twice, until it is done. Raises: StoreFault as `bad` does."""
+        while True:
+            await self.ready()
+            try:
+                answer = await call()
+            except StoreFault as fault:
+                self.bad(fault)
+            else:
+                self.good()
+                return answer

@@ -1,0 +1,308 @@
+"""What is to be done, from what both sides held last and what each tells now: pure.
+
+Per item that is paired; S as it was, C changed (flags, or moved to another folder), G gone from there:
+
+| left/right | copy                           | mirror               | two-way                                        |
+|------------|--------------------------------|----------------------|------------------------------------------------|
+| S/S        | -                              | -                    | -                                              |
+| C/S        | set or move right              | set or move right    | set or move right                              |
+| S/C        | - (the right's own)            | set or move right back | set or move left                             |
+| C/C        | left's changes to the right    | right is made as left | each flag three-way; set wins; left's folder  |
+| G/S        | right stays, for good          | remove right         | remove right, or keep                          |
+| G/C        | right stays, for good          | remove right         | copy back to the left, told as a conflict      |
+| S/G        | never copied again             | copy again           | remove left, or keep                           |
+| C/G        | never copied again             | copy again           | copy back to the right, told as a conflict     |
+| G/G        | forget                         | forget               | forget                                         |
+
+Unpaired: what is new on both sides in one folder and the same is adopted; else what is new on the left is copied, what
+is new on the right is copied two-way, left alone in copy, and in a strict mirror removed. What is gone in one folder
+and new in another on the same side has been moved; in the same folder, it has got another id.
+More removals than the policy allows are none at all: the rest is done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.mailbox import Holds
+from gateway.sync.match import Matcher, same_again
+from gateway.sync.values import (
+    SIDES,
+    Action,
+    Conflict,
+    Copy,
+    Item,
+    Move,
+    Pair,
+    Plan,
+    Policy,
+    Refusal,
+    Remove,
+    Seen,
+    SetFlags,
+    Side,
+    all_carried,
+    carried,
+    other,
+)
+
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the two sides can hold. `exact`: both give octets back as they were."""
+
+    left: Holds
+    right: Holds
+
+    @property
+    def exact(self) -> bool:
+        return self.left.exact and self.right.exact
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """One side of a pair as it is now; `id` None where it is not there."""
+
+    id: str | None
+    folder: int
+    words: frozenset[str]
+    changed: bool
+
+
+class _Planner:
+    def __init__(self, left: Seen, right: Seen, policy: Policy, can: Abilities, now: float | None) -> None:
+        self.seen: dict[Side, Seen] = {"left": left, "right": right}
+        self.new: dict[Side, dict[str, Item]] = {"left": dict(left.items), "right": dict(right.items)}
+        self.policy = policy
+        self.can = can
+        self.now = now
+        self.made = Plan()
+
+    def states(self, base: Iterable[Pair]) -> list[tuple[Pair, dict[Side, _Now]]]:
+        """Return each pair with both sides as they are now, moved and renumbered items found again."""
+        found: list[tuple[Pair, dict[Side, _Now]]] = []
+        gone: dict[Side, list[tuple[Pair, dict[Side, _Now]]]] = {"left": [], "right": []}
+        for pair in base:
+            sides: dict[Side, _Now] = {}
+            for side in SIDES:
+                id, folder, words, seen = pair.on(side), pair.folder_on(side), pair.words_on(side), self.seen[side]
+                if id is None:
+                    sides[side] = _Now(None, folder, words, False)
+                elif (item := seen.items.get(id)) is not None:
+                    self.new[side].pop(id, None)
+                    sides[side] = _Now(id, item.folder, item.words, item.words != words or item.folder != folder)
+                elif id in seen.gone or folder in seen.whole:
+                    sides[side] = _Now(None, folder, words, False)
+                    gone[side].append((pair, sides))
+                else:
+                    sides[side] = _Now(id, folder, words, False)
+            found.append((pair, sides))
+        for side in SIDES:
+            self._find_again(side, gone[side])
+        return found
+
+    def _find_again(self, side: Side, gone: list[tuple[Pair, dict[Side, _Now]]]) -> None:
+        by_size: dict[int | None, list[Item]] = defaultdict(list)
+        for item in self.new[side].values():
+            by_size[item.print.size].append(item)
+        for is_here in (True, False):
+            for pair, sides in gone:
+                if sides[side].id is not None:
+                    continue
+                folder = pair.folder_on(side)
+                for item in by_size.get(pair.print.size, ()):
+                    if (item.folder == folder) is not is_here or item.id not in self.new[side]:
+                        continue
+                    if same_again(pair.print, item.print):
+                        del self.new[side][item.id]
+                        changed = item.words != pair.words_on(side) or item.folder != folder
+                        sides[side] = _Now(item.id, item.folder, item.words, changed)
+                        break
+
+    def pair(self, pair: Pair, left: _Now, right: _Now) -> None:
+        """Plan for one pair by the table."""
+        if left.id is None and right.id is None:
+            self.made.forget.append(pair.id)
+            return
+        after = pair.with_side("left", left.id, left.folder, left.words)
+        after = after.with_side("right", right.id, right.folder, right.words)
+        made: Pair | None
+        if left.id is None:
+            made = self._one(after, pair, "left", right)
+        elif right.id is None:
+            made = self._one(after, pair, "right", left)
+        else:
+            made = self._both(after, pair, left, right)
+        if made is not None and made != pair:
+            self.made.rows.append(made)
+
+    def _one(self, after: Pair, pair: Pair, side: Side, there: _Now) -> Pair | None:
+        """Plan for a pair that is gone from `side`; None where an action is to make its row."""
+        mode, across = self.policy.mode, other(side)
+        if pair.on(side) is None or mode == "copy":
+            return after
+        assert there.id is not None
+        item = Item(there.id, there.folder, there.words, pair.print)
+        if mode == "mirror" and side == "right":
+            self.made.actions.append(Copy(side, item, there.folder, after))
+            return None
+        if mode == "two-way" and there.changed and self.policy.conflict in ("both", across):
+            self.made.actions.append(Copy(side, item, there.folder, after))
+            self.made.conflicts.append(Conflict(pair, f"removed on the {side} and changed on the {across}: kept"))
+            return None
+        if self.policy.delete == "keep":
+            return after
+        self.made.actions.append(Remove(after, across))
+        return None
+
+    def _both(self, after: Pair, pair: Pair, left: _Now, right: _Now) -> Pair:
+        add, remove = self._words(pair, left.words, right.words)
+        for side in SIDES:
+            if add[side] or remove[side]:
+                self.made.actions.append(SetFlags(after, side, add[side], remove[side]))
+        mover, folder = self._move(pair, left.folder, right.folder)
+        now: dict[Side, _Now] = {"left": left, "right": right}
+        if mover is not None and folder != now[mover].folder:
+            self.made.actions.append(Move(after, mover, folder))
+        for side in SIDES:
+            words = (now[side].words | add[side]) - remove[side]
+            after = after.with_side(side, now[side].id, folder if side == mover else now[side].folder, words)
+        return after
+
+    def _move(self, pair: Pair, left: int, right: int) -> tuple[Side | None, int]:
+        if left != pair.left_folder:
+            if self.policy.mode == "two-way" and right not in (pair.right_folder, left):
+                self.made.conflicts.append(Conflict(pair, "moved to different folders: the left's it is"))
+            return "right", left
+        if right != pair.right_folder:
+            if self.policy.mode == "two-way":
+                return "left", right
+            if self.policy.mode == "mirror":
+                return "right", left
+        return None, 0
+
+    def _words(
+        self, pair: Pair, left: frozenset[str], right: frozenset[str]
+    ) -> tuple[dict[Side, frozenset[str]], dict[Side, frozenset[str]]]:
+        """Return what to add and what to remove on each side."""
+        add: dict[Side, frozenset[str]] = {"left": _NONE, "right": _NONE}
+        remove: dict[Side, frozenset[str]] = {"left": _NONE, "right": _NONE}
+        if left == pair.left_words and right == pair.right_words:
+            return add, remove
+        there, here = self.can.right, self.can.left
+        wanted = all_carried(left, there)
+        set_left, cleared_left = left - pair.left_words, pair.left_words - left
+        if self.policy.mode == "mirror":
+            # What the right did not take when it was asked is not asked for again each time.
+            not_taken = all_carried(pair.left_words, there) - pair.right_words - all_carried(set_left, there)
+            return add | {"right": wanted - right - not_taken}, remove | {"right": right - wanted}
+        add["right"] = all_carried(set_left, there) - right
+        remove["right"] = (all_carried(cleared_left, there) & right) - wanted
+        if self.policy.mode == "copy":
+            return add, remove
+        set_right, cleared_right = right - pair.right_words, pair.right_words - right
+        remove["right"] -= set_right
+        add["left"] = all_carried(set_right - wanted, here) - left
+        remove["left"] = frozenset(word for word in left if carried(word, there) in cleared_right) - set_left
+        return add, remove
+
+    def unpaired(self, *, strangers: bool) -> None:
+        """Plan for what no pair has."""
+        matcher = Matcher(list(self.new["left"].values()), list(self.new["right"].values()), exact=self.can.exact)
+        for one, two in matcher.pairs():
+            del self.new["left"][one.id]
+            del self.new["right"][two.id]
+            self.made = replace(self.made, adopted=self.made.adopted + 1)
+            # What only one side has set was set there: both learn of it, and nothing is cleared.
+            words = all_carried(one.words, self.can.right) & two.words
+            mine = frozenset(word for word in one.words if carried(word, self.can.right) in words)
+            digest = one.print.digest or two.print.digest
+            made = Pair(0, one.id, two.id, one.folder, two.folder, mine, words, replace(one.print, digest=digest))
+            now = _Now(one.id, one.folder, one.words, True), _Now(two.id, two.folder, two.words, True)
+            self.made.rows.append(self._both(made.with_side("left", one.id, one.folder, one.words), made, *now))
+        for item in self.new["left"].values():
+            self._copy("right", item)
+        if not strangers:
+            return
+        for item in self.new["right"].values():
+            if self.policy.mode == "two-way":
+                self._copy("left", item)
+            elif self.policy.mode == "mirror" and self.policy.strict and self.policy.delete != "keep":
+                row = Pair(0, None, item.id, item.folder, item.folder, _NONE, item.words, item.print)
+                self.made.actions.append(Remove(row, "right", stranger=True))
+
+    def _copy(self, side: Side, item: Item) -> None:
+        size, at = item.print.size, item.print.received_at
+        is_large = self.policy.max_size is not None and size is not None and size > self.policy.max_size
+        most = self.policy.max_age_s
+        if is_large or (most is not None and self.now is not None and at is not None and self.now - at > most):
+            self.made.skipped.append(item)
+            return
+        self.made.actions.append(Copy(side, item, item.folder))
+
+    def guard(self, total: int) -> None:
+        """Drop all removals where they are too many."""
+        removals = [action for action in self.made.actions if isinstance(action, Remove)]
+        allowed = int(max(self.policy.min_removed, self.policy.max_removed * total))
+        if self.policy.allow_removal or len(removals) <= allowed:
+            return
+        rest: list[Action] = [action for action in self.made.actions if not isinstance(action, Remove)]
+        self.made = replace(self.made, actions=rest, refused=Refusal(len(removals), allowed, total))
+
+
+def plan(
+    base: Iterable[Pair],
+    left: Seen,
+    right: Seen,
+    policy: Policy,
+    can: Abilities,
+    *,
+    total: int = 0,
+    now: float | None = None,
+    strangers: bool = True,
+) -> Plan:
+    """Return what is to be done.
+
+    `base`: the rows of everything that was told of, and of all in folders that were listed as a whole. `total`: how
+    many items the mailbox has, for the guard. `now`: seconds since 1970, for the age. `strangers`: the left side is
+    known to the end, so that what only the right has is a matter.
+    """
+    planner = _Planner(left, right, policy, can, now)
+    for pair, sides in planner.states(base):
+        planner.pair(pair, sides["left"], sides["right"])
+    planner.unpaired(strangers=strangers)
+    planner.guard(total)
+    return planner.made
+
+
+def doubts(base: Iterable[Pair], left: Seen, right: Seen, can: Abilities) -> dict[Side, set[str]]:
+    """Return the ids of new items, by side, whose digests `plan` needs to tell who is the same as who."""
+    known: dict[Side, set[str]] = {"left": set(), "right": set()}
+    for pair in base:
+        for side in SIDES:
+            id = pair.on(side)
+            if id is not None:
+                known[side].add(id)
+    new = {side: [i for i in seen.items.values() if i.id not in known[side]] for side, seen in _both(left, right)}
+    lefts, rights = Matcher(new["left"], new["right"], exact=can.exact).doubts()
+    return {"left": lefts, "right": rights}
+
+
+def _both(left: Seen, right: Seen) -> tuple[tuple[Side, Seen], tuple[Side, Seen]]:
+    return ("left", left), ("right", right)
+
+
+def with_digests(seen: Seen, digests: Mapping[str, bytes]) -> Seen:
+    """Return what was seen with digests of items filled in."""
+    if not digests:
+        return seen
+    items = {
+        id: Item(id, item.folder, item.words, replace(item.print, digest=digests[id])) if id in digests else item
+        for id, item in seen.items.items()
+    }
+    return replace(seen, items=items)

@@ -1,0 +1,367 @@
+"""What both sides held last, in a SQLite file: pairs of folders and items, appends under way, and what went wrong.
+
+One thread has the file, so the event loop never waits for a disk. Each method is one transaction, durable when it
+returns; a pass makes one before each append and one after it. Rows of a folder are read a page at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Row, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from gateway.spool.sqlite import open_engine
+from gateway.sync.schema import ABOUT, FOLDER, INTENT, ITEM, JOURNAL, METADATA, PAIRING, PROBLEM
+from gateway.sync.values import FolderPair, Intent, Pair, Pairing, Place, Print, Problem, Side
+
+T = TypeVar("T")
+VERSION: Final = "1"
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY", "foreign_keys=OFF")
+_MANY: Final = 400
+"""Ids that one statement looks for; SQLite once took no more than 999 parameters."""
+
+
+def _words(words: frozenset[str]) -> str:
+    return json.dumps(sorted(words), ensure_ascii=False) if words else ""
+
+
+def _read_words(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text)) if text else frozenset()
+
+
+def _print(row: Row[Any]) -> Print:
+    return Print(row.size, row.message_id, row.digest, row.received_at)
+
+
+def _print_columns(print: Print) -> dict[str, Any]:
+    return {
+        "size": print.size,
+        "message_id": print.message_id,
+        "digest": print.digest,
+        "received_at": print.received_at,
+    }
+
+
+def _pair(row: Row[Any]) -> Pair:
+    return Pair(
+        row.id,
+        row.left,
+        row.right,
+        row.left_folder,
+        row.right_folder,
+        _read_words(row.left_words),
+        _read_words(row.right_words),
+        _print(row),
+    )
+
+
+def _pair_columns(pairing: str, pair: Pair) -> dict[str, Any]:
+    return {
+        "pairing": pairing,
+        "left": pair.left,
+        "right": pair.right,
+        "left_folder": pair.left_folder,
+        "right_folder": pair.right_folder,
+        "left_words": _words(pair.left_words),
+        "right_words": _words(pair.right_words),
+        **_print_columns(pair.print),
+    }
+
+
+def _some(ids: Iterable[str]) -> Iterator[list[str]]:
+    some = list(ids)
+    for start in range(0, len(some), _MANY):
+        yield some[start : start + _MANY]
+
+
+class State:
+    """The file at `path`, made where it is not there. Assumes: one process writes it.
+
+    Raises: ValueError where another version of this program made it.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-state")
+        self._engine = open_engine(path, 30.0, _PRAGMAS)
+        with self._engine.begin() as connection:
+            METADATA.create_all(connection)
+            connection.execute(
+                upsert(ABOUT).on_conflict_do_nothing(),
+                [{"name": "version", "value": VERSION}, {"name": "own", "value": secrets.token_hex(6)}],
+            )
+            about = {row.name: row.value for row in connection.execute(select(ABOUT))}
+        if about["version"] != VERSION:
+            self.close()
+            raise ValueError(f"{path} is of version {about['version']}, and this program's is {VERSION}")
+        self.own: str = about["own"]
+        """A word that no other state has."""
+
+    def close(self) -> None:
+        """Close the file, once what is under way has ended."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    async def _do(self, work: Callable[[Connection], T]) -> T:
+        def act() -> T:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    # -- pairings
+
+    async def add_pairing(self, pairing: Pairing) -> None:
+        """Note a pairing; one that is there gets what is configured now, and keeps its stage."""
+        values = {
+            "id": pairing.id,
+            "config": pairing.set,
+            "left_connector": pairing.left.connector,
+            "left_mailbox": pairing.left.mailbox,
+            "right_connector": pairing.right.connector,
+            "right_mailbox": pairing.right.mailbox,
+            "identity": pairing.identity,
+            "batch": pairing.batch,
+            "mode": pairing.mode,
+        }
+        put = upsert(PAIRING).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
+        await self._do(lambda connection: connection.execute(put))
+
+    async def pairings(self) -> list[tuple[Pairing, str]]:
+        """Return all pairings, each with its stage."""
+
+        def read(connection: Connection) -> list[tuple[Pairing, str]]:
+            found: list[tuple[Pairing, str]] = []
+            for row in connection.execute(select(PAIRING).order_by(PAIRING.c.id)):
+                left, right = (
+                    Place(row.left_connector, row.left_mailbox),
+                    Place(row.right_connector, row.right_mailbox),
+                )
+                made = Pairing(row.id, row.config, left, right, row.identity, row.batch, row.mode)
+                found.append((made, row.stage))
+            return found
+
+        return await self._do(read)
+
+    async def set_stage(self, pairing: str, stage: str, detail: str = "") -> None:
+        """Put a pairing at a stage of its course, with a line in its journal."""
+
+        def act(connection: Connection) -> None:
+            connection.execute(update(PAIRING).where(PAIRING.c.id == pairing).values(stage=stage))
+            line = {"pairing": pairing, "step": stage, "detail": detail, "at": self._clock()}
+            connection.execute(insert(JOURNAL).values(line))
+
+        await self._do(act)
+
+    async def journal(self, pairing: str) -> list[tuple[str, str, float]]:
+        """Return the steps of a pairing's course: step, detail, seconds since 1970."""
+        asked = select(JOURNAL).where(JOURNAL.c.pairing == pairing).order_by(JOURNAL.c.seq)
+        return await self._do(lambda connection: [(r.step, r.detail, r.at) for r in connection.execute(asked)])
+
+    # -- folders
+
+    async def folders(self, pairing: str) -> list[FolderPair]:
+        """Return the pairs of folders."""
+
+        def read(connection: Connection) -> list[FolderPair]:
+            asked = select(FOLDER).where(FOLDER.c.pairing == pairing).order_by(FOLDER.c.id)
+            return [
+                FolderPair(
+                    row.id,
+                    row.left,
+                    row.right,
+                    tuple(json.loads(row.path)),
+                    row.left_token,
+                    row.right_token,
+                    row.left_mark,
+                    row.right_mark,
+                    row.is_known,
+                )
+                for row in connection.execute(asked)
+            ]
+
+        return await self._do(read)
+
+    async def put_folder(self, pairing: str, folder: FolderPair) -> int:
+        """Write a pair of folders, a new one where its id is 0; returns its id."""
+        values = {
+            "pairing": pairing,
+            "left": folder.left,
+            "right": folder.right,
+            "path": json.dumps(folder.path),
+            "left_token": folder.left_token,
+            "right_token": folder.right_token,
+            "left_mark": folder.left_mark,
+            "right_mark": folder.right_mark,
+            "is_known": folder.is_known,
+        }
+
+        def act(connection: Connection) -> int:
+            if folder.id:
+                connection.execute(update(FOLDER).where(FOLDER.c.id == folder.id).values(values))
+                return folder.id
+            made = connection.execute(insert(FOLDER).values(values)).inserted_primary_key
+            assert made is not None
+            return int(made[0])
+
+        return await self._do(act)
+
+    async def drop_folder(self, folder: int) -> None:
+        """Forget a pair of folders in which nothing is left."""
+        await self._do(lambda connection: connection.execute(delete(FOLDER).where(FOLDER.c.id == folder)))
+
+    # -- items
+
+    async def base(self, pairing: str, folder: int) -> AsyncIterator[list[Pair]]:
+        """Yield the rows that have a side in a folder, in pages."""
+        after = 0
+        while True:
+            asked = (
+                select(ITEM)
+                .where(ITEM.c.pairing == pairing, ITEM.c.id > after)
+                .where(or_(ITEM.c.left_folder == folder, ITEM.c.right_folder == folder))
+                .order_by(ITEM.c.id)
+                .limit(2000)
+            )
+            page = await self._do(lambda connection, asked=asked: [_pair(r) for r in connection.execute(asked)])  # type: ignore[misc]  # mypy takes no default of a lambda
+            if not page:
+                return
+            yield page
+            after = page[-1].id
+
+    async def pairs(self, pairing: str, left: Iterable[str], right: Iterable[str]) -> list[Pair]:
+        """Return the rows that have one of these ids, each once."""
+
+        def read(connection: Connection) -> list[Pair]:
+            found: dict[int, Pair] = {}
+            for column, ids in ((ITEM.c.left, left), (ITEM.c.right, right)):
+                for some in _some(ids):
+                    asked = select(ITEM).where(ITEM.c.pairing == pairing, column.in_(some))
+                    for row in connection.execute(asked):
+                        found.setdefault(row.id, _pair(row))
+            return list(found.values())
+
+        return await self._do(read)
+
+    async def count(self, pairing: str, folder: int | None = None) -> int:
+        """Return how many rows there are, of the mailbox or of one folder."""
+        asked = select(func.count()).select_from(ITEM).where(ITEM.c.pairing == pairing)
+        if folder is not None:
+            asked = asked.where(or_(ITEM.c.left_folder == folder, ITEM.c.right_folder == folder))
+        return await self._do(lambda connection: int(connection.execute(asked).scalar_one()))
+
+    async def has_digest(self, pairing: str, folder: int, digest: bytes) -> bool:
+        """Tell whether something with this digest is paired in a folder."""
+        asked = select(ITEM.c.id).where(ITEM.c.pairing == pairing, ITEM.c.right_folder == folder)
+        asked = asked.where(ITEM.c.digest == digest, ITEM.c.right.is_not(None)).limit(1)
+        return await self._do(lambda connection: connection.execute(asked).first() is not None)
+
+    async def intend(self, pairing: str, intents: Sequence[Intent]) -> None:
+        """Note what is about to be appended. It must be durable before the first octet is sent."""
+        rows = [
+            {
+                "key": each.key,
+                "pairing": pairing,
+                "folder": each.folder,
+                "side": each.side,
+                "source": each.source,
+                "pair": each.pair,
+                "words": _words(each.words),
+                **_print_columns(each.print),
+            }
+            for each in intents
+        ]
+        await self._do(lambda connection: connection.execute(insert(INTENT), rows))
+
+    async def intents(self, pairing: str) -> list[Intent]:
+        """Return the appends of which it is not known whether they were done."""
+        asked = select(INTENT).where(INTENT.c.pairing == pairing).order_by(INTENT.c.key)
+
+        def read(connection: Connection) -> list[Intent]:
+            return [
+                Intent(r.key, r.folder, r.side, r.source, _read_words(r.words), _print(r), r.pair)
+                for r in connection.execute(asked)
+            ]
+
+        return await self._do(read)
+
+    async def settle(
+        self,
+        pairing: str,
+        rows: Iterable[Pair] = (),
+        *,
+        forget: Iterable[int] = (),
+        intents: Iterable[str] = (),
+        problems: Iterable[Problem] = (),
+        solved: Iterable[tuple[Side, str]] = (),
+        folders: Iterable[FolderPair] = (),
+    ) -> None:
+        """Write what is done, in one transaction: rows, those to forget, intents that are known to be done or not,
+        problems met and solved (by side and item), and folders as far as they are read."""
+        new = [_pair_columns(pairing, pair) for pair in rows if pair.id == 0]
+        old = [pair for pair in rows if pair.id != 0]
+
+        def act(connection: Connection) -> None:
+            if new:
+                connection.execute(insert(ITEM), new)
+            for pair in old:
+                connection.execute(update(ITEM).where(ITEM.c.id == pair.id).values(_pair_columns(pairing, pair)))
+            for id in forget:
+                connection.execute(delete(ITEM).where(ITEM.c.id == id))
+            for some in _some(intents):
+                connection.execute(delete(INTENT).where(INTENT.c.key.in_(some)))
+            for side, item in solved:
+                connection.execute(delete(PROBLEM).where(_is_problem(pairing, side, item)))
+            for problem in problems:
+                self._put_problem(connection, pairing, problem)
+            for folder in folders:
+                values = {
+                    "left_token": folder.left_token,
+                    "right_token": folder.right_token,
+                    "left_mark": folder.left_mark,
+                    "right_mark": folder.right_mark,
+                    "is_known": folder.is_known,
+                }
+                connection.execute(update(FOLDER).where(FOLDER.c.id == folder.id).values(values))
+
+        await self._do(act)
+
+    # -- what went wrong
+
+    def _put_problem(self, connection: Connection, pairing: str, problem: Problem) -> None:
+        values = {
+            "code": problem.code,
+            "text": problem.text,
+            "at": self._clock(),
+            "words": _words(problem.words),
+            **_print_columns(problem.print),
+        }
+        key = {"pairing": pairing, "folder": problem.folder, "side": problem.side, "item": problem.item}
+        put = upsert(PROBLEM).values(**key, tries=1, **values)
+        again = put.on_conflict_do_update(index_elements=list(key), set_=values | {"tries": PROBLEM.c.tries + 1})
+        connection.execute(again)
+
+    async def problems(self, pairing: str) -> list[Problem]:
+        """Return what did not get across."""
+        asked = select(PROBLEM).where(PROBLEM.c.pairing == pairing).order_by(PROBLEM.c.folder, PROBLEM.c.item)
+
+        def read(connection: Connection) -> list[Problem]:
+            return [
+                Problem(r.folder, r.side, r.item, r.code, r.text, r.tries, r.at, _read_words(r.words), _print(r))
+                for r in connection.execute(asked)
+            ]
+
+        return await self._do(read)
+
+
+def _is_problem(pairing: str, side: str, item: str) -> Any:
+    table: Table = PROBLEM
+    return and_(table.c.pairing == pairing, table.c.side == side, table.c.item == item)

@@ -1,0 +1,294 @@
+"""The values of keeping two mailboxes in step: what is paired, what both held last, and what is to be done.
+
+The left mailbox is the one that is copied from, the right one that is copied to; two-way they are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from gateway.frozen import quickly_made
+from gateway.mailbox import FLAGS, Holds, ItemState
+
+Side = Literal["left", "right"]
+SIDES: Final[tuple[Side, Side]] = ("left", "right")
+Mode = Literal["copy", "mirror", "two-way"]
+NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def other(side: Side) -> Side:
+    """Return the side across."""
+    return "right" if side == "left" else "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A mailbox: the connector that has it, and its name there."""
+
+    connector: str
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Two mailboxes that are kept in step. `set` names the configuration it is of, `batch` those that go together."""
+
+    id: str
+    set: str
+    left: Place
+    right: Place
+    identity: str | None = None
+    batch: str = ""
+    mode: Mode = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How two mailboxes are kept in step."""
+
+    mode: Mode = "copy"
+    delete: Literal["keep", "remove", "trash"] = "trash"
+    """What a removal on one side does on the other, in mirror and two-way."""
+    conflict: Literal["both", "left", "right"] = "both"
+    """An item changed on one side and gone on the other: `both` keeps it, else that side's will is done."""
+    max_removed: float = 0.2
+    """The share of a mailbox's items that one pass may remove; more stop all removals."""
+    min_removed: int = 10
+    """That many are removed whatever share they are."""
+    allow_removal: bool = False
+    """Remove however many."""
+    strict: bool = False
+    """In mirror, what only the right one holds is removed, too."""
+    max_size: int | None = None
+    """Octets of the largest item that is copied."""
+    max_age_s: float | None = None
+    """Items received longer ago are not copied."""
+    folders: tuple[str, ...] = ()
+    """Shell patterns of the folders' paths, joined by `/`; with `!` in front, of those that are left out."""
+    dedupe: bool = False
+    """Of items that are the same octet by octet in one folder, copy one."""
+    batch_items: int = 50
+    batch_bytes: int = 4 * 1024 * 1024
+    """An append takes no more than this at once; an item that alone is more goes alone."""
+    ahead_bytes: int = 8 * 1024 * 1024
+    """What is read ahead while appending."""
+    connections: int = 2
+    """Folders that are worked on at once."""
+    page_items: int = 500
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Print:
+    """What an item is known again by. `digest` is that of `fingerprint.digest_of`; None is what is not known (yet)."""
+
+    size: int | None = None
+    message_id: str | None = None
+    digest: bytes | None = None
+    received_at: float | None = None
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as a listing shows it. `folder` is the number of its pair of folders; `words` are flags and keywords."""
+
+    id: str
+    folder: int
+    words: frozenset[str]
+    print: Print
+
+    @staticmethod
+    def of(state: ItemState, folder: int) -> Item:
+        """Return a listed item of a folder."""
+        words = frozenset[str](state.flags) | state.keywords
+        return Item(state.id, folder, words, Print(state.size, state.message_id, None, state.received_at))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPair:
+    """Two folders that are kept in step, by their ids; None where there is none (any more). `path` is the left's."""
+
+    id: int
+    left: str | None
+    right: str | None
+    path: tuple[str, ...]
+    left_token: str | None = None
+    right_token: str | None = None
+    left_mark: str | None = None
+    right_mark: str | None = None
+    is_known: bool = False
+    """Both sides have been listed to the end once."""
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An item as both sides held it last: the base that changes are told by.
+
+    A side's id is None where it is gone from there and is to stay so. The words are each side's own, for a store that
+    can't hold one of them has not cleared it. `id` is 0 for one that is not in the state yet.
+    """
+
+    id: int
+    left: str | None
+    right: str | None
+    left_folder: int
+    right_folder: int
+    left_words: frozenset[str] = NOTHING
+    right_words: frozenset[str] = NOTHING
+    print: Print = field(default_factory=Print)
+
+    def on(self, side: Side) -> str | None:
+        """Return its id on a side."""
+        return self.left if side == "left" else self.right
+
+    def folder_on(self, side: Side) -> int:
+        """Return the number of the pair of folders that it is in on a side."""
+        return self.left_folder if side == "left" else self.right_folder
+
+    def words_on(self, side: Side) -> frozenset[str]:
+        """Return the flags and keywords that it had on a side."""
+        return self.left_words if side == "left" else self.right_words
+
+    def with_side(self, side: Side, id: str | None, folder: int, words: frozenset[str]) -> Pair:
+        """Return it with one side as it is now."""
+        if side == "left":
+            return replace(self, left=id, left_folder=folder, left_words=words)
+        return replace(self, right=id, right_folder=folder, right_words=words)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one side's listings told: items that are new or have changed, ids that are gone, and which folders were
+    listed as a whole, so that what is not in `items` is not there."""
+
+    items: Mapping[str, Item] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    whole: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Put `item` into `folder` on `side`. `pair` is the row whose side it fills again, None for a new one."""
+
+    side: Side
+    item: Item
+    folder: int
+    pair: Pair | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetFlags:
+    """Add and remove flags and keywords of a pair's item on `side`."""
+
+    pair: Pair
+    side: Side
+    add: frozenset[str]
+    remove: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Move a pair's item on `side` to `folder`."""
+
+    pair: Pair
+    side: Side
+    folder: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a pair's item on `side`; one without a row is `stranger`, and the row is made up for it."""
+
+    pair: Pair
+    side: Side
+    stranger: bool = False
+
+
+Action = Copy | SetFlags | Move | Remove
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Both sides did something to an item that does not go together; `what` says what was made of it."""
+
+    pair: Pair
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """More would have been removed than is allowed; nothing was."""
+
+    removals: int
+    allowed: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, and what the base is once it is: `rows` to be written (with their `id` 0 where they are
+    new: adopted), `forget` to be dropped. A row of a pair with actions is what it will be after them."""
+
+    actions: list[Action] = field(default_factory=list)
+    rows: list[Pair] = field(default_factory=list)
+    forget: list[int] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    skipped: list[Item] = field(default_factory=list)
+    """Too large or too old for the policy."""
+    refused: Refusal | None = None
+    adopted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An append that may have been done: `source` on the side across was to go into `folder` on `side`."""
+
+    key: str
+    folder: int
+    side: Side
+    source: str
+    words: frozenset[str]
+    print: Print
+    pair: int = 0
+    """The row whose side it was to fill; 0 for a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An item that did not get across, or a folder or mailbox (then `item` is empty), and why."""
+
+    folder: int
+    side: Side
+    """That it comes from."""
+    item: str
+    code: str
+    text: str
+    tries: int = 1
+    at: float = 0.0
+    words: frozenset[str] = NOTHING
+    print: Print = field(default_factory=Print)
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code.startswith("5")
+
+
+def carried(word: str, holds: Holds) -> str | None:
+    """Return how a store holds a flag or keyword: as it is, a keyword with `_` for what it can't hold; None where it
+    holds no such thing."""
+    if word in FLAGS:
+        return word if word in holds.flags else None
+    if not holds.keywords:
+        return None
+    for bad in holds.forbidden_in_keywords:
+        word = word.replace(bad, "_")
+    return word
+
+
+def all_carried(words: frozenset[str], holds: Holds) -> frozenset[str]:
+    """Return how a store holds flags and keywords, without those that it does not."""
+    return frozenset(made for word in words if (made := carried(word, holds)) is not None)
