@@ -116,8 +116,8 @@ def same_again(before: Print, now: Print) -> bool:
     """
     if before.digest is not None and now.digest is not None:
         return before.digest == now.digest
-    if before.size is not None and now.size is not None and before.size != now.size:
+    if not _sizes_fit(before.size, now.size):
         return False
-    if before.message_id is not None or now.message_id is not None:
+    if before.message_id is not None and now.message_id is not None:
         return before.message_id == now.message_id and _close(before, now) is not False
-    return before.size is not None and _close(before, now) is True
+    return before.size is not None and before.size == now.size and _close(before, now) is True

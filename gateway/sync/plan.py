@@ -107,15 +107,18 @@ class _Planner:
         return found
 
     def _find_again(self, side: Side, gone: list[tuple[Pair, dict[Side, _Now]]]) -> None:
-        by_size: dict[int | None, list[Item]] = defaultdict(list)
+        if not gone:
+            return
+        named: dict[str | None, list[Item]] = defaultdict(list)
         for item in self.new[side].values():
-            by_size[item.print.size].append(item)
+            named[item.print.message_id].append(item)
         for is_here in (True, False):
             for pair, sides in gone:
                 if sides[side].id is not None:
                     continue
                 folder = pair.folder_on(side)
-                for item in by_size.get(pair.print.size, ()):
+                name = pair.print.message_id
+                for item in named.get(name, []) + (named.get(None, []) if name is not None else []):
                     if (item.folder == folder) is not is_here or item.id not in self.new[side]:
                         continue
                     if same_again(pair.print, item.print):

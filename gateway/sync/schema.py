@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, Meta
 METADATA: Final = MetaData()
 
 ABOUT: Final = Table("about", METADATA, Column("name", String, primary_key=True), Column("value", String))
-"""The version of the tables, and a word that is this state's own, from which the keys of appends are made."""
+"""The version of the tables."""
 
 PAIRING: Final = Table(
     "pairing",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,14 +95,12 @@ class State:
             METADATA.create_all(connection)
             connection.execute(
                 upsert(ABOUT).on_conflict_do_nothing(),
-                [{"name": "version", "value": VERSION}, {"name": "own", "value": secrets.token_hex(6)}],
+                [{"name": "version", "value": VERSION}],
             )
             about = {row.name: row.value for row in connection.execute(select(ABOUT))}
         if about["version"] != VERSION:
             self.close()
             raise ValueError(f"{path} is of version {about['version']}, and this program's is {VERSION}")
-        self.own: str = about["own"]
-        """A word that no other state has."""
 
     def close(self) -> None:
         """Close the file, once what is under way has ended."""
@@ -296,7 +293,7 @@ class State:
     async def settle(
         self,
         pairing: str,
-        rows: Iterable[Pair] = (),
+        rows: Sequence[Pair] = (),
         *,
         forget: Iterable[int] = (),
         intents: Iterable[str] = (),

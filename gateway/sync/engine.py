@@ -1,0 +1,470 @@
+"""A pass: two mailboxes brought in step once.
+
+Folders that are met for the first time are read page by page, and copied as they are read; of those that are known,
+what changed is gathered over the whole mailbox, so that what moved is seen as moved. What a pass has read is noted only
+once all that follows from it is done: where it is cut, the next one reads the same again, finds done what was done,
+and does the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gateway.mailbox import Changes, Folder, OpenMailbox, StoreFault
+from gateway.message import Content
+from gateway.outcome import Scope
+from gateway.sync.acting import Actor
+from gateway.sync.fingerprint import digest_of
+from gateway.sync.folders import Paired, pair_folders
+from gateway.sync.match import Matcher
+from gateway.sync.pace import Pace
+from gateway.sync.plan import Abilities, doubts, plan, with_digests
+from gateway.sync.state import State
+from gateway.sync.transfer import End, Report, Unsettled, fetched, together
+from gateway.sync.values import (
+    SIDES,
+    FolderPair,
+    Intent,
+    Item,
+    Pair,
+    Plan,
+    Policy,
+    Print,
+    Problem,
+    Refusal,
+    Seen,
+    Side,
+    all_carried,
+    other,
+)
+
+_NO_PRINT: Final = Print()
+MOST_TRIES: Final = 20
+"""How often a pass begins anew where it is not known what was done; each time something settles or waits."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a pass. `left_out`: folders that are not kept in step, and why; `collisions`: names."""
+
+    report: Report = field(default_factory=Report)
+    refused: Refusal | None = None
+    left_out: list[str] = field(default_factory=list)
+    collisions: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+
+
+async def run_pass(
+    pairing: str,
+    left: OpenMailbox,
+    right: OpenMailbox,
+    state: State,
+    policy: Policy,
+    *,
+    progress: Callable[[Report], None] | None = None,
+    paces: tuple[Pace, Pace] | None = None,
+    retry: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Result:
+    """Bring two mailboxes in step; `retry` takes also what was refused for good before.
+
+    Raises: StoreFault where a side does not answer for too long, or refuses all; run again, it goes on from there.
+    """
+    one, two = paces or (Pace(policy.batch_items), Pace(policy.batch_items))
+    result = Result()
+    ends: dict[Side, End] = {"left": End(left, one), "right": End(right, two)}
+    for _ in range(MOST_TRIES):
+        # Refusals are counted once: what was tried again in this very pass is not new.
+        turn = _Pass(pairing, ends, state, policy, result, progress or (lambda report: None), retry, clock)
+        try:
+            await turn.run()
+        except Unsettled as unsettled:
+            ends[unsettled.side].pace.bad(unsettled.fault)
+            continue
+        if not turn.is_unsettled:
+            return result
+    return result
+
+
+class _Pass:
+    def __init__(
+        self,
+        pairing: str,
+        ends: dict[Side, End],
+        state: State,
+        policy: Policy,
+        result: Result,
+        progress: Callable[[Report], None],
+        retry: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pairing = pairing
+        self._ends = ends
+        self._state = state
+        self._policy = policy
+        self._result = result
+        self._report = result.report
+        self._retry = retry
+        self._clock = clock
+        self._folders: dict[int, FolderPair] = {}
+        self._lost: dict[int, set[Side]] = {}
+        self._marks: dict[Side, dict[str, str | None]] = {"left": {}, "right": {}}
+        self._actor = Actor(pairing, ends, state, policy, self._report, self._folders, lambda: progress(self._report))
+        self.is_unsettled = False
+
+    async def run(self) -> None:
+        """Do it. Raises: StoreFault, Unsettled."""
+        await self._pair_folders()
+        intents = await self._state.intents(self._pairing)
+        problems = [each for each in await self._state.problems(self._pairing) if self._retry or not each.is_permanent]
+        if any(not each.item for each in problems):
+            await self._state.settle(self._pairing, solved=[("left", "")])  # those of folders, until met again
+        known = [folder for folder in self._folders.values() if folder.is_known or folder.id in self._lost]
+        await self._changed(known, intents, problems)
+        first = [folder for folder in self._folders.values() if not folder.is_known and folder.id not in self._lost]
+        for folder in first:
+            await self._guarded(folder, self._first, [each for each in intents if each.folder == folder.id])
+        await self._drop_lost()
+        self.is_unsettled = self._actor.is_unsettled
+
+    async def _guarded(
+        self, folder: FolderPair, work: Callable[[FolderPair, list[Intent]], Awaitable[None]], intents: list[Intent]
+    ) -> None:
+        """Work on a folder; one that can't be read stops no other."""
+        try:
+            await work(folder, intents)
+        except StoreFault as fault:
+            await self._bad_folder(folder, fault)
+
+    async def _bad_folder(self, folder: FolderPair, fault: StoreFault) -> None:
+        if fault.scope is not Scope.MESSAGE or not fault.status.is_permanent:
+            raise fault
+        text = f"{'/'.join(folder.path)}: {fault.status}"
+        self._report.problems += 1
+        await self._state.settle(self._pairing, problems=[Problem(folder.id, "left", "", fault.status.code, text)])
+
+    # -- folders
+
+    async def _pair_folders(self) -> None:
+        listed: dict[Side, list[Folder]] = {}
+        for side in SIDES:
+            end = self._ends[side]
+            listed[side] = await end.pace.ask(end.mailbox.folders)
+            self._marks[side] = {folder.id: folder.mark for folder in listed[side]}
+        holds = self._ends["left"].mailbox.holds(), self._ends["right"].mailbox.holds()
+        known = await self._state.folders(self._pairing)
+        made = pair_folders(listed["left"], listed["right"], known, holds, self._policy, self._policy.mode)
+        self._result.collisions, self._result.left_out = made.collisions, made.left_out
+        subscribed = {folder.id: folder.subscribed for side in SIDES for folder in listed[side]}
+        await self._rename(made)
+        for place, pair in enumerate(made.pairs):
+            if pair.id == 0:
+                pair = await self._make(pair, made.paths[place], subscribed)
+            elif (place, "left") in made.lost or (place, "right") in made.lost:
+                self._lost[pair.id] = {side for at, side in made.lost if at == place}
+            elif pair.left is None or pair.right is None:
+                # Once lost and nothing to be done about it: it takes part when something is to go there.
+                self._lost[pair.id] = {side for side in SIDES if (pair.left if side == "left" else pair.right) is None}
+            self._folders[pair.id] = pair
+            self._actor.paths[pair.id] = made.paths[place]
+
+    async def _rename(self, made: Paired) -> None:
+        end = self._ends["right"]
+        for place, path in made.renamed:
+            pair = made.pairs[place]
+            assert pair.right is not None
+            id = pair.right
+            if made.paths[place]["right"] != path:
+                renamed = await end.pace.ask(lambda id=id, path=path: end.mailbox.rename_folder(id, path))  # type: ignore[misc]  # mypy takes no default of a lambda
+                pair = replace(pair, right=renamed.id)
+            made.pairs[place] = pair
+            await self._state.put_folder(self._pairing, pair)
+
+    async def _make(
+        self, pair: FolderPair, paths: Mapping[Side, tuple[str, ...]], subscribed: Mapping[str, bool]
+    ) -> FolderPair:
+        for side in SIDES:
+            if (pair.left if side == "left" else pair.right) is not None:
+                continue
+            end, path = self._ends[side], paths[side]
+            made = await end.pace.ask(lambda end=end, path=path: end.mailbox.create_folder(path))  # type: ignore[misc]  # as above
+            pair = replace(pair, left=made.id) if side == "left" else replace(pair, right=made.id)
+            source = pair.right if side == "left" else pair.left
+            wanted = subscribed.get(source or "", True)
+            if end.mailbox.holds().subscriptions and made.subscribed != wanted:
+                await end.pace.ask(
+                    lambda end=end, id=made.id, on=wanted: end.mailbox.subscribe(id, on)  # type: ignore[misc]  # as above
+                )
+        return replace(pair, id=await self._state.put_folder(self._pairing, pair))
+
+    async def _drop_lost(self) -> None:
+        """Remove folders across that were removed on one side, once nothing is in them, and forget them."""
+        for number, sides in self._lost.items():
+            folder = self._folders[number]
+            if await self._state.count(self._pairing, number):
+                continue
+            here = [side for side in SIDES if side not in sides and self._actor.folder_of(number, side) is not None]
+            if sides == {"left"} and self._policy.mode == "copy":
+                continue
+            if sides == {"right"} and self._policy.mode != "two-way":
+                continue
+            if here and self._policy.delete != "keep":
+                side = here[0]
+                id, end = self._actor.folder_of(number, side), self._ends[side]
+                assert id is not None
+                found = next((each for each in await end.pace.ask(end.mailbox.folders) if each.id == id), None)
+                has_children = found is not None and any(
+                    paths[side][: len(found.path)] == found.path
+                    for at, paths in self._actor.paths.items()
+                    if at != number and at not in self._lost
+                )
+                if found is None or found.role is not None or has_children or found.total != 0:
+                    continue
+                await end.pace.ask(lambda end=end, id=id: end.mailbox.remove_folder(id))  # type: ignore[misc]  # as above
+            elif here:
+                continue
+            await self._state.drop_folder(folder.id)
+
+    # -- listings
+
+    async def _pages(self, folder: FolderPair, side: Side, token: str | None) -> AsyncIterator[Changes]:
+        end = self._ends[side]
+        id = folder.left if side == "left" else folder.right
+        assert id is not None
+        self._report.folders += 1
+        while True:
+            at = token
+            page = await end.pace.ask(lambda at=at: end.mailbox.changes(id, at, self._policy.page_items))  # type: ignore[misc]  # as above
+            self._report.listed += len(page.items)
+            yield page
+            token = page.token
+            if not page.more:
+                return
+
+    async def _listing(self, folder: FolderPair, side: Side, token: str | None) -> tuple[Seen, str]:
+        """Return everything that was told since a token, and the token after it."""
+        items: dict[str, Item] = {}
+        gone: set[str] = set()
+        is_whole = False
+        at = token or ""
+        async for page in self._pages(folder, side, token):
+            if page.reset:
+                is_whole = True
+                items.clear()
+                gone.clear()
+            for state in page.items:
+                items[state.id] = Item.of(state, folder.id)
+                gone.discard(state.id)
+            for id in page.removed:
+                items.pop(id, None)
+                gone.add(id)
+            at = page.token
+        return Seen(items, frozenset(gone), frozenset([folder.id]) if is_whole or token is None else frozenset()), at
+
+    async def _with_digests(self, side: Side, seen: Seen, ids: Iterable[str]) -> Seen:
+        found: dict[str, bytes] = {}
+        wanted = [id for id in ids if id in seen.items and seen.items[id].print.digest is None]
+        async for id, content in fetched(self._ends[side], wanted, self._report):
+            if isinstance(content, Content):
+                found[id] = await digest_of(content)
+        return with_digests(seen, found)
+
+    @property
+    def _can(self) -> Abilities:
+        return Abilities(self._ends["left"].mailbox.holds(), self._ends["right"].mailbox.holds())
+
+    async def _plan(
+        self, base: list[Pair], left: Seen, right: Seen, *, strangers: bool = True
+    ) -> tuple[Plan, Seen, Seen]:
+        asked = doubts(base, left, right, self._can)
+        left = await self._with_digests("left", left, asked["left"])
+        right = await self._with_digests("right", right, asked["right"])
+        total = await self._state.count(self._pairing)
+        now = self._clock()
+        made = plan(base, left, right, self._policy, self._can, total=total, now=now, strangers=strangers)
+        self._report.adopted += made.adopted
+        self._report.skipped += len(made.skipped)
+        self._report.conflicts += len(made.conflicts)
+        self._result.conflicts += [each.what for each in made.conflicts]
+        if made.refused is not None:
+            self._result.refused = made.refused
+        return made, left, right
+
+    # -- appends under way when a pass ended
+
+    async def _settle(
+        self, intents: list[Intent], side: Side, new: Mapping[str, Item], *, is_all: bool = True
+    ) -> list[Pair]:
+        """Look for what was to be appended among what is new on `side`; returns the rows of what is there.
+
+        What is not is no intent any more, unless there is more to look through.
+        """
+        mine = [each for each in intents if each.side == side]
+        if not mine:
+            return []
+        found: dict[str, Item] = {}
+        end = self._ends[side]
+        if end.mailbox.holds().finds:
+            for number in {each.folder for each in mine}:
+                keys = [each.key for each in mine if each.folder == number]
+                folder = self._actor.folder_of(number, side)
+                if folder is None:
+                    continue
+                told = await end.pace.ask(lambda folder=folder, keys=keys: end.mailbox.find(folder, keys))  # type: ignore[misc]  # as above
+                found |= {key: new.get(id) or Item(id, number, frozenset(), _NO_PRINT) for key, id in told.items()}
+        else:
+            wanted = [Item(each.key, each.folder, each.words, each.print) for each in mine]
+            seen = Seen(dict(new))
+            _, asked = Matcher(wanted, list(new.values()), exact=self._can.exact).doubts()
+            seen = await self._with_digests(side, seen, asked)
+            pairs = Matcher(wanted, list(seen.items.values()), exact=self._can.exact).pairs()
+            found = {one.id: two for one, two in pairs}
+        sources = [each.source for each in mine if each.key in found]
+        known = await self._state.pairs(self._pairing, sources, [])
+        known += await self._state.pairs(self._pairing, [], sources)
+        by_number = {pair.id: pair for pair in known}
+        rows: list[Pair] = []
+        for intent in mine:
+            item = found.get(intent.key)
+            if item is None:
+                continue
+            made = by_number.get(intent.pair) or Pair(0, None, None, intent.folder, intent.folder)
+            source = other(side)
+            at = made.folder_on(source) if made.id else intent.folder
+            words = all_carried(intent.words, end.mailbox.holds())
+            made = made.with_side(source, intent.source, at, intent.words)
+            rows.append(replace(made.with_side(side, item.id, intent.folder, words), print=intent.print))
+        self._report.adopted += len(rows)
+        done = {each.key for each in mine if is_all or each.key in found}
+        await self._state.settle(self._pairing, rows, intents=list(done))
+        intents[:] = [each for each in intents if each.key not in done]
+        return rows
+
+    # -- folders that are known
+
+    async def _changed(self, folders: list[FolderPair], intents: list[Intent], problems: list[Problem]) -> None:
+        numbers = {folder.id for folder in folders}
+        intents = [each for each in intents if each.folder in numbers]
+        items: dict[Side, dict[str, Item]] = {"left": {}, "right": {}}
+        gone: dict[Side, set[str]] = {"left": set(), "right": set()}
+        whole: dict[Side, set[int]] = {"left": set(), "right": set()}
+        read: dict[int, FolderPair] = {}
+
+        async def one(folder: FolderPair) -> None:
+            after = folder
+            for side in SIDES:
+                if side in self._lost.get(folder.id, ()):
+                    whole[side].add(folder.id)
+                    after = _read(after, side, None, None)
+                    continue
+                id = self._actor.folder_of(folder.id, side)
+                token = folder.left_token if side == "left" else folder.right_token
+                mark = self._marks[side].get(id or "")
+                before = folder.left_mark if side == "left" else folder.right_mark
+                if mark is not None and mark == before and token is not None:
+                    continue
+                seen, at = await self._listing(folder, side, token)
+                items[side] |= seen.items
+                gone[side] |= seen.gone
+                whole[side] |= seen.whole
+                after = _read(after, side, at, mark)
+            read[folder.id] = after
+
+        async def safely(folder: FolderPair) -> None:
+            try:
+                await one(folder)
+            except StoreFault as fault:
+                await self._bad_folder(folder, fault)
+
+        width = max(1, self._policy.connections)
+        for start in range(0, len(folders), width):
+            await together([safely(folder) for folder in folders[start : start + width]])
+        told = {side: [each.item for each in problems if each.side == side] for side in SIDES}
+        paired = await self._state.pairs(self._pairing, told["left"], told["right"])
+        there = {pair.left for pair in paired} | {pair.right for pair in paired}
+        for problem in problems:
+            is_new = problem.item and problem.item not in there and problem.item not in gone[problem.side]
+            if is_new and problem.folder in numbers:
+                made = Item(problem.item, problem.folder, problem.words, problem.print)
+                items[problem.side].setdefault(problem.item, made)
+        solved = [(each.side, each.item) for each in problems if each.item in gone[each.side]]
+        left, right = (Seen(items[side], frozenset(gone[side]), frozenset(whole[side])) for side in SIDES)
+        base = await self._base(left, right)
+        if intents:
+            for side, seen in (("left", left), ("right", right)):
+                ids = {pair.left if side == "left" else pair.right for pair in base}
+                new = {id: item for id, item in seen.items.items() if id not in ids}
+                await self._settle(intents, "left" if side == "left" else "right", new)
+            base = await self._base(left, right)
+        todo, _, _ = await self._plan(base, left, right)
+        held = await self._actor.act(todo)
+        if todo.refused is not None:  # what was not removed is to be told again when it may be
+            held |= {
+                folder
+                for folder in numbers
+                if gone["left"] or gone["right"] or folder in whole["left"] | whole["right"]
+            }
+        done = [after for number, after in read.items() if number not in held and after != self._folders[number]]
+        if done or solved:
+            await self._state.settle(self._pairing, folders=done, solved=solved)
+
+    async def _base(self, left: Seen, right: Seen) -> list[Pair]:
+        rows = await self._state.pairs(self._pairing, [*left.items, *left.gone], [*right.items, *right.gone])
+        found = {pair.id: pair for pair in rows}
+        for number in left.whole | right.whole:
+            async for page in self._state.base(self._pairing, number):
+                found |= {pair.id: pair for pair in page}
+        return list(found.values())
+
+    # -- folders that are met for the first time
+
+    async def _first(self, folder: FolderPair, intents: list[Intent]) -> None:
+        mark = self._marks["left"].get(folder.left or ""), self._marks["right"].get(folder.right or "")
+        right, token = await self._listing(folder, "right", None)
+        unpaired = dict(right.items)
+        if folder.left_token is not None or intents or await self._state.count(self._pairing, folder.id):
+            base = await self._base(Seen(), right)
+            new = dict(right.items)
+            for pair in base:
+                new.pop(pair.right or "", None)
+            if await self._settle(intents, "right", new):
+                base = await self._base(Seen(), right)
+            for pair in base:
+                unpaired.pop(pair.right or "", None)
+            made, _, _ = await self._plan(base, Seen(), right, strangers=False)
+            for row in made.rows:
+                unpaired.pop(row.right or "", None)
+            if made.refused is not None or folder.id in await self._actor.act(made):
+                return
+        async for page in self._pages(folder, "left", folder.left_token):
+            items = {state.id: Item.of(state, folder.id) for state in page.items}
+            base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
+            known = {pair.left for pair in base}
+            new = {id: item for id, item in items.items() if id not in known}
+            if await self._settle(intents, "left", new, is_all=False):
+                base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
+            here = Seen(items, frozenset(page.removed))
+            made, _, now = await self._plan(base, here, Seen(unpaired), strangers=False)
+            unpaired = dict(now.items)
+            for row in made.rows:
+                unpaired.pop(row.right or "", None)
+            if made.refused is not None or folder.id in await self._actor.act(made):
+                return
+            folder = replace(folder, left_token=page.token)
+            await self._state.settle(self._pairing, folders=[folder])
+        made, _, _ = await self._plan([], Seen(), Seen(unpaired))
+        if folder.id in await self._actor.act(made):
+            return
+        rest = [each.key for each in intents]
+        folder = replace(folder, right_token=token, left_mark=mark[0], right_mark=mark[1], is_known=True)
+        await self._state.settle(self._pairing, folders=[folder], intents=rest)
+        self._folders[folder.id] = folder
+
+
+def _read(folder: FolderPair, side: Side, token: str | None, mark: str | None) -> FolderPair:
+    if side == "left":
+        return replace(folder, left_token=token, left_mark=mark)
+    return replace(folder, right_token=token, right_mark=mark)
