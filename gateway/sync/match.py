@@ -109,10 +109,10 @@ def _sizes_fit(one: int | None, two: int | None) -> bool:
     return max(one, two) <= 2 * min(one, two) + 2
 
 
-def same_again(before: Print, now: Print) -> bool:
-    """Tell whether a new item is one that just went from the same side, as far as its listing and digests tell.
+def same_again(before: Print, now: Print) -> bool | None:
+    """Tell whether a new item is one that just went from the same side; None where the new one's digest is to say so.
 
-    Here a wrong yes costs nothing but that an item is taken for one with the same Message-ID, size and date.
+    Message-ID, size and date at once are enough here, where nothing is left out for it: it is taken for the same.
     """
     if before.digest is not None and now.digest is not None:
         return before.digest == now.digest
@@ -120,4 +120,6 @@ def same_again(before: Print, now: Print) -> bool:
         return False
     if before.message_id is not None and now.message_id is not None:
         return before.message_id == now.message_id and _close(before, now) is not False
+    if before.digest is not None:
+        return None
     return before.size is not None and before.size == now.size and _close(before, now) is True

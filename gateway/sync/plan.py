@@ -109,16 +109,13 @@ class _Planner:
     def _find_again(self, side: Side, gone: list[tuple[Pair, dict[Side, _Now]]]) -> None:
         if not gone:
             return
-        named: dict[str | None, list[Item]] = defaultdict(list)
-        for item in self.new[side].values():
-            named[item.print.message_id].append(item)
+        named = _named(self.new[side].values())
         for is_here in (True, False):
             for pair, sides in gone:
                 if sides[side].id is not None:
                     continue
                 folder = pair.folder_on(side)
-                name = pair.print.message_id
-                for item in named.get(name, []) + (named.get(None, []) if name is not None else []):
+                for item in _likely(pair, named):
                     if (item.folder == folder) is not is_here or item.id not in self.new[side]:
                         continue
                     if same_again(pair.print, item.print):
@@ -285,19 +282,42 @@ def plan(
 
 def doubts(base: Iterable[Pair], left: Seen, right: Seen, can: Abilities) -> dict[Side, set[str]]:
     """Return the ids of new items, by side, whose digests `plan` needs to tell who is the same as who."""
-    known: dict[Side, set[str]] = {"left": set(), "right": set()}
+    seen: dict[Side, Seen] = {"left": left, "right": right}
+    new: dict[Side, dict[str, Item]] = {"left": dict(left.items), "right": dict(right.items)}
+    gone: dict[Side, list[Pair]] = {"left": [], "right": []}
     for pair in base:
         for side in SIDES:
             id = pair.on(side)
-            if id is not None:
-                known[side].add(id)
-    new = {side: [i for i in seen.items.values() if i.id not in known[side]] for side, seen in _both(left, right)}
-    lefts, rights = Matcher(new["left"], new["right"], exact=can.exact).doubts()
-    return {"left": lefts, "right": rights}
+            if id is None:
+                continue
+            is_told = new[side].pop(id, None) is not None
+            if not is_told and (id in seen[side].gone or pair.folder_on(side) in seen[side].whole):
+                gone[side].append(pair)
+    lefts, rights = Matcher(list(new["left"].values()), list(new["right"].values()), exact=can.exact).doubts()
+    asked: dict[Side, set[str]] = {"left": lefts, "right": rights}
+    for side in SIDES:
+        named = _named(new[side].values()) if gone[side] else {}
+        for pair in gone[side]:
+            asked[side] |= {item.id for item in _likely(pair, named) if same_again(pair.print, item.print) is None}
+    return asked
 
 
-def _both(left: Seen, right: Seen) -> tuple[tuple[Side, Seen], tuple[Side, Seen]]:
-    return ("left", left), ("right", right)
+def _named(items: Iterable[Item]) -> dict[str | None, list[Item]]:
+    named: dict[str | None, list[Item]] = defaultdict(list)
+    for item in items:
+        named[item.print.message_id].append(item)
+    return named
+
+
+def _likely(pair: Pair, named: Mapping[str | None, list[Item]]) -> Iterable[Item]:
+    """Yield the items that may be a pair's: those of its Message-ID, and those of which none is known."""
+    name = pair.print.message_id
+    if name is not None:
+        yield from named.get(name, ())
+        yield from named.get(None, ())
+    else:
+        for items in named.values():
+            yield from items
 
 
 def with_digests(seen: Seen, digests: Mapping[str, bytes]) -> Seen:
