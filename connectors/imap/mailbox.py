@@ -120,10 +120,11 @@ class ImapMailbox:
             if self._own is None or not self._listed:
                 await self._list(session)
             name = self._name(path, session)
-            if name not in self._listed:
+            there = self._listed.get(name)
+            if there is None or not there.can_hold:  # listed for its children alone, it is no mailbox yet
                 for depth in range(1, len(path) + 1):
                     part = self._name(path[:depth], session)
-                    if part not in self._listed:
+                    if part not in self._listed or depth == len(path):
                         await self._create(session, part)
                 await self._list(session)
             found = self._listed.get(name) or next((e for e in self._listed.values() if e.name == name), None)
