@@ -140,7 +140,7 @@ class _Pass:
             await self._bad_folder(folder, fault)
 
     async def _bad_folder(self, folder: FolderPair, fault: StoreFault) -> None:
-        if fault.scope is not Scope.MESSAGE or not fault.status.is_permanent:
+        if fault.scope is not Scope.MESSAGE:
             raise fault
         text = f"{'/'.join(folder.path)}: {fault.status}"
         self._report.problems += 1
@@ -162,7 +162,11 @@ class _Pass:
         await self._rename(made)
         for place, pair in enumerate(made.pairs):
             if pair.id == 0:
-                pair = await self._make(pair, made.paths[place], subscribed)
+                try:
+                    pair = await self._make(pair, made.paths[place], subscribed)
+                except StoreFault as fault:
+                    await self._bad_folder(pair, fault)
+                    continue
             elif (place, "left") in made.lost or (place, "right") in made.lost:
                 self._lost[pair.id] = {side for at, side in made.lost if at == place}
             elif pair.left is None or pair.right is None:

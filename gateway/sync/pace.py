@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from gateway.mailbox import StoreFault
+from gateway.outcome import Scope
 
 T = TypeVar("T")
 FIRST_WAIT_S: Final = 0.5
 MOST_WAIT_S: Final = 300.0
+MOST_TRIES: Final = 4
+"""How often one call is tried that fails for a reason of its own, while the server is well."""
 
 
 class Pace:
@@ -37,6 +40,7 @@ class Pace:
         self._wait_s = FIRST_WAIT_S
         self._until = 0.0
         self._bad_since: float | None = None
+        self._tries = 0
         self.waited_s = 0.0
         """In all."""
 
@@ -50,10 +54,15 @@ class Pace:
         self._window = min(self._most, self._window + 1)
         self._wait_s = FIRST_WAIT_S
         self._bad_since = None
+        self._tries = 0
 
     def bad(self, fault: StoreFault) -> None:
         """A call was not done. Raises: the fault where it is for good, or has been for too long."""
         if fault.status.is_permanent:
+            raise fault
+        self._tries += 1
+        if fault.scope is Scope.MESSAGE and not fault.unknown and self._tries >= MOST_TRIES:
+            self._tries = 0
             raise fault
         now = self._clock()
         if self._bad_since is None:
