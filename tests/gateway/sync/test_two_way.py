@@ -150,5 +150,5 @@ class TwoWay(RuleBasedStateMachine):
 
 TestTwoWay = TwoWay.TestCase
 TestTwoWay.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
