@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import Any, Final, NoReturn
 
 from lxml import etree
@@ -20,6 +20,8 @@ from tests.peers.ews.store import Store
 from tests.peers.ews.subscriptions import Subscriptions
 
 PATH: Final = "/ews/exchange.asmx"
+_MOST_KEPT: Final = 256 * 1024 * 1024
+"""Octets of requests and answers in the log, of all organisations."""
 
 
 class Ews:
@@ -34,6 +36,8 @@ class Ews:
         self.faults: defaultdict[str, Faults] = defaultdict(Faults)
         self.log: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.violations: list[str] = []
+        self._kept: deque[dict[str, Any]] = deque()
+        self._octets = 0
         self.subscriptions = Subscriptions(store, lambda domain: self.faults[domain].has("miss_events"))
         self._lock = threading.Lock()
 
@@ -178,14 +182,26 @@ class Ews:
         if not self.is_lean:
             with self._lock:
                 self.log[call.domain].append(entry)
+                self._kept.append(entry)
+                self._octets += len(asked.body)
         return entry
+
+    def _keep(self, entry: dict[str, Any], answer: bytes) -> None:
+        """Keep an answer; where all that is kept gets too large, the oldest requests keep their other facts alone."""
+        with self._lock:
+            entry["answer"] = answer
+            self._octets += len(answer)
+            while self._octets > _MOST_KEPT and len(self._kept) > 1:
+                oldest = self._kept.popleft()
+                self._octets -= len(oldest["body"]) + len(oldest["answer"])
+                oldest["body"] = oldest["answer"] = b""
 
     def _send(
         self, connection: Connection, entry: dict[str, Any], status: int, octets: bytes, sent: int | None = None
     ) -> None:
         entry["answered"] = str(status) if sent is None else "cut"
         if not self.is_lean:
-            entry["answer"] = octets
+            self._keep(entry, octets)
         connection.answer(status, octets, sent=sent)
 
 

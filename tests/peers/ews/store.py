@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tests.peers.ews import mime
 from tests.peers.ews.organisations import Organisations
@@ -97,9 +97,10 @@ class Store(Organisations):
                 )
         return [found[each] for each in wanted if each in found]
 
-    def ids_in(self, folder: int) -> list[int]:
-        """Return the items of a folder in the order they came into it."""
-        return [each[0] for each in self.rows("select id from item where folder=? and gone=0 order by uid", folder)]
+    def ids_in(self, folder: int, order: Literal["came", "came last", "newest"] = "came") -> list[int]:
+        """Return the items of a folder, in the order they came into it or by when they were received."""
+        by = {"came": "uid", "came last": "uid desc", "newest": "received_at desc, uid desc"}[order]
+        return [each[0] for each in self.rows(f"select id from item where folder=? and gone=0 order by {by}", folder)]
 
     def mime(self, id: int) -> bytes:
         """Return an item's octets as they were received."""
