@@ -61,4 +61,6 @@ def test_a_connection_cut_at_an_operation_costs_no_mail(tmp_path: Path, graph_pe
             company.fault(operation, cut, nth=nth)
 
     mode = "send" if operation in SENDING else "deliver"
-    through(tmp_path, graph_peer.organisation("ann", "bob"), fault, mode, Graph)
+    company = graph_peer.organisation("ann", "bob")
+    through(tmp_path, company, fault, mode, Graph, ends=True)
+    assert "cut" in {each.answered for each in company.log(operation)}, "it is asked for at all"
