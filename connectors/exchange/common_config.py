@@ -70,7 +70,8 @@ class Watched(BaseModel):
     existing: Literal["take", "leave"] = Field(
         "take",
         description="What happens to items that are there when the folder is watched for the first time: they are "
-        "taken as well, or left for good.",
+        "taken as well, or left for good. A node that takes the folder over from another one watches it for the first "
+        "time too: with several nodes, take.",
     )
 
     @field_validator("mailbox")
