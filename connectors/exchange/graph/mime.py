@@ -25,6 +25,7 @@ from typing import Any, Final
 import orjson
 
 from connectors.exchange.graph.delta import time
+from connectors.exchange.graph.told import told
 from connectors.exchange.graph.upload import FROM, Attachment
 from connectors.exchange.organisation import New
 from connectors.exchange.properties import DELIVERY, PROPERTY_SET
@@ -84,9 +85,14 @@ _ANEW: Final = Note(
     "the header",
     "Exchange writes it anew from its properties; as it came it is kept as the item's Internet headers",
 )
-_PARTS: Final = Note(Fate.MAPPED, "the MIME structure", "Exchange makes parts anew from the text and the files")
+_PARTS: Final = Note(
+    Fate.MAPPED,
+    "the MIME structure",
+    "Exchange makes parts anew from the text and the files, with a charset and a last line end of its own choice",
+)
 _SEALED: Final = Note(Fate.KEPT, "the signed or encrypted content", "it is kept whole, in the form of S/MIME items")
 _PLAIN: Final = Note(Fate.DROPPED, "the text beside the HTML", "a message of Exchange has one text, and keeps the HTML")
+_ENCLOSED: Final = Note(Fate.MAPPED, "an enclosed message or report", "it becomes a file")
 _ADDRESSES: Final = Note(
     Fate.DROPPED, "addresses beyond ASCII", "Graph may refuse a mail for them; they are in the item's Internet headers"
 )
@@ -116,6 +122,7 @@ def build(new: New) -> Built:
     kind = _type(new.mime)
     sealed = _SMIME.get(kind)
     text, is_html, notes = _text(content)
+    notes += told(content, _TRACE)
     page = content.page if is_html else None
     whole: Attachment | None = None
     if sealed is None and len(text) > TEXT_OCTETS // 6 and len(orjson.dumps(text)) > TEXT_OCTETS:
@@ -338,8 +345,8 @@ def _files(content: Memo, page: File | None, html: str, notes: list[Note]) -> It
             continue
         cid = each.content_id[:200] or None
         inline = cid is not None and f"cid:{cid}" in html
-        if each.type == "message/rfc822":
-            notes.append(Note(Fate.MAPPED, "an enclosed message", "it becomes a file"))
+        if each.type.startswith("message/"):
+            notes.append(_ENCLOSED)
         elif each.type == "text/calendar":
             notes.append(Note(Fate.MAPPED, "an invitation", "it becomes a file, and the item no meeting request"))
         name = _CONTROL.sub("", each.name)[:255] or "attachment"
