@@ -69,6 +69,7 @@ class Ews:
         call.is_service = login.is_service
         entry = self._logged(call, asked)
         try:
+            self._check_header(top, asked)
             _act_for(call, top)
             entry["mailbox"] = call.mailbox
             self._work(connection, asked, call, entry)
@@ -162,6 +163,12 @@ class Ews:
             self.violate(f"{what}: {'; '.join(errors)}")
             if raises:
                 raise SoapFault("ErrorSchemaValidation", f"The request failed schema validation: {errors[0]}")
+
+    def _check_header(self, top: Element, asked: Asked) -> None:
+        errors = [] if self.is_lean else self.validator.header_errors(top.find(f"{S}Header"))
+        if errors:
+            self.violate(f"header of {_agent(asked)}: {'; '.join(errors)}")
+            raise SoapFault("ErrorSchemaValidation", f"The request failed schema validation: {errors[0]}")
 
     def violate(self, text: str) -> None:
         with self._lock:

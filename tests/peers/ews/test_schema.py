@@ -12,7 +12,7 @@ import pytest
 from tests.peers.ews import schema, soap
 from tests.peers.ews.asking import Asker
 from tests.peers.ews.process import EwsPeer
-from tests.peers.ews.soap import M, T, element, under
+from tests.peers.ews.soap import M, S, T, element, under
 
 needs_schema = pytest.mark.skipif(schema.folder() is None, reason="GATEPOST_EWS_SCHEMA is not set")
 
@@ -28,6 +28,21 @@ def test_wrong_order_of_elements_is_refused_and_told(ews_peer: EwsPeer) -> None:
     assert answer.codes == ["ErrorSchemaValidation"]
     (violation,) = ews_peer.violations()
     assert "GetItem" in violation
+
+
+@needs_schema
+def test_the_header_is_validated_too(ews_peer: EwsPeer) -> None:
+    here = ews_peer.organisation("ann")
+    asker = Asker(here, mailbox="no address")
+    assert asker.find().codes == ["ErrorNonExistentMailbox"]
+    validator = schema.Validator()
+    wrong = under(element(f"{S}Header"), [under(element(f"{T}ExchangeImpersonation"), [element(f"{T}Nobody")])])
+    assert any("Nobody" in each for each in validator.header_errors(wrong))
+    for version, fits in (("Exchange2013_SP1", True), ("Exchange2016", True), ("Exchange1999", False)):
+        header = under(element(f"{S}Header"), [element(f"{T}RequestServerVersion", Version=version)])
+        assert (validator.header_errors(header) == []) is fits
+    answered = soap.parse(soap.envelope(soap.response("GetItem", [])))
+    assert validator.header_errors(answered.find(f"{S}Header")) == []
 
 
 @needs_schema
