@@ -25,7 +25,6 @@ _LOOK_UP: Final = re.compile(
 _SENSITIVITIES: Final = {"1": "Personal", "2": "Private", "3": "Company-Confidential"}
 """[MS-OXCMAIL] §2.2.3.2.7 (PidTagSensitivity)."""
 _OWN: Final = {"in-reply-to": "0x1042", "references": "0x1039"}
-_SENSITIVITIES: Final = {"1": "Personal", "2": "Private", "3": "Company-Confidential"}
 _COMPUTED: Final = frozenset(("0xe07", "0xe06", "0x1a", "0x37", "0x1035"))
 Extended = dict[str, tuple[str, str]]
 _STANDARD: Final = frozenset(
@@ -127,8 +126,6 @@ def _fields(extended: Extended) -> list[tuple[str, str]]:
     if said := _SENSITIVITIES.get(extended.get("0x36", ("", ""))[1]):
         found.append(("Sensitivity", said))
     found += [(name, extended[tag][1]) for name, tag in threads if tag in extended]
-    if "0x36" in extended and extended["0x36"][1] in _SENSITIVITIES:
-        found.append(("Sensitivity", _SENSITIVITIES[extended["0x36"][1]]))
     return found
 
 

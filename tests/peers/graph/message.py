@@ -89,8 +89,6 @@ def rendered(made: dict[str, Any], attached: list[Attached]) -> bytes:
         message["Importance"] = made["importance"]
     if made.get("isReadReceiptRequested") and made.get("from"):
         message["Disposition-Notification-To"] = _written([made["from"]])
-    if made.get("isReadReceiptRequested") and made.get("from"):
-        message["Disposition-Notification-To"] = _written([made["from"]])
     for each in made.get("internetMessageHeaders") or ():
         if each["name"].lower().startswith("x-") and each["name"] not in message:
             message[each["name"]] = re.sub(r"[\r\n\0]+", " ", each["value"])
