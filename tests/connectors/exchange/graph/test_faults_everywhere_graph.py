@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from connectors.exchange.graph import Graph
-from tests.connectors.exchange.test_faults_everywhere import CUTS, Fault, chance, soon, through
+from connectors.exchange.graph import Graph, token
+from connectors.exchange.graph.pacing import Pacing
+from tests.connectors.exchange.test_faults_everywhere import CUTS, LONGEST_HOLD_S, Fault, chance, soon, through
 from tests.peers.graph.process import GraphPeer
 from tests.peers.organisation import Company
 
@@ -39,6 +40,17 @@ OPERATIONS = [
 ]
 OPERATIONS += ["CreateMessage", "ListMessages", "UpdateMessage", "SendMessage", "Batch"]
 SENDING = ("SendMessage", "UpdateMessage")
+
+
+@pytest.fixture(autouse=True)
+def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Graph's own patience, too, be over in a moment."""
+    hold = Pacing.hold
+    monkeypatch.setattr(
+        Pacing, "hold", lambda pacing, mailbox, wait_s: hold(pacing, mailbox, min(wait_s, LONGEST_HOLD_S))
+    )
+    monkeypatch.setattr(token, "REFUSED_S", LONGEST_HOLD_S)
+    monkeypatch.setattr(token, "UNREACHABLE_S", LONGEST_HOLD_S)
 
 
 @pytest.mark.timeout(600)
