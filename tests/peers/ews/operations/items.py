@@ -49,13 +49,13 @@ def find_item(call: Call) -> Element:
 
 
 def _found(call: Call, some: Sequence[View], last: int, total: int) -> Payload:
-    shape = call.find("m:ItemShape")
+    shape = shapes.asked(call.find("m:ItemShape"))
     made = under(element(f"{T}Items"), [shapes.item(each, shape, whole=False) for each in some])
     return (under(root_folder(total, last, total), [made]),)
 
 
 def get_item(call: Call) -> Element:
-    shape = call.find("m:ItemShape")
+    shape = shapes.asked(call.find("m:ItemShape"))
     return call.answer(
         call.need("m:ItemIds"),
         lambda each: _one(shapes.item(View(call.store, call.item(each)), shape, whole=True)),
