@@ -168,29 +168,45 @@ class ExchangeSource:
     # -- from a page to messages
 
     async def _take(self, folder: Folder, items: Sequence[Under]) -> None:
-        """Fetch items and begin to accept each; returns once all of them were begun."""
+        """Fetch items and begin to accept each; returns once all of them were begun.
+
+        Raises what the server said instead; what was not begun waits for its next try then.
+        """
         left = list(items)
+        try:
+            while left:
+                await self._take_some(folder, left)
+        except Fault as e:
+            for item in left:
+                folder.hold(item, str(e), after_s=e.retry_after_s)
+            raise
+        except Exception as e:
+            for item in left:
+                folder.hold(item, repr(e))
+            raise
+
+    async def _take_some(self, folder: Folder, left: list[Under]) -> None:
+        """Take as many from the front of the list as go together."""
         most = self._config.max_message_bytes
-        while left:
-            await self._wait_out()
-            if left[0].accepted or left[0].seen.size > most:
-                item = left.pop(0)
-                await self._places.take([0])
-                self._begin(self._without_mail(folder, item), 0, large=False)
-                continue
-            now, left = _batch(left, min(LARGE, most))
-            is_large = now[0].seen.size > LARGE
+        await self._wait_out()
+        if left[0].accepted or left[0].seen.size > most:
+            await self._places.take([0])
+            item = left.pop(0)
+            self._begin(folder, item, self._without_mail(folder, item), 0, large=False)
+            return
+        now = _batch(left, min(LARGE, most))
+        is_large = now[0].seen.size > LARGE
+        if is_large:
+            await self._large.acquire()
+        try:
+            fit = await self._places.take([item.seen.size for item in now])
+        except BaseException:
             if is_large:
-                await self._large.acquire()
-            try:
-                fit = await self._places.take([item.seen.size for item in now])
-            except BaseException:
-                if is_large:
-                    self._large.release()
-                raise
-            # What has no place goes with the next batch.
-            now, left = now[:fit], now[fit:] + left
-            await self._fetch(folder, now, is_large)
+                self._large.release()
+            raise
+        # What has no place goes with the next batch.
+        del left[:fit]
+        await self._fetch(folder, now[:fit], is_large)
 
     async def _fetch(self, folder: Folder, items: Sequence[Under], is_large: bool) -> None:
         """Fetch items whose places are taken; each place is given to what accepts the item, or freed."""
@@ -203,11 +219,11 @@ class ExchangeSource:
                 if item is None:
                     continue
                 if isinstance(found, Fault):
-                    self._begin(self._bad(folder, item, found), item.seen.size, large=is_large)
+                    self._begin(folder, item, self._bad(folder, item, found), item.seen.size, large=is_large)
                 else:
                     addressed, known = parties.get(ref, (None, {}))
                     work = self._accept(folder, item, found, addressed, known)
-                    self._begin(work, item.seen.size, large=is_large)
+                    self._begin(folder, item, work, item.seen.size, large=is_large)
         except Fault as e:
             for item in waiting.values():
                 folder.hold(item, str(e), after_s=e.retry_after_s)
@@ -237,8 +253,8 @@ class ExchangeSource:
 
     # -- one item: a task each, as many as have a place
 
-    def _begin(self, work: Coroutine[Any, Any, None], size: int, *, large: bool) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _begin(self, folder: Folder, item: Under, work: Coroutine[Any, Any, None], size: int, *, large: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(folder, item, work))
         self._accepting.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
@@ -246,6 +262,13 @@ class ExchangeSource:
             self._release(size, large)
 
         task.add_done_callback(over)
+
+    async def _guarded(self, folder: Folder, item: Under, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the item stays where it is
+            self._log.error("an item cannot be taken", message_id=item.seen.message_id, cause=repr(e), exc_info=e)
+            folder.hold(item, repr(e))
 
     def _release(self, size: int, large: bool) -> None:
         self._places.release(size)
@@ -280,9 +303,6 @@ class ExchangeSource:
             folder.hold(item, str(e))
         except Fault as e:
             folder.hold(item, str(e), after_s=e.retry_after_s)
-        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the item stays where it is
-            self._log.error("an item cannot be taken", message_id=seen.message_id, cause=repr(e), exc_info=e)
-            folder.hold(item, repr(e))
 
     async def _without_mail(self, folder: Folder, item: Under) -> None:
         """End an item that needs not be fetched: its mail is committed, or it is too large."""
@@ -343,13 +363,13 @@ class ExchangeSource:
         self._spool_trouble = None
 
 
-def _batch(items: list[Under], single: int) -> tuple[list[Under], list[Under]]:
-    """Return what is fetched by one call, and the rest: one item of more than `single` octets, or several others."""
+def _batch(items: Sequence[Under], single: int) -> Sequence[Under]:
+    """Return what is fetched by one call: one item of more than `single` octets, or several others."""
     octets = items[0].seen.size
     if octets > single:
-        return items[:1], items[1:]
+        return items[:1]
     for n, item in enumerate(items[1:BATCH_ITEMS], 1):
         octets += item.seen.size
         if item.accepted or item.seen.size > single or octets > BATCH_OCTETS:
-            return items[:n], items[n:]
-    return items[:BATCH_ITEMS], items[BATCH_ITEMS:]
+            return items[:n]
+    return items[:BATCH_ITEMS]
