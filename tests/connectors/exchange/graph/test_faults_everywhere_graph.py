@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connectors.exchange.graph import Graph, token
+from connectors.exchange.graph import Graph, answers, token
 from connectors.exchange.graph.pacing import Pacing
 from tests.connectors.exchange.test_faults_everywhere import CUTS, LONGEST_HOLD_S, Fault, chance, soon, through
 from tests.peers.graph.process import GraphPeer
@@ -46,11 +46,11 @@ SENDING = ("SendMessage", "UpdateMessage")
 def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Graph's own patience, too, be over in a moment."""
     hold = Pacing.hold
-    monkeypatch.setattr(
-        Pacing, "hold", lambda pacing, mailbox, wait_s: hold(pacing, mailbox, min(wait_s, LONGEST_HOLD_S))
-    )
-    monkeypatch.setattr(token, "REFUSED_S", LONGEST_HOLD_S)
-    monkeypatch.setattr(token, "UNREACHABLE_S", LONGEST_HOLD_S)
+    moment = LONGEST_HOLD_S
+    monkeypatch.setattr(Pacing, "hold", lambda pacing, name, wait_s: hold(pacing, name, min(wait_s, moment)))
+    monkeypatch.setattr(answers, "PATIENCE_S", moment)
+    monkeypatch.setattr(token, "REFUSED_S", moment)
+    monkeypatch.setattr(token, "UNREACHABLE_S", moment)
 
 
 @pytest.mark.timeout(600)
