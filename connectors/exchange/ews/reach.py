@@ -6,18 +6,16 @@ import asyncio
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connectors.exchange.ews.answer import Answer, HttpFault, SoapFault, fault
 from connectors.exchange.ews.autodiscovery import Autodiscovery
 from connectors.exchange.ews.config import EwsConfig, is_open
 from connectors.exchange.ews.session import Line, line
+from connectors.exchange.ews.tokens import Tokens
 from connectors.exchange.ews.workers import Stopped, Workers
 from connectors.exchange.organisation import Fault
 from gateway.contract import Context, Scope
-
-if TYPE_CHECKING:
-    from connectors.exchange.ews.tokens import Tokens
 
 _SLACK_S: Final = 10.0
 _AGAIN_S: Final = 30.0
@@ -55,9 +53,6 @@ class Reach:
                 _readable(self._file(each))
         bearer = None
         if config.auth == "oauth":
-            # msal costs a third of a second and 10 MB, which who logs in by a password need not pay.
-            from connectors.exchange.ews.tokens import Tokens
-
             self._tokens = Tokens(config, self._file)
             bearer = self._tokens.bearer
         if config.autodiscover is not None:

@@ -150,11 +150,11 @@ def _pools(connections: _Connections) -> dict[str, type[HTTPConnectionPool]]:
 
 
 class Adapter(HTTPAdapter):
-    """One connection to one server; no retries."""
+    """One connection to one server; no retries. A session is one thread's, so that nobody waits for the connection."""
 
     def __init__(self, connections: _Connections) -> None:
         self._connections = connections
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0, pool_block=True)
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from connectors.exchange.ews.answer import Answer, stamp, when
+from connectors.exchange.ews.body import Body
 from connectors.exchange.ews.call import Single
 from connectors.exchange.ews.calls.paths import (
     FLAGS,
@@ -28,6 +29,7 @@ from connectors.exchange.ews.calls.paths import (
 from connectors.exchange.ews.xml import Element, M, T, element, truth
 from connectors.exchange.organisation import Addressed, New, Party, Ref, Seen
 from connectors.exchange.properties import TAKEN
+from gateway.contract import Content
 
 LISTED: Final = (
     "item:ItemClass",
@@ -46,6 +48,10 @@ _ADDRESSED: Final = (
     "message:From",
     "message:ReceivedBy",
 )
+_INLINE: Final = 256 * 1024
+_MARK: Final = b"*"
+_OPEN, _CLOSE = b"MimeContent>", b"</"
+"""Where a large content goes: no base64 has a star, and in no other text a tag's sign stands unescaped."""
 _FLAGGED: Final = "2"
 _READ: Final = 1
 Deletion = Literal["HardDelete", "MoveToDeletedItems"]
@@ -61,6 +67,7 @@ class CreateItem(Single):
     SERVICE_NAME = "CreateItem"
 
     def ask(self, folder: Place, items: Sequence[New]) -> list[Answer]:
+        self._large = [each.mime for each in items if is_large(each.mime)]
         return self._answers(
             element(
                 "m:CreateItem",
@@ -70,12 +77,29 @@ class CreateItem(Single):
             )
         )
 
+    def wrap(self, content: Element, api_version: str | None = None) -> bytes | Body:
+        """Return the envelope, with large contents where their marks are."""
+        octets: bytes = super().wrap(content, api_version)
+        if not self._large:
+            return octets
+        first, *others = octets.split(_OPEN + _MARK + _CLOSE)
+        parts: list[bytes | Content] = [first]
+        for large, after in zip(self._large, others, strict=True):
+            parts += [_OPEN, large, _CLOSE + after]
+        return Body(parts)
+
+
+def is_large(content: Content) -> bool:
+    """Say whether a content is encoded only while it is sent."""
+    return not content.is_inline or content.size > _INLINE
+
 
 def new_item(new: New) -> Element:
     """Return an item to create. One that is no draft is told so by its flags: a created item is unsent otherwise."""
+    mime = _MARK if is_large(new.mime) else b64encode(new.mime.octets())
     return element(
         "t:Message",
-        element("t:MimeContent", text=b64encode(b"".join(new.mime.chunks())).decode("ascii")),
+        element("t:MimeContent", text=mime.decode("ascii")),
         element("t:Categories", *(element("t:String", text=each) for each in new.categories))
         if new.categories
         else None,
