@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from connectors.exchange.ews.answer import Answer, stamp, when
@@ -52,6 +54,9 @@ _INLINE: Final = 256 * 1024
 _MARK: Final = b"*"
 _OPEN, _CLOSE = b"MimeContent>", b"</"
 """Where a large content goes: no base64 has a star, and in no other text a tag's sign stands unescaped."""
+_MIME_TAG: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?MimeContent(?:\s[^<>]*)?>")
+_TAKEN: Final = "*"
+"""In front of the number of a content that was taken out; no base64 begins with it."""
 _FLAGGED: Final = "2"
 _READ: Final = 1
 Deletion = Literal["HardDelete", "MoveToDeletedItems"]
@@ -112,12 +117,28 @@ def new_item(new: New) -> Element:
 
 
 class GetMime(Single):
-    """Asks for the MIME of items; one answer an item."""
+    """Asks for the MIME of items; one answer an item.
+
+    The MIME is decoded before the answer is parsed: in a tree and as a text it would take three times its size more.
+    """
 
     SERVICE_NAME = "GetItem"
 
     def ask(self, ids: Sequence[str]) -> list[Answer]:
-        return self._answers(element("m:GetItem", shape(mime=True), item_ids([(each, "") for each in ids])))
+        self._taken: list[bytes] = []
+        payload = element("m:GetItem", shape(mime=True), item_ids([(each, "") for each in ids]))
+        return [replace(each, mime=self._mime(each.element)) for each in self._answers(payload)]
+
+    def _octets(self, payload: Element) -> bytes:
+        octets, self._taken = take_mime(super()._octets(payload))
+        return octets
+
+    def _mime(self, message: Element) -> bytes | None:
+        for item in items_of(message):
+            text = item.findtext(f"{T}MimeContent")
+            if text is not None and text[:1] == _TAKEN and text[1:].isdecimal() and int(text[1:]) < len(self._taken):
+                return self._taken[int(text[1:])]
+        return read_mime(message)
 
 
 class GetFields(Single):
@@ -234,6 +255,31 @@ def read_created(message: Element, mailbox: str) -> Ref | None:
         if found is not None:
             return Ref(mailbox, *found)
     return None
+
+
+def take_mime(octets: bytes) -> tuple[bytes, list[bytes]]:
+    """Return an answer with a number in place of each MIME content, and these contents, decoded.
+
+    What is not base64 through and through stays where it is.
+    """
+    taken: list[bytes] = []
+    left: list[bytes] = []
+    view = memoryview(octets)
+    at = 0
+    for tag in _MIME_TAG.finditer(octets):
+        end = octets.find(b"<", tag.end())
+        if end <= tag.end():
+            continue
+        try:
+            content = binascii.a2b_base64(view[tag.end() : end], strict_mode=True)
+        except binascii.Error:
+            continue
+        left += [octets[at : tag.end()], f"{_TAKEN}{len(taken)}".encode()]
+        taken.append(content)
+        at = end
+    if not taken:
+        return octets, taken
+    return b"".join([*left, octets[at:]]), taken
 
 
 def read_mime(message: Element) -> bytes | None:
