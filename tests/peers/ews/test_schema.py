@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.ews import schema, soap
-from tests.peers.ews.asking import Asker
+from tests.peers.ews.asking import Asker, letter
 from tests.peers.ews.process import EwsPeer
 from tests.peers.ews.soap import M, S, T, element, under
 
@@ -86,3 +86,12 @@ def test_without_the_schema_continuous_integration_stops(tmp_path: Path) -> None
     )
     assert done.returncode != 0
     assert "GATEPOST_EWS_SCHEMA" in done.stderr
+
+
+def test_for_measurements_nothing_is_validated_and_nothing_logged() -> None:
+    with EwsPeer(lean=True) as peer:
+        here = peer.organisation("ann", honest=False)
+        answer = Asker(here, mailbox=here.address("ann")).create(letter())
+        assert answer.codes == ["NoError"]
+        assert here.items("ann")[0].octets == letter()
+        assert (here.log(), peer.violations()) == ([], [])
