@@ -83,7 +83,7 @@ def test_a_mail_lies_in_its_recipients_mailbox(company: EwsCompany, gateway: Gat
     assert item.subject == "inward 1"
     assert not item.is_draft
     assert not item.is_read
-    assert item.octets.startswith(b"Received: ")
+    assert item.octets.startswith(b"Return-Path: <olga@out.example>\r\nReceived: ")
     assert item.octets.endswith(b"\r\n\r\nNumber 1.\r\n")
 
 
