@@ -79,6 +79,8 @@ class Single(EWSAccountService):  # type: ignore[misc]  # exchangelib has no typ
             return self._get_response(payload=payload, api_version=self.protocol.api_version)
         except Failure:
             raise
+        except PermissionError:  # NTLM's handshake was refused at its first step
+            raise HttpFault(401, "Unauthorized") from None
         except (EWSError, *LOST) as e:
             # The library tells a lost connection as an error code; the cause is behind it.
             raise self._lost(e.__context__ if isinstance(e, EWSError) and e.__context__ is not None else e) from None
