@@ -104,7 +104,7 @@ class EwsOrganisation:
 
     async def mime(self, refs: Sequence[Seen]) -> AsyncIterator[tuple[Ref, Content | Fault]]:
         for batch in batches(refs):
-            # Beyond this many octets one message takes four times its size while it is on its way through.
+            # Beyond this many octets one message takes three times its size while it is taken out of an answer.
             async with self._large if batch[0].size > _LARGE else nullcontext(), aclosing(self._mime(batch)) as found:
                 async for each in found:
                     yield each
