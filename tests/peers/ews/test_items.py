@@ -300,3 +300,13 @@ def test_what_another_mailbox_has_no_room_for_stays(here: EwsCompany) -> None:
     assert answer.codes == ["ErrorQuotaExceeded"]
     assert [each.octets for each in here.items("ann")] == [letter()]
     assert here.items("bob") == []
+
+
+def test_characters_that_xml_has_not_are_left_out(here: EwsCompany, ann: Asker) -> None:
+    id = here.put(
+        "ann", b"Subject: a\x01b =?utf-8?b?AXgLeQ==?=\r\nFrom: =?utf-8?q?A=00nn?= <a@x.example>\r\n\r\nx\x0cy\r\n"
+    )
+    answer = ann.get(id, base="AllProperties")
+    assert answer.texts(".//t:Subject") == ["ab xy"]
+    assert answer.texts(".//t:From//t:Name") == ["Ann"]
+    assert answer.texts(".//t:Body") == ["xy\r\n"]
