@@ -55,6 +55,8 @@ def ours(octets: bytes) -> list[str]:
         b"To: <ann@acme.example\r\nCc: @\r\n",
         b"To: =?utf-8?q?J=C3=B6rg?= <bob@far.example>,\r\n ann@acme.example (that one)\r\n",
         b"To : ann@acme.example\r\nCC:\tbob@far.example\n",
+        b"X: a\rTo: x@y.example\r\nTo: ann@acme.example\rBcc: x@y.example\r\n",
+        b"X: a\0\nTo: x@y.example\n",
         b"Resent-Bcc: x@y.example\r\nReturn-Path: <x@y.example>\r\nX-Gatepost-Original-To: x@y.example\r\n",
     ],
 )
