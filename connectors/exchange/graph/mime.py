@@ -26,7 +26,7 @@ import orjson
 
 from connectors.exchange.graph.delta import time
 from connectors.exchange.graph.told import told
-from connectors.exchange.graph.upload import FROM, Attachment
+from connectors.exchange.graph.upload import FROM, LEAST, Attachment
 from connectors.exchange.organisation import New
 from connectors.exchange.properties import DELIVERY, PROPERTY_SET
 from gateway.contract import Attachment as File
@@ -50,6 +50,7 @@ REQUEST_OCTETS: Final = 3_500_000
 TEXT_OCTETS: Final = 1_500_000
 """Of the text that is shown, in JSON; the rest is room for the properties."""
 SHOWN_CHARS: Final = 50_000
+_BETWEEN: Final = 300
 DRAFT_OCTETS: Final = 2_600_000
 """Of a mail that fits into one request as base64."""
 RECIPIENTS: Final = 500
@@ -223,7 +224,11 @@ def _cut(text: str, is_html: bool) -> tuple[str, bool, Attachment]:
     name, kind = ("text.html", "text/html") if is_html else ("text.txt", "text/plain")
     start = "" if is_html else text[:SHOWN_CHARS]
     shown = f"{start}\r\n\r\n[This text is long: the whole of it is in the file {name}.]\r\n"
-    return shown, False, Attachment(name, kind, text.encode("utf-8", "replace"))
+    octets = text.encode("utf-8", "replace")
+    if LEAST - _BETWEEN < len(octets) < LEAST:
+        # Too large for a request with what is around it, and too small for an upload session.
+        octets += b"\r\n" * _BETWEEN
+    return shown, False, Attachment(name, kind, octets)
 
 
 def _are_alternatives(content: Content) -> bool:
