@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import defaultdict, deque
 from typing import Any, Final, NoReturn
 
@@ -15,7 +16,7 @@ from tests.peers.ews.call import Call
 from tests.peers.ews.faults import Faults, Plan
 from tests.peers.ews.http import Asked, Connection, Cut, Server
 from tests.peers.ews.operations import HANDLERS, notify
-from tests.peers.ews.soap import Element, M, S, SoapFault, T
+from tests.peers.ews.soap import Element, ItemError, M, S, SoapFault, T
 from tests.peers.ews.store import Store
 from tests.peers.ews.subscriptions import Subscriptions
 
@@ -95,8 +96,17 @@ class Ews:
         if handler is None:
             self.violate(f"{_agent(asked)} asked for {call.operation}, which is not served")
             raise SoapFault("ErrorInvalidOperation", f"{call.operation} is not served.")
-        with self.store.transaction():
-            answer = handler(call)
+        try:
+            with self.store.transaction():
+                answer = handler(call)
+        except SoapFault:
+            raise
+        except ItemError as error:
+            raise SoapFault(error.code, error.text) from None
+        except Exception as error:
+            # A mistake of the peer's own: the test is to fail by it, and not to take it for a connection that broke.
+            self.violate(f"{call.operation} failed: {''.join(traceback.format_exception(error))[-1500:]}")
+            raise SoapFault("ErrorInternalServerError", type(error).__name__) from error
         entry["codes"] = call.codes
         self._check(answer, f"answered to {call.operation}")
         if kind == "cut_after":

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from tests.peers.ews import schema, soap
 from tests.peers.ews.asking import Asker, letter
+from tests.peers.ews.auth import Door
+from tests.peers.ews.call import Call
+from tests.peers.ews.control import Control
+from tests.peers.ews.http import Asked
+from tests.peers.ews.operations import HANDLERS
 from tests.peers.ews.process import EwsPeer
-from tests.peers.ews.soap import M, S, T, element, under
+from tests.peers.ews.server import Ews
+from tests.peers.ews.soap import ENVELOPE, Element, M, S, T, element, under
+from tests.peers.ews.store import Store
 
 needs_schema = pytest.mark.skipif(schema.folder() is None, reason="GATEPOST_EWS_SCHEMA is not set")
 
@@ -70,6 +80,39 @@ def test_what_is_not_served_is_told(ews_peer: EwsPeer) -> None:
     answer = asker.ask("<m:GetRoomLists/>")
     assert answer.codes == ["ErrorInvalidOperation"]
     assert any("GetRoomLists" in each for each in ews_peer.violations())
+
+
+class _Wire:
+    """What a connection is to the service, without a socket."""
+
+    server = SimpleNamespace(tls=None)
+    state: ClassVar[dict[str, object]] = {}
+    status = 0
+
+    def answer(self, status: int, *_: object, **__: object) -> None:
+        self.status = status
+
+
+def test_a_mistake_of_the_peer_s_own_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(call: Call) -> Element:
+        raise KeyError("a mistake")
+
+    monkeypatch.setenv("NTLM_USER_FILE", "")  # which the service sets
+    monkeypatch.setitem(HANDLERS, "FindItem", broken)
+    store = Store(":memory:")
+    ews = Ews(store, Door(store, tmp_path))
+    Control(ews).organisation("acme.example", ["ann"])
+    body = (
+        f'<s:Envelope xmlns:s="{ENVELOPE}" xmlns:m="{M[1:-1]}" xmlns:t="{T[1:-1]}"><s:Body>'
+        '<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape>'
+        '<m:ParentFolderIds><t:DistinguishedFolderId Id="inbox"/></m:ParentFolderIds></m:FindItem>'
+        "</s:Body></s:Envelope>"
+    )
+    login = base64.b64encode(b"ann@acme.example:secret").decode()
+    wire = _Wire()
+    ews.serve(wire, Asked("POST", "/EWS/Exchange.asmx", {"authorization": f"Basic {login}"}, body.encode()))  # type: ignore[arg-type]
+    assert wire.status == 500
+    assert "KeyError: 'a mistake'" in ews.violations[0]
 
 
 def test_without_the_schema_continuous_integration_stops(tmp_path: Path) -> None:
