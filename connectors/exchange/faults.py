@@ -160,6 +160,7 @@ _TABLE: Final[Mapping[str, Row]] = {
         "invalid_client",
         "unauthorized_client",
         "invalid_grant",
+        "no token",
     ),
     "ErrorSendAsDenied": Row("5.7.1", "the gateway's mailbox may not send in this author's name"),
     **_all(

@@ -81,6 +81,8 @@ def told(made: Outcome) -> tuple[str, Scope | None]:
         ("MailboxNotEnabledForRESTAPI", "5.1.1", None),
         ("ErrorInvalidUser", "5.1.1", None),
         ("InvalidAuthenticationToken", "4.7.8", H),
+        ("invalid_client", "4.7.8", H),
+        ("no token", "4.7.8", H),
         ("ErrorNeverHeardOf", "4.3.0", R),
         ("", "4.3.0", R),
     ],
