@@ -105,6 +105,12 @@ def test_a_fault_without_a_known_code_goes_by_what_became_of_the_request(why: Wh
     assert told(outcome(Fault("Whatever", "", why))) == (status, scope)
 
 
+def test_a_token_that_nobody_gives_is_no_failed_login() -> None:
+    made = outcome(Fault("no token", "name not resolved", "unreachable", everywhere=True))
+    assert (told(made), getattr(made, "retry_after_s", None)) == (("4.4.1", H), None)
+    assert told(outcome(Fault("no token", "", "denied"))) == ("4.7.8", H)
+
+
 def codes() -> list[str]:
     text = (Path(SCHEMA or "") / "ms-interop-mit/MS-OXWSCDATA-messages.xsd").read_text(encoding="utf-8-sig")
     start = text.index('"ResponseCodeType"')
