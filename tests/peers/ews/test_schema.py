@@ -23,6 +23,7 @@ from tests.peers.ews.process import EwsPeer
 from tests.peers.ews.server import Ews
 from tests.peers.ews.soap import ENVELOPE, Element, M, S, T, element, under
 from tests.peers.ews.store import Store
+from tests.peers.process import answers, free_port, wait_until
 
 needs_schema = pytest.mark.skipif(schema.folder() is None, reason="GATEPOST_EWS_SCHEMA is not set")
 
@@ -113,6 +114,20 @@ def test_a_mistake_of_the_peer_s_own_is_told(tmp_path: Path, monkeypatch: pytest
     ews.serve(wire, Asked("POST", "/EWS/Exchange.asmx", {"authorization": f"Basic {login}"}, body.encode()))  # type: ignore[arg-type]
     assert wire.status == 500
     assert "KeyError: 'a mistake'" in ews.violations[0]
+
+
+def test_it_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
+    ports = [str(free_port()) for _ in range(3)]
+    args = [sys.executable, "-m", "tests.peers.ews", "--folder", str(tmp_path)]
+    args += [word for pair in zip(("--port", "--tls-port", "--control"), ports, strict=True) for word in pair]
+    code = f"import subprocess, sys, time; print(subprocess.Popen({args!r}).pid, flush=True); time.sleep(600)"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        wait_until(lambda: answers(int(ports[2])), 60, "it listens")
+        run.kill()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or not answers(int(ports[2])), 60, "it has ended")
 
 
 def test_without_the_schema_continuous_integration_stops(tmp_path: Path) -> None:
