@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 
-from tests.peers.process import Process, free_port, wait_until
+from tests.peers.process import Process, answers, free_port, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,3 +33,20 @@ def test_it_can_be_tried_by_hand(tmp_path: Path) -> None:
         assert [each["mail"] for each in users] == ["ann@try.example", "bob@try.example"]
     finally:
         process.kill()
+
+
+def test_it_ends_with_the_tests_that_started_it(tmp_path: Path) -> None:
+    """A run of tests that is killed leaves no server behind."""
+    port, control = free_port(), free_port()
+    start = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-m', 'tests.peers.graph', '--port', '{port}', '--control', '{control}'])\n"
+        "time.sleep(600)"
+    )
+    tests = subprocess.Popen([sys.executable, "-c", start], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    try:
+        wait_until(lambda: answers(control), 60, "it listens")
+    finally:
+        tests.send_signal(signal.SIGKILL)
+        tests.wait()
+    wait_until(lambda: not answers(control), 60, "it has ended")
