@@ -38,7 +38,7 @@ run: install
 	$(PY) examples/quickstart/$(if $(EXCHANGE),exchange,run).py $(if $(ONCE),--once)
 
 test: peers install graph-sdk
-	$(PY) -m pytest -n 5 --dist loadgroup -q $(TESTS)
+	$(PY) -m pytest -n 4 --dist loadgroup -q $(TESTS)
 
 check: install
 	.venv/bin/ruff check .
