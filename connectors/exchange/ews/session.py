@@ -118,27 +118,22 @@ def _shut(connection: Any) -> None:
 def _pools(connections: _Connections) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's pools with connections that tell what they are at."""
 
-    class Plain(HTTPConnection):
+    class Telling:
         def connect(self) -> None:
             connections.uses(self)
-            super().connect()
+            super().connect()  # type: ignore[misc]  # urllib3's, which comes next in the order
 
         def send(self, data: Any) -> None:
-            if self.sock is None:
+            if self.sock is None:  # type: ignore[attr-defined]
                 self.connect()
             connections.sends(self)
-            super().send(data)
+            super().send(data)  # type: ignore[misc]
 
-    class Tls(HTTPSConnection):
-        def connect(self) -> None:
-            connections.uses(self)
-            super().connect()
+    class Plain(Telling, HTTPConnection):
+        pass
 
-        def send(self, data: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            connections.sends(self)
-            super().send(data)
+    class Tls(Telling, HTTPSConnection):
+        pass
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
