@@ -34,6 +34,7 @@ class Notify(IntFlag):
     DELAY = 8
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """One recipient as the source named it; `orcpt` is `addr-type;address`, decoded (RFC 3461 §4.2)."""

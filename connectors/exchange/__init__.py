@@ -6,5 +6,5 @@ and is looked up by that after an unknown result. Notifications are hints, the f
 Refuses: recipients outside the organisation where it delivers into mailboxes, drafts, what is over the size.
 Known limits: Exchange makes a message anew from its own properties, and Graph rewrites headers; what that changes is
 told in the trace. No more than a look-up knows: a user who purges a delivered item while its result is unknown gets it
-a second time.
+a second time, and so does one whose server ends the request of a killed process only after its successor looked.
 """

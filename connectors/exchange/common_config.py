@@ -70,7 +70,8 @@ class Watched(BaseModel):
     existing: Literal["take", "leave"] = Field(
         "take",
         description="What happens to items that are there when the folder is watched for the first time: they are "
-        "taken as well, or left for good.",
+        "taken as well, or left for good. A node that takes the folder over from another one watches it for the first "
+        "time too: with several nodes, take.",
     )
 
     @field_validator("mailbox")
@@ -155,6 +156,11 @@ class DestinationOptions(ConnectorConfig):
         "unknown result is settled by it; where not kept it goes after an hour.",
     )
     is_read: bool = Field(False, description="Mail that is put into a mailbox is marked as read.")
+    read_back: Literal["off", "always"] = Field(
+        "off",
+        description="always: each mail that was put into a mailbox is read from there and compared, so that the trace "
+        "says what Exchange has changed of it; off: the trace says what it may change.",
+    )
     chunk_items: int = Field(20, ge=1, le=100, description="Messages that are created by one request, at most.")
     chunk_bytes: int = Field(8 * MIB, ge=MIB, le=64 * MIB, description="Octets of messages in one request, at most.")
 

@@ -20,6 +20,7 @@ from connectors.exchange.envelope_out import envelope_losses, return_path
 from connectors.exchange.faults import is_of_one
 from connectors.exchange.organisation import Fault, New
 from connectors.exchange.organisation import Made as Created
+from connectors.exchange.read_back import changed
 from gateway.contract import Batch, Deferred, Delivered, Failed, Item, Note, Outcome, Parcel, Scope, Status, id_text
 
 ALIAS: Final = "ErrorNonPrimarySmtpAddress"
@@ -36,6 +37,7 @@ class Work:
     key: str
     new: New
     notes: tuple[Note, ...]
+    predicted: tuple[Note, ...]
     is_fresh: bool
 
 
@@ -104,7 +106,7 @@ class Creating:
         key = lookup.key(item.id)
         content = made.content.with_prefix(return_path(parcel.envelope))
         new = New(key, content, received_at=parcel.arrived_at, is_read=self._desk.config.is_read)
-        return Work(item, key, new, made.notes + envelope_losses(parcel.envelope, item), item.fresh)
+        return Work(item, key, new, made.notes + envelope_losses(parcel.envelope, item), made.predicted, item.fresh)
 
     def _chunk(self, mailbox: str) -> list[Work]:
         """Take what goes into one request: so many, and so many octets, but one at least."""
@@ -153,12 +155,14 @@ class Creating:
             else:
                 await self._mend(mailbox, works, e, again)
             return
+        found = await self._changed(mailbox, works, results)
         uncertain: list[Work] = []
         stopped: list[Work] = []
         for work, result in zip(works, results, strict=True):
             if isinstance(result, Created):
                 self._desk.worked(mailbox)
-                self._batch.settle(work.item.id, Delivered(_DELIVERED, notes=work.notes + result.notes))
+                notes = work.notes + found.get(work.key, work.predicted) + result.notes
+                self._batch.settle(work.item.id, Delivered(_DELIVERED, notes=notes))
             elif result.why == "unknown":
                 uncertain.append(work)
             elif result.code == STOPPED and len(works) > 1:
@@ -174,6 +178,17 @@ class Creating:
         for work in stopped:
             await self._deliver(mailbox, [work], again=True)
 
+    async def _changed(
+        self, mailbox: str, works: Sequence[Work], results: Sequence[Created | Fault]
+    ) -> dict[str, tuple[Note, ...]]:
+        """Return what has become of what was made, by key, where it is wanted and could be read."""
+        if self._desk.config.read_back == "off":
+            return {}
+        pairs = zip(works, results, strict=True)
+        made = {result.ref: w for w, result in pairs if isinstance(result, Created) and result.ref is not None}
+        found = await changed(self._desk, mailbox, {ref: work.new.mime for ref, work in made.items()})
+        return {made[ref].key: notes for ref, notes in found.items()}
+
     async def _not_there(self, mailbox: str, asked: Sequence[Work], works: list[Work]) -> list[Work]:
         """Settle those of `asked` that are in the mailbox, and return the others of `works`. Raises: Fault."""
         if not asked:
@@ -183,7 +198,7 @@ class Creating:
         for work in asked:
             if work.key in there:
                 self._desk.context.count("found_again")
-                self._batch.settle(work.item.id, Delivered(_DELIVERED, notes=work.notes))
+                self._batch.settle(work.item.id, Delivered(_DELIVERED, notes=work.notes + work.predicted))
         return [work for work in works if work.key not in there]
 
     async def _mend(self, mailbox: str, works: list[Work], fault: Fault, again: bool) -> None:

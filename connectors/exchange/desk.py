@@ -41,10 +41,11 @@ NO_UTF8: Final = Status("5.6.7", "Exchange takes no addresses beyond ASCII here"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A mail's content as it goes out, and what is told of the change."""
+    """A mail's content as it goes out, what is told of the change, and of what Exchange makes of it."""
 
     content: Content
     notes: tuple[Note, ...] = ()
+    predicted: tuple[Note, ...] = ()
 
 
 class Desk:
@@ -137,7 +138,7 @@ class Desk:
         notes: tuple[Note, ...] = ()
         if self.config.organization_headers == "strip":
             content, notes = without_fields(content)
-        return Made(content, notes + predict(content))
+        return Made(content, notes, predict(content))
 
     # -- what came of it
 

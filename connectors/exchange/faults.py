@@ -60,6 +60,7 @@ _NO_FOLDER: Final = Row("4.2.0", "the mailbox's folder is not there", M)
 _FORWARD: Final = Row("4.4.1", "Exchange cannot reach the mailbox's server", H)
 _STORE: Final = Row("4.3.1", "Exchange has no room to work in", H, BUSY_S)
 _CONFLICT: Final = Row("4.3.0", "Exchange was changing the mailbox itself")
+_ABSENT: Final = Row("4.4.1", "Exchange does not answer", H)
 _UNKNOWN: Final = Row("4.3.0", "Exchange refuses it for a reason that the gateway does not know")
 
 _TABLE: Final[Mapping[str, Row]] = {
@@ -160,6 +161,7 @@ _TABLE: Final[Mapping[str, Row]] = {
         "invalid_client",
         "unauthorized_client",
         "invalid_grant",
+        "no token",
     ),
     "ErrorSendAsDenied": Row("5.7.1", "the gateway's mailbox may not send in this author's name"),
     **_all(
@@ -227,14 +229,14 @@ def outcome(fault: Fault, mode: Mode = "deliver", *, attempts: int = 0) -> Defer
 
 
 def _row(fault: Fault) -> Row:
+    if fault.why == "unreachable" and not fault.code.startswith("HTTP "):
+        return _ABSENT
     row = _TABLE.get(fault.code)
     if row is not None:
         return row
     if fault.code.startswith("HTTP "):
         return _by_status(fault.code.removeprefix("HTTP ").strip())
     match fault.why:
-        case "unreachable":
-            return Row("4.4.1", "Exchange does not answer", H)
         case "unknown":
             return Row("4.4.2", "the connection to Exchange was lost before it answered", H, UNCERTAIN_S)
         case "busy":

@@ -18,9 +18,12 @@ ORIGINAL: Final = {b"to": b"X-Gatepost-Original-To", b"cc": b"X-Gatepost-Origina
 _OURS: Final = frozenset(each.lower() for each in ORIGINAL.values())
 _GONE: Final = frozenset({b"bcc", b"resent-bcc", b"return-path"}) | _OURS
 _MAX_ORIGINAL: Final = 8192
+_LOOSE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
+_SOUND: Final = re.compile(rb"[!-9;-~]++:[^\0\r\n]*+\r\n(?:[ \t][^\0\r\n]*+\r\n)*+")
 
 CUT: Final = "Exchange sends to all whom the header names, and this delivery is not for all of them"
 HIDDEN: Final = Note(Fate.MAPPED, "recipients whom To and Cc do not name", "Exchange sends to them as Bcc")
+LOOSE: Final = Note(Fate.MAPPED, "bare CR or LF and NUL in the header", "what others may take for a line's end is none")
 BEHALF: Final = Note(Fate.MAPPED, "Sender", "the mail is sent on behalf of its author")
 REVERSE_PATH: Final = Note(Fate.DROPPED, "reverse-path", "Exchange sends with the address of the mailbox that sends")
 
@@ -29,12 +32,20 @@ def letter(
     content: Content, recipients: Mapping[str, Address], sender: Address, *, on_behalf: bool, hostname: str
 ) -> tuple[Content, tuple[Note, ...]]:
     """Return the mail for `recipients` (by lower-case address), and notes of what was changed of its header."""
+    notes: list[Note] = []
+    if _LOOSE.search(content.head):
+        # Where a CR alone ends a line for a reader, a field of ours could go on as one that names somebody.
+        content = content.with_head(_LOOSE.sub(_closed, content.head))
+        notes.append(LOOSE)
     head = content.head
     named: dict[str, None] = {}
     lines: list[bytes] = []
+    people: list[bytes] = []
     originals: list[bytes] = []
-    notes: list[Note] = []
     seen: set[bytes] = set()
+    is_cut = False
+    # Behind a line that is no field a reader may see no more of the header: then whom it is for stands before all else.
+    sound = all(_SOUND.fullmatch(head, field.start, field.end) for field in content.fields)
     for field in content.fields:
         octets = head[field.start : field.end]
         name = field.name
@@ -50,20 +61,25 @@ def letter(
         originals.append(_original(name, octets, field.value_start - field.start))
         if len(kept) < len(boxes) or not kept:
             notes.append(Note(Fate.MAPPED, name.decode("ascii").title(), CUT))
+            is_cut = True
         # What is no address would be refused, or sent to whoever the directory takes it for.
-        lines.append(octets if _squeezed(octets) == _squeezed(written) else written)
-    if notes:
+        (lines if sound else people).append(octets if sound and _squeezed(octets) == _squeezed(written) else written)
+    if is_cut:
         lines += originals
     hidden = [address for each, address in recipients.items() if each not in named]
     if hidden:
-        lines.append(_field(b"bcc", [Mailbox("", address) for address in hidden], hostname))
+        people.append(_field(b"bcc", [Mailbox("", address) for address in hidden], hostname))
         notes.append(HIDDEN)
     if b"from" not in seen:
-        lines.append(_field(b"from", [Mailbox("", sender)], hostname))
+        people.append(_field(b"from", [Mailbox("", sender)], hostname))
     if on_behalf:
-        lines.append(_field(b"sender", [Mailbox("", sender)], hostname))
+        people.append(_field(b"sender", [Mailbox("", sender)], hostname))
         notes.append(BEHALF)
-    return content.with_head(b"".join(_ended(lines))), (*dict.fromkeys(notes), REVERSE_PATH)
+    return content.with_head(b"".join(_ended(people + lines))), (*dict.fromkeys(notes), REVERSE_PATH)
+
+
+def _closed(match: re.Match[bytes]) -> bytes:
+    return b"\r\n" if match[0] == b"\n" else b" "
 
 
 def _is_named(box: Mailbox, named: dict[str, None]) -> bool:
@@ -82,7 +98,9 @@ def _squeezed(field: bytes) -> bytes:
 
 def _original(name: bytes, octets: bytes, value: int) -> bytes:
     """Return what a field said as a field that nobody is sent to by; no longer than a header line should be."""
-    return ORIGINAL[name] + b":" + octets[value:] if len(octets) <= _MAX_ORIGINAL else b""
+    if len(octets) > _MAX_ORIGINAL:
+        return b""
+    return ORIGINAL[name] + b":" + octets[value:].rstrip(b"\r\n") + b"\r\n"
 
 
 def _field(name: bytes, boxes: list[Mailbox], hostname: str) -> bytes:

@@ -16,6 +16,8 @@ from connectors.exchange.organisation import Fault, Organisation, Ref, Where
 from gateway.contract import Item, id_text
 
 ASKED_AT_ONCE: Final = 20
+RECIPIENTS: Final = 500
+"""Of one mail that is sent: what Exchange allows where nobody has changed it."""
 GONE: Final = "ErrorItemNotFound"
 SENT: Final[Where] = ("Gatepost", "Sent")
 """Where the copies of what was sent are kept: without one, nobody could tell whether an unanswered send was done."""
@@ -80,11 +82,13 @@ async def sent(
 ) -> tuple[Found, ...]:
     """Return what earlier tries made of a message for any of these recipients, `items` by lower-case SMTP address.
 
-    A mail has the key of its lowest recipient's number, so all up to the highest of these are asked for; drafts first,
-    since a mail moves from there by the outbox to the sent ones, and must not slip by. Raises: Fault.
+    A mail has the key of its lowest recipient's number, so those before these are asked for too, as far back as one
+    mail can reach; drafts first, since a mail moves from there by the outbox to the sent ones, and must not slip by.
+    Raises: Fault.
     """
     asked = {item.id[1]: address for address, each in items.items() for item in each}
-    keys = {key((message_id, number)): number for number in range(max(asked) + 1)}
+    first = max(0, min(asked) - RECIPIENTS)
+    keys = {key((message_id, number)): number for number in range(first, max(asked) + 1)}
     refs, places = await _places(organisation, mailbox, list(keys))
     if not refs:
         return ()

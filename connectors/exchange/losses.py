@@ -48,6 +48,7 @@ BROKEN: Final = Note(
     Fate.MAPPED, "what is no sound MIME", "Exchange reads it in a way of its own: text and files may be others"
 )
 
+_BARE_CR: Final = re.compile(rb"\r(?!\n)")
 _SIGNED: Final = re.compile(rb"[ \t]*(?:multipart/signed|application/(?:x-)?pkcs7-mime)[ \t]*(?:;|$)", re.IGNORECASE)
 _DOMAIN: Final = re.compile(rb"(?:^|;)[ \t]*d[ \t]*=[ \t]*([!-:<-~]{1,255})")
 _MOST: Final = 20
@@ -175,6 +176,10 @@ def _fields(was: Memo, now: Memo) -> Iterator[Note]:
     if counts[b""] or not counts:
         yield NO_FIELDS
         return
+    if _BARE_CR.search(was.content.head):
+        # Other fields begin there, or end, for who takes it for a line's end.
+        yield LINE_ENDS
+        return
     for name in counts.keys() - _OF_THE_BODY:
         squeezed = _bare if name in _PEOPLE else _squeezed
         if Counter(map(squeezed, was.get_all(name))) == Counter(map(squeezed, now.get_all(name))):
@@ -230,5 +235,5 @@ def _kept(found: Memo) -> Iterator[tuple[str, str, str]]:
             continue
         octets = b"".join(each.octets())
         if each.type.startswith("text/"):
-            octets = octets.replace(b"\r\n", b"\n").replace(b"\0", b"").rstrip()
+            octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\0", b"").rstrip()
         yield each.name, each.type, hashlib.sha256(octets).hexdigest()

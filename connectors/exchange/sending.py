@@ -123,7 +123,11 @@ class Sending:
             self._desk.log.error("a message cannot be made", message=id_text(parcel.message_id), exc_info=e)
             outcome = unknown_fault(e)
         else:
-            return [Letter(parcel.message_id, parcel.envelope, made.content, items, notes=made.notes)]
+            whole = Letter(parcel.message_id, parcel.envelope, made.content, items, notes=made.notes + made.predicted)
+            addresses = list(items)
+            return [
+                whole.only(addresses[at : at + lookup.RECIPIENTS]) for at in range(0, len(items), lookup.RECIPIENTS)
+            ]
         self._settle([item for each in items.values() for item in each], outcome)
         return []
 

@@ -25,6 +25,7 @@ _TYPE: Final = re.compile(rb"[ \t]*([A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+)
 _PARAMETER: Final = re.compile(
     rb";[ \t\r\n]*([A-Za-z0-9!#$&^_.+*-]+)=(?:\"((?:[^\"\\\r\n]|\\[ -~])*)\"|([^\s;\"(),:<>?=@\[\]\\]+))[ \t\r\n]*"
 )
+_LOOSE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]*+={0,2}+[\r\n]*+")
 _BAD_QUOTED: Final = re.compile(rb"=(?![0-9A-F]{2}|\r\n|\Z)")
@@ -123,7 +124,7 @@ def _is_leaf_sound(type_: bytes, parameters: dict[bytes, bytes], encoding: bytes
     elif encoding == b"quoted-printable":
         if _BAD_QUOTED.search(body) or _NOT_QUOTED.search(body):
             return False
-    elif encoding not in (b"7bit", b"8bit", b"binary"):
+    elif encoding not in (b"7bit", b"8bit", b"binary") or (not type_.startswith(b"text/") and _LOOSE.search(body)):
         return False
     elif not body.isascii():
         if not type_.startswith(b"text/"):

@@ -10,41 +10,31 @@ Known limits: an item that a user moves out of the folder and back, between the 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from connectors.exchange import envelope, journal_report
+from connectors.exchange import envelope
 from connectors.exchange.common_config import ExchangeConfig, Watched
-from connectors.exchange.envelope import BadItem, Recovered
+from connectors.exchange.envelope import BadItem
 from connectors.exchange.finishing import Finishing
-from connectors.exchange.organisation import Addressed, Fault, Organisation, Person, Ref, Seen
+from connectors.exchange.hand_over import HandOver
+from connectors.exchange.organisation import Addressed, Fault, Organisation, Person, Ref
 from connectors.exchange.places import Places
 from connectors.exchange.tokens import Tokens
 from connectors.exchange.watching import Folder, Under
 from gateway.contract import (
     Content,
     Context,
-    Envelope,
     Intake,
-    Message,
-    Origin,
-    Recipient,
     Rejected,
     Status,
     Unavailable,
-    notify_within,
-    suppression_of,
-    without_fields,
 )
 
 BATCH_ITEMS: Final = 20
 BATCH_OCTETS: Final = 8 * 1024 * 1024
 IN_FLIGHT_OCTETS: Final = 4 * BATCH_OCTETS
 LARGE: Final = 4 * 1024 * 1024
-INLINE: Final = 256 * 1024
-PIECE: Final = 256 * 1024
 TRIES: Final = 3
 """How often an item is asked for that the server says it can't make a message of."""
 NEW_STREAM_S: Final = 60.0
@@ -84,9 +74,8 @@ class ExchangeSource:
         self._context = context
         self._protocol = protocol
         self._log = context.log
-        self._intake: Intake
+        self._hand_over: HandOver
         self._finishing = Finishing(organisation, config.refused_folder)
-        self._journal_senders = frozenset(config.journal_senders)
         self._places = Places(config.max_in_flight, IN_FLIGHT_OCTETS)
         self._large = asyncio.Semaphore(config.large_at_once)
         self._accepting: set[asyncio.Task[None]] = set()
@@ -118,7 +107,7 @@ class ExchangeSource:
 
     async def run(self, intake: Intake) -> None:
         """Serve until cancelled; then finish what is being accepted."""
-        self._intake = intake
+        self._hand_over = HandOver(self._name, self._config, self._organisation, self._context, self._protocol, intake)
         serving = asyncio.ensure_future(self._serve())
         try:
             await asyncio.shield(serving)
@@ -179,29 +168,45 @@ class ExchangeSource:
     # -- from a page to messages
 
     async def _take(self, folder: Folder, items: Sequence[Under]) -> None:
-        """Fetch items and begin to accept each; returns once all of them were begun."""
+        """Fetch items and begin to accept each; returns once all of them were begun.
+
+        Raises what the server said instead; what was not begun waits for its next try then.
+        """
         left = list(items)
+        try:
+            while left:
+                await self._take_some(folder, left)
+        except Fault as e:
+            for item in left:
+                folder.hold(item, str(e), after_s=e.retry_after_s)
+            raise
+        except Exception as e:
+            for item in left:
+                folder.hold(item, repr(e))
+            raise
+
+    async def _take_some(self, folder: Folder, left: list[Under]) -> None:
+        """Take as many from the front of the list as go together."""
         most = self._config.max_message_bytes
-        while left:
-            await self._wait_out()
-            if left[0].accepted or left[0].seen.size > most:
-                item = left.pop(0)
-                await self._places.take([0])
-                self._begin(self._without_mail(folder, item), 0, large=False)
-                continue
-            now, left = _batch(left, min(LARGE, most))
-            is_large = now[0].seen.size > LARGE
+        await self._wait_out()
+        if left[0].accepted or left[0].seen.size > most:
+            await self._places.take([0])
+            item = left.pop(0)
+            self._begin(folder, item, self._without_mail(folder, item), 0, large=False)
+            return
+        now = _batch(left, min(LARGE, most))
+        is_large = now[0].seen.size > LARGE
+        if is_large:
+            await self._large.acquire()
+        try:
+            fit = await self._places.take([item.seen.size for item in now])
+        except BaseException:
             if is_large:
-                await self._large.acquire()
-            try:
-                fit = await self._places.take([item.seen.size for item in now])
-            except BaseException:
-                if is_large:
-                    self._large.release()
-                raise
-            # What has no place goes with the next batch.
-            now, left = now[:fit], now[fit:] + left
-            await self._fetch(folder, now, is_large)
+                self._large.release()
+            raise
+        # What has no place goes with the next batch.
+        del left[:fit]
+        await self._fetch(folder, now[:fit], is_large)
 
     async def _fetch(self, folder: Folder, items: Sequence[Under], is_large: bool) -> None:
         """Fetch items whose places are taken; each place is given to what accepts the item, or freed."""
@@ -214,11 +219,11 @@ class ExchangeSource:
                 if item is None:
                     continue
                 if isinstance(found, Fault):
-                    self._begin(self._bad(folder, item, found), item.seen.size, large=is_large)
+                    self._begin(folder, item, self._bad(folder, item, found), item.seen.size, large=is_large)
                 else:
                     addressed, known = parties.get(ref, (None, {}))
                     work = self._accept(folder, item, found, addressed, known)
-                    self._begin(work, item.seen.size, large=is_large)
+                    self._begin(folder, item, work, item.seen.size, large=is_large)
         except Fault as e:
             for item in waiting.values():
                 folder.hold(item, str(e), after_s=e.retry_after_s)
@@ -248,8 +253,8 @@ class ExchangeSource:
 
     # -- one item: a task each, as many as have a place
 
-    def _begin(self, work: Coroutine[Any, Any, None], size: int, *, large: bool) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _begin(self, folder: Folder, item: Under, work: Coroutine[Any, Any, None], size: int, *, large: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(folder, item, work))
         self._accepting.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
@@ -257,6 +262,13 @@ class ExchangeSource:
             self._release(size, large)
 
         task.add_done_callback(over)
+
+    async def _guarded(self, folder: Folder, item: Under, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the item stays where it is
+            self._log.error("an item cannot be taken", message_id=item.seen.message_id, cause=repr(e), exc_info=e)
+            folder.hold(item, repr(e))
 
     def _release(self, size: int, large: bool) -> None:
         self._places.release(size)
@@ -273,7 +285,7 @@ class ExchangeSource:
     ) -> None:
         seen = item.seen
         try:
-            await self._hand_over(folder.rule, seen, content, addressed, known)
+            await self._hand_over.accept(folder.rule, seen, content, addressed, known)
             item.accepted = True
             await self._finishing.finish(folder.rule, seen.ref)
             self._context.count("messages_taken", mailbox=seen.ref.mailbox)
@@ -291,14 +303,11 @@ class ExchangeSource:
             folder.hold(item, str(e))
         except Fault as e:
             folder.hold(item, str(e), after_s=e.retry_after_s)
-        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral: the item stays where it is
-            self._log.error("an item cannot be taken", message_id=seen.message_id, cause=repr(e), exc_info=e)
-            folder.hold(item, repr(e))
 
     async def _without_mail(self, folder: Folder, item: Under) -> None:
         """End an item that needs not be fetched: its mail is committed, or it is too large."""
         if not item.accepted:
-            await self._refuse(folder, item, self._over(item.seen.size))
+            await self._refuse(folder, item, self._hand_over.over(item.seen.size))
             return
         try:
             await self._finishing.finish(folder.rule, item.seen.ref)
@@ -316,9 +325,6 @@ class ExchangeSource:
         else:
             folder.hold(item, str(fault), after_s=fault.retry_after_s)
 
-    def _over(self, size: int) -> Status:
-        return Status("5.3.4", f"it has {size} octets; at most {self._config.max_message_bytes} are taken")
-
     async def _refuse(self, folder: Folder, item: Under, status: Status) -> None:
         seen = item.seen
         try:
@@ -335,91 +341,6 @@ class ExchangeSource:
             kept_in=self._config.refused_folder,
         )
         folder.done(item)
-
-    # -- the mail
-
-    async def _hand_over(
-        self,
-        rule: Watched,
-        seen: Seen,
-        content: Content,
-        addressed: Addressed | None,
-        known: Mapping[str, Person | None],
-    ) -> None:
-        """Have an item's mail accepted. Raises: BadItem, Rejected, Unavailable, OSError."""
-        config = self._config
-        if content.size > config.max_message_bytes:
-            raise BadItem(self._over(content.size))
-        pieces, recovered, content = await self._read(rule, seen, content, addressed, known)
-        recipients = recovered.recipients
-        if config.trust_suppression:
-            suppressed = suppression_of(content)
-            recipients = tuple(
-                Recipient(each.address, notify_within(each.notify, suppressed), each.orcpt) for each in recipients
-            )
-        made = Envelope(
-            recovered.reverse_path,
-            recipients,
-            Origin(self._name, peer=rule.mailbox, protocol=self._protocol, trusted=rule.trusted),
-            dedupe_key=dedupe_key(self._name, seen.ref),
-        )
-        made = self._taken_for(made, rule)
-        if pieces is None:
-            await self._intake.accept(Message(made, content), report=rule.trusted)
-            return
-        writer = self._intake.content()
-        try:
-            for piece in pieces:
-                if not writer.write(piece):
-                    await writer.drain()
-            await self._intake.accept(Message(made, await writer.finish()), report=rule.trusted)
-        except (Rejected, Unavailable):
-            await writer.abandon()
-            raise
-
-    async def _read(
-        self,
-        rule: Watched,
-        seen: Seen,
-        content: Content,
-        addressed: Addressed | None,
-        known: Mapping[str, Person | None],
-    ) -> tuple[Iterator[bytes] | None, Recovered, Content]:
-        """Return what is handed over: pieces where it is long, the envelope, and the content itself."""
-        path = envelope.reverse_path(content, seen.item_class, addressed, known)
-        is_trusted = path is not None and path.value.lower() in self._journal_senders
-        if rule.journal or (is_trusted and journal_report.is_marked(content)):
-            report = await asyncio.to_thread(journal_report.read, content)
-            if report is None:
-                raise BadItem(envelope.NO_REPORT)
-            names = [each.address for each in report.recipients if each.address[:3].lower() == "/o="]
-            resolved = await self._organisation.resolve(names) if names else {}
-            content = Content(await asyncio.to_thread(lambda: b"".join(report.octets())))
-            recovered = envelope.of_report(report.sender, report.recipients, resolved)
-        else:
-            recovered = envelope.of_item(content, seen.item_class, rule, addressed, known)
-        if self._config.organization_headers == "strip":
-            content, notes = await asyncio.to_thread(without_fields, content)
-            if notes:
-                self._context.count("headers_stripped", len(notes))
-        return (_pieces(content) if content.size > INLINE else None), recovered, content
-
-    def _taken_for(self, made: Envelope, rule: Watched) -> Envelope:
-        """Leave out recipients who would be refused for good beside others, where there is nobody to be told."""
-        if rule.trusted or len(made.recipients) == 1:
-            return made
-        alone = replace(made, recipients=())
-        answers = [self._intake.check(alone, each) for each in made.recipients]
-        refused = [status for status in answers if status is not None and status.is_permanent]
-        if not refused or len(refused) == len(answers):
-            return made
-        self._log.warning("some recipients are refused", mailbox=rule.mailbox, status=str(refused[0]))
-        kept = [
-            each
-            for each, status in zip(made.recipients, answers, strict=True)
-            if status is None or not status.is_permanent
-        ]
-        return replace(made, recipients=tuple(kept))
 
     # -- the spool
 
@@ -442,25 +363,13 @@ class ExchangeSource:
         self._spool_trouble = None
 
 
-def dedupe_key(name: str, ref: Ref) -> str:
-    """Return what names the hand-over of an item: the same after a crash, another for every other item."""
-    item = hashlib.sha256(b"\0".join((ref.mailbox.encode(), ref.id.encode()))).hexdigest()
-    return f"{name}:{item[:40]}"
-
-
-def _batch(items: list[Under], single: int) -> tuple[list[Under], list[Under]]:
-    """Return what is fetched by one call, and the rest: one item of more than `single` octets, or several others."""
+def _batch(items: Sequence[Under], single: int) -> Sequence[Under]:
+    """Return what is fetched by one call: one item of more than `single` octets, or several others."""
     octets = items[0].seen.size
     if octets > single:
-        return items[:1], items[1:]
+        return items[:1]
     for n, item in enumerate(items[1:BATCH_ITEMS], 1):
         octets += item.seen.size
         if item.accepted or item.seen.size > single or octets > BATCH_OCTETS:
-            return items[:n], items[n:]
-    return items[:BATCH_ITEMS], items[BATCH_ITEMS:]
-
-
-def _pieces(content: Content) -> Iterator[bytes]:
-    for chunk in content.chunks():
-        for at in range(0, len(chunk), PIECE):
-            yield chunk[at : at + PIECE]
+            return items[:n]
+    return items[:BATCH_ITEMS]

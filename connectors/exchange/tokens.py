@@ -9,9 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.contract import Context
+
+_T = TypeVar("_T")
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS token (
@@ -27,24 +32,35 @@ class Tokens:
         self._path = path
         self._log = context.log
         self._lock = asyncio.Lock()
+        # A task that is cancelled lets go of its lock while its thread still works on the file: closing under it would
+        # crash the process.
+        self._guard = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
     async def get(self, mailbox: str, folder: str) -> str | None:
         """Return the last token, None where there is none (or its file is damaged)."""
         async with self._lock:
-            return await asyncio.to_thread(self._get, mailbox, folder)
+            return await asyncio.to_thread(self._guarded, self._get, mailbox, folder)
 
     async def put(self, mailbox: str, folder: str, token: str | None) -> None:
         """Keep a token; None forgets it. A disk that takes nothing is logged: the token is a cache."""
         async with self._lock:
-            await asyncio.to_thread(self._put, mailbox, folder, token)
+            await asyncio.to_thread(self._guarded, self._put, mailbox, folder, token)
 
     async def close(self) -> None:
         """Close the file; safe to call twice."""
         async with self._lock:
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._guard:
             database, self._database = self._database, None
             if database is not None:
-                await asyncio.to_thread(database.close)
+                database.close()
+
+    def _guarded(self, work: Callable[..., _T], *given: str | None) -> _T:
+        with self._guard:
+            return work(*given)
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:

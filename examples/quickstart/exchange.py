@@ -15,7 +15,6 @@ import contextlib
 import imaplib
 import re
 import shutil
-import signal
 import smtplib
 import sys
 import tempfile
@@ -24,15 +23,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
 from run import (
     GATEPOST,
     HERE,
     PATIENCE_S,
+    Course,
     Seen,
     Tour,
     Wrong,
@@ -41,7 +41,7 @@ from run import (
     free_ports,
     relative_to_here,
     shown,
-    trace_of,
+    tour_in,
 )
 
 # The peers are of the tests; they are found beside this checkout's other folders, and nowhere else.
@@ -234,34 +234,7 @@ async def stay_up(tour: Office, console: Console) -> None:
         await asyncio.sleep(0.5)
 
 
-async def tour_in(tour: Office, *, once: bool) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    this = asyncio.current_task()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, this.cancel)  # type: ignore[union-attr]  # we are a task
-    try:
-        await tour.start()
-        with Live(tour.table(), console=console, auto_refresh=False, transient=False) as tour.live:
-            await legs(tour)
-        tour.live = None
-        console.print(f"\n[bold]gatepost trace {EVE}[/]\n{escape(await trace_of(tour, EVE))}")
-        failed = [leg for leg in tour.legs if leg.failed]
-        if failed:
-            console.print(f"[red]{len(failed)} of {len(tour.legs)} did not arrive as they should.[/]")
-            console.print(escape(tour.last_words()))
-        else:
-            console.print(f"[green]All {len(tour.legs)} arrived as they should.[/]")
-        if not once:
-            console.print(what_next(tour))
-            await stay_up(tour, console)
-        return 1 if failed else 0
-    except (Wrong, OSError, RuntimeError, TimeoutError) as wrong:
-        console.print(f"[red]{escape(str(wrong))}[/]")
-        return 1
-    except asyncio.CancelledError:
-        return 130 if once else 0
-    finally:
-        await tour.stop()
+COURSE: Final = Course(legs, EVE, what_next, stay_up, told=(Wrong, OSError, RuntimeError))
 
 
 def main() -> int:
@@ -275,14 +248,14 @@ def main() -> int:
     if not once:
         # What an earlier tour left in the spool is of a mailbox that is gone.
         shutil.rmtree(HERE / "var" / "exchange", ignore_errors=True)
-        return asyncio.run(tour_in(_office(HERE, PORTS), once=False))
+        return asyncio.run(tour_in(_office(HERE, PORTS), COURSE, once=False))
     with tempfile.TemporaryDirectory(prefix="gatepost-tour-") as made:
         folder, ports = Path(made), free_ports(len(PORTS))
         config = (HERE / "exchange.toml").read_text()
         for port, free in zip(PORTS, ports, strict=True):
             config = config.replace(f":{port}", f":{free}")
         (folder / "exchange.toml").write_text(config)
-        return asyncio.run(tour_in(_office(folder, ports), once=True))
+        return asyncio.run(tour_in(_office(folder, ports), COURSE, once=True))
 
 
 def _office(folder: Path, ports: tuple[int, ...] | list[int]) -> Office:

@@ -20,12 +20,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
 from email.utils import parseaddr
 from pathlib import Path
+from typing import Final, Generic, TypeVar
 
 from broker import Command, Machines
 from internet import Internet
@@ -461,18 +462,34 @@ async def stay_up(tour: Tour, console: Console) -> None:
         await asyncio.sleep(0.2)
 
 
-async def tour_in(folder: Path, smtp_port: int, internet_port: int, broker_port: int, *, once: bool) -> int:
+T = TypeVar("T", bound=Tour)
+
+
+@dataclass(frozen=True)
+class Course(Generic[T]):
+    """What a tour shows: its legs, whose way `gatepost trace` tells then, what a person can try, and until when."""
+
+    legs: Callable[[T], Awaitable[None]]
+    traced: str
+    what_next: Callable[[T], Panel]
+    stay_up: Callable[[T, Console], Awaitable[None]]
+    told: tuple[type[Exception], ...] = (Wrong, OSError)
+    """Faults that are told in their own words alone."""
+
+
+async def tour_in(tour: T, course: Course[T], *, once: bool) -> int:
+    """Have a tour, and return the exit status; it stays up afterwards, unless it is for `once`."""
     console = Console(width=None if sys.stdout.isatty() else 150)
-    tour = Tour(folder, smtp_port, internet_port, broker_port)
     this = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, this.cancel)  # type: ignore[union-attr]  # we are a task
     try:
         await tour.start()
         with Live(tour.table(), console=console, auto_refresh=False, transient=False) as tour.live:
-            await legs(tour)
+            await course.legs(tour)
         tour.live = None
-        console.print(f"\n[bold]gatepost trace carl@plant[/]\n{escape(await trace_of(tour, 'carl@plant'))}")
+        traced = await trace_of(tour, course.traced)
+        console.print(f"\n[bold]gatepost trace {course.traced}[/]\n{escape(traced)}")
         failed = [leg for leg in tour.legs if leg.failed]
         if failed:
             console.print(f"[red]{len(failed)} of {len(tour.legs)} did not arrive as they should.[/]")
@@ -480,16 +497,19 @@ async def tour_in(folder: Path, smtp_port: int, internet_port: int, broker_port:
         else:
             console.print(f"[green]All {len(tour.legs)} arrived as they should.[/]")
         if not once:
-            console.print(what_next(tour))
-            await stay_up(tour, console)
+            console.print(course.what_next(tour))
+            await course.stay_up(tour, console)
         return 1 if failed else 0
-    except (Wrong, OSError) as wrong:
+    except course.told as wrong:
         console.print(f"[red]{escape(str(wrong))}[/]")
         return 1
     except asyncio.CancelledError:
         return 130 if once else 0
     finally:
         await tour.stop()
+
+
+COURSE: Final = Course(legs, "carl@plant", what_next, stay_up)
 
 
 def free_ports(count: int) -> list[int]:
@@ -504,7 +524,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--once", action="store_true", help="end after the tour; fresh folder, free ports")
     if not parser.parse_args().once:
-        return asyncio.run(tour_in(HERE, 2525, 2526, 2883, once=False))
+        return asyncio.run(tour_in(Tour(HERE, 2525, 2526, 2883), COURSE, once=False))
     with tempfile.TemporaryDirectory(prefix="gatepost-tour-") as made:
         folder = Path(made)
         shutil.copy(HERE / "people.csv", folder)
@@ -513,7 +533,7 @@ def main() -> int:
         for port, free in zip((2525, 2526, 2883, 8025), ports, strict=True):
             config = config.replace(f":{port}", f":{free}")
         (folder / "gatepost.toml").write_text(config)
-        return asyncio.run(tour_in(folder, smtp, internet, broker, once=True))
+        return asyncio.run(tour_in(Tour(folder, smtp, internet, broker), COURSE, once=True))
 
 
 if __name__ == "__main__":

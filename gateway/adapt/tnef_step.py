@@ -167,7 +167,7 @@ class _Step:
             self.notes.append(Note(Fate.DROPPED, "when the meeting recurs", "there are no words for it in iCalendar"))
         if part is message:
             self._whole(part, entity(parts))
-        elif parent is not None and siblings and text is not None and parts.shown is not None:
+        elif parent is not None and siblings and text is not None and parts.shown is not None and not parts.sealed:
             if parts.shown is not outside:
                 self.edits.append((text.start, text.end, _body(parts.shown)))
             self._instead(part, parent, parts.files)

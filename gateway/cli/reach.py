@@ -34,8 +34,8 @@ def perform(
 ) -> tuple[Any, bool]:
     """Do an operator's command; returns (its answer, whether a running gateway gave it).
 
-    `in_turn` asks worker after worker and waits long, and one alone where they share the spool. Exits with the reason
-    where it cannot be done.
+    `in_turn` asks worker after worker and waits long, as for a change of the queue, and one alone where they share the
+    spool. Exits with the reason where it cannot be done.
     """
     gateway, base = load_gateway(ctx, config, as_json=as_json)
     try:
@@ -62,7 +62,8 @@ async def _perform(
 
     folder = state_dir(gateway, base)
     is_shared = spool_dir(gateway, base) is None
-    timeout_s = _LONG_S if in_turn else _SHORT_S
+    # A change of a hundred thousand deliveries takes minutes beside the mail that flows; it must not be told as failed.
+    timeout_s = _LONG_S if in_turn or command in CHANGES else _SHORT_S
     only_first = is_shared and (in_turn or command in CHANGES)
     try:
         answers = await ask_all(folder, command, given, timeout_s, in_turn=in_turn, only_first=only_first)

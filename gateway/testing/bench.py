@@ -99,6 +99,11 @@ class DestinationDriver(ABC):
     def received(self) -> list[Got]:
         """Return what the peer has taken responsibility for so far."""
 
+    def made_anew(self, sent: bytes, got: bytes) -> bool:
+        """Tell whether `got` is what the network makes of `sent`, for one that carries no octets; an outcome's notes
+        then have to say what it altered."""
+        return False
+
     @abstractmethod
     def break_peer(self) -> None:
         """Make the whole next hop unusable."""

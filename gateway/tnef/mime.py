@@ -19,6 +19,7 @@ from gateway.tnef.calendar import calendar
 from gateway.tnef.reader import Packed, Party, Unpacked
 from gateway.tnef.rtf import body_of
 from mappings.address import Address, AddressError
+from mappings.fields import header_end, scan, unfold
 from mappings.network import network
 
 _NETWORKS: Final = {"SMTP": "smtp", "EX": "x500", "X400": "x400"}
@@ -38,11 +39,13 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a stream comes to: the text in its forms, the files beside it, and whether the calendar is whole."""
+    """What a stream comes to: the text in its forms, the files beside it, and whether the calendar is whole. `sealed`:
+    it was signed as a whole, and nothing that stands beside the stream is in it."""
 
     shown: Entity | None
     files: tuple[Entity, ...]
     whole: bool = True
+    sealed: bool = False
 
 
 def parts_of(
@@ -55,6 +58,9 @@ def parts_of(
 ) -> Parts:
     """Return the entities. `text` is the message's text where it stands beside the stream, and then ours is left out;
     `page` false leaves ours out where another stands there."""
+    signed = _signed(unpacked)
+    if signed is not None:
+        return Parts(signed, (), sealed=True)
     forms: list[Entity] = [text] if text is not None else []
     if text is None and unpacked.text.strip():
         forms.append(_text(unpacked.text, "plain"))
@@ -116,6 +122,21 @@ def multipart(subtype: str, entities: Sequence[Entity]) -> Entity:
     pieces = [b"--" + boundary + b"\r\n" + e.octets() for e in entities]
     kind = b"Content-Type: multipart/" + subtype.encode("ascii") + b';\r\n boundary="' + boundary + b'"\r\n'
     return Entity(kind, b"".join(pieces) + b"--" + boundary + b"--\r\n")
+
+
+def _signed(unpacked: Unpacked) -> Entity | None:
+    """Return a message that was signed in the clear: its one file is the entity as it was, octet for octet (MS-OXOSMIME
+    §2.1.2). None where it is none."""
+    if not unpacked.message_class.lower().startswith("ipm.note.smime.multipartsigned") or len(unpacked.files) != 1:
+        return None
+    octets = unpacked.files[0].octets
+    end, body = header_end(octets)
+    head = octets[:end]
+    kinds = [unfold(head[f.value_start : f.end]).strip().lower() for f in scan(head) if f.name == b"content-type"]
+    if len(kinds) != 1 or not kinds[0].startswith(b"multipart/signed") or not body:
+        return None
+    own = b"".join(head[f.start : f.end] for f in scan(head) if f.name.startswith(b"content-"))
+    return Entity(own, octets[body:] if octets.endswith(b"\r\n") else octets[body:] + b"\r\n")
 
 
 def _text(text: str, subtype: Literal["plain", "html"]) -> Entity:

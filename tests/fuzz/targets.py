@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.fuzz import adaptation, filedrop, files, frames, mailboxes, mapping, mqtt, networks, octets, payloads
+from tests.fuzz import (
+    adaptation,
+    exchange,
+    filedrop,
+    files,
+    frames,
+    mailboxes,
+    mapping,
+    mqtt,
+    networks,
+    octets,
+    payloads,
+)
 from tests.fuzz.target import Target
 
 _ALL: Final[tuple[Target[Any], ...]] = (
@@ -18,6 +30,7 @@ _ALL: Final[tuple[Target[Any], ...]] = (
     *frames.TARGETS,
     *mqtt.TARGETS,
     *payloads.TARGETS,
+    *exchange.TARGETS,
 )
 TARGETS: Final = {each.name: each for each in _ALL}
 assert len(TARGETS) == len(_ALL), "two targets of one name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,10 @@ def subjects(company: EwsCompany, name: str = "ann") -> list[str]:
     return sorted(item.subject for item in company.items(name))
 
 
+def is_held(company: EwsCompany, operation: str) -> bool:
+    return any(request.answered == "never" for request in company.log(operation))
+
+
 @pytest.fixture
 def gateway(tmp_path: Path, company: EwsCompany, sink: Sink, start_gateway: Start) -> Gateway:
     company.put("ann", outward(company, 0), folder="Out")
@@ -83,7 +88,7 @@ def test_a_mail_lies_in_its_recipients_mailbox(company: EwsCompany, gateway: Gat
     assert item.subject == "inward 1"
     assert not item.is_draft
     assert not item.is_read
-    assert item.octets.startswith(b"Received: ")
+    assert item.octets.startswith(b"Return-Path: <olga@out.example>\r\nReceived: ")
     assert item.octets.endswith(b"\r\n\r\nNumber 1.\r\n")
 
 
@@ -96,21 +101,31 @@ def test_an_item_goes_out_and_then_lies_among_those_taken(company: EwsCompany, g
     assert company.items("ann", "Out") == []
 
 
+def recipients_of(sink: Sink) -> list[str]:
+    """Return the recipient of each message of the gateway's that the sink has.
+
+    What a kill found on its way may be handed over again, as SMTP leaves open; then it is the same message.
+    """
+    taken = {(each.recipients[0], re.findall(rb"\bid (\w+)", each.octets or b"")[0]) for each in sink.taken()}
+    return sorted(recipient for recipient, _ in taken)
+
+
 def test_a_kill_each_way_loses_and_doubles_nothing(company: EwsCompany, gateway: Gateway, sink: Sink) -> None:
-    company.fault("CreateItem", "slow", nth=1, seconds=3)
-    company.fault("MoveItem", "slow", nth=1, seconds=3)
+    """Each kill comes when something is done and its answer is not there yet."""
+    company.fault("CreateItem", "held", nth=1)
+    company.fault("MoveItem", "held", nth=1)
     for number in range(1, 6):
         send(gateway, company.address("ann"), number)
         company.put("ann", outward(company, number), folder="Out")
-    wait_until(lambda: bool(company.log("CreateItem")), PATIENCE_S, "a mail is on its way into the mailbox")
+    wait_until(lambda: is_held(company, "CreateItem"), PATIENCE_S, "a mail is in the mailbox, and nobody knows")
     gateway.kill()
     gateway.start(60)
-    wait_until(lambda: bool(company.log("MoveItem")), PATIENCE_S, "an item is on its way to those taken")
+    wait_until(lambda: is_held(company, "MoveItem"), PATIENCE_S, "an item is among those taken, and nobody knows")
     gateway.kill()
     gateway.start(60)
     wait_until(lambda: len(company.items("ann")) >= 5, PATIENCE_S, "all mails are in the mailbox")
     wait_until(lambda: len(company.items("ann", "Gatepost/Taken")) >= 6, PATIENCE_S, "all items are taken")
-    wait_until(lambda: len(sink.taken()) >= 6, PATIENCE_S, "all items are at the next hop")
+    wait_until(lambda: len(recipients_of(sink)) >= 6, PATIENCE_S, "all items are at the next hop")
     assert subjects(company) == [f"inward {n}" for n in range(1, 6)]
-    assert sorted(taken.recipients[0] for taken in sink.taken()) == [f"olga{n}@out.example" for n in range(6)]
+    assert recipients_of(sink) == [f"olga{n}@out.example" for n in range(6)]
     assert company.items("ann", "Out") == []

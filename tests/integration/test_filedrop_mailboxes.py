@@ -118,8 +118,12 @@ def test_killed_at_any_time_nothing_is_lost_or_doubled(tmp_path: Path, sink: Sin
         thread.join()
     wait_until(
         lambda: gateway.queued() == 0 and not [path for path in (tmp_path / "spool-in").rglob("*") if path.is_file()],
-        30,
+        60,
         "everything went through",
+    )
+    # Between its claim and its commit a mail is neither in the folder nor in the queue.
+    wait_until(
+        lambda: all(len(messages) >= KILLS * EACH for messages in found(tmp_path).values()), 60, "all mails are put"
     )
     for kind, messages in found(tmp_path).items():
         assert subjects(messages) == list(range(KILLS * EACH)), kind

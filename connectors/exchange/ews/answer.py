@@ -58,12 +58,14 @@ _SYNC_LOST: Final = frozenset({"ErrorInvalidSyncStateData", "ErrorSyncFolderNotF
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response message: `result` is Success, Warning or Error; `element` holds what was asked for."""
+    """One response message: `result` is Success, Warning or Error; `element` holds what was asked for, but for the MIME
+    of its item where that was taken out as `mime`."""
 
     result: str
     code: str
     text: str
     element: Element
+    mime: bytes | None = None
 
     @property
     def ok(self) -> bool:

@@ -8,6 +8,8 @@ tells a lost connection as a busy server (exchangelib issue #1237).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import urllib3.exceptions
@@ -44,48 +46,71 @@ class Single(EWSAccountService):  # type: ignore[misc]  # exchangelib has no typ
 
     def _answers(self, payload: Element) -> list[Answer]:
         """Ask once and return the answers. Raises: Failure."""
-        octets = self._octets(payload)
-        found, mended = answers(octets, self.SERVICE_NAME)
+        # The octets go as soon as they are parsed: they may be 50 MB.
+        found, mended = answers(self._octets(payload), self.SERVICE_NAME)
         if mended:
             self.protocol.log.warning("answer with characters that XML does not allow", operation=self.SERVICE_NAME)
         return found
 
     def _octets(self, payload: Element) -> bytes:
-        with self.protocol.under_way():
-            try:
-                response = self._post(payload)
-                octets = self._read(response)
-                status = response.status_code
-            finally:
-                self.stop_streaming()
+        with self.protocol.under_way(), self._open(payload) as response:
+            octets = self._read(response)
+            status = response.status_code
         if status != 200 and b"Envelope" not in octets[:500]:
             raise HttpFault(status, _reason(response))
         if "xml" not in response.headers.get("Content-Type", "xml") and not octets.startswith(b"<?xml"):
             raise HttpFault(status, "a page that is no answer of EWS")
         return octets
 
+    @contextmanager
+    def _open(self, payload: Element) -> Iterator[Any]:
+        """Ask; the answer is to be read within."""
+        try:
+            response = self._post(payload)
+            # The library closes an answer only where it is "true", which one of status 500 is not: its connection would
+            # be waited for for ever.
+            with closing(response):
+                yield response
+        finally:
+            self.stop_streaming()
+
     def _post(self, payload: Element) -> Any:
         try:
             return self._get_response(payload=payload, api_version=self.protocol.api_version)
         except Failure:
             raise
+        except PermissionError:  # NTLM's handshake was refused at its first step
+            raise HttpFault(401, "Unauthorized") from None
         except (EWSError, *LOST) as e:
             # The library tells a lost connection as an error code; the cause is behind it.
             raise self._lost(e.__context__ if isinstance(e, EWSError) and e.__context__ is not None else e) from None
 
     def _read(self, response: Any) -> bytes:
         most = self.protocol.max_answer_bytes
-        pieces: list[bytes] = []
-        size = 0
+        said = response.headers.get("Content-Length", "")
+        length = int(said) if said.isascii() and said.isdigit() and len(said) < 19 else None
+        if length is not None and length > most:
+            response.close()
+            raise CutOff(f"the answer is longer than {most} octets")
         try:
-            for piece in response.raw.stream(PIECE, decode_content=False):
-                size += len(piece)
-                if size > most:
-                    response.close()
-                    raise CutOff(f"the answer is longer than {most} octets")
-                pieces.append(piece)
+            if length is not None:
+                octets: bytes = response.raw.read(length, decode_content=False)  # in one piece, without a copy
+                if len(octets) < length:
+                    raise CutOff(f"the answer ends after {len(octets)} of {length} octets")
+                return octets
+            return self._read_pieces(response, most)
         except LOST as e:
             raise self._lost(e) from None
+
+    def _read_pieces(self, response: Any, most: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        for piece in response.raw.stream(PIECE, decode_content=False):
+            size += len(piece)
+            if size > most:
+                response.close()
+                raise CutOff(f"the answer is longer than {most} octets")
+            pieces.append(piece)
         return b"".join(pieces)
 
     def _lost(self, e: BaseException) -> Failure:

@@ -26,7 +26,6 @@ from connectors.exchange.ews.calls.items import (
     read_categories,
     read_created,
     read_delivered,
-    read_mime,
 )
 from connectors.exchange.ews.calls.paths import Place, read_item_id
 from connectors.exchange.ews.calls.send import SendItem
@@ -105,7 +104,7 @@ class EwsOrganisation:
 
     async def mime(self, refs: Sequence[Seen]) -> AsyncIterator[tuple[Ref, Content | Fault]]:
         for batch in batches(refs):
-            # Beyond this many octets one message takes four times its size while it is on its way through.
+            # Beyond this many octets one message takes three times its size while it is taken out of an answer.
             async with self._large if batch[0].size > _LARGE else nullcontext(), aclosing(self._mime(batch)) as found:
                 async for each in found:
                     yield each
@@ -304,7 +303,7 @@ def _fault(answer: Answer | None) -> Fault:
 def _content(answer: Answer | None) -> Content | Fault:
     if answer is None or not answer.ok:
         return _fault(answer)
-    octets = read_mime(answer.element)
+    octets = answer.mime
     return Fault("NoMimeContent", "the item has no MIME that can be read") if octets is None else Content(octets)
 
 

@@ -118,27 +118,22 @@ def _shut(connection: Any) -> None:
 def _pools(connections: _Connections) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's pools with connections that tell what they are at."""
 
-    class Plain(HTTPConnection):
+    class Telling:
         def connect(self) -> None:
             connections.uses(self)
-            super().connect()
+            super().connect()  # type: ignore[misc]  # urllib3's, which comes next in the order
 
         def send(self, data: Any) -> None:
-            if self.sock is None:
+            if self.sock is None:  # type: ignore[attr-defined]
                 self.connect()
             connections.sends(self)
-            super().send(data)
+            super().send(data)  # type: ignore[misc]
 
-    class Tls(HTTPSConnection):
-        def connect(self) -> None:
-            connections.uses(self)
-            super().connect()
+    class Plain(Telling, HTTPConnection):
+        pass
 
-        def send(self, data: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            connections.sends(self)
-            super().send(data)
+    class Tls(Telling, HTTPSConnection):
+        pass
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -150,11 +145,11 @@ def _pools(connections: _Connections) -> dict[str, type[HTTPConnectionPool]]:
 
 
 class Adapter(HTTPAdapter):
-    """One connection to one server; no retries."""
+    """One connection to one server; no retries. A session is one thread's, so that nobody waits for the connection."""
 
     def __init__(self, connections: _Connections) -> None:
         self._connections = connections
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0, pool_block=True)
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -20,7 +20,6 @@ from connectors.exchange.ews.calls.items import (
     MoveItem,
     items_of,
     read_delivered,
-    read_mime,
 )
 from connectors.exchange.ews.calls.paths import ROLES, TOP, Place
 from connectors.exchange.ews.calls.shelf import (
@@ -172,7 +171,7 @@ class EwsShelf:
         # What Exchange gives as the MIME of an appointment is iCalendar, and of a contact a vCard.
         begins = b"BEGIN:VCARD" if form == "vcard" else b"BEGIN:VCALENDAR"
         answers = await self._ask(mailbox, GetMime, ids)
-        found = [_read(answer, lambda element: _content(read_mime(element))) for answer in _padded(answers, ids)]
+        found = [_mime(answer) for answer in _padded(answers, ids)]
         others: list[int] = []
         for number, each in enumerate(found):
             is_other = isinstance(each, Content) and not each.octets().lstrip().upper().startswith(begins)
@@ -261,6 +260,11 @@ def _first(found: tuple[str, str] | None) -> str | None:
 
 def _second(found: tuple[str, str] | None) -> str | None:
     return None if found is None else found[1]
+
+
+def _mime(answer: Answer | None) -> Content | Fault:
+    octets = None if answer is None else answer.mime
+    return _read(answer, lambda _: _content(octets))
 
 
 def _content(octets: bytes | None) -> Content | None:

@@ -155,7 +155,6 @@ class Streams:
                 return
             except Fault as e:
                 group.failures += 1
-                group.subscriptions.clear()
                 wait = e.retry_after_s or pause(group.failures)
                 self._log.warning(
                     "stream of notifications ended", cause=str(e), mailboxes=len(group.folders), again_s=round(wait, 1)
@@ -222,9 +221,14 @@ class Streams:
         anchor = line.account(group.anchor)
         ids = list(group.subscriptions.values())
         begun = loop.time()
-        last: Events = await _call(workers, _stream, anchor, ids, self._config.stream_minutes, tell)
-        if last.code == "NoError" and not last.closed:
-            raise Fault("CutOff", "the stream ended without a word", "unknown")
+        try:
+            last: Events = await _call(workers, _stream, anchor, ids, self._config.stream_minutes, tell)
+            if last.code == "NoError" and not last.closed:
+                raise Fault("CutOff", "the stream ended without a word", "unknown")
+        except Fault:
+            # What happened meanwhile nobody knows: subscribed anew, every folder is hinted.
+            group.subscriptions.clear()
+            raise
         if last.closed or loop.time() - begun > RETRY_MAX_S:
             group.failures = 0
         if last.code == "NoError":

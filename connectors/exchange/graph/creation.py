@@ -18,7 +18,7 @@ from connectors.exchange.graph.client import Client, Request
 from connectors.exchange.graph.config import GraphConfig
 from connectors.exchange.graph.folders import Folders, user
 from connectors.exchange.graph.mime import DRAFT_NOTES, KEY, Built, build, draft, file_json, is_sealed
-from connectors.exchange.graph.upload import FROM, Uploads
+from connectors.exchange.graph.upload import FROM, TOO_SMALL, Attachment, Uploads
 from connectors.exchange.organisation import Fault, Made, New, Ref
 from gateway.contract import Fate, Note, Scope
 
@@ -103,11 +103,7 @@ class Creation:
         message = f"{user(mailbox)}/messages/{quote(made.ref.id, safe='')}"
         try:
             for each in built.later:
-                if len(each.octets) >= FROM:
-                    await self._uploads.put(mailbox, message, each)
-                else:
-                    request = Request("POST", f"{message}/attachments", mailbox, json=file_json(each))
-                    await self._client.send(request)
+                await self._attach(mailbox, message, each)
         except Fault as e:
             with contextlib.suppress(Fault):
                 await self._client.send(Request("DELETE", message, mailbox))
@@ -115,6 +111,17 @@ class Creation:
                     raise Fault(e.code, e.text, "unreachable", scope=e.scope) from e
             raise
         return message
+
+    async def _attach(self, mailbox: str, message: str, file: Attachment) -> None:
+        if len(file.octets) >= FROM:
+            try:
+                await self._uploads.put(mailbox, message, file)
+            except Fault as e:
+                if e.code != TOO_SMALL:
+                    raise
+            else:
+                return
+        await self._client.send(Request("POST", f"{message}/attachments", mailbox, json=file_json(file)))
 
     async def _drafts(self, mailbox: str, folder: str, items: Sequence[New]) -> list[Made | Fault]:
         """Make drafts, as many at once as the mailbox takes; what each is to have besides follows by one batch."""

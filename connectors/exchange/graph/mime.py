@@ -25,7 +25,8 @@ from typing import Any, Final
 import orjson
 
 from connectors.exchange.graph.delta import time
-from connectors.exchange.graph.upload import FROM, Attachment
+from connectors.exchange.graph.told import told
+from connectors.exchange.graph.upload import FROM, LEAST, Attachment
 from connectors.exchange.organisation import New
 from connectors.exchange.properties import DELIVERY, PROPERTY_SET
 from gateway.contract import Attachment as File
@@ -49,6 +50,7 @@ REQUEST_OCTETS: Final = 3_500_000
 TEXT_OCTETS: Final = 1_500_000
 """Of the text that is shown, in JSON; the rest is room for the properties."""
 SHOWN_CHARS: Final = 50_000
+_BETWEEN: Final = 300
 DRAFT_OCTETS: Final = 2_600_000
 """Of a mail that fits into one request as base64."""
 RECIPIENTS: Final = 500
@@ -84,9 +86,14 @@ _ANEW: Final = Note(
     "the header",
     "Exchange writes it anew from its properties; as it came it is kept as the item's Internet headers",
 )
-_PARTS: Final = Note(Fate.MAPPED, "the MIME structure", "Exchange makes parts anew from the text and the files")
+_PARTS: Final = Note(
+    Fate.MAPPED,
+    "the MIME structure",
+    "Exchange makes parts anew from the text and the files, with a charset and a last line end of its own choice",
+)
 _SEALED: Final = Note(Fate.KEPT, "the signed or encrypted content", "it is kept whole, in the form of S/MIME items")
 _PLAIN: Final = Note(Fate.DROPPED, "the text beside the HTML", "a message of Exchange has one text, and keeps the HTML")
+_ENCLOSED: Final = Note(Fate.MAPPED, "an enclosed message or report", "it becomes a file")
 _ADDRESSES: Final = Note(
     Fate.DROPPED, "addresses beyond ASCII", "Graph may refuse a mail for them; they are in the item's Internet headers"
 )
@@ -116,6 +123,7 @@ def build(new: New) -> Built:
     kind = _type(new.mime)
     sealed = _SMIME.get(kind)
     text, is_html, notes = _text(content)
+    notes += told(content, _TRACE)
     page = content.page if is_html else None
     whole: Attachment | None = None
     if sealed is None and len(text) > TEXT_OCTETS // 6 and len(orjson.dumps(text)) > TEXT_OCTETS:
@@ -216,7 +224,11 @@ def _cut(text: str, is_html: bool) -> tuple[str, bool, Attachment]:
     name, kind = ("text.html", "text/html") if is_html else ("text.txt", "text/plain")
     start = "" if is_html else text[:SHOWN_CHARS]
     shown = f"{start}\r\n\r\n[This text is long: the whole of it is in the file {name}.]\r\n"
-    return shown, False, Attachment(name, kind, text.encode("utf-8", "replace"))
+    octets = text.encode("utf-8", "replace")
+    if LEAST - _BETWEEN < len(octets) < LEAST:
+        # Too large for a request with what is around it, and too small for an upload session.
+        octets += b"\r\n" * _BETWEEN
+    return shown, False, Attachment(name, kind, octets)
 
 
 def _are_alternatives(content: Content) -> bool:
@@ -338,8 +350,8 @@ def _files(content: Memo, page: File | None, html: str, notes: list[Note]) -> It
             continue
         cid = each.content_id[:200] or None
         inline = cid is not None and f"cid:{cid}" in html
-        if each.type == "message/rfc822":
-            notes.append(Note(Fate.MAPPED, "an enclosed message", "it becomes a file"))
+        if each.type.startswith("message/"):
+            notes.append(_ENCLOSED)
         elif each.type == "text/calendar":
             notes.append(Note(Fate.MAPPED, "an invitation", "it becomes a file, and the item no meeting request"))
         name = _CONTROL.sub("", each.name)[:255] or "attachment"

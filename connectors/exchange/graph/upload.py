@@ -23,8 +23,11 @@ from gateway.contract import Scope
 STEP: Final = 320 * 1024
 PIECE: Final = 10 * STEP
 """Octets of one piece: at most 4 MB, and a multiple of 320 KiB but for the last."""
-FROM: Final = 3 * 1000 * 1000
-"""From this size on Graph wants an upload session, and takes no smaller attachment in one."""
+FROM: Final = 2_900_000
+"""From this size on an upload session is tried first, and a request where Graph finds the file too small for one: its
+documents say 3 MB for both bounds, and not which megabytes."""
+LEAST: Final = 3 * 1024 * 1024
+TOO_SMALL: Final = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize"
 TRIES: Final = 4
 """Pieces that may be lost one after the other before an upload is given up."""
 _STALLED: Final = Fault("no progress", "an upload session takes no more", "unknown", scope=Scope.HOP)

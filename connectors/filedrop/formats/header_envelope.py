@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list
 from connectors.filedrop.formats.values import Bad, Options, Part, Piece, Stamp
-from gateway.contract import Address, AddressError, Content, Recipient
+from gateway.contract import Address, AddressError, Content, Recipient, quickly_made
 from mappings.fields import header_end
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
@@ -73,6 +73,7 @@ class Header(NamedTuple):
         return b"\n" if b"\n" in self.head and b"\r\n" not in self.head else b"\r\n"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class FileEnvelope:
     """The envelope that a file gives its message; `attributes` are what else stood in it, by name."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.contract import Address, Blob, Note, Recipient, Report, Status
+from gateway.contract import Address, Blob, Note, Recipient, Report, Status, quickly_made
 
 
 class FormatSettings(BaseModel):
@@ -66,6 +66,7 @@ Filter = Callable[[Iterator[bytes]], Iterator[bytes]]
 """A change of octets that come in pieces of any size, such as the undoing of a quotation; made anew for each use."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of the file: the octets [start, end), through `filter` where there is one.
@@ -97,6 +98,7 @@ class Beside:
 Piece = bytes | Span | Beside
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Part:
     """One message found in a file: its envelope, and its content piece by piece, as RFC 5322 octets.

@@ -52,6 +52,7 @@ class Way:
 WAYS: Final = (
     Way("EWS, into a mailbox", "ews"),
     Way("EWS, sent", "ews", "send"),
+    Way("Graph, into a mailbox", "graph"),
 )
 Carried = tuple[Seen, tuple[Note, ...]]
 

@@ -26,7 +26,7 @@ class TestEws(DestinationSuite, SourceSuite):
     connector = fixture_of(Ews, config=config(), driver=EwsDriver)
 
 
-class TestEwsHonest(SourceSuite):
+class TestEwsHonestSource(SourceSuite):
     """What the server makes anew is taken as it gives it."""
 
     connector = fixture_of(Ews, config=config(), driver=HonestDriver)

@@ -81,6 +81,8 @@ def told(made: Outcome) -> tuple[str, Scope | None]:
         ("MailboxNotEnabledForRESTAPI", "5.1.1", None),
         ("ErrorInvalidUser", "5.1.1", None),
         ("InvalidAuthenticationToken", "4.7.8", H),
+        ("invalid_client", "4.7.8", H),
+        ("no token", "4.7.8", H),
         ("ErrorNeverHeardOf", "4.3.0", R),
         ("", "4.3.0", R),
     ],
@@ -101,6 +103,12 @@ def test_each_code_has_its_outcome(code: str, status: str, scope: Scope | None) 
 )
 def test_a_fault_without_a_known_code_goes_by_what_became_of_the_request(why: Why, status: str, scope: Scope) -> None:
     assert told(outcome(Fault("Whatever", "", why))) == (status, scope)
+
+
+def test_a_token_that_nobody_gives_is_no_failed_login() -> None:
+    made = outcome(Fault("no token", "name not resolved", "unreachable", everywhere=True))
+    assert (told(made), getattr(made, "retry_after_s", None)) == (("4.4.1", H), None)
+    assert told(outcome(Fault("no token", "", "denied"))) == ("4.7.8", H)
 
 
 def codes() -> list[str]:

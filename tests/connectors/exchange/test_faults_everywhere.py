@@ -7,6 +7,7 @@ as the dispatcher would. Then the peer calms down, and everything has to be wher
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.peers.organisation import Company
 
 COUNT = 12
 TROUBLED_S = 4.0
-"""How long the peer misbehaves."""
+"""How long the peer misbehaves, while all that is there is under way."""
 LONGEST_HOLD_S = 0.3
 """What is waited for in minutes elsewhere is over in this."""
 
@@ -49,8 +50,10 @@ EVERYWHERE: dict[str, Fault] = {
     "refused items": chance("refuse", 0.3, code="ErrorInternalServerTransientError"),
     "slow": chance("slow", 0.2, seconds=0.5),
 }
-OPERATIONS = ["GetFolder", "FindFolder", "CreateFolder", "SyncFolderItems", "GetItem", "MoveItem", "UpdateItem"]
+OPERATIONS = ["FindFolder", "CreateFolder", "SyncFolderItems", "GetItem", "MoveItem", "UpdateItem", "DeleteItem"]
 OPERATIONS += ["FindItem", "CreateItem", "SendItem", "Subscribe", "GetStreamingEvents"]
+FINISHES = {"UpdateItem": {"finish": "mark"}, "DeleteItem": {"finish": "delete"}}
+"""The rules by which items end by an operation; by all others they are moved."""
 CUTS = ["cut_before", "cut_after", "truncate"]
 
 
@@ -76,31 +79,54 @@ async def deliver_all(kit: Kit, made: Exchange, parcels: list[Parcel]) -> None:
     raise AssertionError(f"{len(left)} mails were deferred 200 times")
 
 
-def through(tmp_path: Path, company: Company, fault: Fault, mode: str, kind: type[Exchange] = Ews) -> None:
-    """Take and deliver, and count."""
+def through(
+    tmp_path: Path,
+    company: Company,
+    fault: Fault,
+    mode: str,
+    kind: type[Exchange] = Ews,
+    *,
+    ends: bool = False,
+    had: Callable[[], bool] | None = None,
+    rule: dict[str, Any] | None = None,
+) -> None:
+    """Take and deliver, and count. `ends`: the fault ends by itself, and is not taken back. `had`: whether it was
+    met. `rule` changes the folder's own."""
     options = {"mode": "send", "send_as": company.address("ann")} if mode == "send" else {}
     kit = Kit(tmp_path, company, kind, timeout_s=10, **options)
-    kit.options["watch"] = [kit.watched()]
+    kit.options["watch"] = [kit.watched(**(rule or {}))]
+    finish = (rule or {}).get("finish", "move")
     ann, bob = (network("smtp").parse(company.address(name)) for name in ("ann", "bob"))
     numbers = list(range(1, COUNT + 1))
     parcels = [parcel(n, [bob], mail(n, company, to=bob.value), sender=ann) for n in numbers]
 
+    def is_taken() -> bool:
+        if finish == "mark":
+            return sum(bool(item.categories) for item in company.items("ann", "Out")) == COUNT
+        if finish == "delete":
+            return kit.folder_of("ann", "deleteditems") == numbers
+        return kit.folder_of("ann", "Gatepost/Taken") == numbers
+
     async def body() -> None:
         fault(company)
+        began = time.monotonic()
         async with kit.running() as made:
             delivering = asyncio.create_task(deliver_all(kit, made, parcels))
             for number in numbers:
                 await asyncio.to_thread(company.put, "ann", mail(number, company), folder="Out")
-            await asyncio.wait((delivering,), timeout=TROUBLED_S)
-            await asyncio.to_thread(company.calm)
+            if not ends:
+                await asyncio.sleep(max(0.0, began + TROUBLED_S - time.monotonic()))
+                await asyncio.to_thread(company.calm)
             await delivering
-            await kit.until(lambda: kit.folder_of("ann", "Gatepost/Taken") == numbers, "all are taken")
+            if had is not None:
+                await kit.until(had, "the fault was met")
+            await kit.until(is_taken, "all are taken")
 
     asyncio.run(body())
     handed_over = {(line["mark"], line["key"], line["id"]) for line in kit.journal.lines()}
     assert sorted(mark for mark, _, _ in handed_over) == numbers
     assert kit.folder_of("bob", "inbox") == numbers
-    assert kit.folder_of("ann", "Out") == []
+    assert kit.folder_of("ann", "Out") == (numbers if finish == "mark" else [])
     assert kit.folder_of("ann", "Gatepost/Refused") == []
 
 
@@ -120,5 +146,10 @@ def test_a_connection_cut_at_an_operation_costs_no_mail(tmp_path: Path, ews_peer
         for nth, kind in enumerate(CUTS, 1):
             company.fault(operation, kind, nth=nth)  # type: ignore[arg-type]
 
+    company = ews_peer.organisation("ann", "bob")
     mode = "send" if operation == "SendItem" else "deliver"
-    through(tmp_path, ews_peer.organisation("ann", "bob"), fault, mode)
+
+    def had() -> bool:
+        return any(request.answered == "cut" for request in company.log(operation))
+
+    through(tmp_path, company, fault, mode, ends=True, had=had, rule=FINISHES.get(operation))

@@ -98,11 +98,21 @@ def test_what_is_taken_comes_once(tmp_path: Path, ews_peer: EwsPeer, how: str) -
     assert requests >= 6, "folders are asked for, a page, the items, and two moves"
 
 
-def put(folder: Path, company: Company, nth: int, how: str, kind: type[Exchange] = Ews, **options: Any) -> bool:
-    """Have three mails for Bob delivered, with a kill at a request; say whether there was one of that number."""
+def put(
+    folder: Path,
+    company: Company,
+    nth: int,
+    how: str,
+    kind: type[Exchange] = Ews,
+    written: Callable[..., bytes] = mail,
+    count: int = 3,
+    **options: Any,
+) -> bool:
+    """Have mails for Bob delivered, with a kill at a request; say whether there was one of that number."""
     kit = Kit(folder, company, kind, **options)
     ann, bob = (network("smtp").parse(company.address(name)) for name in ("ann", "bob"))
-    parcels = [parcel(n, [bob], mail(n, company, to=bob.value), sender=ann) for n in (1, 2, 3)]
+    numbers = list(range(1, count + 1))
+    parcels = [parcel(n, [bob], written(n, company, to=bob.value), sender=ann) for n in numbers]
 
     async def body() -> None:
         made = kit.make()
@@ -124,7 +134,7 @@ def put(folder: Path, company: Company, nth: int, how: str, kind: type[Exchange]
             await made.stop()
 
     asyncio.run(restarted())
-    wait_until(lambda: kit.folder_of("bob", "inbox") == [1, 2, 3], PATIENCE_S, f"each is there once after {nth}")
+    wait_until(lambda: kit.folder_of("bob", "inbox") == numbers, PATIENCE_S, f"each is there once after {nth}")
     return held
 
 

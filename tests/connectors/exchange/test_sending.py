@@ -72,6 +72,24 @@ async def test_several_mails_are_drafted_by_one_request(bench: Callable[..., Sen
     assert not at.drafts()
 
 
+async def test_a_mail_to_very_many_goes_in_several(bench: Callable[..., Sender]) -> None:
+    at = bench()
+    everybody = [f"r{n}@far.example" for n in range(1100)]
+    at.organisation.plan("send", CUT, done=True, nth=2)
+    at.organisation.plan("find", CUT)
+    outcomes = await at.send(mail(1, *everybody, octets=TO_ALL))
+    left = [to for to, outcome in zip(everybody, outcomes, strict=True) if not isinstance(outcome, Delivered)]
+    assert len(left) >= 500
+    at.now += 3600
+    again = mail(1, *everybody, fresh=False, octets=TO_ALL)
+    items = tuple(item for item in again.items if item.address.value in left)
+    outcomes = await at.send(type(again)(1, again.envelope, again.content, items, again.arrived_at))
+    assert all(isinstance(each, Delivered) for each in outcomes)
+    assert sorted(map(len, at.sent)) == [100, 500, 500]
+    assert sorted(address for to in at.sent for address in to) == sorted(everybody)
+    assert max(len(keys) for _, (_, keys) in at.organisation.asked_for("find")) <= 20
+
+
 async def test_a_mail_on_behalf_of_its_author(bench: Callable[..., Sender]) -> None:
     at = bench(on_behalf=True)
     await at.send(mail(1, BOB, octets=b"Sender: x@y.example\r\n" + TO_ALL))

@@ -298,3 +298,60 @@ def test_a_wrong_file_is_told_by_line(tmp_path: Path, plain: EwsCompany, text: s
             await made.start()
 
     asyncio.run(body())
+
+
+def test_a_server_that_is_away_is_told_and_taken_up(tmp_path: Path, ews_peer: EwsPeer, plain: EwsCompany) -> None:
+    made = kit(tmp_path, plain)
+    plain.put("ann", mail(1, plain), folder="Out")
+    ews_peer.refuse(True)
+
+    async def body() -> None:
+        async with made.running() as connector:
+            await made.until(lambda: not connector.health().ok, "it is told")
+            await asyncio.to_thread(ews_peer.refuse, False)
+            await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == [1], "it is taken up again")
+            await made.until(lambda: connector.health().ok, "all is well again")
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("operation", ["FindFolder", "SyncFolderItems", "GetItem", "MoveItem", "*"])
+def test_it_stops_in_time_though_the_server_never_answers(tmp_path: Path, plain: EwsCompany, operation: str) -> None:
+    made = kit(tmp_path, plain)
+    plain.put("ann", mail(1, plain), folder="Out")
+    plain.fault(operation, "never")
+    took = []
+
+    async def body() -> None:
+        connector = made.make()
+        await connector.start()
+        task = asyncio.create_task(connector.run(made.intake))
+        await made.until(lambda: any(one.answered == "never" for one in plain.log()), "a request hangs")
+        began = asyncio.get_running_loop().time()
+        task.cancel()
+        await asyncio.wait((task,), timeout=10)
+        assert task.done()
+        await connector.stop()
+        took.append(asyncio.get_running_loop().time() - began)
+
+    asyncio.run(body())
+    assert took[0] <= made.make().context.stop_s + 1
+    plain.calm()
+
+
+def test_several_messages_over_4_mib_come_one_after_the_other(tmp_path: Path, plain: EwsCompany) -> None:
+    made = kit(tmp_path, plain)
+    for number in (1, 2, 3):
+        plain.put("ann", mail(number, plain) + b"x" * (5 * 1024 * 1024), folder="Out")
+    plain.put("ann", mail(4, plain), folder="Out")
+
+    async def body() -> None:
+        made.intake.gate.clear()
+        async with made.running():
+            await made.until(lambda: made.intake.in_flight >= 1, "one is handed over")
+            await asyncio.sleep(1)
+            assert made.intake.in_flight == 1
+            made.intake.gate.set()
+            await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == [1, 2, 3, 4], "all are taken")
+
+    asyncio.run(body())

@@ -194,3 +194,20 @@ def test_a_damaged_file_of_tokens_is_begun_anew(tmp_path: Path, company: EwsComp
         await tokens.close()
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("kind", ["busy", "cut_before", "truncate"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_all_of_a_page_is_taken_though_one_of_its_batches_fails(
+    tmp_path: Path, company: EwsCompany, nth: int, kind: Any
+) -> None:
+    made = kit(tmp_path, company)
+    put(company, *range(1, 51))
+    company.fault("GetItem", kind, nth=nth)
+
+    async def body() -> None:
+        async with made.running():
+            await made.until(lambda: len(company.items("ann", "Gatepost/Taken")) == 50, "all are taken")
+
+    asyncio.run(body())
+    assert sorted(made.intake.marks) == list(range(1, 51))

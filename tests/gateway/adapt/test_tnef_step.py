@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -165,6 +166,24 @@ def test_pictures_that_the_page_shows_stay_with_it() -> None:
         "application/octet-stream",
     ]
     assert next(part for part in read.walk() if part["Content-ID"])["Content-ID"] == "<p@x>"
+
+
+def test_what_was_signed_in_the_clear_is_so_again() -> None:
+    """MS-OXOSMIME §2.1.2: the one file is the signed entity, and its octets count."""
+    body = b"--s\r\nContent-Type: text/plain\r\n\r\nsigned \xe4\r\n"
+    body += b"--s\r\nContent-Type: application/pkcs7-signature\r\n\r\nMII=\r\n"
+    whole = b'Content-Type: multipart/signed; boundary="s";\r\n protocol="application/pkcs7-signature"\r\n\r\n' + body
+    whole += b"--s--\r\n"
+    held = Held(SHOWN, ((TITLE, b"smime.p7m\0"), (DATA, whole)))
+    stream = Stream(properties={names.MESSAGE_CLASS: text("IPM.Note.SMIME.MultipartSigned")}, attachments=(held,))
+    read, octets, _ = done(HEAD + packed(write(stream)))
+    assert tree(read) == ["multipart/signed", "text/plain", "application/pkcs7-signature"]
+    assert octets.endswith(whole.partition(b"\r\n\r\n")[2])
+    read, _, _ = done(mixed(PLAIN, packed(write(stream))))
+    assert tree(read)[:3] == ["multipart/mixed", "text/plain", "multipart/signed"]
+    other = replace(stream, attachments=(replace(held, attributes=((TITLE, b"smime.p7m\0"), (DATA, b"opaque"))),))
+    read, _, _ = done(HEAD + packed(write(other)))
+    assert [part.get_payload(decode=True) for part in read.iter_attachments()] == [b"opaque"]
 
 
 def test_in_a_message_that_is_enclosed() -> None:

@@ -211,6 +211,9 @@ class PigeonDriver(SourceDriver, DestinationDriver):
             found.append(Got(frozenset([to.decode()]), octets))
         return found
 
+    def made_anew(self, sent: bytes, got: bytes) -> bool:
+        return got.endswith(sent.replace(b"\0", b""))
+
     def break_peer(self) -> None:
         self.outbox.rename(self.loft / "away")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import threading
 from pathlib import Path
@@ -37,7 +38,10 @@ def main() -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: ended.set())
     print(f"the EWS peer listens on {server.port}", flush=True)
-    ended.wait()
+    # A run of the tests that is killed takes it along: nobody else would end it.
+    parent = os.getppid()
+    while not ended.wait(1.0) and os.getppid() == parent:
+        pass
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import email
 import email.utils
 import re
+from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
 from typing import Final
@@ -54,7 +55,8 @@ def decoded(value: str) -> str:
         return _readable(value.encode("latin-1", "replace"), "utf-8") if not value.isascii() else value
     try:
         parts = decode_header(value)
-    except ValueError:
+    except (ValueError, MessageError):
+        # A word that is no base64 stays as it stands.
         return value
     return "".join(_readable(p, c or "utf-8") if isinstance(p, bytes) else p for p, c in parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from tests.peers.ews.call import Call
 from tests.peers.ews.properties import key_of
@@ -40,6 +40,16 @@ def root_folder(total: int, offset: int, of: int) -> Element:
         TotalItemsInView=str(total),
         IncludesLastItemInRange="true" if offset >= of else "false",
     )
+
+
+def natural_order(call: Call) -> Literal["came", "came last", "newest"] | None:
+    """Return the order that is asked for where the database has it: none is said, or that of PidTagImapId."""
+    order = call.find("m:SortOrder")
+    if order is None:
+        return "newest"
+    if len(order) != 1 or key_of(order[0].find(f"{T}*")) != "0xe23":
+        return None
+    return "came last" if order[0].get("Order") == "Descending" else "came"
 
 
 def ordered(call: Call, found: list[_T], value: Callable[[_T, str], Any], default: Callable[[_T], Any]) -> list[_T]:

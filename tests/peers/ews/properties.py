@@ -50,7 +50,8 @@ def key_of(path: Element) -> str:
 
 def when(seconds: float) -> str:
     """Return a time as xs:dateTime in UTC, without fractions: DavMail reads no others."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    at = time.gmtime(seconds)
+    return f"{at.tm_year:04}-{time.strftime('%m-%dT%H:%M:%SZ', at)}"
 
 
 def seconds_of(text: str) -> float:

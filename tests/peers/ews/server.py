@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+import traceback
+from collections import defaultdict, deque
 from typing import Any, Final, NoReturn
 
 from lxml import etree
@@ -15,11 +16,13 @@ from tests.peers.ews.call import Call
 from tests.peers.ews.faults import Faults, Plan
 from tests.peers.ews.http import Asked, Connection, Cut, Server
 from tests.peers.ews.operations import HANDLERS, notify
-from tests.peers.ews.soap import Element, M, S, SoapFault, T
+from tests.peers.ews.soap import Element, ItemError, M, S, SoapFault, T
 from tests.peers.ews.store import Store
 from tests.peers.ews.subscriptions import Subscriptions
 
 PATH: Final = "/ews/exchange.asmx"
+_MOST_KEPT: Final = 256 * 1024 * 1024
+"""Octets of requests and answers in the log, of all organisations."""
 
 
 class Ews:
@@ -34,6 +37,8 @@ class Ews:
         self.faults: defaultdict[str, Faults] = defaultdict(Faults)
         self.log: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.violations: list[str] = []
+        self._kept: deque[dict[str, Any]] = deque()
+        self._octets = 0
         self.subscriptions = Subscriptions(store, lambda domain: self.faults[domain].has("miss_events"))
         self._lock = threading.Lock()
 
@@ -65,6 +70,7 @@ class Ews:
         call.is_service = login.is_service
         entry = self._logged(call, asked)
         try:
+            self._check_header(top, asked)
             _act_for(call, top)
             entry["mailbox"] = call.mailbox
             self._work(connection, asked, call, entry)
@@ -90,8 +96,17 @@ class Ews:
         if handler is None:
             self.violate(f"{_agent(asked)} asked for {call.operation}, which is not served")
             raise SoapFault("ErrorInvalidOperation", f"{call.operation} is not served.")
-        with self.store.transaction():
-            answer = handler(call)
+        try:
+            with self.store.transaction():
+                answer = handler(call)
+        except SoapFault:
+            raise
+        except ItemError as error:
+            raise SoapFault(error.code, error.text) from None
+        except Exception as error:
+            # A mistake of the peer's own: the test is to fail by it, and not to take it for a connection that broke.
+            self.violate(f"{call.operation} failed: {''.join(traceback.format_exception(error))[-1500:]}")
+            raise SoapFault("ErrorInternalServerError", type(error).__name__) from error
         entry["codes"] = call.codes
         self._check(answer, f"answered to {call.operation}")
         if kind == "cut_after":
@@ -159,6 +174,12 @@ class Ews:
             if raises:
                 raise SoapFault("ErrorSchemaValidation", f"The request failed schema validation: {errors[0]}")
 
+    def _check_header(self, top: Element, asked: Asked) -> None:
+        errors = [] if self.is_lean else self.validator.header_errors(top.find(f"{S}Header"))
+        if errors:
+            self.violate(f"header of {_agent(asked)}: {'; '.join(errors)}")
+            raise SoapFault("ErrorSchemaValidation", f"The request failed schema validation: {errors[0]}")
+
     def violate(self, text: str) -> None:
         with self._lock:
             self.violations.append(text)
@@ -178,14 +199,26 @@ class Ews:
         if not self.is_lean:
             with self._lock:
                 self.log[call.domain].append(entry)
+                self._kept.append(entry)
+                self._octets += len(asked.body)
         return entry
+
+    def _keep(self, entry: dict[str, Any], answer: bytes) -> None:
+        """Keep an answer; where all that is kept gets too large, the oldest requests keep their other facts alone."""
+        with self._lock:
+            entry["answer"] = answer
+            self._octets += len(answer)
+            while self._octets > _MOST_KEPT and len(self._kept) > 1:
+                oldest = self._kept.popleft()
+                self._octets -= len(oldest["body"]) + len(oldest["answer"])
+                oldest["body"] = oldest["answer"] = b""
 
     def _send(
         self, connection: Connection, entry: dict[str, Any], status: int, octets: bytes, sent: int | None = None
     ) -> None:
         entry["answered"] = str(status) if sent is None else "cut"
         if not self.is_lean:
-            entry["answer"] = octets
+            self._keep(entry, octets)
         connection.answer(status, octets, sent=sent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final
 
@@ -93,24 +94,41 @@ def bare_item(store: Store, number: int) -> Element:
     return under(element(f"{T}{kind_of(found.class_)[0]}"), [item_id(number, found.version)])
 
 
-def asked(shape: Element | None) -> tuple[str, list[tuple[str, Element]], bool]:
-    """Return a shape's base, its additional properties (key, path), and whether MIME is asked for."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is asked for: by names of the schema (`keys`), and by extended properties (`extended`: key and path)."""
+
+    base: str
+    keys: tuple[str, ...]
+    extended: tuple[tuple[str, Element], ...]
+    mime: bool
+    body: str
+
+
+def asked(shape: Element | None) -> Shape:
+    """Read an ItemShape or FolderShape; None: the id alone."""
     if shape is None:
-        return "IdOnly", [], False
+        return Shape("IdOnly", (), (), False, "Best")
     paths = [(key_of(each), each) for each in shape.iterfind(f"{T}AdditionalProperties/*")]
-    wants_mime = truth(shape.findtext(f"{T}IncludeMimeContent")) or any(k == "item:MimeContent" for k, _ in paths)
-    return shape.findtext(f"{T}BaseShape") or "IdOnly", paths, wants_mime
+    keys = tuple(key for key, path in paths if name(path) == "FieldURI")
+    return Shape(
+        shape.findtext(f"{T}BaseShape") or "IdOnly",
+        keys,
+        tuple((key, path) for key, path in paths if name(path) == "ExtendedFieldURI"),
+        truth(shape.findtext(f"{T}IncludeMimeContent")) or "item:MimeContent" in keys,
+        shape.findtext(f"{T}BodyType") or "Best",
+    )
 
 
-def item(view: View, shape: Element | None, *, whole: bool, body_type: str | None = None) -> Element:
+def item(view: View, shape: Shape, *, whole: bool) -> Element:
     """Return an item as a shape asks for it; `whole`: MIME, body and attachments can be had (GetItem)."""
-    base, paths, wants_mime = asked(shape)
+    base = shape.base
     tag, type_ = kind_of(view.item.class_)
     keys = list(_ALL if base == "AllProperties" else _DEFAULT if base == "Default" else ())
     keys += [*_WHOLE] if base == "AllProperties" and whole else []
-    keys += [key for key, path in paths if name(path) == "FieldURI"]
+    keys += shape.keys
     made: dict[str, Element] = {"ItemId": item_id(view.item.id, view.item.version)}
-    if wants_mime and whole:
+    if shape.mime and whole:
         octets = honest.shown(view.store, view.item)
         made["MimeContent"] = element(f"{T}MimeContent", base64.b64encode(octets).decode(), CharacterSet="UTF-8")
     kept = _kept(view)
@@ -132,19 +150,15 @@ def item(view: View, shape: Element | None, *, whole: bool, body_type: str | Non
     if base == "AllProperties" and whole:
         for field, part in kept.items():
             made.setdefault(field, part)
-    extended = [
-        _extended(path, value)
-        for key, path in paths
-        if name(path) == "ExtendedFieldURI" and (value := view.value(key)) is not None
-    ]
+    extended = [_extended(path, value) for key, path in shape.extended if (value := view.value(key)) is not None]
     return in_order(tag, type_, made, extended)
 
 
-def folder(store: Store, of: Folder, shape: Element | None) -> Element:
+def folder(store: Store, of: Folder, shape: Shape) -> Element:
     """Return a folder as a shape asks for it."""
-    base, paths, _ = asked(shape)
+    base = shape.base
     tag, type_ = _FOLDERS.get(of.class_, ("Folder", "FolderType"))
-    keys = [key for key, path in paths if name(path) == "FieldURI"]
+    keys = list(shape.keys)
     if base != "IdOnly":
         keys += ["folder:DisplayName", "folder:TotalCount", "folder:ChildFolderCount"]
         keys += ["folder:UnreadCount"] if tag == "Folder" else []
@@ -159,9 +173,7 @@ def folder(store: Store, of: Folder, shape: Element | None) -> Element:
         elif (not known or field in known) and (value := folder_value(store, of, key)) is not None:
             made[field] = element(f"{T}{field}", value)
     extended = [
-        _extended(path, value)
-        for key, path in paths
-        if name(path) == "ExtendedFieldURI" and (value := folder_value(store, of, key)) is not None
+        _extended(path, value) for key, path in shape.extended if (value := folder_value(store, of, key)) is not None
     ]
     return in_order(tag, type_, made, extended)
 
@@ -203,29 +215,26 @@ def mailbox(shown: str, address: str, tag: str = "Mailbox") -> Element:
     return under(element(f"{T}{tag}"), [element(f"{T}{each}", value) for each, value in parts])
 
 
-def _one(field: str, of: Callable[[View], tuple[str, str] | None]) -> Callable[[View, Element | None], Element | None]:
-    def built(view: View, shape: Element | None) -> Element | None:
+def _one(field: str, of: Callable[[View], tuple[str, str] | None]) -> Callable[[View, Shape], Element | None]:
+    def built(view: View, shape: Shape) -> Element | None:
         found = of(view)
         return under(element(f"{T}{field}"), [mailbox(*found)]) if found else None
 
     return built
 
 
-def _several(
-    field: str, of: Callable[[View], list[tuple[str, str]]]
-) -> Callable[[View, Element | None], Element | None]:
-    def built(view: View, shape: Element | None) -> Element | None:
+def _several(field: str, of: Callable[[View], list[tuple[str, str]]]) -> Callable[[View, Shape], Element | None]:
+    def built(view: View, shape: Shape) -> Element | None:
         found = of(view)
         return under(element(f"{T}{field}"), [mailbox(*each) for each in found]) if found else None
 
     return built
 
 
-def _body(view: View, shape: Element | None) -> Element:
+def _body(view: View, shape: Shape) -> Element:
     kind, text = mime.body_of(view.octets)
-    wanted = shape.findtext(f"{T}BodyType") if shape is not None else None
-    if wanted in ("Text", "HTML") and wanted != kind:
-        kind = wanted
+    if shape.body in ("Text", "HTML"):
+        kind = shape.body
     return element(f"{T}Body", _characters(text), BodyType=kind)
 
 
@@ -234,7 +243,7 @@ def _characters(text: str) -> str:
     return "".join(c for c in text if c >= " " or c in "\t\n\r").encode("utf-8", "replace").decode()
 
 
-def _attachments(view: View, shape: Element | None) -> Element | None:
+def _attachments(view: View, shape: Shape) -> Element | None:
     found = mime.attachments_of(view.octets)
     if not found:
         return None
@@ -259,18 +268,18 @@ def attachment(part: Message, item: int, number: int) -> Element:
     return made
 
 
-def _headers(view: View, shape: Element | None) -> Element | None:
+def _headers(view: View, shape: Shape) -> Element | None:
     fields = mime.fields_of(view.octets)
     made = [element(f"{T}InternetMessageHeader", _characters(mime.decoded(v)), HeaderName=k) for k, v in fields]
     return under(element(f"{T}InternetMessageHeaders"), made) if made else None
 
 
-def _categories(view: View, shape: Element | None) -> Element | None:
+def _categories(view: View, shape: Shape) -> Element | None:
     found = view.item.categories
     return under(element(f"{T}Categories"), [element(f"{T}String", each) for each in found]) if found else None
 
 
-def _flag(view: View, shape: Element | None) -> Element:
+def _flag(view: View, shape: Shape) -> Element:
     status = {"1": "Complete", "2": "Flagged"}.get(str(view.value("0x1090")), "NotFlagged")
     return under(element(f"{T}Flag"), [element(f"{T}FlagStatus", status)])
 
@@ -280,7 +289,7 @@ def _received_by(view: View) -> tuple[str, str] | None:
     return (found["display_name"], found["address"]) if found and not view.item.is_draft else None
 
 
-_BUILT: Final[dict[str, Callable[[View, Element | None], Element | None]]] = {
+_BUILT: Final[dict[str, Callable[[View, Shape], Element | None]]] = {
     "item:ParentFolderId": lambda v, s: folder_id(v.item.folder, "ParentFolderId"),
     "item:Body": _body,
     "item:TextBody": lambda v, s: element(f"{T}TextBody", _characters(mime.body_of(v.octets)[1]), BodyType="Text"),

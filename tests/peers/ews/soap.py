@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,6 +23,7 @@ _NAMES: Final = {"m": MESSAGES, "t": TYPES, "xsi": XSI}
 _PARSER_OPTIONS: Final = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": True}
 
 Element = etree._Element
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class SoapFault(Exception):
@@ -49,10 +51,14 @@ def parse(octets: bytes) -> Element:
 
 
 def element(tag: str, text: object = None, **attributes: str | None) -> Element:
-    """Return an element; attributes that are None are left out."""
+    """Return an element; attributes that are None are left out, and so are characters that XML has not."""
     made = etree.Element(tag, {k: v for k, v in attributes.items() if v is not None}, nsmap=_NAMES)
     if text is not None:
-        made.text = text if isinstance(text, str) else str(text)
+        said = text if isinstance(text, str) else str(text)
+        try:
+            made.text = said
+        except ValueError:
+            made.text = _NO_XML.sub("", said)
     return made
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tests.peers.ews import mime
 from tests.peers.ews.organisations import Organisations
@@ -31,26 +31,21 @@ class Store(Organisations):
         mailbox: str,
         folder: int,
         new: NewItem,
-        birth: int | None = None,
         kind: str = "create",
-        was: tuple[int, int] | None = None,
     ) -> int:
-        """Store an item and return its number; `birth`, `kind` and `was`: for what was moved. Raises: Full."""
+        """Store an item and return its number; `kind`: `new` of what was delivered. Raises: Full."""
         header = mime.header_of(new.octets)
         now = time.time()
         sent = mime.date_of(header)
         with self.transaction():
-            quota = self.row("select quota from mailbox where address=?", mailbox)
-            if quota and quota[0] is not None and self.used(mailbox) + len(new.octets) > quota[0]:
-                raise Full(mailbox)
+            self._check_room(mailbox, len(new.octets))
             made = self._db.execute(
-                "insert into item(mailbox, folder, birth, version, class, mime, native, received_at, sent_at,"
+                "insert into item(mailbox, folder, version, class, mime, native, received_at, sent_at,"
                 " created_at, modified_at, is_read, is_draft, size, header, categories, bcc)"
-                " values(?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " values(?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     mailbox,
                     folder,
-                    birth,
                     new.class_ or mime.item_class(new.octets, header),
                     new.octets,
                     new.native,
@@ -67,13 +62,18 @@ class Store(Organisations):
                 ),
             ).lastrowid
             assert made is not None
-            self._db.execute("update item set uid=id, birth=coalesce(birth, id) where id=?", (made,))
+            self._db.execute("update item set uid=id, birth=id where id=?", (made,))
             self._db.executemany(
                 "insert into property values(?, ?, ?, ?)",
                 [(made, key, type_, _flat(value)) for key, (type_, value) in new.properties.items()],
             )
-            self._tell(mailbox, folder, made, kind, was)
+            self._tell(mailbox, folder, made, kind)
         return made
+
+    def _check_room(self, mailbox: str, octets: int) -> None:
+        quota = self.row("select quota from mailbox where address=?", mailbox)
+        if quota and quota[0] is not None and self.used(mailbox) + octets > quota[0]:
+            raise Full(mailbox)
 
     def item(self, id: int) -> Item | None:
         found = self.items((id,))
@@ -97,9 +97,10 @@ class Store(Organisations):
                 )
         return [found[each] for each in wanted if each in found]
 
-    def ids_in(self, folder: int) -> list[int]:
-        """Return the items of a folder in the order they came into it."""
-        return [each[0] for each in self.rows("select id from item where folder=? and gone=0 order by uid", folder)]
+    def ids_in(self, folder: int, order: Literal["came", "came last", "newest"] = "came") -> list[int]:
+        """Return the items of a folder, in the order they came into it or by when they were received."""
+        by = {"came": "uid", "came last": "uid desc", "newest": "received_at desc, uid desc"}[order]
+        return [each[0] for each in self.rows(f"select id from item where folder=? and gone=0 order by {by}", folder)]
 
     def mime(self, id: int) -> bytes:
         """Return an item's octets as they were received."""
@@ -183,30 +184,22 @@ class Store(Organisations):
                 self._tell(item.mailbox, item.folder, id, "left")
                 self._tell(item.mailbox, folder, id, "moved", (id, item.folder))
                 return id
+            if not move or target.mailbox != item.mailbox:
+                self._check_room(target.mailbox, item.size)
+            made = self._db.execute(
+                "insert into item(mailbox, folder, birth, version, class, mime, native, received_at, sent_at,"
+                " created_at, modified_at, is_read, is_draft, is_submitted, size, header, categories, bcc)"
+                " select ?, ?, ?, 1, class, mime, native, received_at, sent_at,"
+                " created_at, ?, is_read, is_draft, is_submitted, size, header, categories, bcc from item where id=?",
+                (target.mailbox, folder, item.birth if move else None, time.time(), id),
+            ).lastrowid
+            assert made is not None
+            self._db.execute("update item set uid=id, birth=coalesce(birth, id) where id=?", (made,))
+            self._db.execute("insert into property select ?, key, type, value from property where item=?", (made, id))
             if move:
-                # First, so that moving needs no room for both.
-                self._db.execute("update item set gone=1 where id=?", (id,))
-            made = self.add(
-                target.mailbox,
-                folder,
-                NewItem(
-                    self.mime(id),
-                    item.class_,
-                    item.received_at,
-                    item.is_read,
-                    item.is_draft,
-                    item.categories,
-                    item.bcc,
-                    self.properties(id),
-                    self.native(id),
-                ),
-                item.birth if move else None,
-                "moved" if move else "create",
-                (id, item.folder) if move else None,
-            )
-            self._db.execute(
-                "update item set created_at=?, sent_at=? where id=?", (item.created_at, item.sent_at, made)
-            )
+                self._db.execute("update item set gone=1, mime=x'', shown=null where id=?", (id,))
+            was = (id, item.folder) if move else None
+            self._tell(target.mailbox, folder, made, "moved" if move else "create", was)
             if move:
                 self._tell(item.mailbox, item.folder, id, "left")
             return made

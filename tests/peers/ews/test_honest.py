@@ -202,3 +202,10 @@ def test_objects_are_given_as_they_were_put_in(ews_peer: EwsPeer, item_class: st
     company = ews_peer.organisation("ann")
     company.put("ann", octets, folder=folder, item_class=item_class)
     assert [each.shown for each in company.items("ann", folder)] == [octets]
+
+
+@pytest.mark.parametrize("word", [b"=?utf-8?B?0Y\x96QuSD?=", b"=?nothing?q?=ZZ?=", b"=?utf-8?q?=01?="])
+def test_a_broken_word_is_no_reason_to_fail(word: bytes) -> None:
+    head = _head(remade(b"Subject: " + word + b"\r\nFrom: " + word + b" <a@x.example>\r\n\r\nx"))
+    assert any(each.startswith("From: ") and each.endswith("<a@x.example>") for each in head)
+    assert any(each.startswith("Subject: ") for each in head)

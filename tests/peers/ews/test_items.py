@@ -288,3 +288,25 @@ def test_attachments_are_listed_and_got(here: EwsCompany, ann: Asker) -> None:
     assert got.codes == ["NoError", "NoError"]
     assert got.texts(".//t:FileAttachment/t:Content") == ["AAEC"]
     assert b"Subject: inner" in base64.b64decode(got.texts(".//t:ItemAttachment//t:MimeContent")[0])
+
+
+def test_what_another_mailbox_has_no_room_for_stays(here: EwsCompany) -> None:
+    id = here.put("ann", letter())
+    here.quota("bob", 10)
+    answer = Asker(here).ask(
+        f"<m:MoveItem><m:ToFolderId>{inbox_of(here.address('bob'))}</m:ToFolderId>"
+        f'<m:ItemIds><t:ItemId Id="{id}"/></m:ItemIds></m:MoveItem>'
+    )
+    assert answer.codes == ["ErrorQuotaExceeded"]
+    assert [each.octets for each in here.items("ann")] == [letter()]
+    assert here.items("bob") == []
+
+
+def test_characters_that_xml_has_not_are_left_out(here: EwsCompany, ann: Asker) -> None:
+    id = here.put(
+        "ann", b"Subject: a\x01b =?utf-8?b?AXgLeQ==?=\r\nFrom: =?utf-8?q?A=00nn?= <a@x.example>\r\n\r\nx\x0cy\r\n"
+    )
+    answer = ann.get(id, base="AllProperties")
+    assert answer.texts(".//t:Subject") == ["ab xy"]
+    assert answer.texts(".//t:From//t:Name") == ["Ann"]
+    assert answer.texts(".//t:Body") == ["xy\r\n"]

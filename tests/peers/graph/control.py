@@ -70,16 +70,16 @@ class Control:
             self._store.move(item, self._store.place(owner.id, changes["move"]))
         return self._id(item)
 
-    def do_log(self, company: int, operation: str | None) -> list[dict[str, Any]]:
+    def do_log(self, company: int, after: int) -> list[dict[str, Any]]:
         rows = self._store.all(
-            "select operation, user, mailbox, body, answer, answered, codes, at, headers from request where company=?"
-            " and (? is null or operation=?) order by id", company, operation, operation,
+            "select operation, user, mailbox, body, answer, answered, codes, at, headers, id from request"
+            " where company=? and id>? order by id", company, after,
         )  # fmt: skip
         return [
             {
                 "operation": row[0], "user": row[1], "mailbox": row[2], "body": _text(row[3]), "answer": _text(row[4]),
                 "answered": row[5], "codes": [each for each in json.loads(row[6]) if each], "at": row[7],
-                "headers": json.loads(row[8]),
+                "headers": json.loads(row[8]), "id": row[9],
             } for row in rows
         ]  # fmt: skip
 

@@ -70,11 +70,13 @@ class Faults:
     def strikes(self, company: int, operation: str, mailbox: str, *kinds: str) -> Fault | None:
         """Return the fault that a request meets, if any; only those of some `kinds` where given."""
         with self._lock:
+            struck = None
             for each in self._plans.get(company, ()):
                 fits = each.operation in ("*", operation) and each.mailbox in ("", mailbox)
-                if fits and (not kinds or each.kind in kinds) and each.strikes(self._random.random()):
-                    return each
-        return None
+                # Each counts every request that it is about, whichever of them strikes.
+                if fits and (not kinds or each.kind in kinds) and each.strikes(self._random.random()) and not struck:
+                    struck = each
+            return struck
 
     def wait_for_calm(self, bound_s: float) -> None:
         """Return when faults are taken back, or after the bound."""

@@ -22,6 +22,8 @@ UNSENT: Final = 0x0008
 _LOOK_UP: Final = re.compile(
     r"singleValueExtendedProperties/any\((\w+):\s*\1/id eq '((?:[^']|'')+)' and \1/value eq '((?:[^']|'')*)'\)"
 )
+_SENSITIVITIES: Final = {"1": "Personal", "2": "Private", "3": "Company-Confidential"}
+"""[MS-OXCMAIL] §2.2.3.2.7 (PidTagSensitivity)."""
 _OWN: Final = {"in-reply-to": "0x1042", "references": "0x1039"}
 _COMPUTED: Final = frozenset(("0xe07", "0xe06", "0x1a", "0x37", "0x1035"))
 Extended = dict[str, tuple[str, str]]
@@ -121,6 +123,8 @@ def _fields(extended: Extended) -> list[tuple[str, str]]:
         (kind.split(" ", 3)[3], value) for key, (kind, value) in extended.items() if key.startswith(INTERNET_HEADERS)
     ]
     threads = (("In-Reply-To", "0x1042"), ("References", "0x1039"))
+    if said := _SENSITIVITIES.get(extended.get("0x36", ("", ""))[1]):
+        found.append(("Sensitivity", said))
     found += [(name, extended[tag][1]) for name, tag in threads if tag in extended]
     return found
 

@@ -73,7 +73,9 @@ def resource(octets: bytes, created_at: float, message_id: str) -> tuple[dict[st
 
 def rendered(made: dict[str, Any], attached: list[Attached]) -> bytes:
     """Return the MIME that is generated for a resource."""
-    message = email.message.EmailMessage(policy=email.policy.SMTP)
+    people = [made.get("from"), made.get("sender"), *(each for key in _ADDRESSES for each in made.get(key) or ())]
+    is_ascii = all(each["emailAddress"]["address"].isascii() for each in people if each)
+    message = email.message.EmailMessage(policy=email.policy.SMTP if is_ascii else email.policy.SMTPUTF8)
     for name, key in (("From", "from"), ("Sender", "sender")):
         if made.get(key) and (key == "from" or made[key] != made.get("from")):
             message[name] = _written([made[key]])
@@ -85,6 +87,8 @@ def rendered(made: dict[str, Any], attached: list[Attached]) -> bytes:
     message["Message-ID"] = re.sub(r"[\r\n\0]+", "", made["internetMessageId"])
     if made.get("importance", "normal") != "normal":
         message["Importance"] = made["importance"]
+    if made.get("isReadReceiptRequested") and made.get("from"):
+        message["Disposition-Notification-To"] = _written([made["from"]])
     for each in made.get("internetMessageHeaders") or ():
         if each["name"].lower().startswith("x-") and each["name"] not in message:
             message[each["name"]] = re.sub(r"[\r\n\0]+", " ", each["value"])
@@ -201,8 +205,13 @@ def _person(name: str, address: str) -> dict[str, Any]:
 
 
 def _written(people: list[dict[str, Any]]) -> str:
-    pairs = [(each["emailAddress"].get("name") or "", each["emailAddress"]["address"]) for each in people]
-    return ", ".join(email.utils.formataddr(("" if n == a else n, a), "utf-8") for n, a in pairs)
+    return ", ".join(_one(each["emailAddress"].get("name") or "", each["emailAddress"]["address"]) for each in people)
+
+
+def _one(name: str, address: str) -> str:
+    if not address.isascii():  # formataddr refuses it; quoting is all that a name needs where UTF-8 goes
+        return f'"{name.translate({34: None, 92: None})}" <{address}>'
+    return email.utils.formataddr(("" if name == address else name, address), "utf-8")
 
 
 def _date(parsed: email.message.Message) -> float | None:

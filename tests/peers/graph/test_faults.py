@@ -19,7 +19,7 @@ def _make(graph: Client, **how: object) -> httpx.Response:
 
 def test_busy_says_for_how_long(graph: Client) -> None:
     graph.company.fault("CreateMessage", "busy", nth=1, ms=2500)
-    graph.company.fault("CreateMessage", "busy", nth=1)
+    graph.company.fault("CreateMessage", "busy", nth=2)
     first, second, third = _make(graph), _make(graph), _make(graph)
     assert (first.status_code, first.headers["Retry-After"]) == (429, "3")
     assert (second.status_code, "Retry-After" in second.headers) == (429, False)
@@ -28,8 +28,8 @@ def test_busy_says_for_how_long(graph: Client) -> None:
 
 def test_any_status_and_any_code(graph: Client) -> None:
     graph.company.fault("CreateMessage", "http", nth=1, status=503, retry_after=9, close=True)
-    graph.company.fault("CreateMessage", "code", nth=1, code="ErrorMailboxMoveInProgress", status=503)
-    graph.company.fault("CreateMessage", "refuse", nth=1, code="ErrorAccessDenied")
+    graph.company.fault("CreateMessage", "code", nth=2, code="ErrorMailboxMoveInProgress", status=503)
+    graph.company.fault("CreateMessage", "refuse", nth=3, code="ErrorAccessDenied")
     first, second, third = _make(graph), _make(graph), _make(graph)
     assert (first.status_code, first.headers["Retry-After"], first.headers["Connection"]) == (503, "9", "close")
     assert (second.status_code, second.json()["error"]["code"]) == (503, "ErrorMailboxMoveInProgress")

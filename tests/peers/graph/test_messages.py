@@ -329,3 +329,14 @@ def test_the_threading_fields_are_properties(graph: Client) -> None:
     found = graph.ask("GET", f"{graph.user()}/messages/{id}", params={"$expand": expand})
     values = {each["id"]: each["value"] for each in found["singleValueExtendedProperties"]}
     assert values == {"String 0x1042": "<0@x>", "String 0x1039": "<a@x> <0@x>"}
+
+
+def test_wishes_and_addresses_beyond_ascii_are_in_the_mime(graph: Client) -> None:
+    extended = [{"id": "Integer 0x0036", "value": "2"}]
+    to = [{"emailAddress": {"name": "Jürgen", "address": "jürgen@y.example"}}]
+    body = _json(toRecipients=to, isReadReceiptRequested=True, singleValueExtendedProperties=extended)
+    made = graph.ask("POST", f"{graph.user()}/messages", json=body, status=201)
+    octets = graph.raw("GET", f"{graph.user()}/messages/{made['id']}/$value").content
+    assert "jürgen@y.example".encode() in octets
+    read = email.message_from_bytes(octets, policy=email.policy.default)
+    assert (read["Sensitivity"], read["Disposition-Notification-To"]) == ("Private", "Quinn <q@x.example>")

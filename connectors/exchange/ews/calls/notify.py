@@ -105,16 +105,12 @@ class GetStreamingEvents(Affine):
             element("m:SubscriptionIds", *(element("t:SubscriptionId", text=each) for each in subscriptions)),
             element("m:ConnectionTimeout", text=str(minutes)),
         )
-        with self.protocol.under_way():
-            try:
-                response = self._post(payload)
-                if response.status_code != 200:
-                    # A fault is one document and its end.
-                    answers(self._read(response), self.SERVICE_NAME)
-                    raise HttpFault(response.status_code)
-                return self._follow(response, time.monotonic() + minutes * 60 + SILENCE_S, tell)
-            finally:
-                self.stop_streaming()
+        with self.protocol.under_way(), self._open(payload) as response:
+            if response.status_code != 200:
+                # A fault is one document and its end.
+                answers(self._read(response), self.SERVICE_NAME)
+                raise HttpFault(response.status_code)
+            return self._follow(response, time.monotonic() + minutes * 60 + SILENCE_S, tell)
 
     def _follow(self, response: Any, deadline: float, tell: Callable[[Events], None]) -> Events:
         last = Events()

@@ -97,6 +97,14 @@ async def test_a_login_that_is_refused_by_ntlm_is_no_busy_server(
     assert len(server.asked) == 3, "asked, negotiated, refused"
 
 
+async def test_a_server_that_begins_no_handshake_is_no_lost_connection(tmp_path: Path) -> None:
+    with canned(lambda _: http(401, WWW_Authenticate="NTLM")) as server:
+        options: dict[str, Any] = {"username": "ACME\\svc", "password": "secret", "url": server.url}
+        async with organisation(tmp_path, **options) as exchange:
+            told = await fault_of(exchange.folder("ann@acme.example", "inbox"))
+    assert (told.code, told.why) == ("HTTP 401", "denied")
+
+
 class Tenant:
     """Issues tokens, and a service that takes them."""
 

@@ -9,7 +9,14 @@ from lxml import etree
 
 from connectors.exchange.ews.answer import answers
 from connectors.exchange.ews.calls.folders import read_folders, read_more
-from connectors.exchange.ews.calls.items import read_addressed, read_created, read_delivered, read_mime, read_seen
+from connectors.exchange.ews.calls.items import (
+    read_addressed,
+    read_created,
+    read_delivered,
+    read_mime,
+    read_seen,
+    take_mime,
+)
 from connectors.exchange.ews.calls.names import read_people, read_resolutions, read_total
 from connectors.exchange.ews.calls.paths import Place
 from connectors.exchange.ews.calls.sync import read_page
@@ -96,6 +103,25 @@ def test_pages() -> None:
 def test_mime_is_base64_or_nothing(text: str, octets: bytes | None) -> None:
     payload = f'<m:Items><t:Message><t:MimeContent CharacterSet="UTF-8">{text}</t:MimeContent></t:Message></m:Items>'
     assert read_mime(told("GetItem", payload)) == octets
+
+
+@pytest.mark.parametrize(
+    ("answered", "left", "taken"),
+    [
+        (b"<a><t:MimeContent>QUJD</t:MimeContent></a>", b"<a><t:MimeContent>*0</t:MimeContent></a>", [b"ABC"]),
+        (b'<MimeContent CharacterSet="UTF-8">QUI=</MimeContent><x:MimeContent>QQ==</x:MimeContent>',
+         b'<MimeContent CharacterSet="UTF-8">*0</MimeContent><x:MimeContent>*1</x:MimeContent>', [b"AB", b"A"]),
+        (b"<t:MimeContent>QU\r\nJD</t:MimeContent>", None, []),
+        (b"<t:MimeContent>QUJ</t:MimeContent>", None, []),
+        (b"<t:MimeContent></t:MimeContent><t:MimeContent/>", None, []),
+        (b"<t:MimeContent>QUJD", None, []),
+        (b"<t:MimeContentUTF8>QUJD</t:MimeContentUTF8>", None, []),
+        (b"<a t:MimeContent='QUJD'/>", None, []),
+        (b"", None, []),
+    ],
+)  # fmt: skip
+def test_mime_is_taken_out_of_an_answer(answered: bytes, left: bytes | None, taken: list[bytes]) -> None:
+    assert take_mime(answered) == (answered if left is None else left, taken)
 
 
 def test_an_item_without_mime_has_none() -> None:

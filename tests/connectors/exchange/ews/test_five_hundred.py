@@ -21,7 +21,7 @@ CONNECTIONS: Final = 4
 POLL_S: Final = 20
 MIB: Final = 1024 * 1024
 PATIENCE_S: Final = 400.0
-AT_REST_S: Final = 20.0
+AT_REST_S: Final = 40.0
 MAILS: Final = 20
 
 CONFIG: Final = """
@@ -105,5 +105,6 @@ def test_five_hundred_mailboxes(ews_peer: EwsPeer, tmp_path: Path, sink: Sink) -
     )
     assert many_threads <= few_threads + CONNECTIONS + STREAMS + 3
     assert highest - little <= 60 * MIB
-    assert MAILBOXES * 60 / POLL_S * 0.7 <= a_minute <= MAILBOXES * 60 / POLL_S * 1.2 + STREAMS
+    # Each folder is looked at every 18 to 22 s: once to three times while this is counted.
+    assert MAILBOXES * 60 / POLL_S * 0.5 <= a_minute <= MAILBOXES * 60 / POLL_S * 1.5 + STREAMS
     assert late <= 5.0

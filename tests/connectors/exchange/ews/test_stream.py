@@ -82,14 +82,15 @@ async def test_a_stream_that_drops_is_made_anew_and_all_its_folders_are_hinted(
 
 
 async def test_what_is_busy_is_left_alone_as_long_as_it_says(company: EwsCompany, tmp_path: Path) -> None:
-    ann = company.address("ann")
+    ann, bob = company.address("ann"), company.address("bob")
     async with organisation(tmp_path, **company.access()) as exchange:
-        watched = [(ann, await exchange.folder(ann, "inbox"))]
-        company.fault("Subscribe", "busy", nth=1, ms=2000)
+        watched = [(ann, await exchange.folder(ann, "inbox")), (bob, await exchange.folder(bob, "inbox"))]
+        company.fault("Subscribe", "busy", nth=2, ms=2000)
         async with watching(exchange, watched) as hints:
-            await until(lambda: hints)
-    first, second = company.log("Subscribe")
-    assert second.at - first.at >= 2.0
+            await until(lambda: len(hints) == 2)
+    _, second, third = company.log("Subscribe")
+    assert third.at - second.at >= 2.0
+    assert third.mailbox == second.mailbox, "the one before it is subscribed already"
 
 
 async def test_a_mailbox_that_cannot_be_subscribed_does_not_keep_the_others(

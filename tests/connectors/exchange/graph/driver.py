@@ -9,7 +9,8 @@ from typing import Any, Final
 from gateway.contract import Address
 from gateway.testing import Bench, DestinationDriver, Got, SourceDriver
 from mappings.network import network
-from tests.connectors.exchange.driver import NUMBER
+from tests.connectors.exchange.driver import NUMBER, EwsDriver
+from tests.connectors.exchange.mailboxes import says_the_same_by_graph
 from tests.peers.graph.process import GraphCompany, GraphPeer
 
 CONFIG: Final[dict[str, Any]] = {}
@@ -28,17 +29,16 @@ def peer() -> GraphPeer:
 class GraphDriver(SourceDriver, DestinationDriver):
     """Items are put into Ann's folder `Out`; mail goes to mailboxes that are made as they are asked for."""
 
-    in_flight_bound = 20
-    flood = 50
+    in_flight_bound = EwsDriver.in_flight_bound
+    flood = EwsDriver.flood
 
     def __init__(self, bench: Bench) -> None:
         self.peer = peer()
         self.peer.refuse(False)
         self.peer.violations()
         self._made = {"ann"}
-        domain = f"kit{bench.port}.example"
-        self.company: GraphCompany = self.peer.organisation("ann", domain=domain, honest=False)
-        watch = {"mailbox": f"ann@{domain}", "folder": "Out", "recipients": ["ann@target.example"]}
+        self.company: GraphCompany = self.peer.organisation("ann", honest=False)
+        watch = {"mailbox": self.company.address("ann"), "folder": "Out", "recipients": ["ann@target.example"]}
         CONFIG.clear()
         CONFIG.update(self.company.access(poll_s=1, watch=[watch], **self._options()))
 
@@ -76,6 +76,9 @@ class GraphDriver(SourceDriver, DestinationDriver):
             for name in sorted(self._made)
             for item in self.company.items(name)
         ]
+
+    def made_anew(self, sent: bytes, got: bytes) -> bool:
+        return says_the_same_by_graph(sent, got)
 
     def break_peer(self) -> None:
         self.peer.refuse(True)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from connectors.exchange.graph import Graph
-from tests.connectors.exchange.test_faults_everywhere import CUTS, Fault, chance, soon, through
+from connectors.exchange.graph import Graph, answers, token
+from connectors.exchange.graph.pacing import Pacing
+from tests.connectors.exchange.test_faults_everywhere import CUTS, LONGEST_HOLD_S, Fault, chance, soon, through
 from tests.peers.graph.process import GraphPeer
 from tests.peers.organisation import Company
 
@@ -41,6 +42,17 @@ OPERATIONS += ["CreateMessage", "ListMessages", "UpdateMessage", "SendMessage", 
 SENDING = ("SendMessage", "UpdateMessage")
 
 
+@pytest.fixture(autouse=True)
+def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Graph's own patience, too, be over in a moment."""
+    hold = Pacing.hold
+    moment = LONGEST_HOLD_S
+    monkeypatch.setattr(Pacing, "hold", lambda pacing, name, wait_s: hold(pacing, name, min(wait_s, moment)))
+    monkeypatch.setattr(answers, "PATIENCE_S", moment)
+    monkeypatch.setattr(token, "REFUSED_S", moment)
+    monkeypatch.setattr(token, "UNREACHABLE_S", moment)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["deliver", "send"])
 @pytest.mark.parametrize("fault", EVERYWHERE)
@@ -61,4 +73,6 @@ def test_a_connection_cut_at_an_operation_costs_no_mail(tmp_path: Path, graph_pe
             company.fault(operation, cut, nth=nth)
 
     mode = "send" if operation in SENDING else "deliver"
-    through(tmp_path, graph_peer.organisation("ann", "bob"), fault, mode, Graph)
+    company = graph_peer.organisation("ann", "bob")
+    through(tmp_path, company, fault, mode, Graph, ends=True)
+    assert "cut" in {each.answered for each in company.log(operation)}, "it is asked for at all"

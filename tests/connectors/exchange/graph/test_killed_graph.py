@@ -5,13 +5,38 @@ Parts of a batch count as requests of their own: a kill before one is done finds
 
 from __future__ import annotations
 
+import email.policy
+import hashlib
+from email.message import EmailMessage
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from connectors.exchange.graph import Graph
 from tests.connectors.exchange.test_killed import HOW, every_request, put, take
 from tests.peers.graph.process import GraphPeer
+from tests.peers.organisation import Company
+
+FILES: Final = {"big.bin": bytes(range(256)) * 14_000, "small.bin": bytes(range(256)) * 1_000}
+"""One that goes by an upload session, and one that goes by itself."""
+
+
+def large(number: int, company: Company, *, to: str) -> bytes:
+    """Return a mail that does not fit into one request."""
+    message = EmailMessage(policy=email.policy.SMTP)
+    message["From"], message["To"], message["Subject"] = company.address("ann"), to, f"number {number}"
+    message["Message-ID"], message["X-Kit"] = f"<n{number}@{company.domain}>", str(number)
+    message.set_content("With files.\n")
+    for name, octets in FILES.items():
+        message.add_attachment(octets, "application", "octet-stream", filename=name)
+    return message.as_bytes()
+
+
+def files_of(octets: bytes) -> dict[str | None, str]:
+    """Return the digests of a message's files."""
+    parts = [each for each in email.message_from_bytes(octets).walk() if each.get_filename()]
+    return {each.get_filename(): hashlib.sha256(bytes(each.get_payload(decode=True))).hexdigest() for each in parts}
 
 
 @pytest.mark.timeout(900)
@@ -40,3 +65,19 @@ def test_what_is_sent_arrives_once(tmp_path: Path, graph_peer: GraphPeer, how: s
         return put(folder, company, nth, how, Graph, mode="send", send_as=company.address("ann"))
 
     assert every_request(tmp_path, one) >= 6
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("how", "mode"), [("never", "deliver"), ("held", "deliver"), ("held", "send")])
+def test_a_large_mail_is_there_once_and_whole(tmp_path: Path, graph_peer: GraphPeer, how: str, mode: str) -> None:
+    def one(folder: Path, nth: int) -> bool:
+        company = graph_peer.organisation("ann", "bob")
+        options = {"mode": "send", "send_as": company.address("ann")} if mode == "send" else {}
+        held = put(folder, company, nth, how, Graph, written=large, count=1, **options)
+        (item,) = company.items("bob")
+        assert files_of(item.shown) == {name: hashlib.sha256(octets).hexdigest() for name, octets in FILES.items()}
+        if mode == "deliver":
+            assert company.items("bob", "drafts") == []
+        return held
+
+    assert every_request(tmp_path, one) >= 7, "a token, folders, the look-up, the mail, a session, its ranges, a file"

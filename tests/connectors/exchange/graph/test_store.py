@@ -8,7 +8,7 @@ from typing import Any, Final
 from connectors.exchange.graph import Graph
 from gateway.testing import Bench, MailboxDriver, MailboxStoreSuite, fixture_of
 from tests.connectors.exchange.graph.driver import peer
-from tests.connectors.exchange.mailboxes import says_the_same
+from tests.connectors.exchange.mailboxes import says_the_same_by_graph
 from tests.peers.graph.process import GraphCompany
 
 CONFIG: Final[dict[str, Any]] = {}
@@ -35,7 +35,7 @@ class GraphMailboxes(MailboxDriver):
         self.company.expire_sync()
 
     def carried(self, sent: bytes, got: bytes) -> bool:
-        return says_the_same(sent, got)
+        return says_the_same_by_graph(sent, got)
 
     def break_peer(self) -> None:
         self.peer.refuse(True)

@@ -159,6 +159,16 @@ async def test_the_peer_takes_what_we_send_by_the_right_way(company: GraphCompan
     assert FROM < 3_500_000 < REQUEST_OCTETS + 1
 
 
+@pytest.mark.parametrize("size", [2_899_999, 2_900_000, 3_000_000, 3 * 1024 * 1024 - 1000, 3 * 1024 * 1024])
+async def test_a_file_of_about_three_megabytes_goes_some_way(company: GraphCompany, opened: Opened, size: int) -> None:
+    organisation, ann = await opened(), company.address("ann")
+    inbox = await organisation.folder(ann, "inbox")
+    octets = b"From: a@b.example\r\nContent-Type: application/x-a; name=a.bin\r\n\r\n" + bytes(size)
+    (made,) = await organisation.create(ann, inbox, [New("k1", Content(octets))])
+    assert isinstance(made, Made), made
+    assert len(company.items("ann")) == 1
+
+
 async def test_a_piece_cut_at_the_peer_is_resumed(company: GraphCompany, opened: Opened) -> None:
     organisation, ann = await opened(), company.address("ann")
     inbox = await organisation.folder(ann, "inbox")

@@ -125,6 +125,15 @@ def test_append_copy_move_and_expunge(imap: imaplib.IMAP4, here: EwsCompany) -> 
     assert "Hello 1" in [each.subject for each in here.items("ann", "Kept")]
 
 
+def test_what_was_moved_away_meanwhile_is_not_found_and_no_more(imap: imaplib.IMAP4, here: EwsCompany) -> None:
+    imap.select("INBOX")
+    here.alter("ann", here.items("ann")[0].id, move="junkemail")
+    imap.store("1", "+FLAGS", r"(\Seen)")
+    assert here.log("UpdateItem")[0].codes == ("ErrorItemNotFound",)
+    assert not here.items("ann", "junkemail")[0].is_read
+    assert imap.store("2", "+FLAGS", r"(\Seen)")[0] == "OK", "the connection goes on"
+
+
 def test_smtp_by_swaks(front: DavMail, here: EwsCompany) -> None:
     ann, bob = here.address("ann"), here.address("bob")
     login = ("--auth", "PLAIN", "--auth-user", ann, "--auth-password", PASSWORD)

@@ -21,7 +21,7 @@ _CLASSES: Final = {
 
 
 def get_folder(call: Call) -> Element:
-    shape = call.find("m:FolderShape")
+    shape = shapes.asked(call.find("m:FolderShape"))
     return call.answer(
         call.need("m:FolderIds"), lambda each: _one(shapes.folder(call.store, call.folder(each), shape)), no_folders
     )
@@ -29,7 +29,7 @@ def get_folder(call: Call) -> Element:
 
 def find_folder(call: Call) -> Element:
     restriction = call.find("m:Restriction")
-    shape = call.find("m:FolderShape")
+    shape = shapes.asked(call.find("m:FolderShape"))
     deep = call.body.get("Traversal") == "Deep"
 
     def found(parent: Element) -> Payload:
@@ -141,7 +141,7 @@ def _one(folder: Element) -> Payload:
 def _bare(call: Call, number: int) -> Payload:
     found = call.store.folder(number)
     assert found is not None
-    return _one(shapes.folder(call.store, found, None))
+    return _one(shapes.folder(call.store, found, shapes.asked(None)))
 
 
 HANDLERS: Final[dict[str, Callable[[Call], Element]]] = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lxml import etree
 
 from tests.peers.ews import compose, ids, outbox, restrictions, shapes
 from tests.peers.ews.call import Call, Payload, no_items
-from tests.peers.ews.paging import ordered, page, root_folder
+from tests.peers.ews.paging import natural_order, ordered, page, root_folder
 from tests.peers.ews.properties import KEYWORDS, View, key_of, seconds_of
 from tests.peers.ews.soap import Element, ItemError, M, SoapFault, T, element, name, truth, under
 from tests.peers.ews.store import Folder, Full, Item, NewItem
@@ -23,16 +23,18 @@ _CLASSES: Final = {tag: prefix for prefix, (tag, _) in shapes.KINDS.items()}
 
 def find_item(call: Call) -> Element:
     restriction = call.find("m:Restriction")
-    shape = call.find("m:ItemShape")
     if call.find("m:QueryString") is not None:
         raise SoapFault("ErrorInvalidOperation", "queries are not served")
 
     def found(parent: Element) -> Payload:
         folder = call.folder(parent)
+        if restriction is None and (order := natural_order(call)) is not None:
+            # Only the page is read: a client that pages through a large folder would else read all of it each time.
+            ids_found = call.store.ids_in(folder.id, order)
+            some_ids, last = page(call, ids_found, "IndexedPageItemView", "FractionalPageItemView")
+            return _found(call, [View(call.store, each) for each in call.store.items(some_ids)], last, len(ids_found))
         indexed = restrictions.equals(restriction[0]) if restriction is not None else None
-        if restriction is None:
-            numbers = call.store.ids_in(folder.id)
-        elif indexed is not None and indexed[0] != KEYWORDS:
+        if indexed is not None and indexed[0] != KEYWORDS:
             numbers = call.store.having(folder.id, *indexed)
         else:
             numbers = call.store.ids_in(folder.id)
@@ -41,14 +43,19 @@ def find_item(call: Call) -> Element:
             views = [each for each in views if restrictions.holds(restriction[0], each.value)]
         views = ordered(call, views, View.value, lambda v: (v.item.received_at, v.item.uid))
         some, last = page(call, views, "IndexedPageItemView", "FractionalPageItemView")
-        made = under(element(f"{T}Items"), [shapes.item(each, shape, whole=False) for each in some])
-        return (under(root_folder(len(views), last, len(views)), [made]),)
+        return _found(call, some, last, len(views))
 
     return call.answer(call.need("m:ParentFolderIds"), found)
 
 
+def _found(call: Call, some: Sequence[View], last: int, total: int) -> Payload:
+    shape = shapes.asked(call.find("m:ItemShape"))
+    made = under(element(f"{T}Items"), [shapes.item(each, shape, whole=False) for each in some])
+    return (under(root_folder(total, last, total), [made]),)
+
+
 def get_item(call: Call) -> Element:
-    shape = call.find("m:ItemShape")
+    shape = shapes.asked(call.find("m:ItemShape"))
     return call.answer(
         call.need("m:ItemIds"),
         lambda each: _one(shapes.item(View(call.store, call.item(each)), shape, whole=True)),

@@ -16,7 +16,7 @@ _MOST: Final = 512
 
 def sync_folder_items(call: Call) -> Element:
     most = min(_MOST, int(call.need("m:MaxChangesReturned").text or 1))
-    shape = call.find("m:ItemShape")
+    shape = shapes.asked(call.find("m:ItemShape"))
     ignored = {each.get("Id") for each in call.body.iterfind(f"{M}Ignore/{T}ItemId")}
 
     def changed(folder_id: Element) -> Payload:
@@ -53,7 +53,7 @@ def sync_folder_items(call: Call) -> Element:
     return call.answer([call.need("m:SyncFolderId")[0]], changed)
 
 
-def _told(call: Call, folder: int, happened: list[tuple[int, int, str]], shape: Element | None) -> list[Element]:
+def _told(call: Call, folder: int, happened: list[tuple[int, int, str]], shape: shapes.Shape) -> list[Element]:
     """Return one change for each item that something happened to: what it comes to in the end."""
     kinds: dict[int, list[str]] = {}
     for _, item, kind in happened:
@@ -76,7 +76,7 @@ def _told(call: Call, folder: int, happened: list[tuple[int, int, str]], shape: 
 
 
 def sync_folder_hierarchy(call: Call) -> Element:
-    shape = call.find("m:FolderShape")
+    shape = shapes.asked(call.find("m:FolderShape"))
 
     def changed(folder_id: Element) -> Payload:
         top = call.folder(folder_id)
