@@ -24,6 +24,8 @@ for each in "${wanted[@]}"; do
   command -v "${each%%:*}" >/dev/null || missing+=("${each##*:}")
 done
 ls /usr/lib/postfix/postfix-cdb.so >/dev/null 2>&1 || missing+=(postfix-cdb)
+ls /usr/lib/dovecot/imap >/dev/null 2>&1 || missing+=(dovecot-imapd)
+ls /usr/lib/dovecot/pop3 >/dev/null 2>&1 || missing+=(dovecot-pop3d)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 perl -MNet::SSLeay -e 1 2>/dev/null || missing+=(libnet-ssleay-perl)  # swaks wants it for TLS
 ls /usr/lib/*/jni/libjnidispatch*.so >/dev/null 2>&1 || missing+=(libjna-jni)  # DavMail dies without it, after it has begun
