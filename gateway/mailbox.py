@@ -101,6 +101,8 @@ class ItemState:
     kind: Kind = "mail"
     item_class: str = ""
     """The store's own word for what it is, e.g. IPM.Schedule.Meeting.Request."""
+    object: str | None = None
+    """What each copy of one message has in common, in whichever folder of the mailbox it is (RFC 8474's EMAILID)."""
 
 
 @dataclass(frozen=True, slots=True)

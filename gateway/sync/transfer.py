@@ -53,6 +53,16 @@ class Report:
     """Bodies that were fetched, for whatever reason."""
     folders: int = 0
     """Folders that were asked for changes."""
+    mended: int = 0
+    """Items that were changed on their way."""
+    expected: int = 0
+    """Items that are to be gone through, as far as is known."""
+    passed: int = 0
+    """Items that were gone through."""
+    folder: str = ""
+    """The path of the one that is under way, joined by `/`."""
+    waiting: str = ""
+    """Why nothing is done just now."""
 
 
 @dataclass(frozen=True, slots=True)

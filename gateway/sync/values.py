@@ -67,8 +67,17 @@ class Policy:
     """Items received longer ago are not copied."""
     folders: tuple[str, ...] = ()
     """Shell patterns of the folders' paths, joined by `/`; with `!` in front, of those that are left out."""
+    search: tuple[str, ...] = ()
+    """Terms of `search.Search`, which all hold for what is copied."""
     dedupe: bool = False
     """Of items that are the same octet by octet in one folder, copy one."""
+    labels: Literal["keywords", "folders"] = "keywords"
+    """A message that is in several folders under one object id, as Gmail's labels show it: once, with the other
+    folders' names as keywords, or once in each."""
+    mend: bool = True
+    """What the destination refuses is changed as little as it takes, and noted; else it is a problem."""
+    wait_when_full_s: float = 0.0
+    """How long a pass waits for room at a destination that is full, before it ends."""
     batch_items: int = 50
     batch_bytes: int = 4 * 1024 * 1024
     """An append takes no more than this at once; an item that alone is more goes alone."""
@@ -88,6 +97,8 @@ class Print:
     message_id: str | None = None
     digest: bytes | None = None
     received_at: float | None = None
+    object: str | None = None
+    """The store's own word for the message, whichever folder it is in; it says nothing at another store."""
 
 
 @quickly_made
@@ -104,7 +115,7 @@ class Item:
     def of(state: ItemState, folder: int) -> Item:
         """Return a listed item of a folder."""
         words = frozenset[str](state.flags) | state.keywords
-        return Item(state.id, folder, words, Print(state.size, state.message_id, None, state.received_at))
+        return Item(state.id, folder, words, Print(state.size, state.message_id, None, state.received_at, state.object))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +286,18 @@ class Problem:
     @property
     def is_permanent(self) -> bool:
         return self.code.startswith("5")
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An item that got across, but not as it was, and what was done to it."""
+
+    folder: int
+    side: Side
+    """That it comes from."""
+    item: str
+    text: str
+    at: float = 0.0
 
 
 def carried(word: str, holds: Holds) -> str | None:
