@@ -25,6 +25,7 @@ from gateway.config_file import ConfigErrors, Document, Mistake
 from gateway.quantity import Duration, Size
 
 if TYPE_CHECKING:
+    from gateway.config_sync import SyncSection
     from gateway.contract import Connector, ConnectorConfig
     from gateway.route import Routes
     from mappings.address import Address
@@ -325,6 +326,7 @@ class Config:
     postmaster: Address
     gates: Mapping[str, Address]
     rules: tuple[Rule, ...]
+    syncs: Mapping[str, SyncSection] = field(default_factory=dict)
     encapsulation: Encapsulation | None = field(repr=False, default=None)
     identities: tuple[Identity, ...] = field(repr=False, default=())
     table: Table | None = field(repr=False, default=None)

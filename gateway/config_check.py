@@ -31,7 +31,8 @@ from gateway.config import (
     state_dir,
 )
 from gateway.config_file import ConfigErrors, Document, nearest, show_value
-from gateway.contract import Connector, Context, Destination
+from gateway.config_sync import SyncSection
+from gateway.contract import Connector, Context, Destination, MailboxStore
 from gateway.log import Silence
 from gateway.registry import ConnectorUnavailable, Entry, connectors
 from gateway.route import Route, RouteError, Routes, glob
@@ -67,11 +68,12 @@ class _Loader:
         self.homes: dict[str, str] = {}
         self._networks: dict[str, tuple[str, ...]] = {}
         self._sends: set[str] = set()
+        self._stores: set[str] = set()
         self._named: set[str] = set()
 
     def load(self) -> Config:
         doc = self.doc
-        doc.known_keys((), ("gateway", "mapping", "connector", "route"), "a table of the configuration")
+        doc.known_keys((), ("gateway", "mapping", "connector", "route", "sync"), "a table of the configuration")
         if "gateway" not in doc.data:
             doc.mistake(("gateway",), "no such table", "[gateway] with at least a name")
             gateway = None
@@ -81,6 +83,7 @@ class _Loader:
         mapping = doc.model(("mapping",), MappingSection, doc.table(("mapping",)), "a key of [mapping]")
         self._connectors(gateway)
         routes = self._routes()
+        syncs = self._syncs()
         gates, rules = ({}, ()) if mapping is None else self._mapping(mapping)
         identities: tuple[Identity, ...] = ()
         encapsulation = None
@@ -105,6 +108,7 @@ class _Loader:
             postmaster=postmaster,
             gates=gates,
             rules=rules,
+            syncs=syncs,
             encapsulation=encapsulation,
             identities=identities,
             secrets=frozenset(doc.secrets),
@@ -177,6 +181,8 @@ class _Loader:
             self.homes[name] = self._networks[name][0]
             if isinstance(made, Destination):
                 self._sends.add(name)
+            if isinstance(made, MailboxStore):
+                self._stores.add(name)
         except Exception as e:  # noqa: BLE001  a plugin may raise anything, and the rest is still to be checked
             self.doc.broken_rule(path, f"the connector does not take these options: {e}")
 
@@ -203,6 +209,29 @@ class _Loader:
         if doc.has_failed(("route",)):
             return None
         return Routes(routes)
+
+    def _syncs(self) -> dict[str, SyncSection]:
+        doc = self.doc
+        found: dict[str, SyncSection] = {}
+        for name, values in (doc.table(("sync",)) or {}).items():
+            path = ("sync", name)
+            if not isinstance(values, dict):
+                doc.mistake(path, show_value(values), f"a table, [sync.{name}]")
+                continue
+            if not CONNECTOR_NAME.fullmatch(name):
+                doc.mistake(path, show_value(name), "a name of a-z, 0-9, - and _")
+            section = doc.model(path, SyncSection, values, f"a key of [sync.{name}]")
+            if section is None:
+                continue
+            for key, connector in (("from", section.from_), ("to", section.to)):
+                if connector not in self._named:
+                    known = ", ".join(sorted(self._named)) or "none is configured"
+                    near = nearest(connector, sorted(self._named))
+                    doc.mistake((*path, key), show_value(connector), f"the name of a connector: {known}", near)
+                elif connector in self.homes and connector not in self._stores:
+                    doc.broken_rule((*path, key), f"connector {connector} has no mailboxes that could be read")
+            found[name] = section
+        return found
 
     def _mapping(self, mapping: MappingSection) -> tuple[dict[str, Address], tuple[Rule, ...]]:
         doc = self.doc

@@ -30,9 +30,15 @@ OWN_GROUPS: Final = {
     "queue": "Show what waits by destination and age; list, hold, release, requeue, drop and reroute deliveries.",
     "map": "Explain addresses; look at, change, import, export, check and plan who has which.",
     "db": "Upgrade, back up, restore and check the spool.",
+    "sync": "Copy mailboxes to another system, keep them in step, compare them, cut them over.",
 }
 """Their help texts by their names."""
-_MODULES: Final = {"queue": "gateway.cli.queue", "map": "gateway.cli.mapping", "db": "gateway.cli.db"}
+_MODULES: Final = {
+    "queue": "gateway.cli.queue",
+    "map": "gateway.cli.mapping",
+    "db": "gateway.cli.db",
+    "sync": "gateway.cli.sync",
+}
 
 
 class _Light:

@@ -71,6 +71,11 @@ def load_gateway(ctx: typer.Context, after: Path | None, *, as_json: bool = Fals
     return _or_exit(lambda: load(config_path(ctx, after)), as_json)
 
 
+def load_unmapped_config(ctx: typer.Context, after: Path | None, *, as_json: bool = False) -> Config:
+    """Load the configuration without its mapping, or tell every mistake and exit."""
+    return _or_exit(lambda: load_unmapped(config_path(ctx, after)), as_json)
+
+
 def load_unmapped(path: Path) -> Config:
     """Load a configuration without its mapping. Raises: ConfigErrors."""
     from gateway.config import load

@@ -1,0 +1,104 @@
+"""[sync.NAME]: which mailboxes are kept in step, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from gateway.config import Section
+from gateway.quantity import Duration, Size
+from gateway.sync.values import Policy
+
+
+def _pattern(text: str) -> str:
+    if not text.removeprefix("!"):
+        raise ValueError('a pattern of folders, such as "Projects/*", or "!Junk" for one that is left out')
+    return text
+
+
+class PairSection(Section):
+    """[[sync.NAME.pair]]: two mailboxes."""
+
+    from_: str = Field(alias="from", min_length=1, description="Name of the mailbox that is copied from.")
+    to: str = Field("", description="Name of the mailbox that is copied to. Absent: the same name.")
+    identity: str | None = Field(None, min_length=1, description="The identity whose mailbox it is, for its cut-over.")
+    batch: str = Field("", description="Those that go together have the same word here.")
+
+
+class SyncSection(Section):
+    """[sync.NAME]: mailboxes of one system, kept in step with those of another."""
+
+    from_: str = Field(alias="from", min_length=1, description="Name of the connector whose mailboxes are copied from.")
+    to: str = Field(min_length=1, description="Name of the connector whose mailboxes are copied to.")
+    mailboxes: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV file with the columns from, to, identity, batch: a line for each mailbox; all but `from` may "
+        "be empty. Relative to this file.",
+    )
+    pair: tuple[PairSection, ...] = Field((), description="Mailboxes, in place of a CSV file or beside it.")
+    mode: Literal["copy", "mirror", "two-way"] = Field(
+        "copy",
+        description="copy: what is new on the left comes to the right, and nothing is removed. mirror: the right "
+        "becomes what the left is. two-way: both change, and each gets what the other has.",
+    )
+    delete: Literal["keep", "remove", "trash"] = Field(
+        "trash", description="What a removal on one side does on the other, in mirror and two-way."
+    )
+    conflict: Literal["both", "left", "right"] = Field(
+        "both",
+        description="An item changed on one side and gone on the other: both keeps it; else that side's will is done.",
+    )
+    max_removed: float = Field(
+        20, ge=0, le=100, description="Percent of a mailbox's items that one pass may remove; more stop all removals."
+    )
+    min_removed: int = Field(10, ge=0, description="That many are removed whatever share of the mailbox they are.")
+    strict: bool = Field(False, description="In mirror, remove what only the right mailbox holds, too.")
+    max_size: Size | None = Field(None, gt=0, description="Larger items are not copied.")
+    max_age: Duration | None = Field(None, gt=0, description="Items received longer ago are not copied.")
+    folders: tuple[Annotated[str, AfterValidator(_pattern)], ...] = Field(
+        (),
+        description="Shell patterns of the folders that are kept in step, their names joined by `/`; with `!` in "
+        "front, of those that are left out. Absent: all.",
+    )
+    dedupe: bool = Field(False, description="Of items that are the same octet by octet in one folder, copy one.")
+    batch_items: int = Field(50, ge=1, le=1000, description="Most items appended at once.")
+    batch_bytes: Size = Field(4 << 20, gt=0, description="Most octets appended at once; a larger item goes alone.")
+    ahead_bytes: Size = Field(8 << 20, gt=0, description="What is read ahead of one folder while it is appended.")
+    connections: int = Field(2, ge=1, le=16, description="Folders of one mailbox that are worked on at once.")
+    mailboxes_at_once: int = Field(4, ge=1, le=100, description="Mailboxes that are worked on at once.")
+    patience: Duration = Field(
+        3600.0, gt=0, description="How long a server that is busy or away is waited for before a mailbox is put off."
+    )
+    interval: Duration = Field(
+        300.0, gt=0, description="Time between two passes while a mailbox is watched; sooner where its server tells."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.mailboxes is None and not self.pair:
+            raise ValueError("name the mailboxes: mailboxes = 'people.csv', or [[sync.NAME.pair]]")
+        if self.strict and self.mode != "mirror":
+            raise ValueError("strict goes with mode = 'mirror' alone")
+        return self
+
+    def policy(self, *, allow_removal: bool = False) -> Policy:
+        """Return what the engine goes by."""
+        return Policy(
+            mode=self.mode,
+            delete=self.delete,
+            conflict=self.conflict,
+            max_removed=self.max_removed / 100,
+            min_removed=self.min_removed,
+            allow_removal=allow_removal,
+            strict=self.strict,
+            max_size=self.max_size,
+            max_age_s=self.max_age,
+            folders=self.folders,
+            dedupe=self.dedupe,
+            batch_items=self.batch_items,
+            batch_bytes=self.batch_bytes,
+            ahead_bytes=self.ahead_bytes,
+            connections=self.connections,
+        )
