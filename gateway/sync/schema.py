@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA: Final = MetaData()
 
@@ -106,3 +106,21 @@ JOURNAL: Final = Table(
     Column("at", Float, nullable=False),
 )
 """What was done with a pairing's course, in order."""
+
+PASS: Final = Table(
+    "pass",
+    METADATA,
+    Column("pairing", String, primary_key=True),
+    Column("who", String, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("is_done", Boolean, nullable=False),
+    Column("fault", Text, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("passes", Integer, nullable=False),
+    Column("copied", BigInteger, nullable=False),
+    Column("octets", BigInteger, nullable=False),
+)
+"""Of each pairing the pass that is under way, or else the last one, for whoever asks how things stand; and in all
+passes together what was copied."""
