@@ -1,117 +1,139 @@
-"""The tables of the state of syncs."""
+"""The tables of the state of syncs, which `migrations/` builds; a test compares the two."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 METADATA: Final = MetaData()
+VERSION_TABLE: Final = "sync_version"
 
-ABOUT: Final = Table("about", METADATA, Column("name", String, primary_key=True), Column("value", String))
-"""The version of the tables."""
+Id: Final = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself where the type is INTEGER to the letter."""
 
 PAIRING: Final = Table(
-    "pairing",
+    "sync_pairing",
     METADATA,
-    Column("id", String, primary_key=True),
-    Column("config", String, nullable=False),
-    Column("left_connector", String, nullable=False),
-    Column("left_mailbox", String, nullable=False),
-    Column("right_connector", String, nullable=False),
-    Column("right_mailbox", String, nullable=False),
-    Column("identity", String),
-    Column("batch", String, nullable=False),
-    Column("mode", String, nullable=False),
-    Column("stage", String, nullable=False, server_default="planned"),
+    Column("id", Text, primary_key=True),
+    Column("config", Text, nullable=False),
+    Column("left_connector", Text, nullable=False),
+    Column("left_mailbox", Text, nullable=False),
+    Column("right_connector", Text, nullable=False),
+    Column("right_mailbox", Text, nullable=False),
+    Column("identity", Text),
+    Column("batch", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("stage", Text, nullable=False, server_default="planned"),
 )
 
 FOLDER: Final = Table(
-    "folder",
+    "sync_folder",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("pairing", String, nullable=False, index=True),
-    Column("left", String),
-    Column("right", String),
+    Column("id", Id, primary_key=True),
+    Column("pairing", Text, nullable=False),
+    Column("left", Text),
+    Column("right", Text),
     Column("path", Text, nullable=False),
     Column("left_token", Text),
     Column("right_token", Text),
     Column("left_mark", Text),
     Column("right_mark", Text),
     Column("is_known", Boolean, nullable=False),
+    Column("limits", Text),
+    Index("sync_folder_by_pairing", "pairing"),
 )
 
 ITEM: Final = Table(
-    "item",
+    "sync_item",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("pairing", String, nullable=False),
-    Column("left", String),
-    Column("right", String),
-    Column("left_folder", Integer, nullable=False),
-    Column("right_folder", Integer, nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("pairing", Text, nullable=False),
+    Column("left", Text),
+    Column("right", Text),
+    Column("left_folder", BigInteger, nullable=False),
+    Column("right_folder", BigInteger, nullable=False),
     Column("left_words", Text, nullable=False),
     Column("right_words", Text, nullable=False),
-    Column("size", Integer),
+    Column("size", BigInteger),
     Column("message_id", Text),
     Column("digest", LargeBinary),
     Column("received_at", Float),
-    Index("item_left", "pairing", "left"),
-    Index("item_right", "pairing", "right"),
-    Index("item_left_folder", "left_folder"),
-    Index("item_right_folder", "right_folder"),
+    Column("right_digest", LargeBinary),
+    Column("left_object", Text),
+    Column("right_object", Text),
+    Index("sync_item_by_left", "pairing", "left"),
+    Index("sync_item_by_right", "pairing", "right"),
+    Index("sync_item_by_left_folder", "left_folder"),
+    Index("sync_item_by_right_folder", "right_folder"),
+    Index("sync_item_by_left_object", "pairing", "left_object"),
 )
 
 INTENT: Final = Table(
-    "intent",
+    "sync_intent",
     METADATA,
-    Column("key", String, primary_key=True),
-    Column("pairing", String, nullable=False, index=True),
-    Column("folder", Integer, nullable=False),
-    Column("side", String, nullable=False),
-    Column("source", String, nullable=False),
-    Column("pair", Integer, nullable=False),
+    Column("key", Text, primary_key=True),
+    Column("pairing", Text, nullable=False),
+    Column("folder", BigInteger, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("pair", BigInteger, nullable=False),
     Column("words", Text, nullable=False),
-    Column("size", Integer),
+    Column("size", BigInteger),
     Column("message_id", Text),
     Column("digest", LargeBinary),
     Column("received_at", Float),
+    Column("appended", LargeBinary),
+    Index("sync_intent_by_pairing", "pairing"),
 )
 
 PROBLEM: Final = Table(
-    "problem",
+    "sync_problem",
     METADATA,
-    Column("pairing", String, primary_key=True),
-    Column("folder", Integer, primary_key=True),
-    Column("side", String, primary_key=True),
-    Column("item", String, primary_key=True),
-    Column("code", String, nullable=False),
+    Column("pairing", Text, primary_key=True),
+    Column("folder", BigInteger, primary_key=True, autoincrement=False),
+    Column("side", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("code", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("at", Float, nullable=False),
     Column("words", Text, nullable=False),
-    Column("size", Integer),
+    Column("size", BigInteger),
     Column("message_id", Text),
     Column("digest", LargeBinary),
     Column("received_at", Float),
 )
 
-JOURNAL: Final = Table(
-    "journal",
+NOTE: Final = Table(
+    "sync_note",
     METADATA,
-    Column("seq", Integer, primary_key=True),
-    Column("pairing", String, nullable=False, index=True),
-    Column("step", String, nullable=False),
+    Column("pairing", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("folder", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""What got across, but not as it was."""
+
+JOURNAL: Final = Table(
+    "sync_journal",
+    METADATA,
+    Column("seq", Id, primary_key=True),
+    Column("pairing", Text, nullable=False),
+    Column("step", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("at", Float, nullable=False),
+    Index("sync_journal_by_pairing", "pairing"),
 )
 """What was done with a pairing's course, in order."""
 
 PASS: Final = Table(
-    "pass",
+    "sync_pass",
     METADATA,
-    Column("pairing", String, primary_key=True),
-    Column("who", String, nullable=False),
+    Column("pairing", Text, primary_key=True),
+    Column("who", Text, nullable=False),
     Column("began_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("ended_at", Float),

@@ -1,6 +1,6 @@
-"""What both sides held last, in a SQLite file: pairs of folders and items, appends under way, and what went wrong.
+"""What both sides held last, in a database: pairs of folders and items, appends under way, and what went wrong.
 
-One thread has the file, so the event loop never waits for a disk. Each method is one transaction, durable when it
+One thread has the database, so the event loop never waits for a disk. Each method is one transaction, durable when it
 returns; a pass makes one before each append and one after it. Rows of a folder are read a page at a time.
 """
 
@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.spool.sqlite import open_engine
-from gateway.sync.schema import ABOUT, FOLDER, INTENT, ITEM, JOURNAL, METADATA, PAIRING, PROBLEM
-from gateway.sync.values import FolderPair, Intent, Pair, Pairing, Place, Print, Problem, Side
+from gateway.sync.database import open_database
+from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, PAIRING, PROBLEM
+from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Print, Problem, Side
 
 T = TypeVar("T")
-VERSION: Final = "1"
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY", "foreign_keys=OFF")
 _MANY: Final = 400
 """Ids that one statement looks for; SQLite once took no more than 999 parameters."""
 
@@ -59,6 +57,9 @@ def _pair(row: Row[Any]) -> Pair:
         _read_words(row.left_words),
         _read_words(row.right_words),
         _print(row),
+        row.right_digest,
+        row.left_object,
+        row.right_object,
     )
 
 
@@ -71,6 +72,9 @@ def _pair_columns(pairing: str, pair: Pair) -> dict[str, Any]:
         "right_folder": pair.right_folder,
         "left_words": _words(pair.left_words),
         "right_words": _words(pair.right_words),
+        "right_digest": pair.right_digest,
+        "left_object": pair.left_object,
+        "right_object": pair.right_object,
         **_print_columns(pair.print),
     }
 
@@ -81,33 +85,32 @@ def _some(ids: Iterable[str]) -> Iterator[list[str]]:
         yield some[start : start + _MANY]
 
 
-class State:
-    """The file at `path`, made where it is not there. Assumes: one process writes it.
+def upsert(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any], **new: Any) -> None:
+    """Write a row by its key: `values`, and `new` besides where it was not there."""
+    made = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    put = made.values(**key, **(values | new))
+    connection.execute(put.on_conflict_do_update(index_elements=list(key), set_=values))
 
-    Raises: ValueError where another version of this program made it.
+
+class State:
+    """The state in a SQLite file, made where it is not there, or in a PostgreSQL database by its URL.
+
+    Assumes: one process at a time works on a pairing. Raises: StateUnusable.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, where: Path | str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._engine = open_database(where)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-state")
-        self._engine = open_engine(path, 30.0, _PRAGMAS)
-        with self._engine.begin() as connection:
-            METADATA.create_all(connection)
-            connection.execute(
-                upsert(ABOUT).on_conflict_do_nothing(),
-                [{"name": "version", "value": VERSION}],
-            )
-            about = {row.name: row.value for row in connection.execute(select(ABOUT))}
-        if about["version"] != VERSION:
-            self.close()
-            raise ValueError(f"{path} is of version {about['version']}, and this program's is {VERSION}")
 
     def close(self) -> None:
-        """Close the file, once what is under way has ended."""
+        """Close the database, once what is under way has ended."""
         self._thread.shutdown()
         self._engine.dispose()
 
-    async def _do(self, work: Callable[[Connection], T]) -> T:
+    async def do(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction of its own, in the thread that has the database."""
+
         def act() -> T:
             with self._engine.begin() as connection:
                 return work(connection)
@@ -119,7 +122,6 @@ class State:
     async def add_pairing(self, pairing: Pairing) -> None:
         """Note a pairing; one that is there gets what is configured now, and keeps its stage."""
         values = {
-            "id": pairing.id,
             "config": pairing.set,
             "left_connector": pairing.left.connector,
             "left_mailbox": pairing.left.mailbox,
@@ -129,8 +131,7 @@ class State:
             "batch": pairing.batch,
             "mode": pairing.mode,
         }
-        put = upsert(PAIRING).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
-        await self._do(lambda connection: connection.execute(put))
+        await self.do(lambda connection: upsert(connection, PAIRING, {"id": pairing.id}, values))
 
     async def pairings(self) -> list[tuple[Pairing, str]]:
         """Return all pairings, each with its stage."""
@@ -146,7 +147,7 @@ class State:
                 found.append((made, row.stage))
             return found
 
-        return await self._do(read)
+        return await self.do(read)
 
     async def set_stage(self, pairing: str, stage: str, detail: str = "") -> None:
         """Put a pairing at a stage of its course, with a line in its journal."""
@@ -156,12 +157,12 @@ class State:
             line = {"pairing": pairing, "step": stage, "detail": detail, "at": self._clock()}
             connection.execute(insert(JOURNAL).values(line))
 
-        await self._do(act)
+        await self.do(act)
 
     async def journal(self, pairing: str) -> list[tuple[str, str, float]]:
         """Return the steps of a pairing's course: step, detail, seconds since 1970."""
         asked = select(JOURNAL).where(JOURNAL.c.pairing == pairing).order_by(JOURNAL.c.seq)
-        return await self._do(lambda connection: [(r.step, r.detail, r.at) for r in connection.execute(asked)])
+        return await self.do(lambda connection: [(r.step, r.detail, r.at) for r in connection.execute(asked)])
 
     # -- folders
 
@@ -181,11 +182,12 @@ class State:
                     row.left_mark,
                     row.right_mark,
                     row.is_known,
+                    row.limits,
                 )
                 for row in connection.execute(asked)
             ]
 
-        return await self._do(read)
+        return await self.do(read)
 
     async def put_folder(self, pairing: str, folder: FolderPair) -> int:
         """Write a pair of folders, a new one where its id is 0; returns its id."""
@@ -199,6 +201,7 @@ class State:
             "left_mark": folder.left_mark,
             "right_mark": folder.right_mark,
             "is_known": folder.is_known,
+            "limits": folder.limits,
         }
 
         def act(connection: Connection) -> int:
@@ -209,11 +212,11 @@ class State:
             assert made is not None
             return int(made[0])
 
-        return await self._do(act)
+        return await self.do(act)
 
     async def drop_folder(self, folder: int) -> None:
         """Forget a pair of folders in which nothing is left."""
-        await self._do(lambda connection: connection.execute(delete(FOLDER).where(FOLDER.c.id == folder)))
+        await self.do(lambda connection: connection.execute(delete(FOLDER).where(FOLDER.c.id == folder)))
 
     # -- items
 
@@ -228,7 +231,7 @@ class State:
                 .order_by(ITEM.c.id)
                 .limit(2000)
             )
-            page = await self._do(lambda connection, asked=asked: [_pair(r) for r in connection.execute(asked)])  # type: ignore[misc]  # mypy takes no default of a lambda
+            page = await self.do(lambda connection, asked=asked: [_pair(r) for r in connection.execute(asked)])  # type: ignore[misc]  # mypy takes no default of a lambda
             if not page:
                 return
             yield page
@@ -246,20 +249,20 @@ class State:
                         found.setdefault(row.id, _pair(row))
             return list(found.values())
 
-        return await self._do(read)
+        return await self.do(read)
 
     async def count(self, pairing: str, folder: int | None = None) -> int:
         """Return how many rows there are, of the mailbox or of one folder."""
         asked = select(func.count()).select_from(ITEM).where(ITEM.c.pairing == pairing)
         if folder is not None:
             asked = asked.where(or_(ITEM.c.left_folder == folder, ITEM.c.right_folder == folder))
-        return await self._do(lambda connection: int(connection.execute(asked).scalar_one()))
+        return await self.do(lambda connection: int(connection.execute(asked).scalar_one()))
 
     async def has_digest(self, pairing: str, folder: int, digest: bytes) -> bool:
         """Tell whether something with this digest is paired in a folder."""
         asked = select(ITEM.c.id).where(ITEM.c.pairing == pairing, ITEM.c.right_folder == folder)
         asked = asked.where(ITEM.c.digest == digest, ITEM.c.right.is_not(None)).limit(1)
-        return await self._do(lambda connection: connection.execute(asked).first() is not None)
+        return await self.do(lambda connection: connection.execute(asked).first() is not None)
 
     async def intend(self, pairing: str, intents: Sequence[Intent]) -> None:
         """Note what is about to be appended. It must be durable before the first octet is sent."""
@@ -272,11 +275,12 @@ class State:
                 "source": each.source,
                 "pair": each.pair,
                 "words": _words(each.words),
+                "appended": each.appended,
                 **_print_columns(each.print),
             }
             for each in intents
         ]
-        await self._do(lambda connection: connection.execute(insert(INTENT), rows))
+        await self.do(lambda connection: connection.execute(insert(INTENT), rows))
 
     async def intents(self, pairing: str) -> list[Intent]:
         """Return the appends of which it is not known whether they were done."""
@@ -284,11 +288,11 @@ class State:
 
         def read(connection: Connection) -> list[Intent]:
             return [
-                Intent(r.key, r.folder, r.side, r.source, _read_words(r.words), _print(r), r.pair)
+                Intent(r.key, r.folder, r.side, r.source, _read_words(r.words), _print(r), r.pair, r.appended)
                 for r in connection.execute(asked)
             ]
 
-        return await self._do(read)
+        return await self.do(read)
 
     async def settle(
         self,
@@ -299,10 +303,11 @@ class State:
         intents: Iterable[str] = (),
         problems: Iterable[Problem] = (),
         solved: Iterable[tuple[Side, str]] = (),
+        notes: Iterable[Noted] = (),
         folders: Iterable[FolderPair] = (),
     ) -> None:
         """Write what is done, in one transaction: rows, those to forget, intents that are known to be done or not,
-        problems met and solved (by side and item), and folders as far as they are read."""
+        problems met and solved (by side and item), notes, and folders as far as they are read."""
         new = [_pair_columns(pairing, pair) for pair in rows if pair.id == 0]
         old = [pair for pair in rows if pair.id != 0]
 
@@ -319,6 +324,10 @@ class State:
                 connection.execute(delete(PROBLEM).where(_is_problem(pairing, side, item)))
             for problem in problems:
                 self._put_problem(connection, pairing, problem)
+            for note in notes:
+                key = {"pairing": pairing, "side": note.side, "item": note.item}
+                values: dict[str, Any] = {"folder": note.folder, "text": note.text, "at": self._clock()}
+                upsert(connection, NOTE, key, values)
             for folder in folders:
                 values = {
                     "left_token": folder.left_token,
@@ -326,10 +335,11 @@ class State:
                     "left_mark": folder.left_mark,
                     "right_mark": folder.right_mark,
                     "is_known": folder.is_known,
+                    "limits": folder.limits,
                 }
                 connection.execute(update(FOLDER).where(FOLDER.c.id == folder.id).values(values))
 
-        await self._do(act)
+        await self.do(act)
 
     # -- what went wrong
 
@@ -342,9 +352,26 @@ class State:
             **_print_columns(problem.print),
         }
         key = {"pairing": pairing, "folder": problem.folder, "side": problem.side, "item": problem.item}
-        put = upsert(PROBLEM).values(**key, tries=1, **values)
-        again = put.on_conflict_do_update(index_elements=list(key), set_=values | {"tries": PROBLEM.c.tries + 1})
-        connection.execute(again)
+        upsert(connection, PROBLEM, key, values | {"tries": PROBLEM.c.tries + 1}, tries=1)
+
+    async def notes(self, pairing: str) -> list[Noted]:
+        """Return what got across, but not as it was."""
+        asked = select(NOTE).where(NOTE.c.pairing == pairing).order_by(NOTE.c.folder, NOTE.c.item)
+        return await self.do(
+            lambda connection: [Noted(r.folder, r.side, r.item, r.text, r.at) for r in connection.execute(asked)]
+        )
+
+    async def of_objects(self, pairing: str, objects: Iterable[str]) -> list[Pair]:
+        """Return the rows whose left side is one of these by the store's own word."""
+
+        def read(connection: Connection) -> list[Pair]:
+            found: list[Pair] = []
+            for some in _some(objects):
+                asked = select(ITEM).where(ITEM.c.pairing == pairing, ITEM.c.left_object.in_(some)).order_by(ITEM.c.id)
+                found += [_pair(row) for row in connection.execute(asked)]
+            return found
+
+        return await self.do(read)
 
     async def problems(self, pairing: str) -> list[Problem]:
         """Return what did not get across."""
@@ -356,7 +383,7 @@ class State:
                 for r in connection.execute(asked)
             ]
 
-        return await self._do(read)
+        return await self.do(read)
 
 
 def _is_problem(pairing: str, side: str, item: str) -> Any:

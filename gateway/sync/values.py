@@ -132,6 +132,8 @@ class FolderPair:
     right_mark: str | None = None
     is_known: bool = False
     """Both sides have been listed to the end once."""
+    limits: str | None = None
+    """The policy's limits when they were: what was left out then may be wanted by others."""
 
 
 @quickly_made
@@ -151,6 +153,17 @@ class Pair:
     left_words: frozenset[str] = NOTHING
     right_words: frozenset[str] = NOTHING
     print: Print = field(default_factory=Print)
+    """As on the left."""
+    right_digest: bytes | None = None
+    """Of the right's octets, where they are not the left's."""
+    left_object: str | None = None
+    right_object: str | None = None
+
+    def print_on(self, side: Side) -> Print:
+        """Return what it is known again by on a side."""
+        if side == "left":
+            return replace(self.print, object=self.left_object)
+        return replace(self.print, digest=self.right_digest or self.print.digest, object=self.right_object)
 
     def on(self, side: Side) -> str | None:
         """Return its id on a side."""
@@ -266,6 +279,8 @@ class Intent:
     print: Print
     pair: int = 0
     """The row whose side it was to fill; 0 for a new one."""
+    appended: bytes | None = None
+    """The digest of what was to be appended, where it is not the source's octets."""
 
 
 @dataclass(frozen=True, slots=True)
