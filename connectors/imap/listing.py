@@ -1,7 +1,8 @@
 """Changes of a folder since a token: by QRESYNC, by CONDSTORE, or by comparing, whichever the server has.
 
-A token is a JSON object: `v` the UIDVALIDITY, `m` the highest MODSEQ that was told, `k` the UIDs that were told, `t`
-those that are still to be told, and, at servers without CONDSTORE, `f` the UIDs by their flags.
+A token is a JSON object: `v` the UIDVALIDITY, `m` the highest MODSEQ that was told, `n` the next UID, `k` the UIDs
+that were told, `t` those that are still to be told, and, at servers without CONDSTORE, `f` the UIDs by their flags.
+What came after a token and went before the next one is told as gone: whoever put it there knows its UID from that.
 Promises: a look at which nothing has changed costs one command; UIDs that are gone meanwhile are no error; what changes
 while a page is read is told by it or by the next one.
 Source: RFC 7162 (CHANGEDSINCE, VANISHED), RFC 4731 (ESEARCH), RFC 9051 §2.3.1.1 (UIDVALIDITY).
@@ -22,6 +23,7 @@ from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.responses import Data, Fetched, as_text
 from gateway.contract import Changes, ItemState
 
+MOST_BETWEEN: Final = 100_000
 _MESSAGE_ID: Final = re.compile(rb"message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)*(<[^>\r\n]{1,990}>)", re.IGNORECASE)
 _ITEMS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
 _ITEMS_MODSEQ: Final = b"(UID FLAGS MODSEQ INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
@@ -34,13 +36,14 @@ class Mark:
     uidvalidity: int
     modseq: int | None = None
     known: set[int] = field(default_factory=set)
+    next: int = 1
     todo: list[int] = field(default_factory=list)
     flags: dict[int, str] | None = None
     """By UID, at servers that keep no MODSEQ."""
 
     def token(self) -> str:
         """Return it as a text."""
-        made: dict[str, object] = {"v": self.uidvalidity, "m": self.modseq, "k": _ranges(self.known)}
+        made: dict[str, object] = {"v": self.uidvalidity, "m": self.modseq, "n": self.next, "k": _ranges(self.known)}
         if self.todo:
             made["t"] = _ranges(self.todo)
         if self.flags is not None:
@@ -62,6 +65,7 @@ def read_mark(token: str | None) -> Mark | None:
             int(found["v"]),
             None if found["m"] is None else int(found["m"]),
             set(_read_ranges(found["k"])),
+            int(found["n"]),
             _read_ranges(found.get("t", "")),
             None if flags is None else {uid: each for each, uids in flags.items() for uid in _read_ranges(uids)},
         )
@@ -92,7 +96,8 @@ class Listing:
         mark = read_mark(token)
         if mark is None or mark.uidvalidity != folder.uidvalidity:
             uids = await self._all(folder)
-            mark = Mark(folder.uidvalidity, folder.modseq, set(), uids, None if folder.modseq else {})
+            after = max(folder.uidnext or 1, *(uid + 1 for uid in uids[-1:]), 1)
+            mark = Mark(folder.uidvalidity, folder.modseq, set(), after, uids, None if folder.modseq else {})
             return await self._page(mark, (), limit, reset=True)
         if mark.todo:
             return await self._page(mark, (), limit)
@@ -103,6 +108,7 @@ class Listing:
             return Changes((), (), mark.token(), more=False)
         changed, gone = await self._since(folder, mark)
         mark.modseq = folder.modseq
+        mark.next = max(mark.next, folder.uidnext or 1)
         mark.known -= gone
         mark.todo = sorted(changed)
         return await self._page(mark, sorted(gone), limit)
@@ -149,9 +155,11 @@ class Listing:
         since = b"(CHANGEDSINCE %d%s)" % (mark.modseq or 1, vanished)
         await self._session.connection.ask(command(b"UID FETCH 1:* (UID FLAGS)", since), takes)
         if self._session.qresync:
-            gone &= mark.known
-        elif folder.exists != len(mark.known | changed):
-            gone = mark.known - set(await self._all(folder))
+            gone = {uid for uid in gone if uid in mark.known or uid >= mark.next}
+        else:
+            if folder.exists != len(mark.known | changed):
+                gone = mark.known - set(await self._all(folder))
+            gone |= _between(folder, mark) - changed
         # A UID that a server calls new and that was told before has changed; one below that was never told is new.
         return changed - gone, gone
 
@@ -169,7 +177,8 @@ class Listing:
         if folder.exists:
             await self._session.connection.ask(command(b"UID FETCH 1:* (UID FLAGS)"), takes)
         told = mark.flags or {}
-        gone = mark.known - now.keys()
+        gone = (mark.known | _between(folder, mark)) - now.keys()
+        mark.next = max(mark.next, folder.uidnext or 1)
         mark.todo = sorted(uid for uid, flags in now.items() if told.get(uid) != flags)
         mark.known -= gone
         mark.flags = {uid: flags for uid, flags in told.items() if uid in now}
@@ -214,6 +223,11 @@ class Listing:
             what.received_at,
             _message_id(what.more),
         )
+
+
+def _between(folder: Selected, mark: Mark) -> set[int]:
+    """Return the UIDs that were given since a mark and not told yet; no more than are believed."""
+    return set(range(mark.next, min(folder.uidnext or 0, mark.next + MOST_BETWEEN))) - mark.known
 
 
 def version_of(modseq: int | None, flags: Iterable[bytes]) -> str:
