@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from connectors.filedrop.files import CHUNK, REAL, Operations, sync_folder
-from connectors.filedrop.mailbox_lock import Locking, MailboxLock
+from gateway.mailbox_lock import Locking, MailboxLock
 
 if TYPE_CHECKING:
     from connectors.filedrop.layouts import Sheet

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from connectors.filedrop.files import CHUNK, REAL, Occupied, Operations, count_names, sync_folder, write_new
-from connectors.filedrop.mailbox_lock import Locking, MailboxLock
 from gateway.formats.mh import MOST, SEQUENCES, merged, number, read_sequences, write_sequences
+from gateway.mailbox_lock import Locking, MailboxLock
 
 if TYPE_CHECKING:
     from connectors.filedrop.layouts import Sheet

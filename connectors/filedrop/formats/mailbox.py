@@ -34,10 +34,10 @@ from connectors.filedrop.formats.header_envelope import (
 )
 from connectors.filedrop.formats.losses import envelope_losses
 from connectors.filedrop.formats.values import Bare, FormatSettings, Options, Stamp
-from connectors.filedrop.mailbox_lock import LOCK_SUFFIX, Locking, MailboxLock
 from connectors.filedrop.names import is_safe
 from gateway.contract import Address, AddressError, Content, Fate, Item, Note, Parcel, Recipient
 from gateway.formats.from_line import FromLine
+from gateway.mailbox_lock import LOCK_SUFFIX, Locking, MailboxLock
 
 _ON_TOP: Final = frozenset(
     (

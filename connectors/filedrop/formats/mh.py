@@ -20,10 +20,10 @@ from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.mailbox import MailboxSettings
 from connectors.filedrop.formats.single import decoded, encoded
 from connectors.filedrop.formats.values import Bad, Bare, Encoded, Options, Part, Stamp
-from connectors.filedrop.mailbox_lock import Locking
 from connectors.filedrop.mh_layout import MhLayout
 from gateway.contract import Blob, Capabilities, Item, Parcel
 from gateway.formats.mh import UNSEEN, number
+from gateway.mailbox_lock import Locking
 
 
 class MhSettings(MailboxSettings):

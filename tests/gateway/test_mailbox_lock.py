@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from connectors.filedrop.files import Operations
-from connectors.filedrop.mailbox_lock import STALE_S, Locking, MailboxLock
+from gateway.mailbox_lock import STALE_S, Locking, MailboxLock
 from tests.connectors.filedrop.kill import run
 
 ALL: tuple[Locking, ...] = ("fcntl", "flock", "dotlock")

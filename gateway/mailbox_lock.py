@@ -22,13 +22,43 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
-
-from connectors.filedrop.files import REAL, Operations
+from typing import Final, Literal, Protocol, Self
 
 Locking = Literal["fcntl", "flock", "dotlock"]
+
+
+class Operations(Protocol):
+    """The calls that change a disk, so that a test can make each one fail."""
+
+    @property
+    def open(self) -> Callable[[str, int, int], int]: ...
+
+    @property
+    def write(self) -> Callable[[int, memoryview], int]: ...
+
+    @property
+    def rename(self) -> Callable[[str, str], None]: ...
+
+    @property
+    def link(self) -> Callable[[str, str], None]: ...
+
+    @property
+    def unlink(self) -> Callable[[str], None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Real:
+    open: Callable[[str, int, int], int] = os.open
+    write: Callable[[int, memoryview], int] = os.write
+    rename: Callable[[str, str], None] = os.rename
+    link: Callable[[str, str], None] = os.link
+    unlink: Callable[[str], None] = os.unlink
+
+
+REAL: Final[Operations] = _Real()
 
 LOCK_SUFFIX: Final = ".lock"
 STALE_S: Final = 300.0
