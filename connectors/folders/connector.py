@@ -1,0 +1,76 @@
+"""folders: mailboxes in folders and files of this machine, as a store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar, Final, cast
+
+from connectors.folders.backend import Backend
+from connectors.folders.config import FoldersConfig
+from connectors.folders.maildir import HOLDS as MAILDIR
+from connectors.folders.maildir import Maildir
+from connectors.folders.opened import FolderMailbox, fault_of
+from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Status, StoreFault
+
+_HOLDS: Final[dict[str, Holds]] = {"maildir": MAILDIR}
+
+
+class Folders(Connector):
+    """Mailboxes in folders and files."""
+
+    Config: ClassVar[type[ConnectorConfig]] = FoldersConfig
+
+    def __init__(self, name: str, config: FoldersConfig, context: Context) -> None:
+        super().__init__(name, config, context)
+
+    def health(self) -> Health:
+        return Health(True)
+
+    async def start(self) -> None:
+        return
+
+    async def stop(self) -> None:
+        return
+
+    def holds(self) -> Holds:
+        return _HOLDS[cast(FoldersConfig, self.config).format]
+
+    @asynccontextmanager
+    async def open(self, mailbox: str) -> AsyncIterator[FolderMailbox]:
+        config = cast(FoldersConfig, self.config)
+        try:
+            backend = await asyncio.to_thread(self._backend, mailbox)
+        except OSError as fault:
+            raise fault_of(fault) from None
+        yield FolderMailbox(backend, config.poll_s)
+
+    def _backend(self, mailbox: str) -> Backend:
+        config = cast(FoldersConfig, self.config)
+        path = self._path(config.path, mailbox)
+        return Maildir(
+            path,
+            host=self.context.hostname,
+            scratch=self.context.state_dir,
+            nested=config.layout == "nested",
+            utf7=config.names == "utf-7",
+            mark=config.info_mark,
+            create=config.create,
+        )
+
+    def _path(self, template: str, mailbox: str) -> Path:
+        """Return a path with a mailbox's name filled in. Raises: StoreFault where that can lead elsewhere."""
+        user, _, domain = mailbox.rpartition("@") if "@" in mailbox else (mailbox, "", "")
+        for part in (mailbox, user, domain):
+            if part.startswith(".") or os.sep in part or "\0" in part:
+                raise StoreFault(Status("5.1.3", f"{mailbox!r} can be no name of a mailbox here"))
+        if not mailbox or ("{domain}" in template and not domain):
+            raise StoreFault(Status("5.1.3", f"{mailbox!r} is no name of a mailbox for {template}"))
+        filled = template.replace("{mailbox}", mailbox).replace("{user}", user).replace("{domain}", domain)
+        return self.context.base_dir / filled
+
+
+__all__ = ["Folders"]
