@@ -45,7 +45,7 @@ def _merge_lanes(answers: Sequence[Any]) -> dict[str, Any]:
         if known is lane:
             continue
         if not is_shared:
-            for key in ("queued", "held", "parked"):
+            for key in ("queued", "held", "moving", "parked"):
                 known[key] += lane[key]
             known["by_age"] = [a + b for a, b in zip(known["by_age"], lane["by_age"], strict=True)]
             known["oldest_at"] = min(known["oldest_at"], lane["oldest_at"])

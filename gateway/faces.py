@@ -161,7 +161,7 @@ def _spool_samples(stats: Mapping[str, float], *, first: bool) -> list[metrics.S
     sample = metrics.sample
     found = [sample("gatepost_commits_total", stats["commits"]), sample("gatepost_spool_waiting", stats["waiting"])]
     if first:
-        found += [sample("gatepost_queued", stats[s], state=s) for s in ("queued", "held", "parked") if s in stats]
+        found += [sample("gatepost_queued", stats[s], state=s) for s in ("queued", "held", "moving", "parked") if s in stats]
         for name, key in (("gatepost_spool_free_bytes", "free_bytes"), ("gatepost_spool_bytes", "database_bytes")):
             if key in stats:
                 found.append(sample(name, stats[key]))

@@ -33,6 +33,7 @@ from mappings import migrations, schema, store, token_store
 from mappings.address import Address
 from mappings.directory import Directory
 from mappings.identity import Identity
+from mappings.layered import LayeredDirectory
 from mappings.reader import MappingReader
 from mappings.tokens import TokenBook
 
@@ -223,6 +224,10 @@ class FollowedMapping:
         self._tokens_until = float("-inf")
         self._next_upkeep = clock() + UPKEEP_S
         self.directory: Directory
+        self.head = store.Head(0, "")
+        """The revision of `directory`."""
+        self.cutting: frozenset[int] = frozenset()
+        """The numbers of those who are being cut over at that revision."""
 
     async def open(self, first: Callable[[], Sequence[Identity]]) -> Directory:
         """Open the mapping and return what it holds; where nothing was ever stored, `first` gives what to begin with.
@@ -230,7 +235,7 @@ class FollowedMapping:
         Raises: SpoolUnusable, SQLAlchemyError; what `first` raises.
         """
 
-        def begin() -> Directory:
+        def begin() -> LayeredDirectory:
             with self.database.connect() as connection:
                 is_empty = store.revision(connection) == 0
             if is_empty and (people := first()):
@@ -241,7 +246,7 @@ class FollowedMapping:
                     pass  # another worker was faster
             return self._reader.open()
 
-        self.directory = await self._in_thread(begin)
+        self._take(await self._in_thread(begin))
         await self._in_thread(self._read_tokens)
         return self.directory
 
@@ -266,13 +271,16 @@ class FollowedMapping:
                 continue
             is_away = False
             if directory is not None:
-                self.directory = directory
+                self._take(directory)
                 changed(directory)
                 # In another thread: it may take seconds, and changes go on being seen.
                 compact = await asyncio.to_thread(self._reader.compact)
                 if compact is not None:
                     self.directory = compact
                     changed(compact)
+
+    def _take(self, directory: LayeredDirectory) -> None:
+        self.directory, self.head, self.cutting = directory, self._reader.head, directory.cutting
 
     async def change(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` does with the stored mapping, in one transaction that is committed when this returns.

@@ -43,6 +43,7 @@ from gateway.learner import Learner, traced
 from gateway.limiter import Limiter
 from gateway.log import configure, get_log, hide
 from gateway.mapping import FollowedMapping, MappingDatabase
+from gateway.moving import Mover
 from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.report import Report
 from gateway.reports_again import send_again
@@ -95,6 +96,7 @@ class Node:
         self.dispatcher: Dispatcher
         self.intake: GatewayIntake
         self.learner: Learner
+        self.mover: Mover
         self.sources: Sources
 
     # -- life
@@ -119,12 +121,15 @@ class Node:
             for name, connector in self.connectors.items():
                 await self._start_connector(name, connector)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            await self.mover.begin()
             await self._send_reports_again()
             dispatching = tasks.create_task(self.dispatcher.run(), name="dispatch")
             stack.push_async_callback(self.dispatcher.stop, self.config.gateway.stop_after)
             looking = tasks.create_task(self._look(), name="look")
             following = tasks.create_task(self.mapping.follow(self._mapping_changed), name="mapping")
             stack.callback(following.cancel)
+            moving = tasks.create_task(self.mover.run(), name="moving")
+            stack.callback(moving.cancel)
             if self.worker == 0:
                 adopting = tasks.create_task(self._adopt(), name="adopt")
                 stack.callback(adopting.cancel)
@@ -136,6 +141,7 @@ class Node:
             await self.sources.stop(within_s=self.config.gateway.stop_after + 1.0)
             looking.cancel()
             following.cancel()
+            moving.cancel()
             await self.dispatcher.stop(self.config.gateway.stop_after)
             await dispatching
         self.log.info("stopped")
@@ -184,6 +190,7 @@ class Node:
         self.table = table
         self.planner = self._plan(self.config)
         self.intake.planner = self.planner
+        self.mover.in_force(self.mapping.head, self.mapping.cutting)
         self.intake.learner = self.learner if self.config.mapping.learn else None
 
     # -- building
@@ -211,6 +218,10 @@ class Node:
             self.spool, self.mapping, self._trace, lambda: self.planner, self.dispatcher.hand_over, self.clock
         )
         self.intake.learner = self.learner if self.config.mapping.learn else None
+        self.mover = Mover(
+            self.spool, self.mapping, self.dispatcher, lambda: self.planner, self.clock, get_log("moving")
+        )
+        self.mover.in_force(self.mapping.head, self.mapping.cutting)
         self.sources = Sources(self.intake, self.spool.hold_singleton, self.log)
 
     def _add(self, section: ConnectorSection) -> None:
@@ -329,12 +340,15 @@ class Node:
         async with self._reloading:
             try:
                 new = await asyncio.to_thread(configuration.load, self.config.path, identities=False)
+                directory = self.mapping.directory
                 table = new.compile(self.mapping.directory, version=self.table.version + 1, tokens=self.mapping.tokens)
             except (ConfigErrors, MappingError, OSError) as fault:
                 self.log.error("reload_refused", error=str(fault))
                 return
             hide(new.secrets)
             await self._replace_connectors(new, table)
+            if self.mapping.directory is not directory:  # a change came in between, and the older table over it
+                self._mapping_changed(self.mapping.directory)
             self.reloads += 1
             self.log.info("reloaded", version=self.table.version)
 
@@ -404,6 +418,8 @@ class Node:
                     self.log.warning(
                         "queue_old", oldest_age_s=round(self.oldest_age_s), alarm_s=self.config.gateway.age_alarm
                     )
+                if stats.get("moving"):
+                    self.mover.look()
                 if stats.get("parked") and self.clock() >= drop_at:
                     drop_at = self.clock() + _DROP_PARKED_EVERY_S
                     await drop_parked(self.spool, self.clock(), self.config.gateway.parked_days, self.log)

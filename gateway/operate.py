@@ -31,7 +31,9 @@ AGES_S: Final = (300.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
 """The bounds by which a lane's deliveries are counted by age."""
 _FILTER: Final = frozenset({"id", "connector", "next_hop", "state", "sender", "recipient", "older_s"})
 _ENDS: Final = frozenset({"delivered", "relayed", "failed", "dropped"})
-_STATES: Final = frozenset({"held", "parked", "released", "requeued", "rerouted", "deferred"}) | _ENDS
+_STATES: Final = (
+    frozenset({"held", "moving", "parked", "released", "requeued", "rerouted", "redirected", "deferred"}) | _ENDS
+)
 
 
 class LiveLane(Protocol):
@@ -82,7 +84,7 @@ def filter_from(where: Mapping[str, Any], now: float) -> QueueFilter:
     try:
         state = State(where["state"]) if where.get("state") else None
     except ValueError:
-        raise ControlError(f"no state {where['state']!r}; there are: queued, held, parked") from None
+        raise ControlError(f"no state {where['state']!r}; there are: queued, held, parked, moving") from None
     older = where.get("older_s")
     return QueueFilter(
         connector=where.get("connector"),
@@ -150,7 +152,7 @@ async def queue_lanes(desk: Desk, given: Arguments) -> dict[str, Any]:
         lane = lanes.get(d.lane)
         if lane is None:
             lane = lanes[d.lane] = {
-                "connector": d.lane[0], "next_hop": d.lane[1], "queued": 0, "held": 0, "parked": 0,
+                "connector": d.lane[0], "next_hop": d.lane[1], "queued": 0, "held": 0, "moving": 0, "parked": 0,
                 "by_age": [0] * (len(AGES_S) + 1), "oldest_at": row.arrived_at, "reason": d.reason,
                 **_lane_state(desk, d.lane),
             }  # fmt: skip
@@ -384,9 +386,9 @@ def _recipients(
 
 def _apply(one: dict[str, Any], event: TraceEvent) -> None:
     detail = event.detail
-    if event.kind == "rerouted" and "lane" in detail:
+    if event.kind in ("rerouted", "redirected") and "lane" in detail:
         one["connector"], one["next_hop"] = detail["lane"]
-        one["rule"] = "rerouted by an operator"
+        one["rule"] = "rerouted by an operator" if event.kind == "rerouted" else "there after the mailbox's cut-over"
         return
     if event.kind in _ENDS:
         one["state"] = event.kind

@@ -71,6 +71,8 @@ class Target:
     copies: tuple[Target, ...] = ()
     former: Address | None = None
     carried: bool = False
+    cut: bool = False
+    """The mailbox is being cut over: what goes there waits until that is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,7 @@ class Planner:
             tuple(copies),
             found.former,
             found.is_carried,
+            found.is_cut,
         )
 
     def _at(self, address: Address, home: str | None, why: str) -> Target | Status:
@@ -240,6 +243,14 @@ class Planner:
                 return NO_ROUTE.but(text=f"{address.value} has no form that {networks[0]} can carry")
         hop = route.next_hop if route.next_hop is not None else destination.next_hop(final)
         return Target(final, (route.connector, hop), False, f"{why}; {route.rule}" if why else route.rule)
+
+    def again(self, delivery: Delivery) -> Target | None:
+        """Return where a planned delivery goes now; None where it goes where it was to, or where that is not known."""
+        for address in (delivery.address, delivery.original):
+            if self.table.identity_of(address) is not None:
+                found = self.target(address)
+                return found if isinstance(found, Target) else None
+        return None
 
     def check(self, envelope: Envelope, recipient: Recipient) -> Status | None:
         """Say whether a recipient would be accepted in this envelope."""
@@ -385,7 +396,7 @@ class Planner:
         now = self._clock()
         message_id = self._ids.next()
         found = self._back(to, source) or self.target(to)
-        state = State.QUEUED
+        state = State.MOVING if isinstance(found, Target) and found.cut else State.QUEUED
         if not isinstance(found, Target):
             why = str(found) if isinstance(found, Status) else "the address is nobody's own"
             found = Target(to, (REPORTS, why), False, "no way back to the sender")
@@ -404,7 +415,7 @@ class Planner:
             next_attempt_at=now,
             expires_at=now + self.settings.expire_after_s,
             state=state,
-            reason="" if state is State.QUEUED else found.lane[1],
+            reason=found.lane[1] if state is State.PARKED else "",
         )
         return Stored(message_id, envelope, b"", content, now, (delivery,), is_report=True)
 
@@ -568,6 +579,7 @@ class _Plan:
                 priority=self._envelope.priority,
                 next_attempt_at=at,
                 expires_at=self._expires_at,
+                state=State.MOVING if target.cut else State.QUEUED,
                 reason="" if waits is None else waits[1],
                 at_once=waits is None,
             )

@@ -16,9 +16,11 @@ _KINDS: Final = {
     "failed": "failed",
     "parked": "parked",
     "held": "held by an operator",
+    "moving": "kept while the mailbox is cut over",
     "released": "released by an operator",
     "requeued": "queued anew by an operator",
     "rerouted": "rerouted by an operator",
+    "redirected": "sent to where the mailbox is now",
     "dropped": "dropped",
     "learnt": "learnt from its bounce",
     "sent_on": "sent on",
@@ -100,7 +102,7 @@ def _recipient(one: Mapping[str, Any], now: float) -> Iterator[str]:
         answer = answered(last)
         label = "ended:    " if last["kind"] in ("delivered", "relayed", "failed", "dropped") else "last try: "
         yield f"  {label} {moment(last['at'], now)}{': ' + answer if answer else ''}"
-    elif one["state"] in ("queued", "held", "parked"):
+    elif one["state"] in ("queued", "held", "parked", "moving"):
         yield f"  last try:  none yet{'; ' + one['reason'] if one.get('reason') else ''}"
     yield from _next(one, now)
 
@@ -111,6 +113,8 @@ def _where(one: Mapping[str, Any], lane: str) -> str:
             return f"in the queue for {lane}"
         case "held":
             return f"held in the queue for {lane}; `gatepost queue release` lets it go on"
+        case "moving":
+            return f"kept here while the mailbox is cut over; it was meant for {lane}"
         case "parked":
             return f"parked for {lane}: it is not tried again by itself; `gatepost queue requeue` or `drop` ends that"
         case "delivered":
@@ -208,7 +212,7 @@ QUEUE_COLUMNS: Final = (
     "next try",
     "reason",
 )
-LANE_HEAD: Final = ("connector", "next hop", "queued", "held", "parked")
+LANE_HEAD: Final = ("connector", "next hop", "queued", "held", "moving", "parked")
 
 
 def queue_row(row: Mapping[str, Any], now: float) -> list[str]:
@@ -241,6 +245,6 @@ def lane_row(lane: Mapping[str, Any], now: float) -> list[str]:
     said = lane["lane_reason"] or lane["reason"]
     if lane["closed_until"]:
         said = f"down, next probe in {span(lane['closed_until'] - now)}; {said}".rstrip("; ")
-    counts = [str(lane[k]) for k in ("queued", "held", "parked")]
+    counts = [str(lane[k]) for k in ("queued", "held", "moving", "parked")]
     ages = [str(n) if n else "." for n in lane["by_age"]]
     return [lane["connector"], lane["next_hop"], *counts, *ages, span(now - lane["oldest_at"]), said]

@@ -36,6 +36,8 @@ class Stage(Enum):
 
     BEFORE = "before"
     COEXISTING = "coexisting"
+    CUTTING = "cutting"
+    """It is being cut over: what comes for it is kept in the spool until it stands elsewhere."""
     MOVED = "moved"
     EXTERNAL = "external"
 

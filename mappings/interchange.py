@@ -11,7 +11,7 @@ The mark before an address may also be `primary:` or `alias:`, and say from when
 `until 2026-07-01: ann@acme.example` or `former since 2026-07-01T12:30:00Z until 2027-01-01: ann@acme.example`.
 
 Columns that stand only where they are needed:
-- `stage` (before, coexisting, moved, external) and `copy_home`, a second connector that gets copies;
+- `stage` (before, coexisting, cutting, moved, external) and `copy_home`, a second connector that gets copies;
 - `members` of a group, each with its network in front (`smtp:bob@far.example;mhs:ann@sales`), `owner`, the address
   that its reports go to, and `expand`, `no` where its home expands it;
 - `other`, addresses on networks that are not installed, each with its network in front;

@@ -50,6 +50,11 @@ class LayeredDirectory:
     def homes(self) -> frozenset[str]:
         return self._facts.homes
 
+    @property
+    def cutting(self) -> frozenset[int]:
+        """The numbers of those who are being cut over."""
+        return self._facts.cutting
+
     def has_network(self, network: str) -> bool:
         return network in self._networks
 

@@ -62,6 +62,11 @@ class MappingReader:
         """The number of the revision that the newest directory given is at."""
         return self._head.number
 
+    @property
+    def head(self) -> Head:
+        """The revision that the newest directory given is at."""
+        return self._head
+
     def open(self) -> LayeredDirectory:
         """Return the directory at the newest revision. Raises: DBAPIError."""
         return self._lay(self._prepared() or self._renewed(unless_newer_than=None))

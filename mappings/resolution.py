@@ -53,6 +53,8 @@ class Resolution:
     """The answer holds for this moment only."""
     is_carried: bool = False
     """It was named by an address that this gateway signed, and is nobody's that is known here."""
+    is_cut: bool = False
+    """The mailbox is being cut over: what comes for it waits until that is done."""
 
 
 @dataclass(frozen=True, slots=True)

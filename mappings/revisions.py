@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, insert, selec
 
 from mappings.address import Address
 from mappings.checks import MappingError, mistakes_of, overlap
-from mappings.identity import Held, Identity
+from mappings.identity import Held, Identity, Stage
 from mappings.record import Unstorable, decode, encode, fingerprint, fingerprints
 from mappings.schema import changes as changes_table
 from mappings.schema import counts, holders, identities, plain, revisions, state
@@ -284,8 +284,8 @@ class _Writer:
             freed += [{"was": each, "number": id} for each in held - holds]
             self._new_holders += [(each, id) for each in holds - held]
             self._claim(holds)
-            self._count(before, -1)
-            self._count(identity, 1)
+            self._count(before, id, -1)
+            self._count(identity, id, 1)
         self._made.update(added=len(added), changed=len(changed), removed=len(removed))
         if self._problems:
             return
@@ -344,10 +344,12 @@ class _Writer:
             if len(self._claimed) > _FEW:
                 self._claimed = None
 
-    def _count(self, who: Identity | None, sign: int) -> None:
+    def _count(self, who: Identity | None, id: int, sign: int) -> None:
         if who is None:
             return
         self._tally["identities", ""] += sign
+        if who.stage is Stage.CUTTING:
+            self._tally["cutting", str(id)] += sign
         for home in (who.home, who.copy_home):
             if home is not None:
                 self._tally["home", home] += sign

@@ -41,7 +41,8 @@ holders: Final = Table(
 )
 
 # How many identities there are (what="identities"), of them at each home ("home"), and addresses on each network
-# ("network"): a reader needs the names and must not look through a million records for them.
+# ("network"); under the number of each who is being cut over ("cutting") stands 1. A reader needs the names and must
+# not look through a million records for them.
 counts: Final = Table(
     "mapping_counts",
     metadata,
@@ -73,6 +74,16 @@ changes: Final = Table(
     Column("before", Text),
     Index("mapping_changes_by_identity", "identity_id", "revision"),
     sqlite_with_rowid=False,
+)
+
+# Up to which revision a node holds what waits for those who are being cut over, and sends what waits for others.
+followers: Final = Table(
+    "mapping_followers",
+    metadata,
+    # The spool's name for the node: a worker's number, or the node's own.
+    Column("node", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),
 )
 
 # Numbers that stand for correspondents on networks without room for their addresses; see `mappings.tokens`.

@@ -39,6 +39,8 @@ class Facts(NamedTuple):
     size: int
     homes: frozenset[str]
     networks: frozenset[str]
+    cutting: frozenset[int] = frozenset()
+    """The numbers of those that are being cut over."""
 
 
 class Records(NamedTuple):
@@ -69,11 +71,13 @@ def is_past(connection: Connection, seen: Head) -> bool:
 
 
 def facts(connection: Connection) -> Facts:
-    """Return the number of identities, and the homes and networks that any of them has."""
+    """Return the number of identities, the homes and networks that any of them has, and who is being cut over."""
     found = connection.execute(select(counts.c.what, counts.c.name, counts.c.number)).all()
-    names = {what: frozenset(name for kind, name, _ in found if kind == what) for what in ("home", "network")}
+    names = {
+        what: frozenset(name for kind, name, _ in found if kind == what) for what in ("home", "network", "cutting")
+    }
     size = next((number for what, _, number in found if what == "identities"), 0)
-    return Facts(size, names["home"], names["network"])
+    return Facts(size, names["home"], names["network"], frozenset(map(int, names["cutting"])))
 
 
 # -- reading

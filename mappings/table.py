@@ -17,7 +17,7 @@ from mappings.address import Address, AddressError
 from mappings.checks import Checked, MappingError, check, check_identities
 from mappings.directory import Directory, MemoryDirectory, Person
 from mappings.encapsulation import Encapsulation, EncapsulationError
-from mappings.identity import Identity, Kind
+from mappings.identity import Identity, Kind, Stage
 from mappings.network import Network, Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
@@ -166,6 +166,11 @@ class Table:
                 return Translation(shown, "identity", person.name)
         return self._across(person, address, to_network, destination)
 
+    def identity_of(self, address: Address) -> Identity | None:
+        """Return who has an address at this moment, None where nobody does."""
+        person = self._find(address)
+        return None if person is None else person.identity
+
     def in_ascii(self, address: Address) -> Address | None:
         """Return an all-ASCII address of the same person on the same network, None where there is none."""
         person = self._find(address)
@@ -228,9 +233,13 @@ class Table:
             if copy is not None:
                 copies = ((person.copy_home, copy),)
                 steps = (*steps, f"a copy goes to {copy} at {person.copy_home}")
+        is_cut = person.stage is Stage.CUTTING
+        if is_cut:
+            steps = (*steps, "the mailbox is being cut over: what comes waits here")
         return Resolution(
-            Verdict.KNOWN, target, home, person.name, "", "", steps, copies, None, now_shown, None, person.is_timed
-        )
+            Verdict.KNOWN, target, home, person.name, "", "", steps, copies, None, now_shown, None, person.is_timed,
+            is_cut=is_cut,
+        )  # fmt: skip
 
     def _former(self, person: Person, asked: Address) -> Address | None:
         """Return the address that replaces the one asked for, None where that one is current."""

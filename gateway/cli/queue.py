@@ -25,7 +25,7 @@ def _conditions(
     which: Annotated[str | None, typer.Argument(metavar="[ID[/N]]", help="A message, or one delivery of it.")] = None,
     connector: Annotated[str | None, typer.Option("--connector", help="Deliveries of this connector.")] = None,
     next_hop: Annotated[str | None, typer.Option("--next-hop", help="Deliveries for this next hop.")] = None,
-    state: Annotated[str | None, typer.Option("--state", help="queued, held or parked.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="queued, held, parked or moving.")] = None,
     sender: Annotated[str | None, typer.Option("--sender", help="Deliveries from this address.")] = None,
     recipient: Annotated[str | None, typer.Option("--recipient", help="Deliveries to this address.")] = None,
     older: Annotated[str | None, typer.Option("--older", metavar="AGE", help=_OLDER)] = None,
@@ -90,7 +90,7 @@ def by_lane(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = Fal
         print_json(answer)
         return
     now = time.time()
-    lanes = sorted(answer["lanes"], key=lambda lane: -(lane["queued"] + lane["held"] + lane["parked"]))
+    lanes = sorted(answer["lanes"], key=lambda lane: -(lane["queued"] + lane["held"] + lane["moving"] + lane["parked"]))
     print_table(lane_columns(answer["ages_s"]), (lane_row(x, now) for x in lanes), empty="the queue is empty")
     if answer["more"]:
         typer.echo("there is more than was counted")

@@ -17,8 +17,6 @@ from gateway.control import ControlError, NotRunning, ask_all
 if TYPE_CHECKING:
     from gateway.config import GatewaySection
 
-_OUTSIDE_WORKER: Final = 999
-"""The worker's number of a command on a shared database, which no worker of a node has."""
 _SHORT_S: Final = 60.0
 _LONG_S: Final = 6 * 3600.0
 
@@ -77,6 +75,7 @@ async def _outside(gateway: GatewaySection, base: Path, command: str, given: Map
     from gateway import operate, upkeep
     from gateway.mapping import MappingDatabase
     from gateway.spool.api import SpoolError, SpoolUnusable
+    from gateway.spool.nodes import OUTSIDE_WORKER
     from gateway.spool.open import open_spool, spool_workers
 
     url = spool_url(gateway, base)
@@ -84,7 +83,7 @@ async def _outside(gateway: GatewaySection, base: Path, command: str, given: Map
     answers = []
     try:
         if folder is None:
-            workers = [_OUTSIDE_WORKER]
+            workers = [OUTSIDE_WORKER]
         elif not any(folder.glob("worker-*.db")):
             raise ControlError(f"there is no spool yet in {folder}: nothing has been accepted")
         else:

@@ -28,6 +28,8 @@ class State(Enum):
     HELD = "held"
     PARKED = "parked"
     """A report that could not be delivered: shown to the postmaster, never sent again by itself."""
+    MOVING = "moving"
+    """Its recipient's mailbox is being cut over: it is sent to where that is then, once that is done."""
 
 
 @quickly_made
@@ -177,6 +179,8 @@ class QueueFilter:
     older_than: float | None = None
     parked_before: float | None = None
     """Parked by then, and past its own expiry."""
+    ids: tuple[DeliveryId, ...] | None = None
+    """These alone, some hundreds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +259,7 @@ class Spool(Protocol):
         state: State | None = None,
         next_attempt_at: float | None = None,
         lane: LaneKey | None = None,
+        address: Address | None = None,
         expires_at: float | None = None,
     ) -> list[DeliveryId]:
         """Hold, release, requeue or reroute: set what is given on every matching delivery, with a trace event each.
@@ -263,6 +268,11 @@ class Spool(Protocol):
         being sent, and then its outcome ends the lease. The nodes, this one too, are told by `withdrawals` of what may
         not stay in memory as it is there, which is all but what is only made due. Returns the ids changed.
         """
+        ...
+
+    async def waiting(self, state: State, after: DeliveryId, limit: int) -> list[tuple[Delivery, bool]]:
+        """Return deliveries in a state that come after one, in the order of their ids, each with whether it is leased.
+        Raises: SpoolError."""
         ...
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:

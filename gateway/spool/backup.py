@@ -26,10 +26,10 @@ _HOLD: Final = (
     """
     INSERT INTO trace (message_id, seq, at, n, kind, detail)
     SELECT message_id, {seq} + n, {now}, n, 'held', '{{"why":"restored from a backup"}}'
-    FROM deliveries WHERE state = 'queued'
+    FROM deliveries WHERE state IN ('queued', 'moving')
     """,
     "UPDATE deliveries SET lease = NULL WHERE lease IS NOT NULL",
-    "UPDATE deliveries SET state = 'held' WHERE state = 'queued'",
+    "UPDATE deliveries SET state = 'held' WHERE state IN ('queued', 'moving')",
     "DELETE FROM leases",
     "DELETE FROM lanes",
 )

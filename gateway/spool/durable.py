@@ -21,6 +21,7 @@ from gateway.spool import adopt, backup, fsck, leases, operate
 from gateway.spool.api import (
     Again,
     Claim,
+    Delivery,
     DeliveryId,
     Done,
     DuplicateHandOver,
@@ -53,6 +54,7 @@ from gateway.spool.sqlite import SqliteStore
 from gateway.spool.store import Store
 from gateway.spool.writer import Writer
 from gateway.status import SPOOL_FULL
+from mappings.address import Address
 
 T = TypeVar("T")
 
@@ -115,6 +117,11 @@ class DurableSpool:
     def node_number(self) -> int:
         """A number that differs between nodes that run at one time, for their message ids."""
         return self._store.number
+
+    @property
+    def follower(self) -> str:
+        """The name under which this node says how far it follows the mapping; see `nodes.live_nodes`."""
+        return self._store.follower
 
     @property
     def fault(self) -> str | None:
@@ -269,10 +276,14 @@ class DurableSpool:
         state: State | None = None,
         next_attempt_at: float | None = None,
         lane: LaneKey | None = None,
+        address: Address | None = None,
         expires_at: float | None = None,
     ) -> list[DeliveryId]:
-        what = operate.Change(state, next_attempt_at, lane, expires_at)
+        what = operate.Change(state, next_attempt_at, lane, address, expires_at)
         return await self._in_bites(lambda store, after: operate.change(store, where, what, after))
+
+    async def waiting(self, state: State, after: DeliveryId, limit: int) -> list[tuple[Delivery, bool]]:
+        return await self._work(lambda store: operate.waiting(store, state, after, limit), durable=False)
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:
         return await self._in_bites(lambda store, after: operate.drop(store, where, why, after))

@@ -12,10 +12,19 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_, update
 
-from gateway.spool.api import DeliveryId, LaneKey, QueueFilter, QueueRow, State, TraceEvent
-from gateway.spool.rows import DELIVERY_COLUMNS, as_ids, delivery_from, envelope_from, lane_key, lane_text
+from gateway.spool.api import Delivery, DeliveryId, LaneKey, QueueFilter, QueueRow, State, TraceEvent
+from gateway.spool.rows import (
+    DELIVERY_COLUMNS,
+    address_columns,
+    as_ids,
+    delivery_from,
+    envelope_from,
+    lane_key,
+    lane_text,
+)
 from gateway.spool.schema import deliveries, messages
 from gateway.spool.store import Store
+from mappings.address import Address
 
 BITE: Final = 500
 
@@ -30,6 +39,7 @@ class Change:
     state: State | None = None
     next_attempt_at: float | None = None
     lane: LaneKey | None = None
+    address: Address | None = None
     expires_at: float | None = None
 
     @property
@@ -71,6 +81,8 @@ def matching(where: QueueFilter, dialect: str, now: float) -> list[ColumnElement
         )
     if where.older_than is not None:
         conditions.append(messages.c.arrived_at < where.older_than)
+    if where.ids is not None:
+        conditions.append(_exactly(where.ids))
     if where.parked_before is not None:
         conditions += [
             _D.state == State.PARKED.value,
@@ -103,6 +115,17 @@ def rows(store: Store, where: QueueFilter, limit: int) -> list[QueueRow]:
             )
         )
     return found
+
+
+def waiting(store: Store, state: State, after: DeliveryId, limit: int) -> list[tuple[Delivery, bool]]:
+    """Return deliveries in a state that come after one, each with whether it is leased."""
+    query = (
+        select(*_ROW)
+        .where(tuple_(_D.message_id, _D.n) > tuple_(*after), _D.state == state.value)
+        .order_by(_D.message_id, _D.n)
+        .limit(limit)
+    )
+    return [(delivery_from(row), row[-1] is not None) for row in store.connection.execute(query)]
 
 
 def lanes_of(store: Store, where: QueueFilter) -> set[LaneKey]:
@@ -145,6 +168,8 @@ def change(
         values[_D.next_attempt_at] = what.next_attempt_at
     if what.lane is not None:
         values[_D.lane] = lane_text(what.lane)
+    if what.address is not None:
+        values |= dict(zip((_D.address, _D.address_key), address_columns(what.address), strict=True))
     if what.expires_at is not None:
         values[_D.expires_at] = what.expires_at
     # Leases stay: whoever has one may be sending it now, and a delivery that is free is another's to send as well.
@@ -168,9 +193,11 @@ def _event(row: Sequence[Any], what: Change, now: float) -> TraceEvent:
     if what.lane is not None:
         detail["lane"] = list(what.lane)
         detail["was"] = lane.split("\t", 1)
+    if what.address is not None:
+        detail["address"] = str(what.address)
     if what.lane is not None:
-        kind = "rerouted"
-    elif what.state in (State.HELD, State.PARKED):
+        kind = "redirected" if state == State.MOVING.value else "rerouted"
+    elif what.state in (State.HELD, State.PARKED, State.MOVING):
         kind = what.state.value
     elif what.state is State.QUEUED and state != State.QUEUED.value:
         kind = "released"

@@ -115,6 +115,10 @@ class PostgresStore(Store):
     def number(self) -> int:
         return self.me % 1024
 
+    @property
+    def follower(self) -> str:
+        return str(self.me)
+
     # -- life
 
     def connect(self) -> None:

@@ -214,6 +214,11 @@ def delivery_row(delivery: Delivery) -> Row:
     )
 
 
+def address_columns(address: Address) -> tuple[str, str | None]:
+    """Return how an address stands in a delivery's row: with its network, and its key where that is another text."""
+    return f"{address.network}:{address.value}", None if address.key == address.value else address.key
+
+
 def trace_row(event: TraceEvent, seq: int) -> Row:
     return event.message_id, seq, event.at, event.n, event.kind, dump(event.detail) if event.detail else "{}"
 

@@ -149,6 +149,10 @@ class SqliteStore(Store):
     def number(self) -> int:
         return self.worker
 
+    @property
+    def follower(self) -> str:
+        return str(self.worker)
+
     # -- life
 
     def connect(self) -> None:

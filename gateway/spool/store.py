@@ -183,6 +183,11 @@ class Store(ABC):
     def number(self) -> int:
         """A number of this node's for message ids, 0..1023."""
 
+    @property
+    @abstractmethod
+    def follower(self) -> str:
+        """This node's name among those of the same spool, as `nodes.live_nodes` tells them."""
+
     @abstractmethod
     def sink(self) -> Sink:
         """Open a sink for a content over the inline limit; called in any thread."""
@@ -473,7 +478,7 @@ class Store(ABC):
     # -- figures and pruning
 
     def stats(self) -> dict[str, float]:
-        figures: dict[str, float] = {"queued": 0, "held": 0, "parked": 0, "leased": 0}
+        figures: dict[str, float] = {"queued": 0, "held": 0, "parked": 0, "moving": 0, "leased": 0}
         for state, count, leased in self.query(self.statements.count_states):
             figures[state] = count
             figures["leased"] += leased

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 VERSION_TABLE: Final = "mappings_version"
 
-VERSIONS: Final = ("m0001", "m0002", "m0003")
+VERSIONS: Final = ("m0001", "m0002", "m0003", "m0004")
 """Every revision, oldest first; known without importing Alembic, which a start can do without."""
 
 

@@ -144,7 +144,7 @@ async def test_lanes_by_age(desk: Desk, spool: DurableSpool, maker: Maker, clock
     first, second = answer["lanes"]
     assert (first["queued"], first["by_age"], first["lane"]) == (2, [0, 0, 2, 0, 0, 0], "closed")
     assert (second["queued"], second["by_age"], second["lane"]) == (1, [1, 0, 0, 0, 0, 0], None)
-    assert telling.lane_columns(answer["ages_s"])[5:] == [
+    assert telling.lane_columns(answer["ages_s"])[6:] == [
         "<5 min", "<30 min", "<1 h", "<4 h", "<1 d", ">1 d", "oldest", "next hop's last word",
     ]  # fmt: skip
     assert telling.lane_row(first, clock.now)[-2:] == [
@@ -339,8 +339,8 @@ def test_answers_about_one_delivery_are_told_once() -> None:
 def test_lanes_are_summed_but_not_where_the_spool_is_shared() -> None:
     def answer(shared: bool) -> dict[str, Any]:
         lane = {
-            "connector": "x", "next_hop": "y", "queued": 2, "held": 0, "parked": 0, "by_age": [2, 0], "oldest_at": 5.0,
-            "reason": "", "lane": None, "closed_until": None, "lane_reason": "",
+            "connector": "x", "next_hop": "y", "queued": 2, "held": 0, "moving": 0, "parked": 0, "by_age": [2, 0],
+            "oldest_at": 5.0, "reason": "", "lane": None, "closed_until": None, "lane_reason": "",
         }  # fmt: skip
         return {"lanes": [lane], "ages_s": [60.0], "more": False, "shared": shared}
 

@@ -52,7 +52,7 @@ def import_(
         str | None, typer.Option("--home", metavar="CONNECTOR", help="The home of those for whom the file has none.")
     ] = None,
     stage: Annotated[
-        str | None, typer.Option("--stage", help="Where they stand: before, coexisting, moved or external.")
+        str | None, typer.Option("--stage", help="Where they stand: before, coexisting, cutting, moved or external.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and write nothing.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Do nothing where any row is refused.")] = False,
