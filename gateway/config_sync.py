@@ -8,12 +8,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway.config import Section
 from gateway.quantity import Duration, Size
+from gateway.sync.search import Search
 from gateway.sync.values import Policy
 
 
 def _pattern(text: str) -> str:
     if not text.removeprefix("!"):
         raise ValueError('a pattern of folders, such as "Projects/*", or "!Junk" for one that is left out')
+    return text
+
+
+def _term(text: str) -> str:
+    Search.parse([text])  # raises ValueError in words for the operator
     return text
 
 
@@ -50,6 +56,11 @@ class SyncSection(Section):
         "both",
         description="An item changed on one side and gone on the other: both keeps it; else that side's will is done.",
     )
+    home: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of the connector that mail goes to from a mailbox's cut-over on. Absent: there is none.",
+    )
     max_removed: float = Field(
         20, ge=0, le=100, description="Percent of a mailbox's items that one pass may remove; more stop all removals."
     )
@@ -62,12 +73,30 @@ class SyncSection(Section):
         description="Shell patterns of the folders that are kept in step, their names joined by `/`; with `!` in "
         "front, of those that are left out. Absent: all.",
     )
+    search: tuple[Annotated[str, AfterValidator(_term)], ...] = Field(
+        (),
+        description="Only items of which all of these are true are copied, such as `flagged`, `!seen`, "
+        "`since:2024-01-31`, `larger:100000`, `from:ann@old.example`, `subject:offer`.",
+    )
+    mend: bool = Field(
+        True,
+        description="Change an item that the right server refuses as little as it takes to have it taken, and note "
+        "what was changed. Off: such an item is a problem.",
+    )
+    labels: Literal["keywords", "folders"] = Field(
+        "keywords",
+        description="What becomes of the further labels of a message that has several: keywords of one copy, or a copy "
+        "in each folder.",
+    )
     dedupe: bool = Field(False, description="Of items that are the same octet by octet in one folder, copy one.")
     batch_items: int = Field(50, ge=1, le=1000, description="Most items appended at once.")
     batch_bytes: Size = Field(4 << 20, gt=0, description="Most octets appended at once; a larger item goes alone.")
     ahead_bytes: Size = Field(8 << 20, gt=0, description="What is read ahead of one folder while it is appended.")
     connections: int = Field(2, ge=1, le=16, description="Folders of one mailbox that are worked on at once.")
     mailboxes_at_once: int = Field(4, ge=1, le=100, description="Mailboxes that are worked on at once.")
+    wait_when_full: Duration = Field(
+        0.0, description="How long a full mailbox is waited for to have room again; then its pass ends."
+    )
     patience: Duration = Field(
         3600.0, gt=0, description="How long a server that is busy or away is waited for before a mailbox is put off."
     )
@@ -97,6 +126,10 @@ class SyncSection(Section):
             max_age_s=self.max_age,
             folders=self.folders,
             dedupe=self.dedupe,
+            search=self.search,
+            mend=self.mend,
+            labels=self.labels,
+            wait_when_full_s=self.wait_when_full,
             batch_items=self.batch_items,
             batch_bytes=self.batch_bytes,
             ahead_bytes=self.ahead_bytes,

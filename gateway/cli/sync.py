@@ -1,27 +1,22 @@
-"""`gatepost sync`: mailboxes copied to another system and kept in step."""
+"""`gatepost sync`: mailboxes copied to another system, kept in step, and looked at."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.options import AsJson, ConfigFile, fail, load_unmapped_config
+from gateway.cli.options import AsJson, ConfigFile, print_json, print_table
+from gateway.cli.sync_shared import AsJsonLines, Batches, Mailboxes, Name, chosen, perform, runner_of, shown
 
 if TYPE_CHECKING:
-    from gateway.config import Config
     from gateway.sync.runner import Outcome
     from gateway.sync.values import Pairing
 
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sync of the configuration; absent: all of them.")]
-Mailboxes = Annotated[
-    list[str] | None,
-    typer.Option("--mailbox", "-m", metavar="M", help="This mailbox alone, by its name on either side; or a pattern."),
-]
-Batches = Annotated[list[str] | None, typer.Option("--batch", "-b", metavar="B", help="Those of this batch alone.")]
 AllowRemoval = Annotated[
     bool, typer.Option("--allow-removal", help="Remove however many items, where that was refused.")
 ]
@@ -33,6 +28,50 @@ def _group() -> None:
 
 
 @app.command()
+def plan(
+    ctx: typer.Context,
+    name: Name = None,
+    mailbox: Mailboxes = None,
+    batch: Batches = None,
+    folders: Annotated[bool, typer.Option("--folders", help="Tell it folder by folder.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run would do, what cannot be carried and about how long it takes; nothing is written."""
+    from gateway.contract import StoreFault
+    from gateway.log import get_log
+    from gateway.sync import telling
+    from gateway.sync.preview import Preview
+
+    loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
+
+    async def work() -> list[Preview | str]:
+        async with runner_of(loaded, some) as runner:
+
+            async def one(pairing: Pairing) -> Preview | str:
+                try:
+                    return await runner.preview(pairing)
+                except StoreFault as fault:
+                    return str(fault.status)
+                except OSError as e:
+                    return str(e)
+                except Exception as e:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
+                    get_log("sync").exception("sync_fault", pairing=pairing.id)
+                    return f"a fault of this program: {type(e).__name__}: {e}"
+
+            return await runner.each(some, one)
+
+    found = list(zip(some, perform(loaded, work(), as_json=as_json), strict=True))
+    if as_json:
+        print_json({"mailboxes": [telling.preview_as_json(*each) for each in found]})
+    else:
+        for line in telling.preview_lines(found, folders=folders):
+            typer.echo(line)
+    if any(isinstance(each, str) for _, each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def run(
     ctx: typer.Context,
     name: Name = None,
@@ -40,68 +79,95 @@ def run(
     batch: Batches = None,
     allow_removal: AllowRemoval = False,
     config: ConfigFile = None,
-    as_json: AsJson = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Bring mailboxes in step once; run again, it goes on where it was stopped, and does nothing twice."""
-    _passes(ctx, config, name, mailbox, batch, retry=False, allow_removal=allow_removal, as_json=as_json)
+    _passes(ctx, config, (name, mailbox, batch), retry=False, allow_removal=allow_removal, as_json=as_json)
+
+
+@app.command()
+def retry(
+    ctx: typer.Context,
+    name: Name = None,
+    mailbox: Mailboxes = None,
+    batch: Batches = None,
+    config: ConfigFile = None,
+    as_json: AsJsonLines = False,
+) -> None:
+    """Try again what did not get across, that alone."""
+    _passes(ctx, config, (name, mailbox, batch), retry=True, allow_removal=False, as_json=as_json)
 
 
 def _passes(
     ctx: typer.Context,
     file: Path | None,
-    name: str | None,
-    mailbox: list[str] | None,
-    batch: list[str] | None,
+    which: tuple[str | None, list[str] | None, list[str] | None],
     *,
     retry: bool,
     allow_removal: bool,
     as_json: bool,
 ) -> None:
-    import uvloop
+    import json
 
-    from gateway.sync.runner import Runner, SyncUnusable, open_state, open_stores
+    from gateway.sync import telling
+    from gateway.sync.passes import Passes
+    from gateway.sync.progress import as_json as as_values
+    from gateway.sync.progress import summary
 
-    config = load_unmapped_config(ctx, file, as_json=as_json)
-    some = selected(config, name, mailbox, batch, as_json=as_json)
+    loaded, some = chosen(ctx, file, *which, as_json=as_json)
 
-    async def work() -> list[Outcome]:
-        names = [place.connector for each in some for place in (each.left, each.right)]
-        with open_state(config) as state:
-            async with open_stores(config, names) as stores:
-                return await Runner(config, state, stores).all(some, retry=retry, allow_removal=allow_removal)
+    async def work() -> tuple[list[Outcome], dict[str, list[str]]]:
+        progress = shown(len(some), as_json=as_json)
+        async with runner_of(loaded, some, listen=progress.heard) as runner:
+            todo = some
+            if retry:
+                counts = await Passes(runner.state).counts()
+                todo = [each for each in some if each.id in counts and counts[each.id].problems]
+            with progress:
+                outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal)
+            bad = [each for each in outcomes if each.result.report.problems]
+            return outcomes, {each.pairing.id: await telling.problems(runner.state, each.pairing) for each in bad}
 
-    try:
-        outcomes = uvloop.run(work())
-    except SyncUnusable as e:
-        fail(str(e), as_json=as_json)
-    for outcome in outcomes:
-        report = outcome.result.report
-        typer.echo(f"{outcome.pairing.id}: {outcome.fault or report}")
-    if not all(outcome.is_done for outcome in outcomes):
+    outcomes, problems = perform(loaded, work(), as_json=as_json)
+    is_done = all(outcome.is_done for outcome in outcomes)
+    if as_json:
+        end = {"event": "end", "ok": is_done, "mailboxes": [as_values(each) for each in outcomes]}
+        typer.echo(json.dumps(end, ensure_ascii=False))
+    else:
+        for line in telling.after_lines(outcomes, problems):
+            typer.echo(line)
+        typer.echo(summary(outcomes) if outcomes else "nothing is left to be tried again")
+    if not is_done:
         raise typer.Exit(1)
 
 
-def selected(
-    config: Config, name: str | None, mailboxes: list[str] | None, batches: list[str] | None, *, as_json: bool
-) -> list[Pairing]:
-    """Return the pairings that a command is for, or say why there are none, and exit."""
-    from gateway.sync.pairing import PairingErrors, chosen, pairings
+@app.command()
+def status(
+    ctx: typer.Context,
+    name: Name = None,
+    mailbox: Mailboxes = None,
+    batch: Batches = None,
+    problems: Annotated[
+        bool, typer.Option("--problems", "-p", help="List each item that did not get across, and why.")
+    ] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show at which stage each mailbox is, how its last pass went, and what did not get across."""
+    from gateway.sync import telling
+    from gateway.sync.runner import open_state
 
-    if not config.syncs:
-        fail(f"{config.path} has no [sync.NAME]: no mailboxes to keep in step are configured", as_json=as_json)
-    if name is not None and name not in config.syncs:
-        fail(f"there is no [sync.{name}]; there are: {', '.join(config.syncs)}", as_json=as_json, code=2)
-    names = list(config.syncs) if name is None else [name]
-    mistakes: list[str] = []
-    found: list[Pairing] = []
-    for each in names:
-        try:
-            found += pairings(each, config.syncs[each], config.base_dir)
-        except PairingErrors as e:
-            mistakes += e.mistakes
-    if mistakes:
-        fail("\n".join(mistakes), as_json=as_json)
-    some, unmet = chosen(found, mailboxes=mailboxes or (), batches=batches or ())
-    if unmet:
-        fail(f"no mailbox is meant by: {', '.join(unmet)}", as_json=as_json, code=2)
-    return some
+    loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
+
+    async def work() -> list[telling.Standing]:
+        with open_state(loaded) as state:
+            return await telling.standings(state, some, details=problems)
+
+    found = perform(loaded, work(), as_json=as_json)
+    if as_json:
+        print_json({"mailboxes": [telling.standing_as_json(each) for each in found]})
+        return
+    now = time.time()
+    print_table(telling.COLUMNS, (telling.standing_row(each, now) for each in found), empty="there is no mailbox")
+    for line in telling.problem_lines(found) if problems else ():
+        typer.echo(line)

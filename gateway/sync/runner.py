@@ -6,30 +6,39 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gateway.contract import Connector, Context, MailboxStore, StoreFault
+from gateway.contract import Connector, Context, MailboxStore, OpenMailbox, StoreFault
 from gateway.log import Silence
 from gateway.spool.folder import lock_file
+from gateway.sync.database import StateUnusable
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
+from gateway.sync.passes import BEAT_S, Passes
+from gateway.sync.preview import Preview, plan_pass
+from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
-from gateway.sync.values import Pairing
+from gateway.sync.values import Pairing, Policy
 
 if TYPE_CHECKING:
     from gateway.config import Config
 
+T = TypeVar("T")
 STATE_FILE: Final = "sync.sqlite"
 _LOCKS: Final = "sync-locks"
 
 
 class SyncUnusable(Exception):
     """Nothing can be kept in step at all; the text says why."""
+
+
+class NotNow(Exception):
+    """A mailbox is not to be worked on just now; the text says why."""
 
 
 @dataclass(slots=True)
@@ -40,7 +49,7 @@ class Outcome:
     result: Result = field(default_factory=Result)
     fault: str | None = None
     is_locked: bool = False
-    """Another process is at it."""
+    """It was not begun: another process is at it, or its stage says no."""
     began_at: float = 0.0
     seconds: float = 0.0
 
@@ -54,19 +63,21 @@ Listener = Callable[[Pairing, Report | Outcome | None], None]
 """Told of each mailbox: None as its pass begins, the Report as it goes on, the Outcome at its end."""
 
 
-def state_path(config: Config) -> Path:
-    """Return where the state of all syncs is."""
-    return (config.spool_dir or config.state_dir) / STATE_FILE
+def state_place(config: Config) -> Path | str:
+    """Return where the state of all syncs is: a file beside the spool's, or the database that nodes share."""
+    folder = config.spool_dir
+    return config.spool_url if folder is None else folder / STATE_FILE
 
 
 @contextmanager
 def open_state(config: Config) -> Iterator[State]:
     """Open the state of all syncs. Raises: SyncUnusable."""
-    path = state_path(config)
+    place = state_place(config)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = State(path)
-    except (OSError, ValueError) as e:
+        if isinstance(place, Path):
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = State(place)
+    except (OSError, StateUnusable) as e:
         raise SyncUnusable(f"the state of the syncs cannot be opened: {e}") from None
     try:
         yield state
@@ -89,7 +100,7 @@ async def open_stores(config: Config, names: Iterable[str], log: Any = None) -> 
                     hostname=config.gateway.name,
                     state_dir=folder,
                     base_dir=config.base_dir,
-                    log=log or Silence({}),
+                    log=Silence({}) if log is None else log.bind(connector=name),
                     clock=time.time,
                     stop_s=config.gateway.stop_after,
                 )
@@ -105,10 +116,13 @@ async def open_stores(config: Config, names: Iterable[str], log: Any = None) -> 
 
 @contextmanager
 def locked(config: Config, pairing: str) -> Iterator[None]:
-    """Be the one process that works on a pairing. Raises: BlockingIOError where another one is."""
+    """Be the one process of this machine that works on a pairing. Raises: NotNow where another one is."""
     folder = config.state_dir / _LOCKS
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = lock_file(folder / hashlib.blake2b(pairing.encode(), digest_size=12).hexdigest())
+    try:
+        handle = lock_file(folder / hashlib.blake2b(pairing.encode(), digest_size=12).hexdigest())
+    except BlockingIOError:
+        raise NotNow("another command, or the gateway, is at this mailbox just now") from None
     try:
         yield
     finally:
@@ -116,75 +130,202 @@ def locked(config: Config, pairing: str) -> Iterator[None]:
 
 
 class Runner:
-    """Passes over mailboxes of one configuration. `listen` is told how they go on."""
+    """Passes over mailboxes of one configuration. `listen` is told how they go on.
+
+    `address_of` gives an X.500 originator's internet address, where the mapping knows one.
+    """
 
     def __init__(
         self,
         config: Config,
         state: State,
         stores: Mapping[str, MailboxStore],
+        *,
         listen: Listener | None = None,
+        address_of: Callable[[str], str | None] | None = None,
+        log: Any = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config = config
-        self._state = state
+        self.config = config
+        self.state = state
         self._stores = stores
         self._listen = listen or (lambda pairing, what: None)
+        self._address_of = address_of
+        self._log = log or Silence({})
         self._clock = clock
+        self._passes = Passes(state, clock)
 
-    async def one(self, pairing: Pairing, *, retry: bool = False, allow_removal: bool = False) -> Outcome:
-        """Bring a mailbox in step once; what went wrong is in the outcome, never raised."""
+    def policy(self, pairing: Pairing, *, allow_removal: bool = False) -> Policy:
+        """Return how a mailbox is kept in step by its configuration."""
+        return self.config.syncs[pairing.set].policy(allow_removal=allow_removal)
+
+    @asynccontextmanager
+    async def opened(self, pairing: Pairing) -> AsyncIterator[tuple[OpenMailbox, OpenMailbox]]:
+        """Open both sides. Raises: StoreFault."""
+        left, right = self._stores[pairing.left.connector], self._stores[pairing.right.connector]
+        async with left.open(pairing.left.mailbox) as one, right.open(pairing.right.mailbox) as two:
+            yield one, two
+
+    async def preview(self, pairing: Pairing) -> Preview:
+        """Return what a pass would do; nothing is written. Raises: StoreFault."""
+        async with self.opened(pairing) as (one, two):
+            policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
+            return await plan_pass(pairing.id, one, two, self.state, policy, clock=self._clock)
+
+    async def one(
+        self,
+        pairing: Pairing,
+        *,
+        retry: bool = False,
+        allow_removal: bool = False,
+        boxes: tuple[OpenMailbox, OpenMailbox] | None = None,
+    ) -> Outcome:
+        """Bring a mailbox in step once, or `retry` what did not get across alone; `boxes` where it is open already.
+
+        What went wrong is in the outcome; nothing but a fault of the state is raised.
+        """
         outcome = Outcome(pairing, began_at=self._clock())
         began = time.monotonic()
         self._listen(pairing, None)
         try:
-            with locked(self._config, pairing.id):
-                await self._pass(outcome, retry, allow_removal)
-        except BlockingIOError:
-            outcome.fault, outcome.is_locked = "another process is at this mailbox", True
-        except StoreFault as fault:
-            outcome.fault = str(fault.status)
-        except OSError as e:
-            outcome.fault = str(e)
+            with locked(self.config, pairing.id):
+                await self._whole(outcome, self.policy(pairing, allow_removal=allow_removal), retry, boxes)
+        except NotNow as reason:
+            outcome.fault, outcome.is_locked = str(reason), True
         outcome.seconds = time.monotonic() - began
         self._listen(pairing, outcome)
         return outcome
 
-    async def _pass(self, outcome: Outcome, retry: bool, allow_removal: bool) -> None:
+    async def _whole(
+        self, outcome: Outcome, policy: Policy, retry: bool, boxes: tuple[OpenMailbox, OpenMailbox] | None
+    ) -> None:
+        """Do a pass with all that is noted around it. Raises: NotNow."""
         pairing = outcome.pairing
-        section = self._config.syncs[pairing.set]
-        policy = section.policy(allow_removal=allow_removal)
-        await self._state.add_pairing(pairing)
-        paces = Pace(policy.batch_items, section.patience), Pace(policy.batch_items, section.patience)
+        await self.state.add_pairing(pairing)
+        stage = await self._passes.stage(pairing.id) or PLANNED
+        if stage in (CUTTING, ROLLING_BACK, CLOSED):
+            raise NotNow(f"its stage is: {stage}")
+        if begun(stage) != stage:
+            await self.state.set_stage(pairing.id, begun(stage))
+        if not await self._passes.begin(pairing.id):
+            raise NotNow("another machine is at this mailbox just now")
+        try:
+            outcome.result = await self._told(outcome, policy_for(stage, policy), retry, boxes)
+        except StoreFault as fault:
+            outcome.fault = str(fault.status)
+        except OSError as e:
+            outcome.fault = str(e)
+        except _TakenOver:
+            outcome.fault = "another machine has taken this mailbox over, this one having been silent for long"
+        except asyncio.CancelledError:
+            outcome.fault = "stopped"
+            raise
+        except Exception as e:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
+            self._log.exception("sync_fault", pairing=pairing.id)
+            outcome.fault = f"a fault of this program: {type(e).__name__}: {e}"
+        finally:
+            if outcome.fault is None and outcome.result.refused is not None:
+                fault_told = "too much would be removed"
+            else:
+                fault_told = outcome.fault or ""
+            report = outcome.result.report
+            await self._passes.end(pairing.id, report, is_done=outcome.is_done, fault=fault_told)
+        if (
+            outcome.fault is None
+            and outcome.result.refused is None
+            and not retry
+            and done(begun(stage)) != begun(stage)
+        ):
+            await self.state.set_stage(pairing.id, done(begun(stage)))
+
+    async def _told(
+        self, outcome: Outcome, policy: Policy, retry: bool, boxes: tuple[OpenMailbox, OpenMailbox] | None
+    ) -> Result:
+        """Do a pass while it is told how it goes on. Raises: StoreFault, _TakenOver."""
+        pairing = outcome.pairing
 
         def told(report: Report) -> None:
             outcome.result.report = report
             self._listen(pairing, report)
 
-        left, right = self._stores[pairing.left.connector], self._stores[pairing.right.connector]
-        async with left.open(pairing.left.mailbox) as one, right.open(pairing.right.mailbox) as two:
-            outcome.result = await run_pass(
-                pairing.id, one, two, self._state, policy, progress=told, paces=paces, retry=retry, clock=self._clock
-            )
+        async def beat() -> None:
+            while await self._passes.going(pairing.id, outcome.result.report):  # noqa: ASYNC110  of another machine
+                await asyncio.sleep(BEAT_S)
+
+        async def work() -> Result:
+            if boxes is not None:
+                return await self.engine(pairing, *boxes, policy, retry=retry, progress=told)
+            async with self.opened(pairing) as (one, two):
+                return await self.engine(pairing, one, two, policy, retry=retry, progress=told)
+
+        working, beating = asyncio.ensure_future(work()), asyncio.ensure_future(beat())
+        try:
+            await asyncio.wait((working, beating), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await beating  # a fault of the state
+                raise _TakenOver
+            return await working
+        finally:
+            for task in (working, beating):
+                task.cancel()
+            await asyncio.gather(working, beating, return_exceptions=True)
+
+    async def engine(
+        self,
+        pairing: Pairing,
+        left: OpenMailbox,
+        right: OpenMailbox,
+        policy: Policy,
+        *,
+        retry: bool = False,
+        progress: Callable[[Report], None] | None = None,
+    ) -> Result:
+        """Have the engine do a pass, or `retry` what did not get across. Raises: StoreFault.
+
+        Each mailbox has paces of its own: what one is refused says nothing of how patient to be with another.
+        """
+        patience_s = self.config.syncs[pairing.set].patience
+        paces = Pace(policy.batch_items, patience_s), Pace(policy.batch_items, patience_s)
+        return await run_pass(
+            pairing.id,
+            left,
+            right,
+            self.state,
+            policy,
+            progress=progress,
+            paces=paces,
+            retry=retry,
+            clock=self._clock,
+        )
+
+    async def course_pass(self, pairing: Pairing, policy: Policy | None = None) -> Result:
+        """Do a pass for whoever holds the mailbox's lock already. Raises: StoreFault."""
+        async with self.opened(pairing) as (one, two):
+            return await self.engine(pairing, one, two, policy or self.policy(pairing))
 
     async def all(
         self, pairings: Sequence[Pairing], *, retry: bool = False, allow_removal: bool = False
     ) -> list[Outcome]:
         """Bring mailboxes in step, several at once; returns what became of each, in their order."""
-        most = {name: asyncio.Semaphore(section.mailboxes_at_once) for name, section in self._config.syncs.items()}
-        made: dict[str, Outcome] = {}
+        return await self.each(pairings, lambda pairing: self.one(pairing, retry=retry, allow_removal=allow_removal))
 
-        async def work(pairing: Pairing) -> None:
+    async def each(self, pairings: Sequence[Pairing], work: Callable[[Pairing], Awaitable[T]]) -> list[T]:
+        """Do something with several mailboxes at once, as many as the configuration has it; returns the answers."""
+        most = {name: asyncio.Semaphore(section.mailboxes_at_once) for name, section in self.config.syncs.items()}
+
+        async def one(pairing: Pairing) -> T:
             async with most[pairing.set]:
-                made[pairing.id] = await self.one(pairing, retry=retry, allow_removal=allow_removal)
+                return await work(pairing)
 
-        tasks = [asyncio.ensure_future(work(pairing)) for pairing in pairings]
+        tasks = [asyncio.ensure_future(one(pairing)) for pairing in pairings]
         try:
-            await asyncio.gather(*tasks)
+            return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
-        return [made[pairing.id] for pairing in pairings]
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _TakenOver(Exception):
+    """Another machine works on the mailbox now."""

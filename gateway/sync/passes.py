@@ -1,0 +1,163 @@
+"""How the last pass of each mailbox went, and how the one under way goes on: written by whoever does it, read by all.
+
+A pass that is under way is told every `BEAT_S`, so that one whose process was killed is known by its silence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from gateway.sync.schema import ITEM, NOTE, PAIRING, PASS, PROBLEM
+from gateway.sync.state import State
+from gateway.sync.transfer import Report
+
+BEAT_S: Final = 2.0
+SILENT_S: Final = 60.0
+"""Nothing is told of a pass for so long where its process is gone, or as good as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A mailbox's pass: the one under way (`ended_at` is None) or the last. `copied` and `octets` are of all passes."""
+
+    who: str
+    began_at: float
+    updated_at: float
+    ended_at: float | None
+    is_done: bool
+    fault: str
+    report: Report
+    passes: int
+    copied: int
+    octets: int
+
+    def is_running(self, now: float) -> bool:
+        """Tell whether it is under way, as far as one can know."""
+        return self.ended_at is None and now - self.updated_at < SILENT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of a pairing: items paired, what did not get across, and what was changed on its way."""
+
+    items: int = 0
+    problems: int = 0
+    mended: int = 0
+
+
+class Passes:
+    """The passes that a state knows of."""
+
+    def __init__(self, state: State, clock: Callable[[], float] = time.time) -> None:
+        self._state = state
+        self._clock = clock
+        self._who = f"{socket.gethostname()}:{os.getpid()}"
+
+    async def begin(self, pairing: str) -> bool:
+        """Note that a pass begins; False where another machine is at it. On this one, a lock says who is."""
+        now = self._clock()
+
+        def act(connection: Connection) -> bool:
+            before = connection.execute(select(PASS).where(PASS.c.pairing == pairing).with_for_update()).first()
+            if before is not None and _told(before).is_running(now) and _host(before.who) != _host(self._who):
+                return False
+            connection.execute(delete(PASS).where(PASS.c.pairing == pairing))
+            values = {
+                "pairing": pairing,
+                "who": self._who,
+                "began_at": now,
+                "updated_at": now,
+                "ended_at": None,
+                "is_done": False,
+                "fault": "",
+                "report": _written(Report()),
+                "passes": before.passes if before is not None else 0,
+                "copied": before.copied if before is not None else 0,
+                "octets": before.octets if before is not None else 0,
+            }
+            connection.execute(insert(PASS).values(values))
+            return True
+
+        return await self._state.do(act)
+
+    async def going(self, pairing: str, report: Report) -> bool:
+        """Note how far it is; False where another machine has taken it over, this one having been silent."""
+        put = update(PASS).where(PASS.c.pairing == pairing, PASS.c.who == self._who)
+        put = put.values(report=_written(report), updated_at=self._clock())
+        return await self._state.do(lambda connection: connection.execute(put).rowcount > 0)
+
+    async def end(self, pairing: str, report: Report, *, is_done: bool, fault: str) -> None:
+        """Note how it ended."""
+        now = self._clock()
+        put = (
+            update(PASS)
+            .where(PASS.c.pairing == pairing, PASS.c.who == self._who)
+            .values(
+                report=_written(report),
+                updated_at=now,
+                ended_at=now,
+                is_done=is_done,
+                fault=fault,
+                passes=PASS.c.passes + 1,
+                copied=PASS.c.copied + report.copied,
+                octets=PASS.c.octets + report.octets,
+            )
+        )
+        await self._state.do(lambda connection: connection.execute(put))
+
+    async def stage(self, pairing: str) -> str | None:
+        """Return the stage of a pairing; None where nothing is known of it."""
+        asked = select(PAIRING.c.stage).where(PAIRING.c.id == pairing)
+        return await self._state.do(lambda connection: connection.execute(asked).scalar_one_or_none())
+
+    async def counts(self) -> dict[str, Counts]:
+        """Return how many items each pairing holds in step, and how many did not get across or only changed."""
+
+        def read(connection: Connection) -> dict[str, Counts]:
+            found: dict[str, list[int]] = {}
+            for place, table in enumerate((ITEM, PROBLEM, NOTE)):
+                for row in connection.execute(select(table.c.pairing, func.count()).group_by(table.c.pairing)):
+                    found.setdefault(row[0], [0, 0, 0])[place] = row[1]
+            return {pairing: Counts(*numbers) for pairing, numbers in found.items()}
+
+        return await self._state.do(read)
+
+    async def all(self) -> dict[str, Told]:
+        """Return the pass of each pairing that ever had one."""
+
+        def read(connection: Connection) -> dict[str, Told]:
+            return {row.pairing: _told(row) for row in connection.execute(select(PASS))}
+
+        return await self._state.do(read)
+
+
+def _host(who: str) -> str:
+    return who.rpartition(":")[0]
+
+
+def _written(report: Report) -> str:
+    return json.dumps(asdict(report), ensure_ascii=False)
+
+
+def _told(row: Any) -> Told:
+    known = {key: value for key, value in json.loads(row.report).items() if key in Report.__dataclass_fields__}
+    return Told(
+        row.who,
+        row.began_at,
+        row.updated_at,
+        row.ended_at,
+        row.is_done,
+        row.fault,
+        Report(**known),
+        row.passes,
+        row.copied,
+        row.octets,
+    )
