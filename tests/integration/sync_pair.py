@@ -8,19 +8,22 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from connectors.imap import Imap
 from gateway.contract import Context
+from gateway.mailbox import OpenMailbox
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
+from gateway.sync.preview import Preview, plan_pass
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
 from gateway.sync.values import Policy, Problem
+from tests.gateway.sync.memory import Memory
 from tests.peers.dovecot import PASSWORD, Dovecot
 
 _USERS: Final = itertools.count(1)
@@ -157,9 +160,28 @@ def imap(port: int, folder: Path, **options: Any) -> Imap:
     return Imap("peer", config, context(folder))
 
 
+Where = tuple[int, str] | Memory
+"""A mailbox: port and user, or one in memory that holds what no real server lets in."""
+
+
+@asynccontextmanager
+async def opened(where: Where, folder: Path, **options: Any) -> AsyncIterator[OpenMailbox]:
+    """Open a mailbox."""
+    if isinstance(where, Memory):
+        yield where  # type: ignore[misc]  # it takes plain strings
+        return
+    connector = imap(where[0], folder, **options)
+    await connector.start()
+    try:
+        async with connector.open(where[1]) as mailbox:
+            yield mailbox
+    finally:
+        await connector.stop()
+
+
 def bring_in_step(
-    left: tuple[int, str],
-    right: tuple[int, str],
+    left: Where,
+    right: Where,
     folder: Path,
     policy: Policy = Policy(),  # noqa: B008  # frozen
     *,
@@ -167,21 +189,30 @@ def bring_in_step(
     retry: bool = False,
     progress: Callable[[Report], None] | None = None,
 ) -> Result:
-    """Do one pass between two mailboxes, by port and user, with the state in `folder` opened anew."""
+    """Do one pass between two mailboxes, with the state in `folder` opened anew."""
 
     async def body() -> Result:
-        one, two = imap(left[0], folder), imap(right[0], folder)
-        await one.start()
-        await two.start()
         state = State(folder / "sync.sqlite")
+        paces = (waits or Waits()).pace(policy.batch_items), (waits or Waits()).pace(policy.batch_items)
         try:
-            async with one.open(left[1]) as here, two.open(right[1]) as there:
-                paces = (waits or Waits()).pace(policy.batch_items), (waits or Waits()).pace(policy.batch_items)
+            async with opened(left, folder) as here, opened(right, folder) as there:
                 return await run_pass(NAME, here, there, state, policy, paces=paces, retry=retry, progress=progress)
         finally:
             state.close()
-            await one.stop()
-            await two.stop()
+
+    return asyncio.run(body())
+
+
+def look(left: Where, right: Where, folder: Path, policy: Policy = Policy()) -> Preview:  # noqa: B008  # frozen
+    """Tell what a pass would do."""
+
+    async def body() -> Preview:
+        state = State(folder / "sync.sqlite")
+        try:
+            async with opened(left, folder) as here, opened(right, folder) as there:
+                return await plan_pass(NAME, here, there, state, policy)
+        finally:
+            state.close()
 
     return asyncio.run(body())
 
@@ -207,8 +238,15 @@ class Two:
 
     def step(self, policy: Policy = Policy(), **options: Any) -> Result:  # noqa: B008  # frozen
         """Do one pass."""
+        return bring_in_step(*self._ends(), self.path, policy, **options)
+
+    def look(self, policy: Policy = Policy()) -> Preview:  # noqa: B008  # frozen
+        """Tell what a pass would do."""
+        return look(*self._ends(), self.path, policy)
+
+    def _ends(self) -> tuple[Where, Where]:
         one, two = self.ports[0] or self.left.server.port, self.ports[1] or self.right.server.port
-        return bring_in_step((one, self.left.user), (two, self.right.user), self.path, policy, **options)
+        return (one, self.left.user), (two, self.right.user)
 
     def forget(self) -> None:
         """Lose the state."""
