@@ -42,6 +42,8 @@ class Pairing:
     identity: str | None = None
     batch: str = ""
     mode: Mode = "copy"
+    address: str | None = None
+    """The address that the identity is shown under from its cut-over on, with its network; None keeps what it has."""
 
 
 @dataclass(frozen=True, slots=True)
