@@ -30,6 +30,12 @@ class PairSection(Section):
     to: str = Field("", description="Name of the mailbox that is copied to. Absent: the same name.")
     identity: str | None = Field(None, min_length=1, description="The identity whose mailbox it is, for its cut-over.")
     batch: str = Field("", description="Those that go together have the same word here.")
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="The address that the identity is shown under from its cut-over on, such as smtp:ann@new.example; "
+        "the one before becomes a former one. Absent: it stays.",
+    )
 
 
 class SyncSection(Section):
@@ -40,8 +46,8 @@ class SyncSection(Section):
     mailboxes: str | None = Field(
         None,
         min_length=1,
-        description="CSV file with the columns from, to, identity, batch: a line for each mailbox; all but `from` may "
-        "be empty. Relative to this file.",
+        description="CSV file with the columns from, to, identity, batch, address: a line for each mailbox; all but "
+        "`from` may be empty. Relative to this file.",
     )
     pair: tuple[PairSection, ...] = Field((), description="Mailboxes, in place of a CSV file or beside it.")
     mode: Literal["copy", "mirror", "two-way"] = Field(

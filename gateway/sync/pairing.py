@@ -18,7 +18,7 @@ from gateway.sync.values import Pairing, Place
 if TYPE_CHECKING:
     from gateway.config_sync import SyncSection
 
-COLUMNS: Final = ("from", "to", "identity", "batch")
+COLUMNS: Final = ("from", "to", "identity", "batch", "address")
 MOST_OCTETS: Final = 64 * 1024 * 1024
 MOST_PAIRINGS: Final = 200_000
 
@@ -40,6 +40,7 @@ class Row:
     right: str
     identity: str | None
     batch: str
+    address: str | None = None
 
 
 def pairing_id(set: str, left: str, right: str) -> str:
@@ -51,7 +52,7 @@ def pairings(name: str, section: SyncSection, base: Path) -> list[Pairing]:
     """Return the pairings of [sync.NAME], in the order of their lines. Raises: PairingErrors."""
     mistakes: list[str] = []
     rows = [
-        Row(f"[[sync.{name}.pair]] {n}", each.from_, each.to or each.from_, each.identity, each.batch)
+        Row(f"[[sync.{name}.pair]] {n}", each.from_, each.to or each.from_, each.identity, each.batch, each.address)
         for n, each in enumerate(section.pair, 1)
     ]
     if section.mailboxes is not None:
@@ -74,7 +75,7 @@ def pairings(name: str, section: SyncSection, base: Path) -> list[Pairing]:
         left, right = Place(section.from_, row.left), Place(section.to, row.right)
         if left == right:
             mistakes.append(f"{row.where}: {row.left} would be copied to itself")
-        made.append(Pairing(id, name, left, right, row.identity, row.batch, section.mode))
+        made.append(Pairing(id, name, left, right, row.identity, row.batch, section.mode, row.address))
     if mistakes:
         raise PairingErrors(mistakes)
     return made
@@ -104,8 +105,8 @@ def read_table(octets: bytes, where: str) -> tuple[list[Row], list[str]]:
                 unknown = [cell for cell in heads if cell not in COLUMNS]
                 if unknown or "from" not in heads or len(set(heads)) != len(heads):
                     return [], [
-                        f"{at}: the first line must name the columns, from and any of to, identity, batch, each once; "
-                        f"it is: {', '.join(heads)}"
+                        f"{at}: the first line must name the columns, from and any of to, identity, batch, address, "
+                        f"each once; it is: {', '.join(heads)}"
                     ]
                 continue
             if len(cells) > len(heads):
@@ -120,7 +121,14 @@ def read_table(octets: bytes, where: str) -> tuple[list[Row], list[str]]:
                 mistakes.append(f"{at}: more than {MOST_PAIRINGS} mailboxes")
                 break
             rows.append(
-                Row(at, left, values.get("to") or left, values.get("identity") or None, values.get("batch", ""))
+                Row(
+                    at,
+                    left,
+                    values.get("to") or left,
+                    values.get("identity") or None,
+                    values.get("batch", ""),
+                    values.get("address") or None,
+                )
             )
     except csv.Error as e:
         mistakes.append(f"{where}:{reader.line_num}: {e}")
