@@ -79,7 +79,7 @@ class Mbsync:
         )
 
     def adopt(self, mailbox: str, far: tuple[int, int], near: tuple[int, int]) -> None:
-        """Write the state of a folder that is the same on both sides, UID for UID: each side's UIDVALIDITY, and how
+        """Write the state of a folder at the top that is the same on both sides, UID for UID: each side's UIDVALIDITY, and how
         many messages it has."""
         assert far[1] == near[1]
         lines = [
@@ -90,8 +90,7 @@ class Mbsync:
             "",
         ]
         lines += [f"{uid} {uid} S" for uid in range(1, far[1] + 1)]
-        name = f":far:{mailbox}_:near:{mailbox}".replace("/", "!")
-        (self.state / name).write_text("\n".join([*lines, ""]))
+        (self.state / mailbox).write_text("\n".join([*lines, ""]))
 
     def run(self, timeout_s: float = 1800.0) -> Ran:
         """Run it once. Raises: RuntimeError with what it said where it failed, or did not end in time."""
