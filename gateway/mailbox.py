@@ -49,7 +49,7 @@ class Holds:
     change_tokens: bool
     """`changes` with a token answers by what changed; without, every answer is everything."""
     stable_ids: bool
-    """An item keeps its id when it is moved to another folder of the mailbox."""
+    """An item keeps its id when it is moved to another folder of the mailbox, or its folder gets another name."""
     exact: bool
     """Octets come back as they went in."""
     kinds: frozenset[Kind] = frozenset(("mail",))
@@ -103,6 +103,9 @@ class ItemState:
     """The store's own word for what it is, e.g. IPM.Schedule.Meeting.Request."""
     object: str | None = None
     """What each copy of one message has in common, in whichever folder of the mailbox it is (RFC 8474's EMAILID)."""
+    labels: frozenset[str] = frozenset()
+    """Names that the item is under besides its folder, where one item can be in several: Gmail's labels, with `/`
+    between a label and the one above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +196,14 @@ class OpenMailbox(Protocol):
         ...
 
     async def create_folder(self, path: tuple[str, ...], kind: Kind = "mail") -> Folder:
-        """Return the folder at `path`, made with its parents where it is not there. A folder of another kind that is
-        there already is a StoreFault (5.6.0)."""
+        """Return the folder at `path`, made with its parents where it is not there.
+
+        A folder of another kind that is there already is a StoreFault (5.6.0), and so is a name that the store can't
+        have (5.3.3), in the scope MESSAGE."""
         ...
 
     async def rename_folder(self, id: str, path: tuple[str, ...]) -> Folder:
-        """Give a folder another name, another parent, or both; its items and their ids stay."""
+        """Give a folder another name, another parent, or both; its items stay, and their ids where these are stable."""
         ...
 
     async def remove_folder(self, id: str) -> None:

@@ -1,30 +1,35 @@
-"""Appending: items into a folder, many by one command where the server can.
+"""Appending: items into a folder, many by one command where the server can, else many in the pipe at once.
 
 Promises: what is answered Appended is there; an item that the server refuses is named, and stops no other: a command of
-several that is refused is taken apart until the one is found. The folder is selected on the connection that appends:
-servers open a folder for each append that is into another one than the selected.
-Source: RFC 9051 §6.3.12, RFC 3502 (MULTIAPPEND), RFC 4315 (APPENDUID), RFC 7889 (APPENDLIMIT).
+several that is refused is taken apart until the one is found. Where the server refuses the folder or the mailbox (its
+quota, its pace), the call is a fault only if nothing of it was appended. The folder is selected on the connection that
+appends: servers open a folder for each append that is into another one than the selected.
+Source: RFC 9051 §6.3.12, RFC 3502 (MULTIAPPEND), RFC 4315 (APPENDUID), RFC 7889 (APPENDLIMIT), RFC 3516 §4.4 (literal8
+for what has NUL in it), RFC 6855 §4 (UTF8).
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from connectors.imap import flags
 from connectors.imap.connection import Refused
 from connectors.imap.faults import fault_of, status_of
-from connectors.imap.session import Session
+from connectors.imap.session import Selected, Session
 from connectors.imap.wire.commands import Appending, append, command, read_numbers
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.responses import Fetched, Said
-from gateway.contract import Appended, NewItem, Note, Scope, Status
+from gateway.contract import Appended, Fate, NewItem, Note, Scope, Status, StoreFault
 
 MOST_ITEMS: Final = 50
 MOST_OCTETS: Final = 4 * 1024 * 1024
 """Of one command."""
 NO_ID: Final = Status("4.5.0", "it is appended, and the server does not say under which number")
+_OF_FLAGS: Final = re.compile(r"flag|keyword", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,79 +47,135 @@ class Appender:
         self._name = name
         self._id_of = id_of
         self._several = several and session.has("MULTIAPPEND")
+        self._answers: dict[int, Appended | Status] = {}
+        self._nameless: list[_Ready] = []
+        """Appended, under a number that the server did not tell."""
+        self._fault: StoreFault | None = None
+        """Why nothing more is appended."""
 
     async def append(self, items: Sequence[NewItem]) -> list[Appended | Status]:
         """Append in this order; an answer for each. Raises: Refused (of the folder), Closed, StoreFault."""
-        folder = await self._session.select(self._name)
-        answers: list[Appended | Status | None] = [None] * len(items)
+        # Where numbers have to be looked up, what others have put in until now must be known.
+        folder = await self._session.select(self._name, anew=not self._session.has("UIDPLUS"))
+        exists, before = folder.exists, folder.uidnext
         ready: list[_Ready] = []
         for at, item in enumerate(items):
             if item.form != "mime":
-                answers[at] = Status("5.6.3", "an IMAP server holds messages alone")
+                self._answers[at] = Status("5.6.3", "an IMAP server holds messages alone")
                 continue
-            wanted, notes = flags.write(item.flags, item.keywords, folder)
-            ready.append(_Ready(at, Appending(item.content, wanted, item.received_at), notes))
-        for chunk in self._chunks(ready):
-            await self._append(chunk, answers)
-        return [each if each is not None else NO_ID for each in answers]
+            ready.append(await self._prepared(at, item, folder))
+        if self._several:
+            for chunk in _chunks(ready):
+                if self._fault is None:
+                    await self._append(chunk)
+        else:
+            # All of them are in the pipe at once, and go out in this order.
+            await asyncio.gather(*(self._append([each]) for each in ready))
+        if self._nameless:
+            await self._look_up(exists, before)
+        if self._fault is not None:
+            if not any(isinstance(each, Appended) or each is NO_ID for each in self._answers.values()):
+                raise self._fault
+            for each in ready:
+                self._answers.setdefault(each.at, self._fault.status)
+        return [self._answers[at] for at in range(len(items))]
 
-    def _chunks(self, ready: Sequence[_Ready]) -> list[list[_Ready]]:
-        chunks: list[list[_Ready]] = []
-        octets = 0
-        for each in ready:
-            size = each.one.content.size
-            if not chunks or not self._several or len(chunks[-1]) >= MOST_ITEMS or octets + size > MOST_OCTETS:
-                chunks.append([])
-                octets = 0
-            chunks[-1].append(each)
-            octets += size
-        return chunks
+    async def _prepared(self, at: int, item: NewItem, folder: Selected) -> _Ready:
+        wanted, notes = flags.write(item.flags, item.keywords, folder)
+        content, binary, utf8 = item.content, False, False
+        if self._session.has("BINARY") or self._session.utf8:
+            traits = content.traits if content.is_inline else await asyncio.to_thread(lambda: content.traits)
+            binary = traits.nul and self._session.has("BINARY")
+            utf8 = self._session.utf8 and traits.eight_bit and not content.head.isascii()
+        return _Ready(at, Appending(content, wanted, item.received_at, binary or utf8, utf8), notes)
 
-    async def _append(self, chunk: Sequence[_Ready], answers: list[Appended | Status | None]) -> None:
+    async def _append(self, chunk: Sequence[_Ready]) -> None:
+        """Append by one command; the answers are noted."""
         folder = self._session.selected
         assert folder is not None
-        before = folder.uidnext
-        name = self._session.name(self._name)
         try:
+            name = self._session.name(self._name)
             said = await self._session.connection.ask(append(name, [each.one for each in chunk]))
         except Refused as refused:
-            fault = fault_of(refused, unknown=False)
-            if fault.scope is not Scope.MESSAGE:
-                raise fault from None
-            if len(chunk) == 1:
-                answers[chunk[0].at] = status_of(refused.said, "5.6.0")
-                return
-            middle = len(chunk) // 2
-            await self._append(chunk[:middle], answers)
-            await self._append(chunk[middle:], answers)
+            await self._refused(chunk, refused)
             return
         uidvalidity, uids = _appended(said)
         if len(uids) != len(chunk):
-            uidvalidity, uids = folder.uidvalidity, await self._looked_up(chunk, before)
-        for each, uid in zip(chunk, uids, strict=False):
-            answers[each.at] = Appended(self._id_of(uidvalidity, uid), each.notes)
-        if uids:
-            folder.uidnext = max(uids) + 1
+            self._nameless += chunk
+            return
+        for each, uid in zip(chunk, uids, strict=True):
+            self._answers[each.at] = Appended(self._id_of(uidvalidity, uid), each.notes)
 
-    async def _looked_up(self, chunk: Sequence[_Ready], before: int | None) -> list[int]:
-        """Return the UIDs of what was just appended, at a server without UIDPLUS: new ones of these sizes, in order.
+    async def _refused(self, chunk: Sequence[_Ready], refused: Refused) -> None:
+        fault = fault_of(refused, unknown=False)
+        if fault.scope is not Scope.MESSAGE:
+            self._fault = self._fault or fault
+        elif len(chunk) > 1:
+            middle = len(chunk) // 2
+            for half in (chunk[:middle], chunk[middle:]):
+                if self._fault is None:
+                    await self._append(half)
+        elif _OF_FLAGS.search(refused.said.text) and chunk[0].one.flags:
+            # Some servers tell of `\*` and refuse words that they do not know all the same.
+            kept = frozenset(each for each in chunk[0].one.flags if each in flags.SYSTEM)
+            if kept == chunk[0].one.flags:
+                kept = frozenset()
+            lost = sorted(chunk[0].one.flags - kept)
+            notes = [Note(Fate.DROPPED, f"flag {flags.told(each)}", str(refused.said)[:200]) for each in lost]
+            one = replace(chunk[0].one, flags=kept)
+            await self._append([replace(chunk[0], one=one, notes=(*chunk[0].notes, *notes))])
+        else:
+            self._answers[chunk[0].at] = status_of(refused.said, "5.6.0")
 
-        Empty where others have put something in meanwhile, and it cannot be told which is which.
+    async def _look_up(self, exists: int, before: int | None) -> None:
+        """Find the UIDs of what was just appended, at a server without UIDPLUS.
+
+        If as many are new as were appended, they are these, in their order; if others have put something in meanwhile,
+        those whose size is that of one alone.
         """
-        found: dict[int, int] = {}
+        found: dict[int, int | None] = {}
 
         def takes(what: Untagged) -> bool:
-            if isinstance(what, Fetched) and what.uid is not None and what.size is not None:
-                found[what.uid] = what.size
+            if isinstance(what, Fetched) and what.uid is not None:
+                found[what.uid] = what.size if what.size is not None else found.get(what.uid)
                 return True
             return False
 
-        await self._session.connection.ask(command(b"NOOP"))
-        start = before or 1
-        await self._session.connection.ask(command(b"UID FETCH %d:* (UID RFC822.SIZE)" % start), takes)
-        new = [uid for uid in sorted(found) if uid >= start]
-        sizes = [each.one.content.size for each in chunk]
-        return new if [found[uid] for uid in new] == sizes or len(new) == len(sizes) == 1 else []
+        folder = self._session.selected
+        assert folder is not None
+        connection = self._session.connection
+        await connection.ask(command(b"NOOP"))
+        if before is not None:
+            await connection.ask(command(b"UID FETCH %d:* (UID RFC822.SIZE)" % before), takes)
+        else:
+            await connection.ask(command(b"FETCH %d:* (UID RFC822.SIZE)" % (exists + 1)), takes)
+        new = [uid for uid in sorted(found) if uid >= (before or 1)]
+        nameless = sorted(self._nameless, key=lambda each: each.at)
+        if len(new) == len(nameless):
+            uids: list[int | None] = [*new]
+        else:
+            uids = [_alone([uid for uid in new if found[uid] == each.one.content.size]) for each in nameless]
+            uids = [uid if uids.count(uid) == 1 else None for uid in uids]
+        for each, uid in zip(nameless, uids, strict=True):
+            id = None if uid is None else self._id_of(folder.uidvalidity, uid)
+            self._answers[each.at] = NO_ID if id is None else Appended(id, each.notes)
+
+
+def _alone(uids: Sequence[int]) -> int | None:
+    return uids[0] if len(uids) == 1 else None
+
+
+def _chunks(ready: Sequence[_Ready]) -> list[list[_Ready]]:
+    chunks: list[list[_Ready]] = []
+    octets = 0
+    for each in ready:
+        size = each.one.content.size
+        if not chunks or len(chunks[-1]) >= MOST_ITEMS or octets + size > MOST_OCTETS:
+            chunks.append([])
+            octets = 0
+        chunks[-1].append(each)
+        octets += size
+    return chunks
 
 
 def _appended(said: Said) -> tuple[int, list[int]]:

@@ -241,9 +241,9 @@ class Connection(asyncio.Protocol):
         self._soon()
 
     def _look(self) -> None:
-        """Hang up on a server that says nothing while it is asked."""
+        """Hang up on a server that says nothing while it is asked, and takes nothing of what it is told."""
         now = self._loop.time()
-        if self._dialogue.under_way and now - self._heard_at > self._timeout_s and self._streaming is None:
+        if self._dialogue.under_way and now - self._heard_at > self._timeout_s:
             self.end(f"the server was silent for {self._timeout_s:g} s")
             return
         self._watch = self._loop.call_later(self._timeout_s / 4, self._look)

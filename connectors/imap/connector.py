@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import IO, ClassVar, Final, cast
 
 from connectors.imap.config import ImapConfig
-from connectors.imap.connection import Closed, Refused
-from connectors.imap.faults import fault_of
 from connectors.imap.mailbox import HOLDS, ImapMailbox
 from connectors.imap.pool import Pool
 from connectors.imap.session import Login, Session, open_session
-from connectors.imap.wire.tokens import Spilled, WireError
+from connectors.imap.wire.tokens import Spilled
 from gateway.contract import (
     Connector,
     ConnectorConfig,
@@ -103,15 +101,14 @@ class Imap(Connector):
 
         pool = Pool(make, config.max_connections)
         try:
+            opened = ImapMailbox(pool, _content, poll_s=60.0, several=config.multiappend)
             try:
-                async with pool.session():
-                    pass
-            except (Refused, Closed, WireError, OSError, TimeoutError) as fault:
-                found = fault_of(fault, unknown=False)
-                if found.scope is Scope.HOP:
-                    self._trouble = str(found.status)
-                raise found from None
-            yield ImapMailbox(pool, _content, poll_s=60.0, several=config.multiappend)
+                await opened.prepare()
+            except StoreFault as fault:
+                if fault.scope is Scope.HOP:
+                    self._trouble = str(fault.status)
+                raise
+            yield opened
         finally:
             await pool.close()
 

@@ -1,5 +1,6 @@
 """Flags and keywords: the contract's names to IMAP's and back. Pure.
 
+Keywords beyond ASCII are in modified UTF-7, as Thunderbird and Dovecot have them.
 Source: RFC 9051 §2.3.2; RFC 3503 ($MDNSent), RFC 5550 ($Forwarded), IANA's registry of IMAP keywords ($Junk).
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from connectors.imap.session import Selected
+from connectors.imap.wire.names import from_wire, to_wire
 from gateway.contract import Fate, Flag, Note
 
 NAMES: Final[Mapping[Flag, bytes]] = {
@@ -22,9 +24,12 @@ NAMES: Final[Mapping[Flag, bytes]] = {
     "mdn_sent": b"$MDNSent",
     "junk": b"$Junk",
 }
+SYSTEM: Final = frozenset(name for name in NAMES.values() if name.startswith(b"\\"))
 _FLAGS: Final[Mapping[bytes, Flag]] = {name.lower(): flag for flag, name in NAMES.items()}
 _RECENT: Final = b"\\recent"
-_NO_ATOM: Final = re.compile(r"[^!#$&'+,\-./0-9:;<=>?@A-Z^_`a-z|}~]")
+_NO_ATOM: Final = re.compile(r"[\x00-\x20\x7f(){%*\"\\\[\]]")
+FORBIDDEN: Final = "".join(chr(code) for code in range(0x80) if _NO_ATOM.match(chr(code)))
+"""Characters that no keyword can hold. Those beyond ASCII are written in modified UTF-7, as folders' names are."""
 
 
 def read(flags: Iterable[bytes]) -> tuple[frozenset[Flag], frozenset[str]]:
@@ -36,13 +41,20 @@ def read(flags: Iterable[bytes]) -> tuple[frozenset[Flag], frozenset[str]]:
         if flag is not None:
             found.add(flag)
         elif each.lower() != _RECENT:
-            words.add(each.decode("utf-8", "replace"))
+            words.add(_word(each))
     return frozenset(found), frozenset(words)
 
 
-def keyword(word: str) -> str:
-    """Return a keyword as IMAP can have it: what no atom can hold becomes a `_`."""
-    return _NO_ATOM.sub("_", word) or "_"
+def _word(octets: bytes) -> str:
+    """Return a keyword as it is read: decoded, where it would be written so."""
+    word = from_wire(octets)
+    return word if octets == keyword(word) else octets.decode("utf-8", "replace")
+
+
+def keyword(word: str) -> bytes:
+    """Return a keyword as IMAP can have it: what no atom can hold becomes a `_`, what is beyond ASCII is encoded."""
+    word = _NO_ATOM.sub("_", word.encode("utf-8", "replace").decode()) or "_"
+    return word.encode("ascii") if word.isascii() and from_wire(word.encode()) == word else to_wire(word)
 
 
 def write(
@@ -55,14 +67,22 @@ def write(
         wanted.add(NAMES[each])  # type: ignore[index]
     for word in sorted(keywords):
         written = keyword(word)
-        if written != word:
-            notes.append(Note(Fate.MAPPED, f"keyword {word} as {written}", "IMAP has no such characters in keywords"))
-        wanted.add(written.encode("ascii"))
-    if folder is None or folder.permanent is None or folder.takes_keywords:
+        if _NO_ATOM.search(word):
+            why = "IMAP has no such characters in keywords"
+            notes.append(Note(Fate.MAPPED, f"keyword {word} as {_word(written)}", why))
+        wanted.add(written)
+    if folder is None or folder.permanent is None:
         kept = frozenset(wanted)
     else:
         known = {each.lower() for each in folder.permanent}
-        kept = frozenset(each for each in wanted if each.lower() in known)
+        kept = frozenset(
+            each for each in wanted if each.lower() in known or (folder.takes_keywords and each not in SYSTEM)
+        )
         lost = sorted(wanted - kept)
-        notes += [Note(Fate.DROPPED, f"flag {name.decode()}", "the folder keeps no such flag") for name in lost]
+        notes += [Note(Fate.DROPPED, f"flag {told(name)}", "the folder keeps no such flag") for name in lost]
     return kept, tuple(notes)
+
+
+def told(name: bytes) -> str:
+    """Return a flag or keyword by the contract's name for it."""
+    return _FLAGS.get(name.lower()) or _word(name)

@@ -8,7 +8,7 @@ Source: RFC 9051 §6.3.9, RFC 6154 (SPECIAL-USE), RFC 5819 (LIST-STATUS), RFC 52
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connectors.imap.connection import Refused
@@ -17,6 +17,7 @@ from connectors.imap.wire.commands import command, joined
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.names import from_wire, to_wire
 from connectors.imap.wire.responses import Data, as_number, as_text
+from connectors.imap.wire.tokens import Value
 from gateway.contract import FolderRole
 
 ROLES: Final[Mapping[bytes, FolderRole]] = {
@@ -25,7 +26,23 @@ ROLES: Final[Mapping[bytes, FolderRole]] = {
     b"\\trash": "trash",
     b"\\junk": "junk",
     b"\\archive": "archive",
+    b"\\spam": "junk",
 }
+"""By SPECIAL-USE, and by XLIST, its forerunner."""
+_NAMES: Final[tuple[tuple[FolderRole, tuple[str, ...]], ...]] = (
+    ("sent", ("sent", "sent items", "sent messages", "sent-mail", "gesendet", "gesendete elemente",
+        "gesendete objekte", "envoyés", "éléments envoyés", "enviados", "elementos enviados",
+        "posta inviata", "inviata", "verzonden", "verzonden items")),
+    ("drafts", ("drafts", "draft", "entwürfe", "brouillons", "borradores", "bozze", "concepten")),
+    ("trash", ("trash", "deleted items", "deleted messages", "papierkorb", "gelöschte elemente", "corbeille",
+        "éléments supprimés", "papelera", "elementos eliminados", "cestino", "posta eliminata",
+        "prullenbak", "verwijderde items")),
+    ("junk", ("junk", "junk e-mail", "junk email", "spam", "bulk mail", "junk-e-mail", "courrier indésirable",
+        "correo no deseado", "posta indesiderata", "ongewenste e-mail")),
+    ("archive", ("archive", "archives", "archiv", "archivo", "archivio", "archief")),
+)  # fmt: skip
+_BY_NAME: Final[Mapping[str, FolderRole]] = {name: role for role, names in _NAMES for name in names}
+"""What programs call these folders, for servers that do not say which is which."""
 _ITEMS: Final = b"(MESSAGES UNSEEN UIDNEXT UIDVALIDITY)"
 _ITEMS_MODSEQ: Final = b"(MESSAGES UNSEEN UIDNEXT UIDVALIDITY HIGHESTMODSEQ)"
 _INBOX: Final = b"INBOX"
@@ -40,12 +57,15 @@ class Listed:
     attributes: frozenset[bytes]
     status: dict[str, int] = field(default_factory=dict)
     is_subscribed: bool = True
+    role: FolderRole | None = None
 
     @property
-    def role(self) -> FolderRole | None:
-        if self.name.upper() == _INBOX:
-            return "inbox"
-        return next((ROLES[each] for each in sorted(self.attributes) if each in ROLES), None)
+    def mark(self) -> str | None:
+        """What is another word whenever anything in the folder has changed; None where that is not told."""
+        names = ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ", "MESSAGES")
+        if not self.status.get("HIGHESTMODSEQ") or any(name not in self.status for name in names):
+            return None
+        return ".".join(str(self.status[name]) for name in names)
 
     @property
     def can_hold(self) -> bool:
@@ -55,43 +75,65 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Where a user's own folders begin: a prefix such as `INBOX.`, and the separator."""
+    """Where a user's own folders begin: a prefix such as `INBOX.`, and the separator; and where others' do."""
 
     prefix: str = ""
     separator: str = ""
+    others: tuple[str, ...] = ()
+    """Beginnings of the names of other users' and of shared folders."""
+
+    def is_own(self, name: str) -> bool:
+        """Tell whether a folder of this name is the user's own."""
+        if self.prefix and name.startswith(self.prefix):
+            return True
+        return not any(name.startswith(each) or name + self.separator == each for each in self.others)
 
 
 async def namespace(session: Session) -> Namespace:
-    """Return the first personal namespace. Raises: Closed."""
-    if not session.has("NAMESPACE"):
-        return Namespace()
-    found: list[Namespace] = []
+    """Return where the user's own folders are. Raises: Refused, Closed."""
+    found = Namespace()
 
     def takes(what: Untagged) -> bool:
-        if not isinstance(what, Data) or what.name != "NAMESPACE":
+        nonlocal found
+        if not isinstance(what, Data):
             return False
-        own = what.values[0] if what.values else None
-        if isinstance(own, list) and own and isinstance(own[0], list) and len(own[0]) >= 2:
-            prefix, separator = own[0][0], own[0][1]
-            found.append(
-                Namespace(
-                    from_wire(as_text(prefix), utf8=session.utf8),
-                    as_text(separator).decode("latin-1") if separator is not None else "",
-                )
-            )
+        if what.name == "NAMESPACE":
+            kinds = [_namespaces(each, utf8=session.utf8) for each in what.values[:3]]
+            own = kinds[0][0] if kinds and kinds[0] else ("", "")
+            others = tuple(prefix for kind in kinds[1:] for prefix, _ in kind if prefix and prefix != own[0])
+            found = Namespace(own[0], own[1], others)
+        elif what.name == "LIST" and len(what.values) >= 3:
+            found = Namespace("", _one(what).separator)
+        else:
+            return False
         return True
 
-    try:
-        await session.connection.ask(command(b"NAMESPACE"), takes)
-    except Refused:
-        return Namespace()
-    return found[0] if found else Namespace()
+    if session.has("NAMESPACE"):
+        try:
+            await session.connection.ask(command(b"NAMESPACE"), takes)
+        except Refused:
+            found = Namespace()
+    if not found.separator:
+        before = found
+        await session.connection.ask(command(b"LIST", b'""', b'""'), takes)
+        found = replace(before, separator=found.separator)
+    return found
 
 
-async def listed(session: Session) -> dict[bytes, Listed]:
-    """Return all folders with their status, by name, in the server's order. Raises: Refused, Closed.
+def _namespaces(told: Value, *, utf8: bool) -> list[tuple[str, str]]:
+    found = []
+    for each in told if isinstance(told, list) else ():
+        if isinstance(each, list) and len(each) >= 2:
+            separator = as_text(each[1]).decode("latin-1") if each[1] is not None else ""
+            found.append((from_wire(as_text(each[0]), utf8=utf8), separator))
+    return found
 
-    One command where the server has LIST-STATUS; else one a folder, all in the pipe at once.
+
+async def listed(session: Session, own: Namespace) -> dict[bytes, Listed]:
+    """Return the user's own folders with their status, by name, in the server's order. Raises: Refused, Closed.
+
+    One command where the server has LIST-STATUS; else one a folder, all in the pipe at once. Where a folder can't be
+    asked for its status, it has none.
     """
     found: dict[bytes, Listed] = {}
     statuses: dict[bytes, dict[str, int]] = {}
@@ -108,7 +150,7 @@ async def listed(session: Session) -> dict[bytes, Listed]:
             one = _one(what)
             if what.name == "LSUB":
                 subscribed.add(_folded(one.name))
-            else:
+            elif own.is_own(from_wire(one.name, utf8=session.utf8)):
                 found[_folded(one.name)] = one
         else:
             return False
@@ -135,7 +177,28 @@ async def listed(session: Session) -> dict[bytes, Listed]:
     for name, each in found.items():
         each.status = statuses.get(name, {})
         each.is_subscribed = name in subscribed
+    _give_roles(list(found.values()), own, utf8=session.utf8)
     return {each.name: each for each in found.values()}
+
+
+def _give_roles(folders: list[Listed], own: Namespace, *, utf8: bool) -> None:
+    """Say which folder is for what, each role once: as the server tells, else, if it tells of none, by their names."""
+    given: dict[FolderRole, Listed] = {}
+    for each in folders:
+        if each.name.upper() == _INBOX:
+            given["inbox"] = each
+    for each in folders:
+        role = next((ROLES[word] for word in sorted(each.attributes) if word in ROLES), None)
+        if role is not None and each.can_hold and each not in given.values():
+            given.setdefault(role, each)
+    if given.keys() <= {"inbox"}:
+        for each in sorted(folders, key=lambda one: one.name):
+            path = path_of(each.name, each.separator, own, utf8=utf8)
+            role = _BY_NAME.get(path[0].lower()) if len(path) == 1 and each.can_hold else None
+            if role is not None:
+                given.setdefault(role, each)
+    for role, each in given.items():
+        each.role = role
 
 
 def _folded(name: bytes) -> bytes:
@@ -184,11 +247,8 @@ def name_of(path: tuple[str, ...], own: Namespace, *, utf8: bool) -> bytes:
     if not separator and len(path) > 1:
         raise ValueError("folders in folders, which this server has not")
     text = separator.join(path)
-    first = path[0].upper()
     if any(ord(each) < 0x20 or each == "\x7f" for each in text):
         raise ValueError("a name with a control character")
-    if first == "INBOX" and path[0] != "INBOX":
+    if not own.prefix and path[0].upper() == "INBOX" and path[0] != "INBOX":
         raise ValueError("a name that the inbox has in other letters")
-    return to_wire(
-        own.prefix + text if not (path[0] == "INBOX" and own.prefix.upper().startswith("INBOX")) else text, utf8=utf8
-    )
+    return to_wire(own.prefix + text, utf8=utf8)

@@ -1,31 +1,31 @@
 """A mailbox of an IMAP server, open: its folders and items by the contract's words.
 
-Ids: a folder's is its name as the server lists it, an item's `FOLDER.UIDVALIDITY.UID`, where FOLDER is a hash of that
-name, so that it is another item after a folder was made anew. Nothing is repeated here: a call whose connection broke
-is a StoreFault, `unknown` where it may have been done.
+Nothing is repeated here: a call whose connection broke is a StoreFault, `unknown` where it may have been done. Folders
+of other users and shared ones are none of a mailbox's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-from connectors.imap import flags as marks
+from connectors.imap import altering
 from connectors.imap.appending import Appender
 from connectors.imap.connection import Closed, Refused
+from connectors.imap.facts import facts
 from connectors.imap.faults import fault_of, status_of
+from connectors.imap.fetching import contents
+from connectors.imap.flags import FORBIDDEN
 from connectors.imap.folders import Listed, Namespace, listed, name_of, namespace, path_of
-from connectors.imap.listing import Listing, version_of
+from connectors.imap.idle import idle
+from connectors.imap.ids import hash_of, ids_of, octets_of, read_id, text_of
+from connectors.imap.listing import Listing, Marks
 from connectors.imap.pool import Pool
 from connectors.imap.session import Session
-from connectors.imap.wire.commands import command, flag_list, joined, numbers, read_numbers
-from connectors.imap.wire.dialogue import Untagged
-from connectors.imap.wire.responses import Data, Fetched, Said, as_number, as_text, body
+from connectors.imap.wire.commands import joined
 from connectors.imap.wire.tokens import Spilled, WireError
 from gateway.contract import (
     FLAGS,
@@ -44,20 +44,26 @@ from gateway.contract import (
 )
 
 FETCH_ITEMS: Final = 50
+FETCH_BYTES: Final = 4 * 1024 * 1024
+"""What is fetched by one command, about: as many as these are, by the size of those before."""
+CONTROLS: Final = "".join(map(chr, (*range(0x20), 0x7F)))
 HOLDS: Final = Holds(
     flags=FLAGS,
     keywords=True,
     internal_date=True,
     change_tokens=True,
     stable_ids=False,
-    exact=True,
+    exact=False,
     finds=False,
     subscriptions=True,
+    forbidden_in_names=CONTROLS,
+    forbidden_in_keywords=FORBIDDEN,
 )
-_ID: Final = re.compile(r"([0-9a-f]{8})\.([0-9]{1,10})\.([0-9]{1,10})")
+"""Not exact: servers mend line ends and NULs as they like, or refuse them."""
 _GONE: Final = Status("4.2.0", "the item is not there any more")
 _NO_FORM: Final = Status("5.6.3", "an IMAP server has messages alone")
 _NO_FOLDER: Final = StoreFault(Status("4.2.0", "the folder is not there any more"), Scope.MESSAGE)
+_NO_NEW_ID: Final = Status("4.5.0", "it is moved, and the server does not say under which number")
 
 
 class ImapMailbox:
@@ -70,11 +76,21 @@ class ImapMailbox:
         self._content_of = content_of
         self._poll_s = poll_s
         self._several = several
-        self._own: Namespace | None = None
+        self._own = Namespace()
         self._listed: dict[bytes, Listed] = {}
         self._names: dict[str, bytes] = {}
         """By the hash that items' ids have."""
+        self._marks = Marks()
+        self._at_once = FETCH_ITEMS
         self._holds = HOLDS
+
+    async def prepare(self) -> None:
+        """Ask what is to be known before anything else. Raises: StoreFault."""
+        async with self._asking() as session:
+            self._own = await namespace(session)
+            limit = re.search(r"APPENDLIMIT=([0-9]{1,18})", " ".join(session.connection.capabilities))
+        most = int(limit[1]) if limit else None
+        self._holds = replace(HOLDS, max_item_bytes=most, forbidden_in_names=CONTROLS + self._own.separator)
 
     def holds(self) -> Holds:
         return self._holds
@@ -90,15 +106,8 @@ class ImapMailbox:
     # -- folders
 
     async def _list(self, session: Session) -> dict[bytes, Listed]:
-        if self._own is None:
-            self._own = await namespace(session)
-        self._listed = await listed(session)
-        self._names = {_hash(name): name for name in self._listed}
-        if self._own.separator == "" and self._listed:
-            self._own = replace(self._own, separator=next(iter(self._listed.values())).separator)
-        limit = re.search(r"APPENDLIMIT=([0-9]+)", " ".join(session.connection.capabilities))
-        separator = self._own.separator
-        self._holds = replace(HOLDS, max_item_bytes=int(limit[1]) if limit else None, forbidden_in_names=separator)
+        self._listed = await listed(session, self._own)
+        self._names = {hash_of(name): name for name in self._listed}
         return self._listed
 
     async def folders(self) -> list[Folder]:
@@ -108,18 +117,17 @@ class ImapMailbox:
         return sorted(made, key=lambda folder: (len(folder.path), folder.path))
 
     def _folder(self, each: Listed, session: Session) -> Folder:
-        own = self._own or Namespace()
-        path = path_of(each.name, each.separator, own, utf8=session.utf8)
+        path = path_of(each.name, each.separator, self._own, utf8=session.utf8)
         total, unread = each.status.get("MESSAGES"), each.status.get("UNSEEN")
-        return Folder(_text(each.name), path, "mail", each.role, total, unread, each.is_subscribed)
+        return Folder(text_of(each.name), path, "mail", each.role, total, unread, each.is_subscribed, each.mark)
 
     async def create_folder(self, path: tuple[str, ...], kind: Kind = "mail") -> Folder:
         if kind != "mail":
             raise StoreFault(Status("5.6.0", f"an IMAP server has no folders of {kind}"), Scope.MESSAGE)
         async with self._asking() as session:
-            if self._own is None or not self._listed:
-                await self._list(session)
             name = self._name(path, session)
+            if not self._listed:
+                await self._list(session)
             there = self._listed.get(name)
             if there is None or not there.can_hold:  # listed for its children alone, it is no mailbox yet
                 for depth in range(1, len(path) + 1):
@@ -127,7 +135,7 @@ class ImapMailbox:
                     if part not in self._listed or depth == len(path):
                         await self._create(session, part)
                 await self._list(session)
-            found = self._listed.get(name) or next((e for e in self._listed.values() if e.name == name), None)
+            found = self._listed.get(name)
             if found is None:
                 raise StoreFault(Status("4.2.0", "the folder was made, and the server does not list it"), Scope.MESSAGE)
             return self._folder(found, session)
@@ -138,122 +146,119 @@ class ImapMailbox:
         except Refused as refused:
             is_there = refused.said.code is not None and refused.said.code.name == "ALREADYEXISTS"
             if not is_there and "exist" not in refused.said.text:
-                raise
+                raise _of_a_name(refused) from None
         await session.connection.ask(joined(b"SUBSCRIBE ", session.name(name)))
 
     def _name(self, path: tuple[str, ...], session: Session) -> bytes:
         try:
-            return name_of(path, self._own or Namespace(), utf8=session.utf8)
+            return name_of(path, self._own, utf8=session.utf8)
         except ValueError as fault:
-            raise StoreFault(Status("5.6.0", str(fault)), Scope.MESSAGE) from None
+            raise StoreFault(Status("5.3.3", str(fault)), Scope.MESSAGE) from None
 
     async def rename_folder(self, id: str, path: tuple[str, ...]) -> Folder:
         async with self._asking(unknown=True) as session:
+            before, name = octets_of(id), self._name(path, session)
             if not self._listed:
                 await self._list(session)
-            name = self._name(path, session)
-            if path[:-1]:
+            if path[:-1] and self._name(path[:-1], session) not in self._listed:
                 await self._create(session, self._name(path[:-1], session))
-            await session.connection.ask(joined(b"RENAME ", session.name(_octets(id)), b" ", session.name(name)))
-            session.selected = None
+            await self._let_go(session, before)
+            try:
+                await session.connection.ask(joined(b"RENAME ", session.name(before), b" ", session.name(name)))
+            except Refused as refused:
+                raise _of_a_name(refused) from None
             found = (await self._list(session)).get(name)
             if found is None:
                 raise _NO_FOLDER
+            if not found.is_subscribed:  # a subscription is to a name, and stays with the old one
+                await session.connection.ask(joined(b"UNSUBSCRIBE ", session.name(before)))
+                await session.connection.ask(joined(b"SUBSCRIBE ", session.name(name)))
+                found.is_subscribed = True
             return self._folder(found, session)
 
+    async def _let_go(self, session: Session, name: bytes) -> None:
+        """Let no session have a folder selected that gets another name, or goes, or one below it."""
+        there = self._listed.get(name)
+        inferiors = name + there.separator.encode() if there is not None and there.separator else b""
+        self._pool.forget(name, inferiors)
+        selected = session.selected
+        if selected is not None and (selected.name == name or (inferiors and selected.name.startswith(inferiors))):
+            await session.unselect()
+
     async def remove_folder(self, id: str) -> None:
+        name = octets_of(id)
         async with self._asking() as session:
-            if _octets(id) not in await self._list(session):
+            if name not in await self._list(session):
                 return
-            if session.selected is not None and session.selected.name == _octets(id):
-                await session.connection.ask(command(b"UNSELECT" if session.has("UNSELECT") else b"CLOSE"), alone=True)
-                session.selected = None
-            await session.connection.ask(joined(b"UNSUBSCRIBE ", session.name(_octets(id))))
-            await session.connection.ask(joined(b"DELETE ", session.name(_octets(id))))
+            await self._let_go(session, name)
+            await session.connection.ask(joined(b"UNSUBSCRIBE ", session.name(name)))
+            await session.connection.ask(joined(b"DELETE ", session.name(name)))
 
     async def subscribe(self, id: str, on: bool) -> None:
         async with self._asking() as session:
             verb = b"SUBSCRIBE " if on else b"UNSUBSCRIBE "
-            await session.connection.ask(joined(verb, session.name(_octets(id))))
+            await session.connection.ask(joined(verb, session.name(octets_of(id))))
 
     async def facts(self) -> Facts:
-        used: list[int] = []
-        limits: list[int] = []
-
-        def takes(what: Untagged) -> bool:
-            if not isinstance(what, Data) or what.name not in ("QUOTA", "QUOTAROOT"):
-                return False
-            if what.name == "QUOTA" and len(what.values) > 1 and isinstance(what.values[1], list):
-                told = what.values[1]
-                for at in range(0, len(told) - 2, 3):
-                    now, most = as_number(told[at + 1]), as_number(told[at + 2])
-                    if as_text(told[at]).upper() == b"STORAGE" and now is not None and most is not None:
-                        used.append(now * 1024)
-                        limits.append(most * 1024)
-            return True
-
         async with self._asking() as session:
-            if session.has("QUOTA"):
-                await session.connection.ask(command(b"GETQUOTAROOT", b"INBOX"), takes)
-        return Facts(used[0] if used else None, limits[0] if limits else None)
+            if not self._listed:
+                await self._list(session)
+            shown = [
+                (each.name, "/".join(path_of(each.name, each.separator, self._own, utf8=session.utf8)))
+                for each in self._listed.values()
+                if each.can_hold
+            ]
+            return await facts(session, shown)
 
     # -- what is there
 
     async def changes(self, folder: str, token: str | None, limit: int = 500) -> Changes:
-        name = _octets(folder)
+        name = octets_of(folder)
         async with self._asking(name) as session:
-            return await Listing(session, name, _ids(name)).changes(token, limit)
+            return await Listing(session, name, ids_of(name), self._marks).changes(token, limit)
 
     async def fetch(self, ids: Sequence[str], form: Form = "mime") -> AsyncIterator[tuple[str, Content | Status]]:
         if form != "mime":
             for id in ids:
                 yield id, _NO_FORM
             return
-        for start in range(0, len(ids), FETCH_ITEMS):
-            some = ids[start : start + FETCH_ITEMS]
-            found: dict[str, Content] = {}
+        at = 0
+        while at < len(ids):
+            some = ids[at : at + self._at_once]
+            at += len(some)
+            found: dict[str, Content | Status] = {}
             for name, uidvalidity, uids in await self._by_folder(some):
+                id_of = ids_of(name)
                 async with self._asking(name) as session:
-                    found |= await self._bodies(session, name, uidvalidity, uids)
+                    if (await session.select(name, readonly=True)).uidvalidity == uidvalidity:
+                        given = await contents(session, uids, self._content_of)
+                        found |= {id_of(uidvalidity, uid): content for uid, content in given.items()}
+            octets = sum(each.size for each in found.values() if isinstance(each, Content))
+            fits = FETCH_BYTES * len(some) // max(1, octets)
+            self._at_once = max(1, min(FETCH_ITEMS, fits, 2 * self._at_once))
             for id in some:
                 yield id, found.pop(id, _GONE)
-
-    async def _bodies(self, session: Session, name: bytes, uidvalidity: int, uids: Iterable[int]) -> dict[str, Content]:
-        folder = await session.select(name, readonly=True)
-        if folder.uidvalidity != uidvalidity:
-            return {}
-        id_of = _ids(name)
-        found: dict[str, Content] = {}
-
-        def takes(what: Untagged) -> bool:
-            if not isinstance(what, Fetched):
-                return False
-            octets = body(what)
-            if what.uid is not None and octets is not None:
-                found[id_of(uidvalidity, what.uid)] = self._content_of(octets)
-            return True
-
-        await session.connection.ask(joined(b"UID FETCH ", numbers(uids), b" (UID BODY.PEEK[])"), takes)
-        return found
 
     async def _by_folder(self, ids: Sequence[str]) -> list[tuple[bytes, int, list[int]]]:
         """Return ids as folders, UIDVALIDITY and UIDs, in runs; what is no id of ours is left out."""
         runs: list[tuple[bytes, int, list[int]]] = []
+        is_listed = False
         for id in ids:
-            found = _ID.fullmatch(id)
+            found = read_id(id)
             if found is None:
                 continue
-            name = self._names.get(found[1])
-            if name is None:
+            folder, uidvalidity, uid = found
+            if folder not in self._names and not is_listed:
                 async with self._asking() as session:
                     await self._list(session)
-                name = self._names.get(found[1])
-                if name is None:
-                    continue
-            if runs and runs[-1][:2] == (name, int(found[2])):
-                runs[-1][2].append(int(found[3]))
+                is_listed = True
+            name = self._names.get(folder)
+            if name is None:
+                continue
+            if runs and runs[-1][:2] == (name, uidvalidity):
+                runs[-1][2].append(uid)
             else:
-                runs.append((name, int(found[2]), [int(found[3])]))
+                runs.append((name, uidvalidity, [uid]))
         return runs
 
     async def find(self, folder: str, keys: Sequence[str]) -> dict[str, str]:
@@ -262,24 +267,20 @@ class ImapMailbox:
     # -- what is put in and changed
 
     async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
-        name = _octets(folder)
+        name = octets_of(folder)
         async with self._asking(name, unknown=True) as session:
-            return await Appender(session, name, _ids(name), several=self._several).append(items)
+            return await Appender(session, name, ids_of(name), several=self._several).append(items)
 
     async def _each(
-        self,
-        ids: Sequence[str],
-        act: Callable[[Session, list[int]], Awaitable[dict[int, str]]],
-        *,
-        readonly: bool = False,
+        self, ids: Sequence[str], act: Callable[[Session, list[int]], Awaitable[dict[int, str]]]
     ) -> list[str | Status]:
         """Do something with items, a folder's at a time; an answer for each."""
         answers: dict[str, str | Status] = {}
         for name, uidvalidity, uids in await self._by_folder(ids):
-            id_of = _ids(name)
+            id_of = ids_of(name)
             async with self._asking(name, unknown=True) as session:
                 try:
-                    if (await session.select(name, readonly=readonly)).uidvalidity != uidvalidity:
+                    if (await session.select(name)).uidvalidity != uidvalidity:
                         continue
                     done = await act(session, uids)
                 except Refused as refused:
@@ -292,145 +293,51 @@ class ImapMailbox:
         return [answers.get(id, _GONE) for id in ids]
 
     async def set_flags(self, ids: Sequence[str], add: frozenset[str], remove: frozenset[str]) -> list[str | Status]:
-        async def act(session: Session, uids: list[int]) -> dict[int, str]:
-            folder = session.selected
-            versions: dict[int, str] = {}
-
-            def takes(what: Untagged) -> bool:
-                if not isinstance(what, Fetched):
-                    return False
-                if what.uid is not None and what.flags is not None:
-                    versions[what.uid] = version_of(what.modseq if folder and folder.modseq else None, what.flags)
-                return True
-
-            for verb, words in ((b"+FLAGS.SILENT ", add), (b"-FLAGS.SILENT ", remove)):
-                wanted, _ = marks.write(words & FLAGS, words - FLAGS, folder)
-                if wanted:
-                    stored = joined(b"UID STORE ", numbers(uids), b" ", verb, flag_list(wanted))
-                    await session.connection.ask(stored, lambda what: isinstance(what, Fetched))
-            items = b"(UID FLAGS MODSEQ)" if folder and folder.modseq else b"(UID FLAGS)"
-            await session.connection.ask(joined(b"UID FETCH ", numbers(uids), b" ", items), takes)
-            return {uid: versions[uid] for uid in uids if uid in versions}
-
-        return await self._each(ids, act)
+        return await self._each(ids, lambda session, uids: altering.set_flags(session, uids, add, remove))
 
     async def move(self, ids: Sequence[str], folder: str) -> list[str | Status]:
-        target = _octets(folder)
-
-        async def act(session: Session, uids: list[int]) -> dict[int, str]:
-            moved: dict[int, str] = {}
-
-            def takes(what: Untagged) -> bool:
-                if isinstance(what, Said) and what.code is not None and what.code.name == "COPYUID":
-                    moved.update(_copied(what, target))
-                    return True
-                return isinstance(what, Data) and what.name in ("EXPUNGE", "VANISHED")
-
-            verb = b"UID MOVE " if session.has("MOVE") or session.has("IMAP4REV2") else b"UID COPY "
-            said = await session.connection.ask(
-                joined(verb, numbers(uids), b" ", session.name(target)), takes, alone=True
-            )
-            takes(said)
-            if verb == b"UID COPY ":
-                await self._expunge(session, [uid for uid in uids if uid in moved or not session.has("UIDPLUS")])
-            return moved
-
-        return await self._each(ids, act)
+        target = octets_of(folder)
+        answers = await self._each(ids, lambda session, uids: altering.move(session, uids, target))
+        return [_NO_NEW_ID if each == "" else each for each in answers]
 
     async def remove(self, ids: Sequence[str], *, purge: bool = False) -> list[Status | None]:
-        trash = None if purge else next((each.name for each in self._listed.values() if each.role == "trash"), None)
-        answers: list[str | Status] = []
-        if trash is not None:
-            outside = [id for id in ids if not id.startswith(_hash(trash) + ".")]
-            answers = await self.move(outside, _text(trash))
-            ids = [id for id in ids if id.startswith(_hash(trash) + ".")]
+        trash: Listed | None = None
+        if not purge:
+            if not self._listed:
+                await self.folders()
+            trash = next((each for each in self._listed.values() if each.role == "trash"), None)
+        inside = [id for id in ids if trash is None or id.startswith(hash_of(trash.name) + ".")]
+        moved = [id for id in ids if id not in set(inside)]
+        answers: dict[str, str | Status] = {}
+        if trash is not None and moved:
+            answers |= zip(moved, await self.move(moved, text_of(trash.name)), strict=True)
 
         async def act(session: Session, uids: list[int]) -> dict[int, str]:
-            await self._expunge(session, uids)
+            await altering.expunge(session, uids)
             return dict.fromkeys(uids, "")
 
-        answers += await self._each(ids, act)
-        return [each if isinstance(each, Status) and each != _GONE else None for each in answers]
-
-    async def _expunge(self, session: Session, uids: Sequence[int]) -> None:
-        """Remove these for good, and nothing that others have marked as deleted."""
-        if not uids:
-            return
-        told = numbers(uids)
-
-        def takes(what: Untagged) -> bool:
-            return isinstance(what, Fetched) or (isinstance(what, Data) and what.name in ("EXPUNGE", "VANISHED"))
-
-        await session.connection.ask(joined(b"UID STORE ", told, b" +FLAGS.SILENT (\\Deleted)"), takes)
-        if session.has("UIDPLUS") or session.has("IMAP4REV2"):
-            await session.connection.ask(joined(b"UID EXPUNGE ", told), takes, alone=True)
+        answers |= zip(inside, await self._each(inside, act), strict=True)
+        done = (_GONE, _NO_NEW_ID)
+        return [each if isinstance(each := answers[id], Status) and each not in done else None for id in ids]
 
     # -- what happens
 
     async def watch(self, folders: Sequence[str]) -> AsyncIterator[str]:
         """Hint all folders every `poll_s`; the first of them as soon as the server tells of it, by IDLE."""
-        names = [_octets(folder) for folder in folders]
+        names = [octets_of(folder) for folder in folders]
         while names:
             async with self._asking(names[0]) as session:
-                heard = await self._idle(session, names[0])
+                heard = await idle(session, names[0], self._poll_s)
             if heard:
-                yield _text(names[0])
+                yield text_of(names[0])
             else:
                 for name in names:
-                    yield _text(name)
-
-    async def _idle(self, session: Session, name: bytes) -> bool:
-        """Wait until something happens in a folder, or for `poll_s`; say whether it did."""
-        if not session.has("IDLE"):
-            await asyncio.sleep(self._poll_s)
-            return False
-        await session.select(name, readonly=True, anew=True)
-        happened = asyncio.Event()
-
-        def takes(what: Untagged) -> bool:
-            if isinstance(what, Fetched) or (isinstance(what, Data) and what.name in ("EXISTS", "EXPUNGE", "VANISHED")):
-                happened.set()
-            return False
-
-        asked = session.connection.ask(command(b"IDLE"), takes, goes=lambda text: None, alone=True)
-        idling = asyncio.ensure_future(asked)
-        waiting = asyncio.ensure_future(happened.wait())
-        try:
-            await asyncio.wait((idling, waiting), timeout=self._poll_s, return_when=asyncio.FIRST_COMPLETED)
-            if not idling.done():
-                session.connection.interject(b"DONE\r\n")
-            await idling
-        finally:
-            waiting.cancel()
-            idling.cancel()
-        return happened.is_set()
+                    yield text_of(name)
 
 
-def _copied(said: Said, target: bytes) -> dict[int, str]:
-    code = said.code
-    if code is None or len(code.values) < 3:
-        return {}
-    _, old, new = code.values[:3]
-    id_of, uidvalidity = _ids(target), code.number() or 0
-    try:
-        pairs = zip(read_numbers(as_text(old)), read_numbers(as_text(new)), strict=True)
-        return {one: id_of(uidvalidity, other) for one, other in pairs}
-    except ValueError:
-        return {}
-
-
-def _hash(name: bytes) -> str:
-    return f"{zlib.crc32(name):08x}"
-
-
-def _ids(name: bytes) -> Callable[[int, int], str]:
-    prefix = _hash(name)
-    return lambda uidvalidity, uid: f"{prefix}.{uidvalidity}.{uid}"
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _octets(id: str) -> bytes:
-    return id.encode("utf-8", "surrogateescape")
+def _of_a_name(refused: Refused) -> StoreFault:
+    """Return the fault of a name that the server won't have; of anything else that it tells, that one's."""
+    fault = fault_of(refused, unknown=False)
+    if fault.scope is Scope.MESSAGE and fault.status.code in ("4.3.0", "5.5.1"):
+        return StoreFault(Status("5.3.3", str(refused.said)[:300]), Scope.MESSAGE)
+    return fault

@@ -47,6 +47,19 @@ class Pool:
         self._all.add(made)
         return made
 
+    def forget(self, folder: bytes, inferiors: bytes) -> None:
+        """End the sessions that nobody has and that have this folder selected, or one whose name begins so.
+
+        A folder that gets another name, or goes, under such a session makes it useless at some servers.
+        """
+        for each in list(self._free):
+            selected = each.selected
+            if selected is not None and (
+                selected.name == folder or (inferiors and selected.name.startswith(inferiors))
+            ):
+                self._free.remove(each)
+                self._drop(each)
+
     def _drop(self, one: Session) -> None:
         one.connection.end("given up")
         self._all.discard(one)

@@ -93,8 +93,21 @@ class Session:
         said = await self.connection.ask(joined(verb, self.name(name), condstore), takes, alone=True)
         if said.code is not None and said.code.name == "READ-ONLY":
             found.is_readonly = True
+        if not self.has("CONDSTORE") and not self.has("QRESYNC"):
+            found.modseq = None  # told, and not to be asked by
         self.selected = found
         return found
+
+    async def unselect(self) -> None:
+        """Let go of the selected folder without expunging anything. Raises: Refused, Closed."""
+        if self.selected is None:
+            return
+        if not self.has("UNSELECT") and not self.has("IMAP4REV2"):
+            await self.select(self.selected.name, readonly=True, anew=True)  # CLOSE expunges nothing then
+            await self.connection.ask(command(b"CLOSE"), alone=True)
+        else:
+            await self.connection.ask(command(b"UNSELECT"), alone=True)
+        self.selected = None
 
     def _unasked(self, what: Untagged) -> None:
         if self.selected is not None:

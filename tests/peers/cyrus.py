@@ -114,6 +114,12 @@ class Cyrus:
         if process is not None:
             process.stop()
 
+    def kill(self) -> None:
+        """End it and all its children at once; those that are logged in would else go on for a while."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+
     def run(self, program: str, *args: str) -> str:
         """Run one of its programs, such as `reconstruct`, as its user, and return what it printed."""
         words = ["setpriv", "--reuid=cyrus", "--regid=mail", "--clear-groups", f"/usr/lib/cyrus/bin/{program}"]

@@ -143,6 +143,12 @@ class Dovecot:
         if process is not None:
             process.stop()
 
+    def kill(self) -> None:
+        """End it and all its children at once; those that are logged in would else go on for a while."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+
     def log(self) -> str:
         """Return what it has logged."""
         log = self.folder / "log"

@@ -131,14 +131,19 @@ class Appending:
     content: Content
     flags: frozenset[bytes] = frozenset()
     received_at: float | None = None
+    binary: bool = False
+    """As literal8."""
+    utf8: bool = False
+    """Its header has UTF-8 in it, which RFC 6855 has said where it is enabled."""
 
 
-def append(to: Piece, messages: Sequence[Appending], *, binary: bool = False) -> Command:
+def append(to: Piece, messages: Sequence[Appending]) -> Command:
     """Return APPEND of one message, or of several where the server has MULTIAPPEND: all of them, or none."""
     pieces: list[Piece] = [b"APPEND ", to]
     for each in messages:
         pieces.append(b" " + flag_list(each.flags) + b" " if each.flags else b" ")
         if each.received_at is not None:
             pieces.append(date_time(each.received_at) + b" ")
-        pieces.append(Literal(each.content, binary))
+        literal = Literal(each.content, each.binary)
+        pieces.extend((b"UTF8 (", literal, b")") if each.utf8 else (literal,))
     return joined(*pieces)

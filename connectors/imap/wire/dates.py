@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LAST: Final = 253402300799.0
+"""The last second of the year 9999."""
 _NUMBERS: Final = {name.lower().encode(): number for number, name in enumerate(_MONTHS, 1)}
 _FORM: Final = re.compile(
     rb"\s*([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2})(?: ([+-])([0-9]{2})([0-9]{2}))?\s*"
@@ -35,6 +37,6 @@ def seconds(text: bytes) -> float | None:
 
 
 def date_time(at: float) -> bytes:
-    """Return seconds since 1970 as a quoted date-time, in UTC and whole seconds."""
-    moment = datetime.fromtimestamp(int(at), UTC)
+    """Return seconds since 1970 as a quoted date-time, in UTC and whole seconds, within what its form can say."""
+    moment = datetime.fromtimestamp(int(min(max(at, 0.0), _LAST)), UTC)
     return f'"{moment.day:02}-{_MONTHS[moment.month - 1]}-{moment:%Y %H:%M:%S} +0000"'.encode()

@@ -1,61 +1,51 @@
-"""IMAP keeps the contract of mailbox stores, at a real Dovecot."""
+"""IMAP keeps the contract of mailbox stores, at real servers, and at one that has less and less."""
 
 from __future__ import annotations
 
-import itertools
+from pathlib import Path
 from typing import Final
 
+import pytest
+
 from connectors.imap import Imap
-from gateway.testing import Bench, MailboxDriver, MailboxStoreSuite, fixture_of
-from tests.peers.dovecot import PASSWORD, Dovecot
+from gateway.testing import Bench, MailboxStoreSuite, fixture_of
+from tests.connectors.imap.mailboxes import CONFIG, CyrusMailboxes, CyrusPrefixed, DovecotMailboxes, lacking
+from tests.connectors.imap.without import ALL
 
-_NUMBERS = itertools.count(1)
-CONFIG: Final = {
-    "host": "127.0.0.1",
-    "port": "{peer_port}",
-    "tls": "none",
-    "password": PASSWORD,
-}
-
-
-class DovecotMailboxes(MailboxDriver):
-    """Mailboxes of a Dovecot of its own."""
-
-    settings = ""
-    separator = "/"
-
-    def __init__(self, bench: Bench) -> None:
-        self.server = Dovecot(settings=self.settings, separator=self.separator)
-        bench.peer_port = self.server.port
-        self.server.start()
-        self._last = ""
-
-    def mailbox(self) -> str:
-        self._last = f"box{next(_NUMBERS)}"
-        return self._last
-
-    def forget_tokens(self) -> None:
-        self.server.adm("mailbox", "update", "-u", self._last, "--uid-validity", "77777", "INBOX")
-
-    def break_peer(self) -> None:
-        self.server.stop()
-
-    def mend_peer(self) -> None:
-        self.server.start()
-
-    def close(self) -> None:
-        self.server.__exit__()
+SUITE: Final = MailboxStoreSuite()
 
 
 class TestDovecot(MailboxStoreSuite):
     connector = fixture_of(Imap, config=CONFIG, driver=DovecotMailboxes)
 
 
-class Plain(DovecotMailboxes):
-    """Without all that makes it quick or sure."""
+class TestNothingButImap(MailboxStoreSuite):
+    """A server of the year 1996: IMAP4rev1, and no extension at all."""
 
-    settings = "imap_capability = IMAP4rev1 UIDPLUS SPECIAL-USE"
+    connector = fixture_of(Imap, config=CONFIG, driver=lacking(*ALL))
 
 
-class TestPlain(MailboxStoreSuite):
-    connector = fixture_of(Imap, config=CONFIG, driver=Plain)
+class TestCyrus(MailboxStoreSuite):
+    connector = fixture_of(Imap, config=CONFIG, driver=CyrusMailboxes)
+
+
+@pytest.mark.parametrize("lacks", [*ALL, "UIDPLUS MOVE", "CONDSTORE QRESYNC", "MULTIAPPEND LITERAL+"])
+def test_without(lacks: str, tmp_path: Path) -> None:
+    bench = Bench(Imap, CONFIG, lacking(*lacks.split()), tmp_path)
+    try:
+        SUITE.test_items_come_back_in_order(bench)
+        SUITE.test_changes_tell_everything_and_then_what_changed(bench)
+        SUITE.test_flags_change(bench)
+        SUITE.test_items_move(bench)
+        SUITE.test_items_are_removed(bench)
+        SUITE.test_folders_are_renamed_moved_and_removed(bench)
+    finally:
+        bench.driver.close()
+
+
+def test_folders_below_the_inbox(tmp_path: Path) -> None:
+    bench = Bench(Imap, CONFIG, CyrusPrefixed, tmp_path)
+    SUITE.test_folders_are_told_with_their_parents_first(bench)
+    SUITE.test_folders_are_renamed_moved_and_removed(bench)
+    SUITE.test_any_name_is_a_folders_name(bench, "INBOX x")
+    SUITE.test_items_move(bench)
