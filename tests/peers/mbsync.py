@@ -79,7 +79,7 @@ class Mbsync:
         )
 
     def adopt(self, mailbox: str, far: tuple[int, int], near: tuple[int, int]) -> None:
-        """Write the state of a folder at the top that is the same on both sides, UID for UID: each side's UIDVALIDITY, and how
+        """Write the state of a folder at the top that is the same on both sides, UID for UID: its UIDVALIDITY, and how
         many messages it has."""
         assert far[1] == near[1]
         lines = [
