@@ -7,16 +7,18 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, Final, cast
+from typing import ClassVar, cast
 
 from connectors.folders.backend import Backend
 from connectors.folders.config import FoldersConfig
+from connectors.folders.files import MailFiles, looks_like
+from connectors.folders.files import holds as holds_of_files
 from connectors.folders.maildir import HOLDS as MAILDIR
 from connectors.folders.maildir import Maildir
 from connectors.folders.opened import FolderMailbox, fault_of
+from connectors.folders.tree import Tree
 from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Status, StoreFault
-
-_HOLDS: Final[dict[str, Holds]] = {"maildir": MAILDIR}
+from gateway.formats.mbox import Dialect
 
 
 class Folders(Connector):
@@ -37,7 +39,10 @@ class Folders(Connector):
         return
 
     def holds(self) -> Holds:
-        return _HOLDS[cast(FoldersConfig, self.config).format]
+        config = cast(FoldersConfig, self.config)
+        if config.format == "maildir":
+            return MAILDIR
+        return holds_of_files(_dialect(config))
 
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[FolderMailbox]:
@@ -51,6 +56,16 @@ class Folders(Connector):
     def _backend(self, mailbox: str) -> Backend:
         config = cast(FoldersConfig, self.config)
         path = self._path(config.path, mailbox)
+        if config.format in ("mbox", "mmdf"):
+            dialect = _dialect(config)
+            inbox = self._path(config.inbox, mailbox) if config.inbox else None
+            return MailFiles(
+                Tree(path, inbox, looks_like(dialect), create=config.create),
+                dialect,
+                scratch=self.context.state_dir,
+                locks=config.locks,
+                wait_s=config.lock_wait_s,
+            )
         return Maildir(
             path,
             host=self.context.hostname,
@@ -71,6 +86,10 @@ class Folders(Connector):
             raise StoreFault(Status("5.1.3", f"{mailbox!r} is no name of a mailbox for {template}"))
         filled = template.replace("{mailbox}", mailbox).replace("{user}", user).replace("{domain}", domain)
         return self.context.base_dir / filled
+
+
+def _dialect(config: FoldersConfig) -> Dialect | None:
+    return config.dialect if config.format == "mbox" else None
 
 
 __all__ = ["Folders"]

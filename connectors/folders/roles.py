@@ -33,6 +33,7 @@ _ROLES: Final[dict[str, FolderRole]] = {
 def with_roles(folders: Iterable[Folder]) -> list[Folder]:
     """Return folders, parents first, each role given to the first folder of the top that has its name, or to one right
     below the inbox."""
+    folders = list(folders)
     given: set[FolderRole] = {folder.role for folder in folders if folder.role is not None}
     made: list[Folder] = []
     for folder in sorted(folders, key=lambda folder: (len(folder.path), folder.path)):
