@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli import sync_verify
 from gateway.cli.options import AsJson, ConfigFile, print_json, print_table
 from gateway.cli.sync_shared import AsJsonLines, Batches, Mailboxes, Name, chosen, perform, runner_of, shown
 
@@ -111,7 +112,6 @@ def _passes(
 
     from gateway.sync import telling
     from gateway.sync.passes import Passes
-    from gateway.sync.progress import as_json as as_values
     from gateway.sync.progress import summary
 
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
@@ -131,7 +131,7 @@ def _passes(
     outcomes, problems = perform(loaded, work(), as_json=as_json)
     is_done = all(outcome.is_done for outcome in outcomes)
     if as_json:
-        end = {"event": "end", "ok": is_done, "mailboxes": [as_values(each) for each in outcomes]}
+        end = {"event": "end", "ok": is_done, "mailboxes": [each.values() for each in outcomes]}
         typer.echo(json.dumps(end, ensure_ascii=False))
     else:
         for line in telling.after_lines(outcomes, problems):
@@ -171,3 +171,6 @@ def status(
     print_table(telling.COLUMNS, (telling.standing_row(each, now) for each in found), empty="there is no mailbox")
     for line in telling.problem_lines(found) if problems else ():
         typer.echo(line)
+
+
+app.command()(sync_verify.verify)

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,10 +20,12 @@ from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.preview import Preview, plan_pass
+from gateway.sync.progress import NOTHING, Event, as_counts, as_named, names, show_count, show_seconds, told
 from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing, Policy
+from gateway.sync.verify import Checked, verify
 
 if TYPE_CHECKING:
     from gateway.config import Config
@@ -58,9 +60,46 @@ class Outcome:
         """Tell whether both sides are in step now, all items that could be."""
         return self.fault is None and self.result.refused is None and not self.result.report.problems
 
+    @property
+    def report(self) -> Report:
+        return self.result.report
 
-Listener = Callable[[Pairing, Report | Outcome | None], None]
-"""Told of each mailbox: None as its pass begins, the Report as it goes on, the Outcome at its end."""
+    def refusal(self) -> str:
+        """Return in words why nothing was removed; empty where nothing is the matter."""
+        refused = self.result.refused
+        if refused is None:
+            return ""
+        return (
+            f"{show_count(refused.removals)} of {show_count(refused.total)} items would go, and at most "
+            f"{show_count(refused.allowed)} may: none was removed; look at it, then use --allow-removal"
+        )
+
+    def told(self) -> str:
+        """Return it in a line."""
+        text = told(self.report)
+        if self.result.refused is not None:
+            text += f"; {self.refusal()}"
+        if self.fault is not None:
+            text = f"{self.fault} (until then: {text})" if text != NOTHING else self.fault
+        return f"{names(self.pairing)}: {text}, in {show_seconds(self.seconds)}"
+
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        refused = self.result.refused
+        return {
+            **as_named(self.pairing),
+            "ok": self.is_done,
+            "error": self.fault,
+            "seconds": round(self.seconds, 3),
+            **as_counts(self.report),
+            "refused": None if refused is None else asdict(refused),
+            "collisions": self.result.collisions,
+            "left_out": self.result.left_out,
+            "conflicts_told": self.result.conflicts,
+        }
+
+
+Listener = Callable[[Pairing, Event], None]
 
 
 def state_place(config: Config) -> Path | str:
@@ -172,6 +211,40 @@ class Runner:
             policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
             return await plan_pass(pairing.id, one, two, self.state, policy, clock=self._clock)
 
+    async def check(self, pairing: Pairing, *, sample: int | None = None, seed: int = 0) -> Checked:
+        """Compare both sides, with no pass at this mailbox meanwhile; what went wrong is in the answer."""
+        self._listen(pairing, None)
+        checked = Checked(pairing, sample=sample, seed=seed, began_at=self._clock())
+        began = time.monotonic()
+        patience_s = self.config.syncs[pairing.set].patience
+        try:
+            with locked(self.config, pairing.id):
+                async with self.opened(pairing) as (one, two):
+                    policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
+                    await verify(
+                        checked,
+                        one,
+                        two,
+                        self.state,
+                        policy,
+                        patience_s=patience_s,
+                        progress=lambda report: self._listen(pairing, report),
+                        clock=self._clock,
+                    )
+        except StoreFault as fault:
+            checked.fault = str(fault.status)
+        except (NotNow, OSError) as e:
+            checked.fault = str(e)
+        except Exception as e:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
+            checked.fault = self._bug(pairing, e)
+        checked.seconds = time.monotonic() - began
+        self._listen(pairing, checked)
+        return checked
+
+    def _bug(self, pairing: Pairing, fault: Exception) -> str:
+        self._log.exception("sync_fault", pairing=pairing.id)
+        return f"a fault of this program: {type(fault).__name__}: {fault}"
+
     async def one(
         self,
         pairing: Pairing,
@@ -221,8 +294,7 @@ class Runner:
             outcome.fault = "stopped"
             raise
         except Exception as e:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
-            self._log.exception("sync_fault", pairing=pairing.id)
-            outcome.fault = f"a fault of this program: {type(e).__name__}: {e}"
+            outcome.fault = self._bug(pairing, e)
         finally:
             if outcome.fault is None and outcome.result.refused is not None:
                 fault_told = "too much would be removed"
@@ -244,7 +316,7 @@ class Runner:
         """Do a pass while it is told how it goes on. Raises: StoreFault, _TakenOver."""
         pairing = outcome.pairing
 
-        def told(report: Report) -> None:
+        def goes_on(report: Report) -> None:
             outcome.result.report = report
             self._listen(pairing, report)
 
@@ -254,9 +326,9 @@ class Runner:
 
         async def work() -> Result:
             if boxes is not None:
-                return await self.engine(pairing, *boxes, policy, retry=retry, progress=told)
+                return await self.engine(pairing, *boxes, policy, retry=retry, progress=goes_on)
             async with self.opened(pairing) as (one, two):
-                return await self.engine(pairing, one, two, policy, retry=retry, progress=told)
+                return await self.engine(pairing, one, two, policy, retry=retry, progress=goes_on)
 
         working, beating = asyncio.ensure_future(work()), asyncio.ensure_future(beat())
         try:
