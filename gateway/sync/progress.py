@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from gateway.sync.runner import Outcome
 
 LINE_EVERY_S: Final = 30.0
 """A mailbox that takes long gets a line that often."""
 _RATE_S: Final = 20.0
 """A rate is that of the last so many seconds."""
 _MOST_ROWS: Final = 30
+NOTHING: Final = "in step already"
 COUNTS: Final = (
     ("copied", "copied"),
     ("adopted", "there already"),
@@ -61,7 +61,32 @@ def told(report: Report) -> str:
         parts[0] += f" ({show_size(report.octets)})"
     if report.problems:
         parts.append(f"{show_count(report.problems)} not done")
-    return ", ".join(parts) or "in step already"
+    return ", ".join(parts) or NOTHING
+
+
+class Ended(Protocol):
+    """What became of a mailbox, whatever was done with it."""
+
+    @property
+    def pairing(self) -> Pairing: ...
+
+    @property
+    def is_done(self) -> bool: ...
+
+    @property
+    def report(self) -> Report: ...
+
+    def told(self) -> str:
+        """Return it in a line."""
+        ...
+
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        ...
+
+
+Event = Report | Ended | None
+"""Of a mailbox: None as its work begins, the Report as it goes on, what became of it at the end."""
 
 
 class Progress(Protocol):
@@ -71,8 +96,8 @@ class Progress(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def heard(self, pairing: Pairing, what: Report | Outcome | None) -> None:
-        """Take what a runner tells; see `runner.Listener`."""
+    def heard(self, pairing: Pairing, what: Event) -> None:
+        """Take what happens with a mailbox."""
         ...
 
 
@@ -126,7 +151,7 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def heard(self, pairing: Pairing, what: Report | Outcome | None) -> None:
+    def heard(self, pairing: Pairing, what: Event) -> None:
         now = self._clock()
         if what is None:
             self._going[pairing.id] = Going(pairing, now, line_at=now + LINE_EVERY_S)
@@ -138,27 +163,7 @@ class Lines:
                 self._write(f"{names(pairing)}: {_share(going)}{_pace(going, now)}")
         else:
             self._going.pop(pairing.id, None)
-            self._write(line(what))
-
-
-def line(outcome: Outcome) -> str:
-    """Return what became of a mailbox, in a line."""
-    text = told(outcome.result.report)
-    if outcome.result.refused is not None:
-        text += f"; {refusal(outcome)}"
-    if outcome.fault is not None:
-        text = f"{outcome.fault} (until then: {text})" if text != "in step already" else outcome.fault
-    return f"{names(outcome.pairing)}: {text}, in {show_seconds(outcome.seconds)}"
-
-
-def refusal(outcome: Outcome) -> str:
-    """Return in words why nothing was removed."""
-    refused = outcome.result.refused
-    assert refused is not None
-    return (
-        f"{show_count(refused.removals)} of {show_count(refused.total)} items would go, and at most "
-        f"{show_count(refused.allowed)} may: none was removed; look at it, then use --allow-removal"
-    )
+            self._write(what.told())
 
 
 def _share(going: Going) -> str:
@@ -187,7 +192,7 @@ class JsonLines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def heard(self, pairing: Pairing, what: Report | Outcome | None) -> None:
+    def heard(self, pairing: Pairing, what: Event) -> None:
         now = self._clock()
         if what is None:
             self._going[pairing.id] = Going(pairing, now, line_at=now + 1.0)
@@ -202,7 +207,7 @@ class JsonLines:
                 self._tell({"event": "progress", **as_named(pairing), **as_counts(what), **shown})
         else:
             self._going.pop(pairing.id, None)
-            self._tell({"event": "done", **as_json(what)})
+            self._tell({"event": "done", **what.values()})
 
     def _tell(self, event: dict[str, Any]) -> None:
         self._write(json.dumps(event, ensure_ascii=False))
@@ -222,25 +227,6 @@ def as_named(pairing: Pairing) -> dict[str, Any]:
 def as_counts(report: Report) -> dict[str, Any]:
     """Return a report as plain values."""
     return {key: getattr(report, key) for key in Report.__dataclass_fields__}
-
-
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as plain values."""
-    result = outcome.result
-    refused = result.refused
-    return {
-        **as_named(outcome.pairing),
-        "ok": outcome.is_done,
-        "error": outcome.fault,
-        "seconds": round(outcome.seconds, 3),
-        **as_counts(result.report),
-        "refused": None
-        if refused is None
-        else {"removals": refused.removals, "allowed": refused.allowed, "total": refused.total},
-        "collisions": result.collisions,
-        "left_out": result.left_out,
-        "conflicts_told": result.conflicts,
-    }
 
 
 class LiveTable:
@@ -267,7 +253,7 @@ class LiveTable:
     def __exit__(self, *given: Any) -> None:
         self._live.__exit__(*given)
 
-    def heard(self, pairing: Pairing, what: Report | Outcome | None) -> None:
+    def heard(self, pairing: Pairing, what: Event) -> None:
         from rich.text import Text
 
         now = self._clock()
@@ -277,9 +263,9 @@ class LiveTable:
             self._going.setdefault(pairing.id, Going(pairing, now)).take(what, now)
         else:
             self._going.pop(pairing.id, None)
-            self._done.append(what.result.report)
+            self._done.append(what.report)
             self._bad += not what.is_done
-            self._console.print(Text(line(what), style="" if what.is_done else "red"))
+            self._console.print(Text(what.told(), style="" if what.is_done else "red"))
 
     def _draw(self) -> Table:
         from rich import box
@@ -314,11 +300,11 @@ class LiveTable:
         return table
 
 
-def summary(outcomes: Iterable[Outcome]) -> str:
-    """Return in a line what became of all."""
+def summary(outcomes: Iterable[Ended]) -> str:
+    """Return in a line what became of all passes."""
     some = list(outcomes)
     bad = sum(not each.is_done for each in some)
-    copied = sum(each.result.report.copied for each in some)
-    octets = sum(each.result.report.octets for each in some)
+    copied = sum(each.report.copied for each in some)
+    octets = sum(each.report.octets for each in some)
     text = f"{show_count(len(some) - bad)} of {show_count(len(some))} mailboxes in step, "
     return text + f"{show_count(copied)} items copied ({show_size(octets)})"

@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.quantity import show_size
 from gateway.sync.passes import Counts, Passes, Told
 from gateway.sync.preview import FolderPreview, Preview
-from gateway.sync.progress import as_counts, as_named, names, refusal, show_count, told
+from gateway.sync.progress import as_counts, as_named, names, show_count, told
 from gateway.sync.runner import Outcome
 from gateway.sync.stages import PLANNED
 from gateway.sync.state import State
@@ -144,7 +144,7 @@ def after_lines(outcomes: Sequence[Outcome], problems: Mapping[str, Sequence[str
         if len(some) > _MOST_SHOWN:
             lines.append(f"and {len(some) - _MOST_SHOWN} more; `gatepost sync status --problems` lists all")
         if outcome.result.refused is not None:
-            lines.append(refusal(outcome))
+            lines.append(outcome.refusal())
         if lines:
             yield f"{names(outcome.pairing)}:"
             yield from (f"  {line}" for line in lines)
