@@ -11,13 +11,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from connectors.imap import flags as marks
+from connectors.imap.connection import Refused
+from connectors.imap.faults import fault_of
 from connectors.imap.ids import ids_of
 from connectors.imap.listing import version_of
 from connectors.imap.session import Session
 from connectors.imap.wire.commands import Command, command, flag_list, joined, numbers, read_numbers
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.responses import Data, Fetched, Said, as_text
-from gateway.contract import FLAGS
+from gateway.contract import FLAGS, Scope
 
 
 async def _all(session: Session, commands: Sequence[tuple[Command, Callable[[Untagged], bool]]]) -> None:
@@ -47,15 +49,27 @@ async def set_flags(
             versions[what.uid] = version_of(what.modseq if folder.modseq is not None else None, what.flags)
         return True
 
-    commands: list[tuple[Command, Callable[[Untagged], bool]]] = []
     told = numbers(uids)
-    for verb, words in ((b"+FLAGS.SILENT ", add), (b"-FLAGS.SILENT ", remove)):
-        wanted, _ = marks.write(words & FLAGS, words - FLAGS, folder)
-        if wanted:
-            # Dovecot answers it together with what comes behind it, so that its answers may be the last one's.
-            commands.append((joined(b"UID STORE ", told, b" ", verb, flag_list(wanted)), takes))
     items = b"(UID FLAGS MODSEQ)" if folder.modseq is not None else b"(UID FLAGS)"
-    await _all(session, [*commands, (joined(b"UID FETCH ", told, b" ", items), takes)])
+
+    async def store(kept: frozenset[bytes] | None) -> None:
+        commands: list[tuple[Command, Callable[[Untagged], bool]]] = []
+        for verb, words in ((b"+FLAGS.SILENT ", add), (b"-FLAGS.SILENT ", remove)):
+            wanted, _ = marks.write(words & FLAGS, words - FLAGS, folder)
+            if kept is not None:
+                wanted &= kept
+            if wanted:
+                # Dovecot answers it together with what comes behind it, so that its answers may be the last one's.
+                commands.append((joined(b"UID STORE ", told, b" ", verb, flag_list(wanted)), takes))
+        await _all(session, [*commands, (joined(b"UID FETCH ", told, b" ", items), takes)])
+
+    try:
+        await store(None)
+    except Refused as refused:
+        words, _ = marks.write((add | remove) & FLAGS, (add | remove) - FLAGS, folder)
+        if fault_of(refused, unknown=False).scope is not Scope.MESSAGE or words <= marks.SYSTEM:
+            raise
+        await store(marks.SYSTEM)  # a word that the server does not take keeps no flag from being set
     return {uid: versions[uid] for uid in uids if uid in versions}
 
 

@@ -115,11 +115,7 @@ class Appender:
             for half in (chunk[:middle], chunk[middle:]):
                 if self._fault is None:
                     await self._append(half)
-        elif _OF_FLAGS.search(refused.said.text) and chunk[0].one.flags:
-            # Some servers tell of `\*` and refuse words that they do not know all the same.
-            kept = frozenset(each for each in chunk[0].one.flags if each in flags.SYSTEM)
-            if kept == chunk[0].one.flags:
-                kept = frozenset()
+        elif (kept := _fewer(chunk[0].one.flags, refused.said.text)) != chunk[0].one.flags:
             lost = sorted(chunk[0].one.flags - kept)
             notes = [Note(Fate.DROPPED, f"flag {flags.told(each)}", str(refused.said)[:200]) for each in lost]
             one = replace(chunk[0].one, flags=kept)
@@ -159,6 +155,12 @@ class Appender:
         for each, uid in zip(nameless, uids, strict=True):
             id = None if uid is None else self._id_of(folder.uidvalidity, uid)
             self._answers[each.at] = NO_ID if id is None else Appended(id, each.notes)
+
+
+def _fewer(wanted: frozenset[bytes], text: str) -> frozenset[bytes]:
+    """Return the flags to try again with: some servers tell of `\\*`, and refuse words all the same."""
+    kept = wanted & flags.SYSTEM
+    return frozenset() if kept == wanted and _OF_FLAGS.search(text) else kept
 
 
 def _alone(uids: Sequence[int]) -> int | None:

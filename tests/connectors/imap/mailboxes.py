@@ -10,8 +10,10 @@ from typing import Final
 
 from gateway.testing import Bench, MailboxDriver
 from tests.connectors.imap.without import Without
+from tests.peers.courier import Courier
 from tests.peers.cyrus import PASSWORD, Cyrus
 from tests.peers.dovecot import Dovecot
+from tests.peers.liar_imap import Liar
 
 CONFIG: Final = {"host": "127.0.0.1", "port": "{peer_port}", "tls": "none", "password": PASSWORD}
 _NUMBERS = itertools.count(1)
@@ -35,12 +37,23 @@ def cyrus(*, own_prefix: bool = False) -> Cyrus:
     return made
 
 
+@cache
+def courier() -> Courier:
+    """Return a Courier that runs until the tests end."""
+    made = Courier()
+    atexit.register(made.__exit__)
+    made.start()
+    return made
+
+
 class DovecotMailboxes(MailboxDriver):
     """Mailboxes of a Dovecot. `lacks`: what it seems not to have."""
 
     def __init__(self, bench: Bench, server: Dovecot | None = None, lacks: Collection[str] = ()) -> None:
         self.server = server or dovecot()
-        self.front = Without(self.server.port, lacks).__enter__() if lacks else None
+        self.front = Without(self.server.port, lacks) if lacks else None
+        if self.front is not None:
+            self.front.__enter__()
         bench.peer_port = self.front.port if self.front is not None else self.server.port
         self._last = ""
 
@@ -86,14 +99,66 @@ class CyrusMailboxes(MailboxDriver):
         self._last = self.server.user(f"box{next(_NUMBERS)}")
         return self._last
 
-    def forget_tokens(self) -> None:
-        raise NotImplementedError
+    def carried(self, sent: bytes, got: bytes) -> bool:
+        """Cyrus ends every line by CRLF; a NUL it refuses."""
+        return got == sent.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
     def break_peer(self) -> None:
         self.server.kill()
 
     def mend_peer(self) -> None:
         self.server.start()
+
+
+class CourierMailboxes(MailboxDriver):
+    """Mailboxes of a Courier, whose folders are below `INBOX.`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.server = courier()
+        bench.peer_port = self.server.port
+        self._last = ""
+
+    def mailbox(self) -> str:
+        self._last = self.server.user(f"box{next(_NUMBERS)}")
+        return self._last
+
+    def break_peer(self) -> None:
+        self.server.kill()
+
+    def mend_peer(self) -> None:
+        self.server.start()
+
+
+class CourierRenumbered(CourierMailboxes):
+    """As `CyrusRenumbered`."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.front = Liar(self.server.port)
+        self.front.__enter__()
+        bench.peer_port = self.front.port
+
+    def forget_tokens(self) -> None:
+        self.front.uidvalidity_off = 1000
+
+    def close(self) -> None:
+        self.front.__exit__()
+
+
+class CyrusRenumbered(CyrusMailboxes):
+    """A Cyrus whose folders get another UIDVALIDITY, which it gives them by no command: what is in front says so."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.front = Liar(self.server.port)
+        self.front.__enter__()
+        bench.peer_port = self.front.port
+
+    def forget_tokens(self) -> None:
+        self.front.uidvalidity_off = 1000
+
+    def close(self) -> None:
+        self.front.__exit__()
 
 
 class CyrusPrefixed(CyrusMailboxes):
