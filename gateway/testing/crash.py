@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVarTuple, Unpack
 
 Ts = TypeVarTuple("Ts")
 
-POINTS: Final = 60
+POINTS: Final = int(os.environ.get("GATEPOST_KILL_POINTS") or 60)
 """The most points tried; where there are more, these are spread over all of them."""
 
 
