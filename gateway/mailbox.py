@@ -65,6 +65,10 @@ class Holds:
     """Characters that no folder's name can hold."""
     forbidden_in_keywords: str = ""
     """Characters that no keyword can hold; where one has any, `_` stands for each of them."""
+    nearly_exact: bool = False
+    """Not `exact`, but nothing is written another way than line ends and NULs."""
+    labels: bool = False
+    """A folder is a label: a message that is in several of them is one, and has one `object`."""
 
 
 @quickly_made

@@ -54,6 +54,7 @@ HOLDS: Final = Holds(
     change_tokens=True,
     stable_ids=False,
     exact=False,
+    nearly_exact=True,
     finds=False,
     subscriptions=True,
     forbidden_in_names=CONTROLS,

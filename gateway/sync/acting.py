@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.status import Status
+from gateway.sync.readying import Means
 from gateway.sync.state import State
 from gateway.sync.transfer import End, Report, Transfer, is_gone
 from gateway.sync.values import Copy, FolderPair, Move, Pair, Plan, Policy, Problem, Remove, SetFlags, Side
@@ -33,6 +34,7 @@ class Actor:
         report: Report,
         folders: dict[int, FolderPair],
         advance: Callable[[], None],
+        means: Means,
     ) -> None:
         self._pairing = pairing
         self._ends = ends
@@ -41,6 +43,7 @@ class Actor:
         self._report = report
         self._folders = folders
         self._advance = advance
+        self._means = means
         self.paths: dict[int, dict[Side, tuple[str, ...]]] = {}
         self.is_unsettled = False
 
@@ -70,7 +73,14 @@ class Actor:
         copies = [a for a in plan.actions if isinstance(a, Copy)]
         if copies:
             transfer = Transfer(
-                self._pairing, self._ends, self._state, self._policy, self._report, self._folder_id, self._advance
+                self._pairing,
+                self._ends,
+                self._state,
+                self._policy,
+                self._report,
+                self._folder_id,
+                self._advance,
+                self._means,
             )
             await transfer.run(copies)
             self.is_unsettled = self.is_unsettled or bool(transfer.again)

@@ -9,21 +9,26 @@ and does the rest.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.mailbox import Changes, Folder, OpenMailbox, StoreFault
-from gateway.message import Content
+from gateway.mailbox import Folder, OpenMailbox, StoreFault
 from gateway.outcome import Scope
+from gateway.status import Status
 from gateway.sync.acting import Actor
-from gateway.sync.fingerprint import digest_of
-from gateway.sync.folders import Paired, pair_folders
+from gateway.sync.faithful import AddressOf
+from gateway.sync.folder_work import FolderWork
+from gateway.sync.folders import pair_folders
+from gateway.sync.lanes import together
 from gateway.sync.match import Matcher
 from gateway.sync.pace import Pace
-from gateway.sync.plan import Abilities, doubts, plan, with_digests
+from gateway.sync.plan import Abilities, doubts, plan
+from gateway.sync.reading import Reader
+from gateway.sync.readying import Means
+from gateway.sync.search import Search
 from gateway.sync.state import State
-from gateway.sync.transfer import End, Report, Unsettled, fetched, together
+from gateway.sync.transfer import End, Report, Unsettled
 from gateway.sync.values import (
     SIDES,
     FolderPair,
@@ -43,7 +48,7 @@ from gateway.sync.values import (
 
 _NO_PRINT: Final = Print()
 MOST_TRIES: Final = 20
-"""How often a pass begins anew where it is not known what was done; each time something settles or waits."""
+"""How often in a row a pass begins anew where it is not known what was done, and nothing more gets done."""
 
 
 @dataclass(slots=True)
@@ -67,26 +72,85 @@ async def run_pass(
     progress: Callable[[Report], None] | None = None,
     paces: tuple[Pace, Pace] | None = None,
     retry: bool = False,
+    only_problems: bool = False,
+    address_of: AddressOf | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Result:
-    """Bring two mailboxes in step; `retry` takes also what was refused for good before.
+    """Bring two mailboxes in step; `retry` takes also what was refused for good before, `only_problems` nothing else.
+    `address_of` makes X.500 originators of Exchange replyable.
 
-    Raises: StoreFault where a side does not answer for too long, or refuses all; run again, it goes on from there.
+    Raises: StoreFault where a side does not answer for too long, refuses all, or is full for longer than the policy
+    waits (4.2.2); run again, it goes on from there.
     """
     one, two = paces or (Pace(policy.batch_items), Pace(policy.batch_items))
     result = Result()
     ends: dict[Side, End] = {"left": End(left, one), "right": End(right, two)}
-    for _ in range(MOST_TRIES):
-        # Refusals are counted once: what was tried again in this very pass is not new.
-        turn = _Pass(pairing, ends, state, policy, result, progress or (lambda report: None), retry, clock)
-        try:
-            await turn.run()
-        except Unsettled as unsettled:
-            ends[unsettled.side].pace.bad(unsettled.fault)
-            continue
-        if not turn.is_unsettled:
-            return result
+    means = Means(Search.parse(policy.search), address_of, policy.mend)
+    tell = progress or (lambda report: None)
+
+    def waiting() -> None:
+        why = next((pace.why for pace in (one, two) if pace.is_waiting), "")
+        if why != result.report.waiting:
+            result.report.waiting = why
+            tell(result.report)
+
+    for pace in {one, two}:
+        pace.watchers.append(waiting)
+    try:
+        tries, done = 0, -1
+        fault = StoreFault(Status("4.5.0"))
+        while tries < MOST_TRIES:
+            turn = _Pass(pairing, ends, state, policy, result, tell, means, retry, only_problems, clock)
+            try:
+                await turn.run()
+            except Unsettled as unsettled:
+                fault = unsettled.fault
+                ends[unsettled.side].pace.bad(fault)
+            else:
+                if not turn.is_unsettled:
+                    break
+                fault = StoreFault(Status("4.5.0", "some appends are answered as neither done nor refused"))
+            report = result.report
+            now = report.copied + report.adopted + report.problems + report.moved + report.removed
+            tries = tries + 1 if now == done else 0
+            done = now
+        else:
+            raise fault
+    finally:
+        for pace in {one, two}:
+            pace.watchers.remove(waiting)
     return result
+
+
+async def retry_pass(
+    pairing: str,
+    left: OpenMailbox,
+    right: OpenMailbox,
+    state: State,
+    policy: Policy,
+    *,
+    progress: Callable[[Report], None] | None = None,
+    paces: tuple[Pace, Pace] | None = None,
+    address_of: AddressOf | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Result:
+    """Take just what did not get across before, items and folders, whether it was refused for good or not.
+
+    Raises: StoreFault as `run_pass` does.
+    """
+    return await run_pass(
+        pairing,
+        left,
+        right,
+        state,
+        policy,
+        progress=progress,
+        paces=paces,
+        retry=True,
+        only_problems=True,
+        address_of=address_of,
+        clock=clock,
+    )
 
 
 class _Pass:
@@ -98,7 +162,9 @@ class _Pass:
         policy: Policy,
         result: Result,
         progress: Callable[[Report], None],
+        means: Means,
         retry: bool,
+        only_problems: bool,
         clock: Callable[[], float],
     ) -> None:
         self._pairing = pairing
@@ -107,12 +173,21 @@ class _Pass:
         self._policy = policy
         self._result = result
         self._report = result.report
+        self._means = means
         self._retry = retry
+        self._only_problems = only_problems
+        self._limits = limits_of(policy)
         self._clock = clock
         self._folders: dict[int, FolderPair] = {}
         self._lost: dict[int, set[Side]] = {}
+        self._made: set[int] = set()
+        """Folders that this pass met for the first time."""
         self._marks: dict[Side, dict[str, str | None]] = {"left": {}, "right": {}}
-        self._actor = Actor(pairing, ends, state, policy, self._report, self._folders, lambda: progress(self._report))
+        self._totals: dict[str, int] = {}
+        self._tell: Callable[[], None] = lambda: progress(self._report)
+        self._actor = Actor(pairing, ends, state, policy, self._report, self._folders, self._tell, means)
+        self._reader = Reader(ends, policy, self._report, means)
+        self._work = FolderWork(pairing, ends, state, policy, self._folders, self._actor)
         self.is_unsettled = False
 
     async def run(self) -> None:
@@ -120,14 +195,23 @@ class _Pass:
         await self._pair_folders()
         intents = await self._state.intents(self._pairing)
         problems = [each for each in await self._state.problems(self._pairing) if self._retry or not each.is_permanent]
+        folders = list(self._folders.values())
+        if self._only_problems:
+            failed = {each.folder for each in problems if not each.item} | {each.folder for each in intents}
+            folders = [folder for folder in folders if folder.id in failed or folder.id in self._made]
         if any(not each.item for each in problems):
             await self._state.settle(self._pairing, solved=[("left", "")])  # those of folders, until met again
-        known = [folder for folder in self._folders.values() if folder.is_known or folder.id in self._lost]
+        known = [folder for folder in folders if folder.is_known or folder.id in self._lost]
+        first = [folder for folder in folders if not folder.is_known and folder.id not in self._lost]
+        self._report.passed, self._report.expected = 0, sum(self._totals.get(each.left or "", 0) for each in first)
         await self._changed(known, intents, problems)
-        first = [folder for folder in self._folders.values() if not folder.is_known and folder.id not in self._lost]
         for folder in first:
+            self._report.folder = "/".join(folder.path)
+            self._tell()
             await self._guarded(folder, self._first, [each for each in intents if each.folder == folder.id])
-        await self._drop_lost()
+        if not self._only_problems:
+            await self._work.drop_lost(self._lost)
+        self._report.folder = ""
         self.is_unsettled = self._actor.is_unsettled
 
     async def _guarded(
@@ -154,19 +238,21 @@ class _Pass:
             end = self._ends[side]
             listed[side] = await end.pace.ask(end.mailbox.folders)
             self._marks[side] = {folder.id: folder.mark for folder in listed[side]}
+        self._totals = {folder.id: folder.total or 0 for folder in listed["left"]}
         holds = self._ends["left"].mailbox.holds(), self._ends["right"].mailbox.holds()
         known = await self._state.folders(self._pairing)
         made = pair_folders(listed["left"], listed["right"], known, holds, self._policy, self._policy.mode)
         self._result.collisions, self._result.left_out = made.collisions, made.left_out
         subscribed = {folder.id: folder.subscribed for side in SIDES for folder in listed[side]}
-        await self._rename(made)
+        await self._work.rename(made)
         for place, pair in enumerate(made.pairs):
             if pair.id == 0:
                 try:
-                    pair = await self._make(pair, made.paths[place], subscribed)
+                    pair = await self._work.make(pair, made.paths[place], subscribed)
                 except StoreFault as fault:
                     await self._bad_folder(pair, fault)
                     continue
+                self._made.add(pair.id)
             elif (place, "left") in made.lost or (place, "right") in made.lost:
                 self._lost[pair.id] = {side for at, side in made.lost if at == place}
             elif pair.left is None or pair.right is None:
@@ -175,106 +261,7 @@ class _Pass:
             self._folders[pair.id] = pair
             self._actor.paths[pair.id] = made.paths[place]
 
-    async def _rename(self, made: Paired) -> None:
-        end = self._ends["right"]
-        for place, path in made.renamed:
-            pair = made.pairs[place]
-            assert pair.right is not None
-            id = pair.right
-            if made.paths[place]["right"] != path:
-                renamed = await end.pace.ask(lambda id=id, path=path: end.mailbox.rename_folder(id, path))  # type: ignore[misc]  # mypy takes no default of a lambda
-                pair = replace(pair, right=renamed.id)
-            made.pairs[place] = pair
-            await self._state.put_folder(self._pairing, pair)
-
-    async def _make(
-        self, pair: FolderPair, paths: Mapping[Side, tuple[str, ...]], subscribed: Mapping[str, bool]
-    ) -> FolderPair:
-        for side in SIDES:
-            if (pair.left if side == "left" else pair.right) is not None:
-                continue
-            end, path = self._ends[side], paths[side]
-            made = await end.pace.ask(lambda end=end, path=path: end.mailbox.create_folder(path))  # type: ignore[misc]  # as above
-            pair = replace(pair, left=made.id) if side == "left" else replace(pair, right=made.id)
-            source = pair.right if side == "left" else pair.left
-            wanted = subscribed.get(source or "", True)
-            if end.mailbox.holds().subscriptions and made.subscribed != wanted:
-                await end.pace.ask(
-                    lambda end=end, id=made.id, on=wanted: end.mailbox.subscribe(id, on)  # type: ignore[misc]  # as above
-                )
-        return replace(pair, id=await self._state.put_folder(self._pairing, pair))
-
-    async def _drop_lost(self) -> None:
-        """Remove folders across that were removed on one side, once nothing is in them, and forget them."""
-        for number, sides in self._lost.items():
-            folder = self._folders[number]
-            if await self._state.count(self._pairing, number):
-                continue
-            here = [side for side in SIDES if side not in sides and self._actor.folder_of(number, side) is not None]
-            if sides == {"left"} and self._policy.mode == "copy":
-                continue
-            if sides == {"right"} and self._policy.mode != "two-way":
-                continue
-            if here and self._policy.delete != "keep":
-                side = here[0]
-                id, end = self._actor.folder_of(number, side), self._ends[side]
-                assert id is not None
-                found = next((each for each in await end.pace.ask(end.mailbox.folders) if each.id == id), None)
-                has_children = found is not None and any(
-                    paths[side][: len(found.path)] == found.path
-                    for at, paths in self._actor.paths.items()
-                    if at != number and at not in self._lost
-                )
-                if found is None or found.role is not None or has_children or found.total != 0:
-                    continue
-                await end.pace.ask(lambda end=end, id=id: end.mailbox.remove_folder(id))  # type: ignore[misc]  # as above
-            elif here:
-                continue
-            await self._state.drop_folder(folder.id)
-
-    # -- listings
-
-    async def _pages(self, folder: FolderPair, side: Side, token: str | None) -> AsyncIterator[Changes]:
-        end = self._ends[side]
-        id = folder.left if side == "left" else folder.right
-        assert id is not None
-        self._report.folders += 1
-        while True:
-            at = token
-            page = await end.pace.ask(lambda at=at: end.mailbox.changes(id, at, self._policy.page_items))  # type: ignore[misc]  # as above
-            self._report.listed += len(page.items)
-            yield page
-            token = page.token
-            if not page.more:
-                return
-
-    async def _listing(self, folder: FolderPair, side: Side, token: str | None) -> tuple[Seen, str]:
-        """Return everything that was told since a token, and the token after it."""
-        items: dict[str, Item] = {}
-        gone: set[str] = set()
-        is_whole = False
-        at = token or ""
-        async for page in self._pages(folder, side, token):
-            if page.reset:
-                is_whole = True
-                items.clear()
-                gone.clear()
-            for state in page.items:
-                items[state.id] = Item.of(state, folder.id)
-                gone.discard(state.id)
-            for id in page.removed:
-                items.pop(id, None)
-                gone.add(id)
-            at = page.token
-        return Seen(items, frozenset(gone), frozenset([folder.id]) if is_whole or token is None else frozenset()), at
-
-    async def _with_digests(self, side: Side, seen: Seen, ids: Iterable[str]) -> Seen:
-        found: dict[str, bytes] = {}
-        wanted = [id for id in ids if id in seen.items and seen.items[id].print.digest is None]
-        async for id, content in fetched(self._ends[side], wanted, self._report):
-            if isinstance(content, Content):
-                found[id] = await digest_of(content)
-        return with_digests(seen, found)
+    # -- plans
 
     @property
     def _can(self) -> Abilities:
@@ -284,8 +271,8 @@ class _Pass:
         self, base: list[Pair], left: Seen, right: Seen, *, strangers: bool = True
     ) -> tuple[Plan, Seen, Seen]:
         asked = doubts(base, left, right, self._can)
-        left = await self._with_digests("left", left, asked["left"])
-        right = await self._with_digests("right", right, asked["right"])
+        seen = await self._reader.with_digests(asked, {"left": left, "right": right})
+        left, right = seen["left"], seen["right"]
         total = await self._state.count(self._pairing)
         now = self._clock()
         made = plan(base, left, right, self._policy, self._can, total=total, now=now, strangers=strangers)
@@ -320,11 +307,14 @@ class _Pass:
                 told = await end.pace.ask(lambda folder=folder, keys=keys: end.mailbox.find(folder, keys))  # type: ignore[misc]  # as above
                 found |= {key: new.get(id) or Item(id, number, frozenset(), _NO_PRINT) for key, id in told.items()}
         else:
-            wanted = [Item(each.key, each.folder, each.words, each.print) for each in mine]
-            seen = Seen(dict(new))
+            wanted = [
+                Item(each.key, each.folder, each.words, replace(each.print, digest=each.appended or each.print.digest))
+                for each in mine
+            ]
             _, asked = Matcher(wanted, list(new.values()), exact=self._can.exact).doubts()
-            seen = await self._with_digests(side, seen, asked)
-            pairs = Matcher(wanted, list(seen.items.values()), exact=self._can.exact).pairs()
+            both: dict[Side, Seen] = {side: Seen(dict(new)), other(side): Seen()}
+            read = await self._reader.with_digests({side: asked, other(side): ()}, both)
+            pairs = Matcher(wanted, list(read[side].items.values()), exact=self._can.exact).pairs()
             found = {one.id: two for one, two in pairs}
         sources = [each.source for each in mine if each.key in found]
         known = await self._state.pairs(self._pairing, sources, [])
@@ -340,7 +330,8 @@ class _Pass:
             at = made.folder_on(source) if made.id else intent.folder
             words = all_carried(intent.words, end.mailbox.holds())
             made = made.with_side(source, intent.source, at, intent.words)
-            rows.append(replace(made.with_side(side, item.id, intent.folder, words), print=intent.print))
+            made = made.with_side(side, item.id, intent.folder, words)
+            rows.append(made.with_octets(source, intent.print, intent.appended))
         self._report.adopted += len(rows)
         done = {each.key for each in mine if is_all or each.key in found}
         await self._state.settle(self._pairing, rows, intents=list(done))
@@ -351,6 +342,7 @@ class _Pass:
 
     async def _changed(self, folders: list[FolderPair], intents: list[Intent], problems: list[Problem]) -> None:
         numbers = {folder.id for folder in folders}
+        anywhere = set(self._folders) if self._only_problems else numbers
         intents = [each for each in intents if each.folder in numbers]
         items: dict[Side, dict[str, Item]] = {"left": {}, "right": {}}
         gone: dict[Side, set[str]] = {"left": set(), "right": set()}
@@ -368,14 +360,16 @@ class _Pass:
                 token = folder.left_token if side == "left" else folder.right_token
                 mark = self._marks[side].get(id or "")
                 before = folder.left_mark if side == "left" else folder.right_mark
+                if folder.limits != self._limits and (side == "left" or self._policy.mode == "two-way"):
+                    token = None  # what was left out may be wanted now
                 if mark is not None and mark == before and token is not None:
                     continue
-                seen, at = await self._listing(folder, side, token)
+                seen, at = await self._reader.listing(folder, side, token)
                 items[side] |= seen.items
                 gone[side] |= seen.gone
                 whole[side] |= seen.whole
                 after = _read(after, side, at, mark)
-            read[folder.id] = after
+            read[folder.id] = replace(after, limits=self._limits)
 
         async def safely(folder: FolderPair) -> None:
             try:
@@ -391,11 +385,12 @@ class _Pass:
         there = {pair.left for pair in paired} | {pair.right for pair in paired}
         for problem in problems:
             is_new = problem.item and problem.item not in there and problem.item not in gone[problem.side]
-            if is_new and problem.folder in numbers:
+            if is_new and problem.folder in anywhere:
                 made = Item(problem.item, problem.folder, problem.words, problem.print)
                 items[problem.side].setdefault(problem.item, made)
         solved = [(each.side, each.item) for each in problems if each.item in gone[each.side]]
         left, right = (Seen(items[side], frozenset(gone[side]), frozenset(whole[side])) for side in SIDES)
+        self._report.expected += len(left.items) + len(right.items)
         base = await self._base(left, right)
         if intents:
             for side, seen in (("left", left), ("right", right)):
@@ -405,6 +400,7 @@ class _Pass:
             base = await self._base(left, right)
         todo, _, _ = await self._plan(base, left, right)
         held = await self._actor.act(todo)
+        self._report.passed = len(left.items) + len(right.items)
         if todo.refused is not None:  # what was not removed is to be told again when it may be
             held |= {
                 folder
@@ -427,7 +423,9 @@ class _Pass:
 
     async def _first(self, folder: FolderPair, intents: list[Intent]) -> None:
         mark = self._marks["left"].get(folder.left or ""), self._marks["right"].get(folder.right or "")
-        right, token = await self._listing(folder, "right", None)
+        if folder.limits != self._limits:
+            folder = replace(folder, left_token=None, limits=self._limits)
+        right, token = await self._reader.listing(folder, "right", None)
         unpaired = dict(right.items)
         if folder.left_token is not None or intents or await self._state.count(self._pairing, folder.id):
             base = await self._base(Seen(), right)
@@ -443,7 +441,7 @@ class _Pass:
                 unpaired.pop(row.right or "", None)
             if made.refused is not None or folder.id in await self._actor.act(made):
                 return
-        async for page in self._pages(folder, "left", folder.left_token):
+        async for page in self._reader.pages(folder, "left", folder.left_token):
             items = {state.id: Item.of(state, folder.id) for state in page.items}
             base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
             known = {pair.left for pair in base}
@@ -455,8 +453,10 @@ class _Pass:
             unpaired = dict(now.items)
             for row in made.rows:
                 unpaired.pop(row.right or "", None)
+            passed = self._report.passed
             if made.refused is not None or folder.id in await self._actor.act(made):
                 return
+            self._report.passed = passed + len(items)
             folder = replace(folder, left_token=page.token)
             await self._state.settle(self._pairing, folders=[folder])
         made, _, _ = await self._plan([], Seen(), Seen(unpaired))
@@ -466,6 +466,11 @@ class _Pass:
         folder = replace(folder, right_token=token, left_mark=mark[0], right_mark=mark[1], is_known=True)
         await self._state.settle(self._pairing, folders=[folder], intents=rest)
         self._folders[folder.id] = folder
+
+
+def limits_of(policy: Policy) -> str:
+    """Return what a policy leaves out, as one text: where it changes, folders are listed anew."""
+    return repr((policy.max_size, policy.max_age_s, policy.search))
 
 
 def _read(folder: FolderPair, side: Side, token: str | None, mark: str | None) -> FolderPair:

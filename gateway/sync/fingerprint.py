@@ -13,21 +13,25 @@ from typing import Final
 from gateway.message import Content
 
 DIGEST_BYTES: Final = 16
+_PIECE: Final = 64 * 1024
+"""What is worked on at once: it stays in the processor's cache, where a large message as a whole would not."""
 
 
 class Digest:
     """A digest that is made piece by piece."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._hash = hashlib.sha256()  # which processors have instructions for
         self._ends = 0
         """Line ends that are the last of what came so far."""
         self._cr = False
 
     def update(self, octets: bytes) -> None:
         """Take the next octets."""
-        if not octets:
-            return
+        for at in range(0, len(octets), _PIECE):
+            self._piece(octets[at : at + _PIECE])
+
+    def _piece(self, octets: bytes) -> None:
         if self._cr:
             octets = b"\r" + octets
         self._cr = octets.endswith(b"\r")
@@ -43,7 +47,7 @@ class Digest:
 
     def value(self) -> bytes:
         """Return the digest of all that came."""
-        return self._hash.digest()
+        return self._hash.digest()[:DIGEST_BYTES]
 
 
 def digest_of_octets(octets: bytes) -> bytes:
@@ -53,7 +57,8 @@ def digest_of_octets(octets: bytes) -> bytes:
     return digest.value()
 
 
-def _read(content: Content) -> bytes:
+def digest_of_content(content: Content) -> bytes:
+    """Return the digest of a content. Blocks on a Blob."""
     digest = Digest()
     for piece in content.chunks():
         digest.update(piece)
@@ -63,5 +68,5 @@ def _read(content: Content) -> bytes:
 async def digest_of(content: Content) -> bytes:
     """Return the digest of a content; one in a file is read in a thread."""
     if content.is_inline:
-        return _read(content)
-    return await asyncio.to_thread(_read, content)
+        return digest_of_content(content)
+    return await asyncio.to_thread(digest_of_content, content)

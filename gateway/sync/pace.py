@@ -43,6 +43,11 @@ class Pace:
         self._tries = 0
         self.waited_s = 0.0
         """In all."""
+        self.why = ""
+        """What the server said when it did not do what was asked; empty once it does."""
+        self.is_waiting = False
+        self.watchers: list[Callable[[], None]] = []
+        """Called before it is waited, and after."""
 
     @property
     def items(self) -> int:
@@ -55,12 +60,14 @@ class Pace:
         self._wait_s = FIRST_WAIT_S
         self._bad_since = None
         self._tries = 0
+        self.why = ""
 
     def bad(self, fault: StoreFault) -> None:
         """A call was not done. Raises: the fault where it is for good, or has been for too long."""
         if fault.status.is_permanent:
             raise fault
         self._tries += 1
+        self.why = str(fault.status)
         if fault.scope is Scope.MESSAGE and not fault.unknown and self._tries >= MOST_TRIES:
             self._tries = 0
             raise fault
@@ -78,7 +85,17 @@ class Pace:
         """Wait until the server may be asked again."""
         while (rest := self._until - self._clock()) > 0:
             self.waited_s += rest
-            await self._sleep(rest)
+            self.is_waiting = True
+            self._tell()
+            try:
+                await self._sleep(rest)
+            finally:
+                self.is_waiting = False
+            self._tell()
+
+    def _tell(self) -> None:
+        for watcher in list(self.watchers):
+            watcher()
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
         """Do what can be done twice, until it is done. Raises: StoreFault as `bad` does."""

@@ -29,6 +29,7 @@ from typing import Final
 
 from gateway.mailbox import Holds
 from gateway.sync.match import Matcher, same_again
+from gateway.sync.search import Search
 from gateway.sync.values import (
     SIDES,
     Action,
@@ -54,14 +55,14 @@ _NONE: Final[frozenset[str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What the two sides can hold. `exact`: both give octets back as they were."""
+    """What the two sides can hold. `exact`: digests made on one side mean something on the other."""
 
     left: Holds
     right: Holds
 
     @property
     def exact(self) -> bool:
-        return self.left.exact and self.right.exact
+        return all(holds.exact or holds.nearly_exact for holds in (self.left, self.right))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class _Now:
     folder: int
     words: frozenset[str]
     changed: bool
+    object: str | None = None
 
 
 class _Planner:
@@ -81,6 +83,7 @@ class _Planner:
         self.policy = policy
         self.can = can
         self.now = now
+        self.search = Search.parse(policy.search)
         self.made = Plan()
 
     def states(self, base: Iterable[Pair]) -> list[tuple[Pair, dict[Side, _Now]]]:
@@ -95,7 +98,8 @@ class _Planner:
                     sides[side] = _Now(None, folder, words, False)
                 elif (item := seen.items.get(id)) is not None:
                     self.new[side].pop(id, None)
-                    sides[side] = _Now(id, item.folder, item.words, item.words != words or item.folder != folder)
+                    is_changed = item.words != words or item.folder != folder
+                    sides[side] = _Now(id, item.folder, item.words, is_changed, item.print.object)
                 elif id in seen.gone or folder in seen.whole:
                     sides[side] = _Now(None, folder, words, False)
                     gone[side].append((pair, sides))
@@ -118,10 +122,10 @@ class _Planner:
                 for item in _likely(pair, named):
                     if (item.folder == folder) is not is_here or item.id not in self.new[side]:
                         continue
-                    if same_again(pair.print, item.print):
+                    if same_again(pair.print_on(side), item.print):
                         del self.new[side][item.id]
                         changed = item.words != pair.words_on(side) or item.folder != folder
-                        sides[side] = _Now(item.id, item.folder, item.words, changed)
+                        sides[side] = _Now(item.id, item.folder, item.words, changed, item.print.object)
                         break
 
     def pair(self, pair: Pair, left: _Now, right: _Now) -> None:
@@ -129,8 +133,8 @@ class _Planner:
         if left.id is None and right.id is None:
             self.made.forget.append(pair.id)
             return
-        after = pair.with_side("left", left.id, left.folder, left.words)
-        after = after.with_side("right", right.id, right.folder, right.words)
+        after = pair.with_side("left", left.id, left.folder, left.words, left.object)
+        after = after.with_side("right", right.id, right.folder, right.words, right.object)
         made: Pair | None
         if left.id is None:
             made = self._one(after, pair, "left", right)
@@ -147,7 +151,7 @@ class _Planner:
         if pair.on(side) is None or mode == "copy":
             return after
         assert there.id is not None
-        item = Item(there.id, there.folder, there.words, pair.print)
+        item = Item(there.id, there.folder, there.words, pair.print_on(across))
         if mode == "mirror" and side == "right":
             self.made.actions.append(Copy(side, item, there.folder, after))
             return None
@@ -200,7 +204,9 @@ class _Planner:
         if self.policy.mode == "mirror":
             # What the right did not take when it was asked is not asked for again each time.
             not_taken = all_carried(pair.left_words, there) - pair.right_words - all_carried(set_left, there)
-            return add | {"right": wanted - right - not_taken}, remove | {"right": right - wanted}
+            # That a receipt was sent stays, or it is sent again.
+            too_many = right - wanted - ({"mdn_sent"} - cleared_left)
+            return add | {"right": wanted - right - not_taken}, remove | {"right": too_many}
         add["right"] = all_carried(set_left, there) - right
         remove["right"] = (all_carried(cleared_left, there) & right) - wanted
         if self.policy.mode == "copy":
@@ -222,7 +228,9 @@ class _Planner:
             words = all_carried(one.words, self.can.right) & two.words
             mine = frozenset(word for word in one.words if carried(word, self.can.right) in words)
             digest = one.print.digest or two.print.digest
-            made = Pair(0, one.id, two.id, one.folder, two.folder, mine, words, replace(one.print, digest=digest))
+            known = replace(one.print, digest=digest, object=None)
+            made = Pair(0, one.id, two.id, one.folder, two.folder, mine, words, known)
+            made = replace(made, left_object=one.print.object, right_object=two.print.object)
             now = _Now(one.id, one.folder, one.words, True), _Now(two.id, two.folder, two.words, True)
             self.made.rows.append(self._both(made.with_side("left", one.id, one.folder, one.words), made, *now))
         for item in self.new["left"].values():
@@ -240,7 +248,12 @@ class _Planner:
         size, at = item.print.size, item.print.received_at
         is_large = self.policy.max_size is not None and size is not None and size > self.policy.max_size
         most = self.policy.max_age_s
-        if is_large or (most is not None and self.now is not None and at is not None and self.now - at > most):
+        is_wanted = self.search.may_take(item)
+        if (
+            is_large
+            or not is_wanted
+            or (most is not None and self.now is not None and at is not None and self.now - at > most)
+        ):
             self.made.skipped.append(item)
             return
         self.made.actions.append(Copy(side, item, item.folder))
@@ -298,7 +311,9 @@ def doubts(base: Iterable[Pair], left: Seen, right: Seen, can: Abilities) -> dic
     for side in SIDES:
         named = _named(new[side].values()) if gone[side] else {}
         for pair in gone[side]:
-            asked[side] |= {item.id for item in _likely(pair, named) if same_again(pair.print, item.print) is None}
+            asked[side] |= {
+                item.id for item in _likely(pair, named) if same_again(pair.print_on(side), item.print) is None
+            }
     return asked
 
 

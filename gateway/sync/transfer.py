@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.fidelity import Fate, Note
@@ -17,12 +17,20 @@ from gateway.mailbox import FLAGS, Appended, NewItem, OpenMailbox, StoreFault
 from gateway.message import Content
 from gateway.outcome import Scope
 from gateway.status import MAILBOX_FULL, Status
-from gateway.sync.fingerprint import digest_of
+from gateway.sync.faithful import told
+from gateway.sync.lanes import Budget, together
 from gateway.sync.pace import Pace
+from gateway.sync.readying import Means, Read, next_mended, ready
 from gateway.sync.state import State
-from gateway.sync.values import Copy, Intent, Pair, Policy, Print, Problem, Side, all_carried, other
+from gateway.sync.values import Copy, Intent, Noted, Pair, Policy, Print, Problem, Side, all_carried, other
 
 _GONE: Final = ("4.2.0", "5.1.1")
+_ALONE: Final = 2
+"""An item that was on its way when so many connections ended goes alone,"""
+_SUSPECT: Final = 4
+"""and where it goes on so, it is what ends them."""
+_ENDS: Final = "5.6.0"
+_FULL_WAITS_S: Final = (5.0, 15.0, 30.0, 60.0)
 
 
 class Unsettled(Exception):
@@ -73,30 +81,17 @@ class End:
     pace: Pace
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    copy: Copy
-    content: Content
-    print: Print
+@dataclass(slots=True)
+class _Done:
+    """What became of a batch."""
 
-
-class _Budget:
-    """Octets that may be in memory; one item that alone is more may, too."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._used = 0
-        self._freed = asyncio.Condition()
-
-    async def take(self, octets: int) -> None:
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._used == 0 or self._used + octets <= self._most)
-            self._used += octets
-
-    async def give(self, octets: int) -> None:
-        async with self._freed:
-            self._used -= octets
-            self._freed.notify_all()
+    rows: list[Pair] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    solved: list[tuple[Side, str]] = field(default_factory=list)
+    notes: list[Noted] = field(default_factory=list)
+    again: list[Read] = field(default_factory=list)
+    full: list[Read] = field(default_factory=list)
 
 
 async def fetched(end: End, ids: Sequence[str], report: Report) -> AsyncIterator[tuple[str, Content | Status]]:
@@ -133,6 +128,7 @@ class Transfer:
         report: Report,
         folder_id: Callable[[int, Side], str],
         advance: Callable[[], None],
+        means: Means,
     ) -> None:
         self._pairing = pairing
         self._ends = ends
@@ -141,9 +137,12 @@ class Transfer:
         self._report = report
         self._folder_id = folder_id
         self._advance = advance
+        self._means = means
         self.again: set[int] = set()
         """Folders in which something is not settled."""
         self._refused: set[str] = set()
+        self._full_s = 0.0
+        """How long it was waited for room so far."""
 
     async def run(self, copies: Sequence[Copy]) -> None:
         """Copy all of these. Raises: StoreFault, Unsettled."""
@@ -159,29 +158,34 @@ class Transfer:
         await together([one(side, folder, some) for (side, folder), some in groups.items()])
 
     async def _folder(self, side: Side, folder: int, copies: Sequence[Copy]) -> None:
-        ready: asyncio.Queue[list[_Read] | None] = asyncio.Queue()
-        budget = _Budget(self._policy.ahead_bytes)
+        batches: asyncio.Queue[list[Read] | None] = asyncio.Queue()
+        budget = Budget(self._policy.ahead_bytes)
 
         async def read() -> None:
             async for batch in self._batches(side, copies):
                 await budget.take(_octets(batch))
-                await ready.put(batch)
-            await ready.put(None)
+                await batches.put(batch)
+            await batches.put(None)
 
         async def write() -> None:
-            while (batch := await ready.get()) is not None:
+            while (batch := await batches.get()) is not None:
+                losses = self._means.losses
+                alone = [one for one in batch if losses[one.copy.item.id] >= _ALONE] if losses else []
+                rest = [one for one in batch if losses[one.copy.item.id] < _ALONE] if alone else batch
                 most = self._ends[side].pace.items
-                for start in range(0, len(batch), most):
-                    await self._append(side, folder, batch[start : start + most])
+                for start in range(0, len(rest), most):
+                    await self._append(side, folder, rest[start : start + most])
+                for one in alone:
+                    await self._append_alone(side, folder, one)
                 await budget.give(_octets(batch))
 
         await together([read(), write()])
 
-    async def _batches(self, side: Side, copies: Sequence[Copy]) -> AsyncIterator[list[_Read]]:
+    async def _batches(self, side: Side, copies: Sequence[Copy]) -> AsyncIterator[list[Read]]:
         """Yield what is read, in batches bounded by items and octets."""
         source, most = self._ends[other(side)], self._ends[side].mailbox.holds().max_item_bytes
         by_id = {copy.item.id: copy for copy in copies}
-        batch: list[_Read] = []
+        batch: list[Read] = []
         octets = 0
         for chunk in self._chunks(copies):
             async for id, content in fetched(source, chunk, self._report):
@@ -197,9 +201,11 @@ class Transfer:
                 if batch and (len(batch) >= self._policy.batch_items or octets + size > self._policy.batch_bytes):
                     yield batch
                     batch, octets = [], 0
-                listed = copy.item.print
-                known = replace(listed, digest=await digest_of(content), size=listed.size or size)
-                batch.append(_Read(copy, content, known))
+                if not self._means.search.takes(content):
+                    self._report.skipped += 1
+                    await self._state.settle(self._pairing, solved=[(other(side), id)])
+                    continue
+                batch.append(await ready(copy, content, self._ends[side].mailbox.holds(), self._means))
                 octets += size
         if batch:
             yield batch
@@ -228,7 +234,7 @@ class Transfer:
         self._report.problems += 1
         await self._state.settle(self._pairing, problems=[_problem(copy, status)])
 
-    async def _append(self, side: Side, folder: int, batch: Sequence[_Read]) -> None:
+    async def _append(self, side: Side, folder: int, batch: Sequence[Read]) -> None:
         if self._policy.dedupe:
             batch = await self._first_ones(side, folder, batch)
         if not batch:
@@ -237,40 +243,103 @@ class Transfer:
         unique = secrets.token_hex(8)
         keys = [f"s.{unique}.{n:04d}" for n in range(len(batch))]
         intents = [
-            Intent(key, folder, side, one.copy.item.id, one.copy.item.words, one.print, _row(one.copy))
+            Intent(key, folder, side, one.copy.item.id, one.copy.item.words, one.print, _row(one.copy), one.appended)
             for key, one in zip(keys, batch, strict=True)
         ]
         await self._state.intend(self._pairing, intents)
         items: list[NewItem] = []
         for key, one in zip(keys, batch, strict=True):
-            words = all_carried(one.copy.item.words, holds)
+            words = all_carried(one.words, holds)
             flags = frozenset(flag for flag in FLAGS if flag in words)
-            items.append(NewItem(key, one.content, flags, words - FLAGS, one.print.received_at))
-        answers = await self._appended(side, folder, items)
-        rows: list[Pair] = []
-        settled: list[str] = []
-        problems: list[Problem] = []
-        solved: list[tuple[Side, str]] = []
+            items.append(NewItem(key, one.content, flags, words - FLAGS, one.at))
+        answers = await self._appended(side, folder, items, [one.copy.item.id for one in batch])
+        done = _Done()
         for key, one, new, answer in zip(keys, batch, items, answers, strict=True):
             source = one.copy.item.id
             if isinstance(answer, Appended):
-                rows.append(row_of(one.copy, one.print, answer.id, _kept(new, answer.notes)))
-                solved.append((other(side), source))
-                settled.append(key)
-                self._report.copied += 1
-                self._report.octets += one.content.size
-            elif answer.is_permanent or source in self._refused:
-                problems.append(_problem(one.copy, answer))
-                settled.append(key)
+                self._done(one, new, answer, done)
+                done.settled.append(key)
+            elif answer.code == MAILBOX_FULL.code:
+                done.full.append(one)
+                done.settled.append(key)
+            elif answer.is_permanent:
+                done.settled.append(key)
+                another = await next_mended(one, answer, self._means)
+                if another is not None:
+                    done.again.append(another)
+                else:
+                    done.problems.append(_problem(one.copy, one.refusal or answer))
+            elif source in self._refused:
+                done.problems.append(_problem(one.copy, answer))
+                done.settled.append(key)
             else:
                 # It may be there and not be known, so it is looked for first; a second time it is a problem.
                 self._refused.add(source)
                 self.again.add(folder)
-        self._report.problems += len(problems)
-        await self._state.settle(self._pairing, rows, intents=settled, problems=problems, solved=solved)
+        self._report.problems += len(done.problems)
+        self._report.passed += len(done.rows) + len(done.problems)
+        await self._state.settle(
+            self._pairing,
+            done.rows,
+            intents=done.settled,
+            problems=done.problems,
+            solved=done.solved,
+            notes=done.notes,
+        )
         self._advance()
+        for one in done.again:
+            await self._append(side, folder, [one])
+        if done.full:
+            await self._wait_for_room(side, folder, done.full, answers)
 
-    async def _appended(self, side: Side, folder: int, items: Sequence[NewItem]) -> list[Appended | Status]:
+    def _done(self, one: Read, new: NewItem, answer: Appended, done: _Done) -> None:
+        side, item = other(one.copy.side), one.copy.item
+        done.rows.append(row_of(one.copy, one.print, answer.id, _kept(new, answer.notes), one.appended))
+        done.solved.append((side, item.id))
+        notes = [*one.notes, *(note for note in answer.notes if not note.what.startswith(("flag ", "keyword ")))]
+        if notes:
+            done.notes.append(Noted(item.folder, side, item.id, told(notes)))
+        self._means.losses.pop(item.id, None)
+        self._report.mended += one.content is not one.came
+        self._report.copied += 1
+        self._report.octets += one.content.size
+
+    async def _append_alone(self, side: Side, folder: int, one: Read) -> None:
+        """Append what was on its way when connections ended: where it is what ends them, with something mended, and
+        where nothing helps, not at all."""
+        ends = Status(_ENDS, f"the connection ends each time that it is appended: {self._means.said}")
+        made: Read | None = one
+        for _ in range(self._means.losses[one.copy.item.id] - _SUSPECT + 1):
+            made = await next_mended(made, ends, self._means) if made is not None else None
+        if made is None:
+            self._report.problems += 1
+            self._report.passed += 1
+            await self._state.settle(self._pairing, problems=[_problem(one.copy, ends)])
+            return
+        await self._append(side, folder, [made])
+
+    async def _wait_for_room(
+        self, side: Side, folder: int, items: Sequence[Read], answers: Sequence[Appended | Status]
+    ) -> None:
+        """Append once the destination has room again. Raises: StoreFault where it has none for too long."""
+        full = next(each for each in answers if isinstance(each, Status) and each.code == MAILBOX_FULL.code)
+        await self._room(StoreFault(full), self._full_s)
+        await self._append(side, folder, items)
+
+    async def _room(self, fault: StoreFault, waited_s: float) -> None:
+        rest = self._policy.wait_when_full_s - waited_s
+        if rest <= 0:
+            raise fault
+        self._report.waiting = f"the destination is full: {fault.status.reply or fault.status.text}"
+        self._advance()
+        wait_s = min(rest, next((each for each in _FULL_WAITS_S if each > waited_s), _FULL_WAITS_S[-1]))
+        await asyncio.sleep(wait_s)
+        self._full_s = waited_s + wait_s
+        self._report.waiting = ""
+
+    async def _appended(
+        self, side: Side, folder: int, items: Sequence[NewItem], sources: Sequence[str]
+    ) -> list[Appended | Status]:
         end = self._ends[side]
         while True:
             await end.pace.ready()
@@ -278,19 +347,24 @@ class Transfer:
                 answers = await end.mailbox.append(self._folder_id(folder, side), items)
             except StoreFault as fault:
                 if fault.unknown:
+                    self._means.losses.update(sources)
+                    self._means.said = str(fault.status)
                     raise Unsettled(side, fault) from None
                 if fault.status.is_permanent and fault.scope is Scope.MESSAGE:
                     return [fault.status for _ in items]
                 if fault.status.code == MAILBOX_FULL.code:
-                    raise
-                end.pace.bad(fault)
+                    await self._room(fault, self._full_s)
+                else:
+                    end.pace.bad(fault)
             else:
                 end.pace.good()
+                if any(isinstance(each, Appended) for each in answers):
+                    self._full_s = 0.0
                 return answers
 
-    async def _first_ones(self, side: Side, folder: int, batch: Sequence[_Read]) -> list[_Read]:
+    async def _first_ones(self, side: Side, folder: int, batch: Sequence[Read]) -> list[Read]:
         """Return those that are not in the folder yet by their octets; the rest is noted as left out."""
-        rest: list[_Read] = []
+        rest: list[Read] = []
         rows: list[Pair] = []
         seen: set[bytes] = set()
         for one in batch:
@@ -307,7 +381,7 @@ class Transfer:
         return rest
 
 
-def _octets(batch: Sequence[_Read]) -> int:
+def _octets(batch: Sequence[Read]) -> int:
     return sum(one.content.size for one in batch)
 
 
@@ -322,26 +396,15 @@ def _kept(new: NewItem, notes: Sequence[Note]) -> frozenset[str]:
     return words - lost
 
 
-def row_of(copy: Copy, print: Print, id: str | None, words: frozenset[str]) -> Pair:
+def row_of(copy: Copy, print: Print, id: str | None, words: frozenset[str], appended: bytes | None = None) -> Pair:
     """Return the row of an item that was copied and is `id` now."""
     item, source = copy.item, other(copy.side)
     made = copy.pair or Pair(0, None, None, item.folder, item.folder)
-    made = made.with_side(source, item.id, item.folder, item.words).with_side(copy.side, id, copy.folder, words)
-    return replace(made, print=print)
+    made = made.with_side(source, item.id, item.folder, item.words, item.print.object)
+    return made.with_side(copy.side, id, copy.folder, words).with_octets(source, print, appended)
 
 
 def _problem(copy: Copy, status: Status) -> Problem:
     text = status.reply or status.text or status.cause
     item = copy.item
     return Problem(copy.folder, other(copy.side), item.id, status.code, text, words=item.words, print=item.print)
-
-
-async def together(work: Sequence[Coroutine[None, None, None]]) -> None:
-    """Do all of these at once; the first fault ends the others, and is raised as it is."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

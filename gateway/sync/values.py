@@ -16,6 +16,8 @@ Side = Literal["left", "right"]
 SIDES: Final[tuple[Side, Side]] = ("left", "right")
 Mode = Literal["copy", "mirror", "two-way"]
 NOTHING: Final[frozenset[str]] = frozenset()
+OLDEST_S: Final = 86400.0
+"""No mail is older than its networks: stores say 1899 or 1970 where they do not know."""
 
 
 def other(side: Side) -> Side:
@@ -117,7 +119,9 @@ class Item:
     def of(state: ItemState, folder: int) -> Item:
         """Return a listed item of a folder."""
         words = frozenset[str](state.flags) | state.keywords
-        return Item(state.id, folder, words, Print(state.size, state.message_id, None, state.received_at, state.object))
+        at = state.received_at if state.received_at is None or state.received_at >= OLDEST_S else None
+        # A size of 0 is what servers say that do not know it.
+        return Item(state.id, folder, words, Print(state.size or None, state.message_id, None, at, state.object))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +183,23 @@ class Pair:
         """Return the flags and keywords that it had on a side."""
         return self.left_words if side == "left" else self.right_words
 
-    def with_side(self, side: Side, id: str | None, folder: int, words: frozenset[str]) -> Pair:
-        """Return it with one side as it is now."""
+    def with_side(
+        self, side: Side, id: str | None, folder: int, words: frozenset[str], object: str | None = None
+    ) -> Pair:
+        """Return it with one side as it is now; None as `object` leaves what is known of it."""
         if side == "left":
-            return replace(self, left=id, left_folder=folder, left_words=words)
-        return replace(self, right=id, right_folder=folder, right_words=words)
+            known = object or self.left_object
+            return replace(self, left=id, left_folder=folder, left_words=words, left_object=known)
+        known = object or self.right_object
+        return replace(self, right=id, right_folder=folder, right_words=words, right_object=known)
+
+    def with_octets(self, source: Side, print: Print, appended: bytes | None) -> Pair:
+        """Return it with what it is known again by: `print` is the source's, and `appended` the digest of what was made
+        of it for the other side, None where that is the same."""
+        if source == "left":
+            return replace(self, print=print, right_digest=appended)
+        known = print if appended is None else replace(print, digest=appended)
+        return replace(self, print=known, right_digest=print.digest if appended is not None else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from gateway.mailbox import StoreFault
 from gateway.outcome import Scope
 
 GONE = Status("4.2.0", "gone")
+FULL = Status("4.2.2", "no room")
 LOST = Status("4.4.2", "the connection was lost")
 HOLDS = Holds(
     FLAGS, keywords=True, internal_date=True, change_tokens=True, stable_ids=False, exact=True, finds=False
@@ -52,13 +53,25 @@ class Memory:
     calls: list[str] = field(default_factory=list)
     refuses: dict[bytes, Status] = field(default_factory=dict)
     """Octets that are refused wherever they are in an item, and by what."""
+    ends_on: bytes | None = None
+    """Octets that end the connection."""
+    room: int | None = None
+    """Octets that still fit."""
 
     # -- what a test does and looks at
 
-    def put(self, octets: bytes, folder: str = "inbox", *words: str, at: float = 1.6e9, name: str | None = None) -> str:
+    def put(
+        self,
+        octets: bytes,
+        folder: str = "inbox",
+        *words: str,
+        at: float | None = 1.6e9,
+        name: str | None = None,
+        object: str | None = None,
+    ) -> str:
         id = f"{folder}.{self.generation}.{next(self.numbers)}"
         flags = frozenset(flag for flag in FLAGS if flag in words)
-        state = ItemState(id, "", len(octets), flags, frozenset(words) - FLAGS, at, name)
+        state = ItemState(id, "", len(octets), flags, frozenset(words) - FLAGS, at, name, object=object)
         self.items[id] = Held(octets, state, folder)
         self._touch(folder, id)
         return id
@@ -196,10 +209,17 @@ class Memory:
         made: list[Appended | Status] = []
         for new in items:
             octets = new.content.octets()
+            if self.ends_on is not None and self.ends_on in octets:
+                raise StoreFault(LOST, Scope.HOP, retry_after_s=0.0, unknown=True)
             refused = next((status for bad, status in self.refuses.items() if bad in octets), None)
             if refused is not None:
                 made.append(refused)
                 continue
+            if self.room is not None:
+                if len(octets) > self.room:
+                    made.append(FULL)
+                    continue
+                self.room -= len(octets)
             name = new.content.get(b"message-id")
             id = self.put(
                 octets,

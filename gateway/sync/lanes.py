@@ -1,0 +1,36 @@
+"""Work side by side within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+
+
+class Budget:
+    """Octets that may be in memory; one item that alone is more may, too."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._used = 0
+        self._freed = asyncio.Condition()
+
+    async def take(self, octets: int) -> None:
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._used == 0 or self._used + octets <= self._most)
+            self._used += octets
+
+    async def give(self, octets: int) -> None:
+        async with self._freed:
+            self._used -= octets
+            self._freed.notify_all()
+
+
+async def together(work: Sequence[Coroutine[None, None, None]]) -> None:
+    """Do all of these at once; the first fault ends the others, and is raised as it is."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

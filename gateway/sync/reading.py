@@ -1,0 +1,85 @@
+"""What both sides tell of their folders and items, as a pass reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+from gateway.mailbox import Changes
+from gateway.message import Content
+from gateway.sync.faithful import variants
+from gateway.sync.fingerprint import digest_of, digest_of_content
+from gateway.sync.plan import with_digests
+from gateway.sync.readying import Means
+from gateway.sync.transfer import End, Report, fetched
+from gateway.sync.values import SIDES, FolderPair, Item, Policy, Seen, Side, other
+
+
+class Reader:
+    """Reads both sides at their paces; raises StoreFault."""
+
+    def __init__(self, ends: dict[Side, End], policy: Policy, report: Report, means: Means) -> None:
+        self._ends = ends
+        self._policy = policy
+        self._report = report
+        self._means = means
+
+    async def pages(self, folder: FolderPair, side: Side, token: str | None) -> AsyncIterator[Changes]:
+        end = self._ends[side]
+        id = folder.left if side == "left" else folder.right
+        assert id is not None
+        self._report.folders += 1
+        while True:
+            at = token
+            page = await end.pace.ask(lambda at=at: end.mailbox.changes(id, at, self._policy.page_items))  # type: ignore[misc]  # as above
+            self._report.listed += len(page.items)
+            yield page
+            token = page.token
+            if not page.more:
+                return
+
+    async def listing(self, folder: FolderPair, side: Side, token: str | None) -> tuple[Seen, str]:
+        """Return everything that was told since a token, and the token after it."""
+        items: dict[str, Item] = {}
+        gone: set[str] = set()
+        is_whole = False
+        at = token or ""
+        async for page in self.pages(folder, side, token):
+            if page.reset:
+                is_whole = True
+                items.clear()
+                gone.clear()
+            for state in page.items:
+                items[state.id] = Item.of(state, folder.id)
+                gone.discard(state.id)
+            for id in page.removed:
+                items.pop(id, None)
+                gone.add(id)
+            at = page.token
+        return Seen(items, frozenset(gone), frozenset([folder.id]) if is_whole or token is None else frozenset()), at
+
+    async def with_digests(self, asked: Mapping[Side, Iterable[str]], seen: Mapping[Side, Seen]) -> dict[Side, Seen]:
+        """Return what was seen with the digests of these.
+
+        Where an item's is none of the other side's, and what may have become of it on its way there has one that is,
+        it is that one's.
+        """
+        found: dict[Side, dict[str, bytes]] = {"left": {}, "right": {}}
+        others: dict[Side, dict[str, set[bytes]]] = {"left": {}, "right": {}}
+        for side in SIDES:
+            items = seen[side].items
+            wanted = [id for id in asked[side] if id in items and items[id].print.digest is None]
+            async for id, content in fetched(self._ends[side], wanted, self._report):
+                if isinstance(content, Content):
+                    found[side][id] = await digest_of(content)
+                    others[side][id] = await asyncio.to_thread(self._others, content)
+        for side in SIDES:
+            there = set(found[other(side)].values())
+            for id, digests in others[side].items():
+                if found[side][id] not in there and digests & there:
+                    found[side][id] = min(digests & there)
+        return {side: with_digests(seen[side], found[side]) for side in SIDES}
+
+    def _others(self, content: Content) -> set[bytes]:
+        """Return the digests of what may have become of a content on its way. Blocks on a Blob."""
+        return {digest_of_content(each) for each in variants(content, self._means.address_of)}
