@@ -6,17 +6,19 @@ command that was cut at any point is given again and goes on.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.mapping_desk.desk import DeskError
-from gateway.sync.cutover import Halted, Way, cut_over, refusal
+from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, refusal
 from gateway.sync.journal import Journal
-from gateway.sync.rollback import roll_back
+from gateway.sync.rollback import ROLLED_BACK, roll_back
 from gateway.sync.runner import NotNow, locked
 from gateway.sync.stages import CLOSED, COEXISTING, CUT_OVER, CUTTING, PLANNED, ROLLING_BACK, final, policy_for
 from gateway.sync.switch import Switch, Turn
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 BEGUN: Final = "begun"
 WAIT_S: Final = 30.0
-"""How long nodes are waited for, which look every half a second."""
+"""How long nodes are waited for, which look every half a second, and a pass of the same mailbox."""
+_TRY_S: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -82,7 +85,7 @@ class Course:
         async def one(pairing: Pairing) -> Moved:
             moved = Moved(pairing, PLANNED)
             try:
-                with locked(self._runner.config, pairing.id):
+                async with self._alone(pairing):
                     await self._runner.state.add_pairing(pairing)
                     moved.stage = await self._stage(pairing)
                     await work(moved)
@@ -95,6 +98,24 @@ class Course:
             return moved
 
         return await self._runner.each(pairings, one)
+
+    @asynccontextmanager
+    async def _alone(self, pairing: Pairing) -> AsyncIterator[None]:
+        """Be who works on a mailbox; a pass that is under way is waited for. Raises: NotNow."""
+        end = self._clock() + self._wait_s
+        while True:
+            lock = locked(self._runner.config, pairing.id)
+            try:
+                lock.__enter__()
+                break
+            except NotNow:
+                if self._clock() >= end:
+                    raise
+                await asyncio.sleep(_TRY_S)
+        try:
+            yield
+        finally:
+            lock.__exit__(None, None, None)
 
     async def _stage(self, pairing: Pairing) -> str:
         return next((stage for known, stage in await self._runner.state.pairings() if known.id == pairing.id), PLANNED)
@@ -129,6 +150,9 @@ class Course:
     async def _roll_back(self, moved: Moved) -> None:
         pairing = moved.pairing
         journal = Journal(self._runner.state, pairing.id)
+        if moved.stage == COEXISTING and (ended := await journal.newest()) in (ROLLED_BACK, GIVEN_UP):
+            moved.lines = (f"it was {ended} before",)
+            return
         if moved.stage not in (CUTTING, CUT_OVER, ROLLING_BACK):
             raise Halted(f"it was not cut over: its stage is {moved.stage}")
         turn = await _begun(journal)
@@ -136,7 +160,7 @@ class Course:
         if moved.stage == CUTTING and not self._switch.is_switched(await self._switch.identity(turn), turn):
             self._say(pairing, "the cut-over is ended")
             await self._switch.release(turn, f"cut-over of {pairing.id} ended", turn.stage)
-            await journal.note(COEXISTING, "given up")
+            await journal.note(COEXISTING, GIVEN_UP)
             moved.lines = ("the cut-over was not done yet; mail goes on to the old home",)
             return
         self._say(pairing, "is rolled back")

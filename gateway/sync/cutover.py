@@ -32,6 +32,7 @@ from gateway.sync.values import Pairing, Policy
 
 HOLDING: Final = "holding"
 CAUGHT_UP: Final = "caught up"
+GIVEN_UP: Final = "given up"
 
 
 class Halted(Exception):
@@ -128,7 +129,7 @@ async def _given_up(way: Way) -> bool:
         if way.switch.is_switched(await way.switch.identity(way.turn), way.turn):
             return False
         await way.switch.release(way.turn, f"cut-over of {way.pairing.id} given up", way.turn.stage)
-        await way.journal.note(COEXISTING, "given up")
+        await way.journal.note(COEXISTING, GIVEN_UP)
     except (DeskError, SQLAlchemyError):
         return False
     return True

@@ -29,13 +29,18 @@ class Journal:
         self._state = state
         self._pairing = pairing
 
-    async def note(self, stage: str, step: str, **detail: Any) -> None:
+    async def note(self, stage: str, step: str, /, **detail: Any) -> None:
         """Write a line, and put the mailbox at a stage. Durable when this returns."""
         await self._state.set_stage(self._pairing, stage, json.dumps({"step": step, **detail}, ensure_ascii=False))
 
     async def entries(self) -> list[Entry]:
         """Return all lines, oldest first."""
         return [_entry(*line) for line in await self._state.journal(self._pairing)]
+
+    async def newest(self) -> str:
+        """Return the newest line's step, empty where there is none."""
+        entries = await self.entries()
+        return entries[-1].step if entries else ""
 
     async def last(self, step: str) -> Entry | None:
         """Return the newest line of a step."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,8 +20,9 @@ from gateway.sync.cutover import CAUGHT_UP, Halted, Way
 from gateway.sync.stages import COEXISTING, CUT_OVER, ROLLING_BACK, backwards
 from mappings.identity import Stage
 
-HOLDING_BACK = "holding back"
-REWOUND = "rewound"
+HOLDING_BACK: Final = "holding back"
+REWOUND: Final = "rewound"
+ROLLED_BACK: Final = "rolled back"
 
 
 async def roll_back(way: Way, now: Callable[[], float]) -> list[str]:
@@ -51,7 +53,7 @@ async def roll_back(way: Way, now: Callable[[], float]) -> list[str]:
         revision = await switch.switch_back(turn, f"roll-back of {name} to {turn.home or 'the routes'}")
     silent = await switch.wait(revision, way.wait_s)
     way.held_s = await way.since(HOLDING_BACK, now())
-    await way.journal.note(COEXISTING, "rolled back", held_s=way.held_s)
+    await way.journal.note(COEXISTING, ROLLED_BACK, held_s=way.held_s)
     return [f"{each} has not said yet that it sends on what it kept; it does at its next word" for each in silent]
 
 
