@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Final
 
+from gateway.mailbox import Folder, OpenMailbox, StoreFault
 from gateway.sync.acting import Actor
-from gateway.sync.folders import Paired
+from gateway.sync.folders import Paired, all_escaped
 from gateway.sync.state import State
 from gateway.sync.transfer import End
 from gateway.sync.values import SIDES, FolderPair, Policy, Side
+
+_NO_NAME: Final = "5.3.3"
 
 
 class FolderWork:
@@ -30,35 +34,65 @@ class FolderWork:
         self._policy = policy
         self._folders = folders
         self._actor = actor
+        self._renamed: dict[Side, dict[tuple[str, ...], tuple[str, ...]]] = {"left": {}, "right": {}}
+        """Folders that could not be made under their names, and where they are."""
 
     async def rename(self, made: Paired) -> None:
-        end = self._ends["right"]
+        """Give the right's folders the names that the left's have now."""
         for place, path in made.renamed:
             pair = made.pairs[place]
             assert pair.right is not None
             id = pair.right
             if made.paths[place]["right"] != path:
-                renamed = await end.pace.ask(lambda id=id, path=path: end.mailbox.rename_folder(id, path))  # type: ignore[misc]  # mypy takes no default of a lambda
-                pair = replace(pair, right=renamed.id)
+                renamed = await self._named("right", path, lambda box, path, id=id: box.rename_folder(id, path))  # type: ignore[misc]  # mypy takes no default of a lambda
+                made.paths[place]["right"] = renamed.path
+                if renamed.id != id:  # the ids of its items are others, too
+                    pair = replace(pair, right=renamed.id, right_token=None, right_mark=None)
             made.pairs[place] = pair
             await self._state.put_folder(self._pairing, pair)
 
     async def make(
-        self, pair: FolderPair, paths: Mapping[Side, tuple[str, ...]], subscribed: Mapping[str, bool]
+        self, pair: FolderPair, paths: dict[Side, tuple[str, ...]], subscribed: Mapping[str, bool]
     ) -> FolderPair:
+        """Return a new pair of folders with the one that is missing made; `paths` is brought to where it is."""
         for side in SIDES:
-            if (pair.left if side == "left" else pair.right) is not None:
-                continue
-            end, path = self._ends[side], paths[side]
-            made = await end.pace.ask(lambda end=end, path=path: end.mailbox.create_folder(path))  # type: ignore[misc]  # as above
-            pair = replace(pair, left=made.id) if side == "left" else replace(pair, right=made.id)
-            source = pair.right if side == "left" else pair.left
+            source, id = (pair.right, pair.left) if side == "left" else (pair.left, pair.right)
             wanted = subscribed.get(source or "", True)
-            if end.mailbox.holds().subscriptions and made.subscribed != wanted:
+            if id is None:
+                made = await self._named(side, paths[side], lambda box, path: box.create_folder(path))
+                paths[side], id, is_subscribed = made.path, made.id, made.subscribed
+                pair = replace(pair, left=id) if side == "left" else replace(pair, right=id)
+            elif side == "left":
+                continue
+            else:
+                is_subscribed = subscribed.get(id, True)
+                wanted = wanted or is_subscribed  # nobody loses one that was there
+            end = self._ends[side]
+            if end.mailbox.holds().subscriptions and is_subscribed != wanted:
                 await end.pace.ask(
-                    lambda end=end, id=made.id, on=wanted: end.mailbox.subscribe(id, on)  # type: ignore[misc]  # as above
+                    lambda end=end, id=id, on=wanted: end.mailbox.subscribe(id, on)  # type: ignore[misc]  # as above
                 )
         return replace(pair, id=await self._state.put_folder(self._pairing, pair))
+
+    async def _named(
+        self, side: Side, path: tuple[str, ...], call: Callable[[OpenMailbox, tuple[str, ...]], Awaitable[Folder]]
+    ) -> Folder:
+        """Give a folder a path, below where those above it are; a name that is refused is written without any sign that
+        may be why."""
+        end, renamed, planned = self._ends[side], self._renamed[side], path
+        for depth in range(len(path) - 1, 0, -1):
+            if path[:depth] in renamed:
+                path = (*renamed[path[:depth]], *path[depth:])
+                break
+        try:
+            return await end.pace.ask(lambda: call(end.mailbox, path))
+        except StoreFault as fault:
+            other = (*path[:-1], all_escaped(path[-1]))
+            if fault.status.code != _NO_NAME or other == path:
+                raise
+        made = await end.pace.ask(lambda: call(end.mailbox, other))
+        renamed[planned] = made.path
+        return made
 
     async def drop_lost(self, lost: Mapping[int, set[Side]]) -> None:
         """Remove folders across that were removed on one side, once nothing is in them, and forget them."""

@@ -7,6 +7,7 @@ from a side that can't have it: a name comes back from a way through any side.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,6 +16,7 @@ from typing import Final
 from gateway.mailbox import Folder, Holds
 from gateway.sync.values import FolderPair, Mode, Policy, Side
 
+_PUNCTUATION: Final = frozenset(string.punctuation) - frozenset("-_")
 _ESCAPED: Final = re.compile(r"(?:%[0-9A-F]{2})+")
 
 
@@ -24,6 +26,11 @@ def escaped(name: str, holds: Holds) -> str:
         "".join(f"%{octet:02X}" for octet in char.encode()) if char in holds.forbidden_in_names else char
         for char in name
     )
+
+
+def all_escaped(name: str) -> str:
+    """Return a name without any punctuation, for a store that refuses it and does not say which sign it is."""
+    return "".join(f"%{ord(char):02X}" if char in _PUNCTUATION else char for char in name)
 
 
 def unescaped(name: str, holds: Holds) -> str:
@@ -118,7 +125,9 @@ def pair_folders(
         two = by_role.get(one.role) if one.role is not None else None
         wanted = path_across(one.path, *holds, across)
         if two is None or two.id not in right:
-            two = next((folder for folder in right.values() if folder.path == wanted), None)
+            refused = (*wanted[:-1], all_escaped(wanted[-1]))  # as it is made where the name is refused
+            found = {folder.path: folder for folder in right.values() if folder.path in (wanted, refused)}
+            two = found.get(wanted) or found.get(refused)
         if two is not None:
             del right[two.id]
         elif clash := _clash(wanted, across.values()):

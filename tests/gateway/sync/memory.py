@@ -53,6 +53,8 @@ class Memory:
     calls: list[str] = field(default_factory=list)
     refuses: dict[bytes, Status] = field(default_factory=dict)
     """Octets that are refused wherever they are in an item, and by what."""
+    refuses_in_names: str = ""
+    """Signs that no folder's name may have, which `holds` does not tell."""
     ends_on: bytes | None = None
     """Octets that end the connection."""
     room: int | None = None
@@ -158,6 +160,8 @@ class Memory:
 
     async def create_folder(self, path: tuple[str, ...], kind: str = "mail") -> Folder:
         self._call("create_folder")
+        if set(self.refuses_in_names) & set("".join(path)):
+            raise StoreFault(Status("5.3.3", "no such name"), Scope.MESSAGE)
         for depth in range(1, len(path) + 1):
             if not any(each.path == path[:depth] for each in self.list_folders.values()):
                 id = f"f{next(self.numbers)}"
@@ -177,7 +181,8 @@ class Memory:
         self.items = {at: held for at, held in self.items.items() if held.folder != id}
 
     async def subscribe(self, id: str, on: bool) -> None:
-        return
+        self._call("subscribe")
+        self.list_folders[id] = replace(self.list_folders[id], subscribed=on)
 
     async def changes(self, folder: str, token: str | None, limit: int = 500) -> Changes:
         self._call("changes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway.sync.pace import Pace
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
 from gateway.sync.values import Noted, Policy, Problem
-from tests.gateway.sync.memory import Memory, mail
+from tests.gateway.sync.memory import HOLDS, Memory, mail
 from tests.gateway.sync.test_engine import TWO_WAY, filled
 
 REFUSED = Status("5.6.0", "Message contains NUL characters")
@@ -232,6 +233,39 @@ def test_a_retry_takes_a_folder_that_could_not_be_read(peer: Peer) -> None:
     peer.left.put(mail(50), "inbox")
     assert peer.step(do=retry_pass).report.copied == 5
     assert peer.problems == []
+
+
+def test_a_name_that_is_refused_is_written_without_signs(peer: Peer) -> None:
+    peer.right.refuses_in_names = ".~"
+    names = [("~a.b",), ("~a.b", "c.d"), ("~a.b", "c.d", "e-f_g"), ("plain",), ("plain", "h.i")]
+    for number, path in enumerate(names):
+        peer.left.list_folders[f"f{number}"] = Folder(f"f{number}", path)
+        peer.left.put(mail(number), f"f{number}")
+    for _ in range(2):
+        assert peer.step().report.problems == 0
+        assert {folder.path for folder in peer.right.list_folders.values()} == {
+            ("Inbox",),
+            ("%7Ea%2Eb",),
+            ("%7Ea%2Eb", "c%2Ed"),
+            ("%7Ea%2Eb", "c%2Ed", "e-f_g"),
+            ("plain",),
+            ("plain", "h%2Ei"),
+        }
+        assert len(peer.right.items) == len(names)
+        peer.lose_state()
+
+
+def test_subscriptions_come_along_and_none_is_taken(peer: Peer) -> None:
+    peer.right.holding = replace(HOLDS, subscriptions=True)
+    for name, here, there in (("a", True, None), ("b", False, None), ("c", True, False), ("d", False, True)):
+        peer.left.list_folders[name] = Folder(name, (name,), subscribed=here)
+        if there is not None:
+            peer.right.list_folders[name] = Folder(name, (name,), subscribed=there)
+    for _ in range(2):
+        peer.step()
+        shown = {folder.path[0]: folder.subscribed for folder in peer.right.list_folders.values()}
+        assert shown == {"Inbox": True, "a": True, "b": False, "c": True, "d": True}
+    assert peer.right.calls == ["folders"]
 
 
 def test_a_word_of_the_stores_own_tells_a_move(peer: Peer) -> None:
