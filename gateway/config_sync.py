@@ -106,6 +106,17 @@ class SyncSection(Section):
     patience: Duration = Field(
         3600.0, gt=0, description="How long a server that is busy or away is waited for before a mailbox is put off."
     )
+    watch: bool = Field(
+        True,
+        description="While the gateway runs, it keeps those mailboxes in step whose first pass is done, until they are "
+        "closed. Off: a pass is made where a command says so.",
+    )
+    listen_to: int = Field(
+        50,
+        ge=0,
+        description="Mailboxes that stay open while they are watched, so that a pass follows what their servers tell "
+        "at once; the others have theirs by the clock.",
+    )
     interval: Duration = Field(
         300.0, gt=0, description="Time between two passes while a mailbox is watched; sooner where its server tells."
     )

@@ -151,6 +151,7 @@ async def samples(node: Node) -> list[metrics.Sample]:
     for (connector, event, labels), value in node.counters.items():
         detail = ",".join(f"{k}={v}" for k, v in labels)
         found.append(sample("gatepost_connector_events_total", value, connector=connector, event=event, detail=detail))
+    found += await node.sync_figures.samples() if node.worker == 0 else []
     with suppress(SpoolError):  # the other figures are wanted all the more while the spool is down
         found += _spool_samples(await node.spool.stats(), first=node.worker == 0 or node.config.spool_dir is not None)
     return found

@@ -48,6 +48,14 @@ METRICS: Final[Mapping[str, Declared]] = {
     "gatepost_spool_waiting": Declared("gauge", "Messages that wait for a commit."),
     "gatepost_workers": Declared("gauge", "Workers that answer."),
     "gatepost_connector_healthy": Declared("smallest", "Whether a connector is well on every worker."),
+    "gatepost_sync_mailboxes": Declared("gauge", "Mailboxes that are kept in step, by stage."),
+    "gatepost_sync_items": Declared("gauge", "Items that are on both sides."),
+    "gatepost_sync_problems": Declared("gauge", "Items and folders that did not get across."),
+    "gatepost_sync_running": Declared("gauge", "Mailboxes of which a pass is under way."),
+    "gatepost_sync_failing": Declared("gauge", "Mailboxes whose last pass was not done to the end."),
+    "gatepost_sync_copied_total": Declared("counter", "Items copied to another mailbox."),
+    "gatepost_sync_copied_bytes_total": Declared("counter", "Octets of the items copied."),
+    "gatepost_sync_oldest_pass_seconds": Declared("largest", "Time since the pass that is longest ago of a mailbox."),
     "gatepost_start_time_seconds": Declared("largest", "Start of the youngest worker, in seconds since 1970."),
 }
 

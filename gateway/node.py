@@ -56,6 +56,8 @@ from gateway.spool.options import SpoolOptions
 from gateway.status import SPOOL_DOWN
 from gateway.stored_report import with_report
 from gateway.supervisor import Supervisor
+from gateway.sync.child import WatchChild
+from gateway.sync.figures import Figures
 from gateway.upkeep import drop_parked
 from mappings.checks import MappingError
 from mappings.directory import Directory
@@ -82,6 +84,8 @@ class Node:
         self.destinations: dict[str, Destination] = {}
         self.counters: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
         """Connectors' own counters: (connector, name, labels) -> value."""
+        self.sync_figures = Figures(config, clock)
+        self._watching = WatchChild(config, get_log("sync"))
         self._limiter = Limiter()
         self.started_at = clock()
         self.reloads = 0
@@ -117,6 +121,7 @@ class Node:
             await self._build()
             stack.push_async_callback(self.learner.close)
             stack.push_async_callback(self._stop_connectors)
+            stack.callback(self.sync_figures.close)
             await stack.enter_async_context(faces(self))
             for name, connector in self.connectors.items():
                 await self._start_connector(name, connector)
@@ -133,6 +138,8 @@ class Node:
             if self.worker == 0:
                 adopting = tasks.create_task(self._adopt(), name="adopt")
                 stack.callback(adopting.cancel)
+                watching = tasks.create_task(self._watching.run(), name="sync")
+                stack.callback(watching.cancel)
             for name, connector in self.connectors.items():
                 self.sources.start(name, connector)
             self.log.info("started", name=self.config.gateway.name, connectors=sorted(self.connectors))
@@ -373,6 +380,8 @@ class Node:
             except (OSError, ValueError) as fault:
                 self.log.error("connector_start_fault", connector=name, error=str(fault))
         self._put_in_force(table)
+        self.sync_figures.put_in_force(new)
+        self._watching.put_in_force(new)
         await self._send_reports_again()
         self.dispatcher.reconnect()
         for name in fresh:

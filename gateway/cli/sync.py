@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import sync_verify
+from gateway.cli import sync_course, sync_verify
 from gateway.cli.options import AsJson, ConfigFile, print_json, print_table
 from gateway.cli.sync_shared import AsJsonLines, Batches, Mailboxes, Name, chosen, perform, runner_of, shown
 
@@ -174,3 +174,7 @@ def status(
 
 
 app.command()(sync_verify.verify)
+app.command()(sync_course.watch)
+app.command()(sync_course.cutover)
+app.command()(sync_course.rollback)
+app.command()(sync_course.close)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.sync.values import Pairing
 
 T = TypeVar("T")
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sync of the configuration; absent: all of them.")]
 Mailboxes = Annotated[
@@ -81,7 +82,7 @@ async def runner_of(
             yield Runner(config, state, stores, listen=listen, address_of=Originators(config, log).address, log=log)
 
 
-def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, level: LogLevel = "warning") -> T:
     """Do it, with warnings of its connectors on standard error; SIGTERM and Ctrl-C stop it where it is.
 
     Exits with the reason where nothing can be done at all, with 130 or 143 where it was stopped.
@@ -105,7 +106,7 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool) -> T
             loop.add_signal_handler(number, stop, number)
         return await task
 
-    sink = configure(format=config.gateway.log_format, level="warning", secrets=config.secrets)
+    sink = configure(format=config.gateway.log_format, level=level, secrets=config.secrets)
     try:
         return uvloop.run(whole())
     except SyncUnusable as e:

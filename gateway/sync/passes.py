@@ -118,6 +118,14 @@ class Passes:
         asked = select(PAIRING.c.stage).where(PAIRING.c.id == pairing)
         return await self._state.do(lambda connection: connection.execute(asked).scalar_one_or_none())
 
+    async def stages(self) -> dict[str, str]:
+        """Return the stage of each pairing that anything is known of."""
+
+        def read(connection: Connection) -> dict[str, str]:
+            return {row.id: row.stage for row in connection.execute(select(PAIRING.c.id, PAIRING.c.stage))}
+
+        return await self._state.do(read)
+
     async def counts(self) -> dict[str, Counts]:
         """Return how many items each pairing holds in step, and how many did not get across or only changed."""
 

@@ -269,6 +269,14 @@ class Runner:
         self._listen(pairing, outcome)
         return outcome
 
+    async def unopened(self, pairing: Pairing, fault: StoreFault) -> Outcome:
+        """Note that a mailbox could not be opened; returns it as the outcome of a pass."""
+        outcome = Outcome(pairing, fault=str(fault.status), began_at=self._clock())
+        await self.state.add_pairing(pairing)
+        if await self._passes.begin(pairing.id):
+            await self._passes.end(pairing.id, outcome.report, is_done=False, fault=outcome.fault or "")
+        return outcome
+
     async def _whole(
         self, outcome: Outcome, policy: Policy, retry: bool, boxes: tuple[OpenMailbox, OpenMailbox] | None
     ) -> None:
