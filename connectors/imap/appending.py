@@ -82,12 +82,11 @@ class Appender:
 
     async def _prepared(self, at: int, item: NewItem, folder: Selected) -> _Ready:
         wanted, notes = flags.write(item.flags, item.keywords, folder)
-        content, binary, utf8 = item.content, False, False
-        if self._session.has("BINARY") or self._session.utf8:
+        content, binary = item.content, False
+        if self._session.has("BINARY"):
             traits = content.traits if content.is_inline else await asyncio.to_thread(lambda: content.traits)
-            binary = traits.nul and self._session.has("BINARY")
-            utf8 = self._session.utf8 and traits.eight_bit and not content.head.isascii()
-        return _Ready(at, Appending(content, wanted, item.received_at, binary or utf8, utf8), notes)
+            binary = traits.nul
+        return _Ready(at, Appending(content, wanted, item.received_at, binary), notes)
 
     async def _append(self, chunk: Sequence[_Ready]) -> None:
         """Append by one command; the answers are noted."""
@@ -115,6 +114,8 @@ class Appender:
             for half in (chunk[:middle], chunk[middle:]):
                 if self._fault is None:
                     await self._append(half)
+        elif self._session.utf8 and not chunk[0].one.utf8 and not chunk[0].one.content.head.isascii():
+            await self._append([replace(chunk[0], one=replace(chunk[0].one, binary=True, utf8=True))])
         elif (kept := _fewer(chunk[0].one.flags, refused.said.text)) != chunk[0].one.flags:
             lost = sorted(chunk[0].one.flags - kept)
             notes = [Note(Fate.DROPPED, f"flag {flags.told(each)}", str(refused.said)[:200]) for each in lost]

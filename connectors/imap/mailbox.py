@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -138,7 +138,7 @@ class ImapMailbox:
                 await self._list(session)
             found = self._listed.get(name)
             if found is None:
-                raise StoreFault(Status("4.2.0", "the folder was made, and the server does not list it"), Scope.MESSAGE)
+                raise StoreFault(Status("5.3.3", "the folder was made, and the server does not list it"), Scope.MESSAGE)
             return self._folder(found, session)
 
     async def _create(self, session: Session, name: bytes) -> None:
@@ -148,7 +148,8 @@ class ImapMailbox:
             is_there = refused.said.code is not None and refused.said.code.name == "ALREADYEXISTS"
             if not is_there and "exist" not in refused.said.text:
                 raise _of_a_name(refused) from None
-        await session.connection.ask(joined(b"SUBSCRIBE ", session.name(name)))
+        with suppress(Refused):  # whoever wants it to be subscribed looks, and says so
+            await session.connection.ask(joined(b"SUBSCRIBE ", session.name(name)))
 
     def _name(self, path: tuple[str, ...], session: Session) -> bytes:
         try:

@@ -81,6 +81,9 @@ class Session:
         """
         now = self.selected
         if now is not None and not anew and now.name == name and (readonly or not now.is_readonly):
+            if not self.has("CONDSTORE"):
+                # Courier does not know a message that came meanwhile, by whichever way, until it may tell of it.
+                self.connection.put(command(b"NOOP"), lambda said: None)
             return now
         self.selected = None
         found = Selected(name, readonly)

@@ -90,6 +90,11 @@ class Courier:
         self.root.run(["chmod", "644", f"{self._made}/etc/userdb.dat"])
         return name
 
+    def renumber(self, name: str, uidvalidity: int) -> None:
+        """Give a user's inbox another UIDVALIDITY, as a restore from a backup does."""
+        numbers = f"{self._made}/mail/{name}/Maildir/courierimapuiddb"
+        self.root.run(["sed", "-i", f"1s/^1 [0-9]*/1 {uidvalidity}/", numbers])
+
     def start(self) -> None:
         """Start it, and return once it answers."""
         mount = _MOUNT.format(root=self.root.path, made=self._made)

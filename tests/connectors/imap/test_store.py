@@ -11,6 +11,7 @@ from connectors.imap import Imap
 from gateway.testing import Bench, MailboxStoreSuite, fixture_of
 from tests.connectors.imap.mailboxes import (
     CONFIG,
+    CourierMailboxes,
     CyrusMailboxes,
     CyrusPrefixed,
     CyrusRenumbered,
@@ -41,6 +42,10 @@ class TestCyrus(MailboxStoreSuite):
             super().test_a_token_that_is_not_known_starts_anew(renumbered)
         finally:
             renumbered.driver.close()
+
+
+class TestCourier(MailboxStoreSuite):
+    connector = fixture_of(Imap, config=CONFIG, driver=CourierMailboxes)
 
 
 @pytest.mark.parametrize(
