@@ -243,7 +243,7 @@ class _Pass:
         known = await self._state.folders(self._pairing)
         made = pair_folders(listed["left"], listed["right"], known, holds, self._policy, self._policy.mode)
         self._result.collisions, self._result.left_out = made.collisions, made.left_out
-        subscribed = {folder.id: folder.subscribed for side in SIDES for folder in listed[side]}
+        subscribed = {side: {folder.id: folder.subscribed for folder in listed[side]} for side in SIDES}
         await self._work.rename(made)
         for place, pair in enumerate(made.pairs):
             if pair.id == 0:
@@ -382,9 +382,9 @@ class _Pass:
             await together([safely(folder) for folder in folders[start : start + width]])
         told = {side: [each.item for each in problems if each.side == side] for side in SIDES}
         paired = await self._state.pairs(self._pairing, told["left"], told["right"])
-        there = {pair.left for pair in paired} | {pair.right for pair in paired}
+        there = {side: {pair.on(side) for pair in paired} for side in SIDES}  # two stores may have the same ids
         for problem in problems:
-            is_new = problem.item and problem.item not in there and problem.item not in gone[problem.side]
+            is_new = problem.item and problem.item not in there[problem.side] and problem.item not in gone[problem.side]
             if is_new and problem.folder in anywhere:
                 made = Item(problem.item, problem.folder, problem.words, problem.print)
                 items[problem.side].setdefault(problem.item, made)

@@ -11,7 +11,7 @@ from gateway.sync.acting import Actor
 from gateway.sync.folders import Paired, all_escaped
 from gateway.sync.state import State
 from gateway.sync.transfer import End
-from gateway.sync.values import SIDES, FolderPair, Policy, Side
+from gateway.sync.values import SIDES, FolderPair, Policy, Side, other
 
 _NO_NAME: Final = "5.3.3"
 
@@ -52,12 +52,12 @@ class FolderWork:
             await self._state.put_folder(self._pairing, pair)
 
     async def make(
-        self, pair: FolderPair, paths: dict[Side, tuple[str, ...]], subscribed: Mapping[str, bool]
+        self, pair: FolderPair, paths: dict[Side, tuple[str, ...]], subscribed: Mapping[Side, Mapping[str, bool]]
     ) -> FolderPair:
         """Return a new pair of folders with the one that is missing made; `paths` is brought to where it is."""
         for side in SIDES:
             source, id = (pair.right, pair.left) if side == "left" else (pair.left, pair.right)
-            wanted = subscribed.get(source or "", True)
+            wanted = subscribed[other(side)].get(source or "", True)
             if id is None:
                 made = await self._named(side, paths[side], lambda box, path: box.create_folder(path))
                 paths[side], id, is_subscribed = made.path, made.id, made.subscribed
@@ -65,7 +65,7 @@ class FolderWork:
             elif side == "left":
                 continue
             else:
-                is_subscribed = subscribed.get(id, True)
+                is_subscribed = subscribed[side].get(id, True)
                 wanted = wanted or is_subscribed  # nobody loses one that was there
             end = self._ends[side]
             if end.mailbox.holds().subscriptions and is_subscribed != wanted:
@@ -87,10 +87,10 @@ class FolderWork:
         try:
             return await end.pace.ask(lambda: call(end.mailbox, path))
         except StoreFault as fault:
-            other = (*path[:-1], all_escaped(path[-1]))
-            if fault.status.code != _NO_NAME or other == path:
+            plain = (*path[:-1], all_escaped(path[-1]))
+            if fault.status.code != _NO_NAME or plain == path:
                 raise
-        made = await end.pace.ask(lambda: call(end.mailbox, other))
+        made = await end.pace.ask(lambda: call(end.mailbox, plain))
         renamed[planned] = made.path
         return made
 
