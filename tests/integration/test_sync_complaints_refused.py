@@ -92,7 +92,7 @@ def test_a_nul_in_a_message_is_refused_or_kills_the_connection(odd: Odd, answer:
     assert (result.report.copied, result.report.problems, result.report.mended) == (20, 0, 1)
     assert found is not None
     assert b"\0" not in found
-    assert b"before" in found
+    assert email.message_from_bytes(found).get_payload(decode=True) == b"before\0after\r\n"
 
 
 def test_a_message_that_ends_each_connection_is_listed_and_stops_no_other(odd: Odd) -> None:
