@@ -15,6 +15,8 @@ from connectors.folders.files import MailFiles, looks_like
 from connectors.folders.files import holds as holds_of_files
 from connectors.folders.maildir import HOLDS as MAILDIR
 from connectors.folders.maildir import Maildir
+from connectors.folders.mh import HOLDS as MH
+from connectors.folders.mh import Mh
 from connectors.folders.opened import FolderMailbox, fault_of
 from connectors.folders.tree import Tree
 from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Status, StoreFault
@@ -42,6 +44,8 @@ class Folders(Connector):
         config = cast(FoldersConfig, self.config)
         if config.format == "maildir":
             return MAILDIR
+        if config.format == "mh":
+            return MH
         return holds_of_files(_dialect(config))
 
     @asynccontextmanager
@@ -65,6 +69,15 @@ class Folders(Connector):
                 scratch=self.context.state_dir,
                 locks=config.locks,
                 wait_s=config.lock_wait_s,
+            )
+        if config.format == "mh":
+            return Mh(
+                path,
+                inbox=config.inbox or "inbox",
+                scratch=self.context.state_dir,
+                locks=config.locks,
+                wait_s=config.lock_wait_s,
+                create=config.create,
             )
         return Maildir(
             path,

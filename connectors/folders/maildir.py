@@ -22,6 +22,7 @@ from typing import Final
 
 from connectors.folders import keywords as table
 from connectors.folders.backend import GONE, Backend, folder_hash, item_id, no_folder, shown_version
+from connectors.folders.headers import message_id
 from connectors.folders.maildir_folders import MaildirFolders
 from connectors.folders.reading import content_of, opened, pieces
 from connectors.folders.words import FORBIDDEN, keywords_of, marks_of, told
@@ -57,10 +58,6 @@ _LETTERS: Final = Mark.SEEN | Mark.ANSWERED | Mark.FLAGGED | Mark.DELETED | Mark
 _KEY: Final = re.compile(r"\.[^.]*G([0-9a-f]{16})v?(?:\.|$)")
 _VERBATIM: Final = re.compile(r"\.[^.]*G[0-9a-f]{16}v(?:\.|$)")
 _HEAD: Final = 64 * 1024
-_MESSAGE_ID: Final = re.compile(
-    rb"(?:^|\n)message-id[ \t]*:(?:[ \t]*\r?\n[ \t]+)*[ \t]*(<[^<>\r\n]{1,990}>)", re.IGNORECASE
-)
-_END: Final = re.compile(rb"(?:^|\n)\r?\n")
 _REMEMBERED: Final = 200_000
 _numbers: Final = itertools.count(1)
 
@@ -145,7 +142,7 @@ class Maildir(Backend):
             path = root / file.place / file.text
             try:
                 there = os.lstat(path)
-                message_id = self._message_id(folder, file, path)
+                named = self._message_id(folder, file, path)
             except FileNotFoundError:
                 continue  # renamed or removed this moment: the folder's time tells that it is to be read again
             except OSError:
@@ -159,7 +156,7 @@ class Maildir(Backend):
                     flags,
                     words,
                     there.st_mtime_ns / 1e9,
-                    message_id,
+                    named,
                 )
             )
         return states
@@ -171,16 +168,9 @@ class Maildir(Backend):
     def _message_id(self, folder: str, file: _File, path: Path) -> str | None:
         key = f"{folder}/{file.name.base}"
         if key not in self._heads:
-            handle = opened(path)
-            try:
-                head = os.pread(handle, _HEAD, 0)
-            finally:
-                os.close(handle)
-            end = _END.search(head)
-            match = _MESSAGE_ID.search(head, 0, len(head) if end is None else end.start() + 1)
             if len(self._heads) >= _REMEMBERED:
                 self._heads.clear()
-            self._heads[key] = None if match is None else match[1].decode("utf-8", "replace")
+            self._heads[key] = message_id(path)
         return self._heads[key]
 
     def contents(self, folder: str, names: Sequence[str]) -> Iterator[tuple[str, Content | Status]]:

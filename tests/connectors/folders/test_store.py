@@ -77,3 +77,7 @@ class TestMboxo(MailboxStoreSuite):
 
 class TestMmdf(MailboxStoreSuite):
     connector: ClassVar[Any] = fixture_of(Folders, config=_config("mmdf"), driver=Files)
+
+
+class TestMh(MailboxStoreSuite):
+    connector: ClassVar[Any] = fixture_of(Folders, config=_config("mh"), driver=Files)
