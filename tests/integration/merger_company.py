@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,6 +17,7 @@ from tests.integration.sync_pair import Box
 from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.gateway import Gateway
 from tests.peers.maildrop import Maildrop
+from tests.peers.process import wait_until
 from tests.peers.raw import RawClient
 
 DOMAIN: Final = "acme.example"
@@ -122,13 +125,20 @@ class Company:
     def new_box(self, name: str) -> Box:
         return Box(self.new, name)
 
-    def sync(self, *words: str, timeout_s: float = 180.0) -> Any:
-        """Run `gatepost sync ...` and return what it printed as JSON. Raises: RuntimeError."""
-        return self.gateway.cli("sync", *words, timeout_s=timeout_s)
+    def sync(self, *words: str, timeout_s: float = 240.0) -> dict[str, Any]:
+        """Run `gatepost sync ...`, and return the last of the objects that it printed."""
+        command = [self.gateway.command, "sync", *words, "-c", self.gateway.config, "--json"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
+        lines = ran.stdout.splitlines()
+        assert lines, (words, ran.returncode, ran.stderr)
+        told: dict[str, Any] = json.loads(lines[-1])
+        assert told["ok"] is (ran.returncode == 0), ran.stderr
+        return told
 
     def identity(self, name: str) -> dict[str, Any]:
-        """Return the identity of an address at the company."""
-        return self.gateway.cli("map", "find", f"{name}@{DOMAIN}")  # type: ignore[no-any-return]  # JSON
+        """Return the identity of somebody at the company."""
+        (found,) = self.gateway.cli("map", "find", f"{name}@{DOMAIN}")["identities"]
+        return found  # type: ignore[no-any-return]  # JSON
 
     def drained(self) -> bool:
         """Tell whether nothing waits in the queue."""
@@ -174,6 +184,11 @@ class Flow:
                     self.refused.append(str(reply))
                 due = max(due + self._pause_s, time.monotonic() - 1)
                 self._stop.wait(max(0.0, due - time.monotonic()))
+
+    def wait_for_more(self, count: int) -> None:
+        """Wait until so many more were answered 250."""
+        before = len(self.sent)
+        wait_until(lambda: len(self.sent) >= before + count, 120, f"{count} more messages were taken")
 
     def __enter__(self) -> Flow:
         self._thread.start()

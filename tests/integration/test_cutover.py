@@ -1,0 +1,231 @@
+"""Mailboxes are cut over, and back, while mail flows: each message is in the mailbox once, and none is lost.
+
+The whole of it, 50 mailboxes of which 10 are rolled back, is told by GATEPOST_CUTOVER=50,10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from gateway.config import load
+from gateway.sync.course import Course
+from gateway.sync.engine import Result
+from gateway.sync.pairing import pairings
+from gateway.sync.runner import Runner, open_state, open_stores
+from gateway.sync.values import Pairing, Policy
+from tests.gateway.sync.memory import Killed
+from tests.integration.merger_company import DOMAIN, Company, Flow, company, flow_mail, ids_in
+from tests.peers.gateway import Gateway
+from tests.peers.postgres import PostgresServer
+from tests.peers.process import descendants, wait_until
+from tests.peers.raw import send
+
+MAILBOXES, ROLLED_BACK = (int(n) for n in os.environ.get("GATEPOST_CUTOVER", "8,2").split(","))
+HELD_S: Final = 30.0
+"""On a machine that is busy with other tests; by itself it is under 2 s."""
+
+
+def seed(firm: Company, count: int = 3) -> None:
+    """Put something into each old mailbox, and copy it."""
+    for name in firm.people:
+        firm.old_box(name).put(*(flow_mail(f"before-{n}-{name}@source.example") for n in range(count)))
+    assert firm.sync("run")["ok"]
+
+
+def settled(firm: Company) -> None:
+    """Nothing waits, and what reached the old side last is fetched."""
+    wait_until(firm.drained, 120, "nothing waits", 0.3)
+    assert firm.sync("run")["ok"]
+
+
+def each_is_once(firm: Company, sent: list[tuple[str, str]], *, at_new: set[str], before: int = 3) -> None:
+    """Each message sent is once in the mailbox that its person has, and nowhere twice."""
+    for name in firm.people:
+        wanted = {id for person, id in sent if person == name}
+        wanted |= {f"before-{n}-{name}@source.example" for n in range(before)}
+        old, new = ids_in(firm.old_box(name)), ids_in(firm.new_box(name))
+        home = new if name in at_new else old
+        assert wanted == home.keys(), (name, wanted ^ home.keys())
+        assert set(home.values()) == {1}, name
+        assert {*old.values(), *new.values()} == {1}, name
+
+
+@pytest.mark.timeout(600)
+def test_each_message_is_in_one_mailbox_while_all_are_cut_over_and_some_back(tmp_path: Path) -> None:
+    people = [f"p{n}" for n in range(MAILBOXES)]
+    back = people[:ROLLED_BACK]
+    with company(tmp_path, people, workers=2) as firm:
+        seed(firm)
+        with Flow(firm.gateway, people, 20) as flow:
+            flow.wait_for_more(2 * len(people))
+            done = firm.sync("cutover", "--yes", timeout_s=500)
+            flow.wait_for_more(len(people))
+            undone = firm.sync("rollback", "--yes", *(word for name in back for word in ("--mailbox", name)))
+            flow.wait_for_more(len(people))
+        assert flow.refused == []
+        assert [each["error"] for each in (*done["mailboxes"], *undone["mailboxes"])] == [None] * (
+            len(people) + len(back)
+        )
+        held = sorted(each["held_s"] for each in (*done["mailboxes"], *undone["mailboxes"]))
+        print(f"{len(flow.sent)} messages; mail was held for {held[len(held) // 2]:.2f} s, at most {held[-1]:.2f} s")
+        assert held[-1] < HELD_S
+        settled(firm)
+        each_is_once(firm, flow.sent, at_new=set(people) - set(back))
+        assert {firm.identity(name)["home"] for name in back} == {"oldmail"}
+        assert firm.identity(people[-1])["home"] == "newmail"
+
+
+@pytest.mark.timeout(300)
+def test_what_is_on_its_way_to_the_old_server_is_waited_for(tmp_path: Path) -> None:
+    with company(tmp_path, ["ann"]) as firm:
+        seed(firm)
+        firm.old_smtp.delay_s = 2.0
+        ids = [f"slow-{n}@source.example" for n in range(3)]
+        for id in ids:
+            assert send(firm.gateway.port, "pat@source.example", [f"ann@{DOMAIN}"], flow_mail(id)).code == 250
+        began = time.monotonic()
+        (told,) = firm.sync("cutover", "--yes")["mailboxes"]
+        assert told["error"] is None
+        assert told["held_s"] <= time.monotonic() - began
+        wait_until(firm.drained, 60, "nothing waits", 0.3)
+        taken = [id for _, id in firm.old_smtp.taken()]
+        settled(firm)
+        each_is_once(firm, [("ann", id) for id in ids], at_new={"ann"})
+        assert set(taken) <= ids_in(firm.old_box("ann")).keys()
+        assert not set(taken) & {id for _, id in firm.new_smtp.taken()}, "what the old one had is not sent again"
+
+
+async def _until_killed(firm: Company, *, at_pass: int) -> None:
+    """Cut over as the command does, and end as by kill -9 at one of its passes."""
+    config = load(firm.gateway.config, mapping=False, dry=True)
+    passes = 0
+
+    class Ending(Runner):
+        async def course_pass(self, pairing: Pairing, policy: Policy | None = None) -> Result:
+            nonlocal passes
+            passes += 1
+            if passes == at_pass:
+                raise Killed
+            return await super().course_pass(pairing, policy)
+
+    with open_state(config) as state:
+        async with open_stores(config, ["old", "new"]) as stores:
+            course = Course(Ending(config, state, stores))
+            with pytest.raises(Killed):
+                await course.cut_over(pairings("merger", config.syncs["merger"], config.base_dir))
+            course.close_files()
+
+
+def moving(gateway: Gateway) -> int:
+    """Return how much waits for a cut-over."""
+    return len(gateway.cli("queue", "list", "--state", "moving")["rows"])
+
+
+@pytest.mark.timeout(300)
+def test_the_command_and_the_gateway_are_killed_while_mail_is_kept(tmp_path: Path) -> None:
+    with company(tmp_path, ["ann", "bob"]) as firm:
+        seed(firm)
+        asyncio.run(_until_killed(firm, at_pass=3))  # ann's or bob's last, the others' not
+        cut = [name for name in firm.people if firm.identity(name)["stage"] == "cutting"]
+        assert cut
+        sent = []
+        for n in range(4):
+            for name in firm.people:
+                sent.append((name, f"kept-{n}-{name}@source.example"))
+                code = send(firm.gateway.port, "pat@source.example", [f"{name}@{DOMAIN}"], flow_mail(sent[-1][1])).code
+                assert code == 250
+        wait_until(lambda: moving(firm.gateway) == 4 * len(cut), 60, "what comes is kept", 0.3)
+        wait_until(lambda: firm.gateway.queued() == 4 * len(cut), 60, "the others' goes on", 0.3)
+        firm.gateway.kill()
+        firm.gateway.start()
+        assert moving(firm.gateway) == 4 * len(cut), "it is kept all the same"
+        told = firm.sync("cutover", "--yes")
+        assert [each["error"] for each in told["mailboxes"]] == [None, None]
+        settled(firm)
+        each_is_once(firm, sent, at_new=set(firm.people))
+
+
+@pytest.mark.timeout(300)
+def test_a_gateway_that_was_down_at_the_switch_sends_what_it_kept_at_its_start(tmp_path: Path) -> None:
+    with company(tmp_path, ["ann"]) as firm:
+        seed(firm)
+        firm.gateway.cli("map", "set", f"smtp:ann@{DOMAIN}", "stage=cutting")
+        id = "kept@source.example"
+
+        def is_kept() -> bool:
+            """Tell whether a message is kept: the stage is seen within a second."""
+            assert send(firm.gateway.port, "pat@source.example", [f"ann@{DOMAIN}"], flow_mail(id)).code == 250
+            return moving(firm.gateway) > 0
+
+        wait_until(is_kept, 60, "what comes is kept", 0.5)
+        firm.gateway.kill()
+        firm.gateway.cli("map", "set", f"smtp:ann@{DOMAIN}", "stage=moved", "home=newmail")
+        firm.gateway.start()
+        wait_until(lambda: id in {each for _, each in firm.new_smtp.taken()}, 60, "it goes to the new home", 0.3)
+        wait_until(firm.drained, 60, "nothing waits", 0.3)
+        trace = firm.gateway.cli("trace", id)["messages"][-1]["events"]
+        assert [event["kind"] for event in trace] == ["accepted", "redirected", "delivered"]
+        assert trace[1]["detail"]["lane"][0] == "newmail"
+
+
+@pytest.mark.timeout(600)
+def test_all_machines_on_one_database_are_waited_for_and_a_dead_one_is_not(tmp_path: Path) -> None:
+    server = PostgresServer()
+    people = ["ann", "bob"]
+    try:
+        server.start()
+        url = server.new_database("nodes")
+        with company(tmp_path / "one", people, spool=url) as firm:
+            other = Gateway(tmp_path / "one", firm.old_smtp.port, spool=url, gateway=_OTHER, more=firm.more)
+            other.folder.mkdir(exist_ok=True)
+            with other:
+                seed(firm)
+                with Flow(firm.gateway, people, 10) as one, Flow(other, people, 10) as two:
+                    one.wait_for_more(10)
+                    two.wait_for_more(10)
+                    (told,) = firm.sync("cutover", "--yes", "--mailbox", "ann")["mailboxes"]
+                    assert told["error"] is None
+                    assert told["held_s"] < HELD_S
+                    two.wait_for_more(10)
+                settled(firm)
+                sent = [*one.sent, *two.sent]
+                each_is_once(firm, sent, at_new={"ann"})
+                pids = list(descendants(other.pid))
+                other.kill()
+            (told,) = _cut_within(firm, "bob", 3.0)
+            assert told["error"] is not None
+            assert "there was no word from worker 0 on" in told["error"]
+            assert firm.identity("bob")["stage"] is None, "mail goes on to the old home"
+            with server.connect("nodes") as database:  # its lease of 20 s runs out now
+                database.execute("UPDATE nodes SET beat_at = beat_at - 20 WHERE pid = ANY(%s)", [pids])
+            (told,) = firm.sync("cutover", "--yes", "--mailbox", "bob")["mailboxes"]
+            assert told["error"] is None
+            settled(firm)
+            each_is_once(firm, sent, at_new=set(people))
+    finally:
+        server.remove()
+
+
+_OTHER: Final = 'retry_min = "1s"\nretry_max = "2s"\nstate_dir = "other"\n'
+
+
+def _cut_within(firm: Company, name: str, wait_s: float) -> list[dict[str, Any]]:
+    """Cut over with less patience than the command's."""
+
+    async def cut() -> list[dict[str, Any]]:
+        config = load(firm.gateway.config, mapping=False, dry=True)
+        some = [p for p in pairings("merger", config.syncs["merger"], config.base_dir) if p.left.mailbox == name]
+        with open_state(config) as state:
+            async with open_stores(config, ["old", "new"]) as stores:
+                course = Course(Runner(config, state, stores), wait_s=wait_s)
+                moved = await course.cut_over(some)
+                course.close_files()
+        return [{"error": each.error, "stage": each.stage} for each in moved]
+
+    return asyncio.run(cut())
