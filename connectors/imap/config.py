@@ -46,6 +46,10 @@ class ImapConfig(ConnectorConfig):
         json_schema_extra={"secret": False},
         description="CSV file with the columns mailbox and password, where each mailbox has its own.",
     )
+    token_file: str | None = Field(
+        None,
+        description="File with the token of OAuth, read at each log-in: whatever renews tokens writes it anew.",
+    )
     max_connections: int = Field(4, ge=1, le=32, description="Connections to one mailbox, at most.")
     connect_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds to connect and to log in.")
     timeout_s: float = Field(120.0, gt=0, le=3600, description="Seconds in which the server must say something.")
@@ -61,8 +65,10 @@ class ImapConfig(ConnectorConfig):
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
-        if (self.password is None) == (self.passwords is None):
-            raise ValueError("name password, or a file of passwords, one of them")
+        if sum(each is not None for each in (self.password, self.passwords, self.token_file)) != 1:
+            raise ValueError("name password, a file of passwords, or token_file, one of them")
+        if self.token_file is not None and self.auth not in ("xoauth2", "oauthbearer"):
+            raise ValueError("token_file needs auth = 'xoauth2' or 'oauthbearer'")
         if self.tls == "none" and self.host not in LOCAL and not self.password_without_tls:
             raise ValueError("the password would travel in the clear; use tls, or set password_without_tls = true")
         if self.act_as is not None and self.auth not in ("auto", "plain"):

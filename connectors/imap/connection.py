@@ -35,6 +35,10 @@ class Refused(Exception):
         super().__init__(str(said))
 
 
+class NotLoggedIn(Refused):
+    """The server said NO or BAD to a log-in."""
+
+
 class Connection(asyncio.Protocol):
     """A connection; made by `connect`."""
 

@@ -82,13 +82,13 @@ class Imap(Connector):
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[ImapMailbox]:
         config = cast(ImapConfig, self.config)
-        login = self._login(mailbox)
+        await self._login(mailbox)
 
         async def make() -> Session:
             session = await open_session(
                 config.host,
                 config.port_to_use,
-                login,
+                await self._login(mailbox),
                 tls=self._tls,
                 starttls=config.tls == "starttls",
                 connect_timeout_s=config.connect_timeout_s,
@@ -112,11 +112,20 @@ class Imap(Connector):
         finally:
             await pool.close()
 
-    def _login(self, mailbox: str) -> Login:
+    async def _login(self, mailbox: str) -> Login:
+        """Return how to log in now. Raises: StoreFault."""
         config = cast(ImapConfig, self.config)
-        secret = config.password if config.password is not None else self._passwords.get(mailbox)
-        if secret is None:
-            raise StoreFault(Status("4.7.8", f"{config.passwords} has no password for {mailbox}"))
+        if config.token_file is not None:
+            path = self.context.base_dir / config.token_file
+            try:
+                secret: str | None = (await asyncio.to_thread(path.read_text, "utf-8")).strip()
+            except (OSError, ValueError) as fault:
+                raise StoreFault(Status("4.7.8", f"token_file {config.token_file} can't be read: {fault}")) from None
+        else:
+            secret = config.password if config.password is not None else self._passwords.get(mailbox)
+        if not secret:
+            source = config.passwords or config.token_file or "password"
+            raise StoreFault(Status("4.7.8", f"{source} has nothing to log in to {mailbox} by"))
         name = config.username.replace("{mailbox}", mailbox)
         return Login(name, secret, (config.act_as or "").replace("{mailbox}", mailbox), config.auth)
 

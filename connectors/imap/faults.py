@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from connectors.imap.connection import Closed, Refused
+from connectors.imap.connection import Closed, NotLoggedIn, Refused
 from connectors.imap.wire.responses import BAD, Said
 from connectors.imap.wire.tokens import WireError
 from gateway.contract import Scope, Status, StoreFault
@@ -81,6 +81,8 @@ def fault_of(fault: Exception, *, unknown: bool) -> StoreFault:
         return fault
     if isinstance(fault, Refused):
         code, scope = _meaning(fault.said, "4.3.0")
+        if isinstance(fault, NotLoggedIn) and scope is MESSAGE:
+            code, scope = "4.7.8", RECIPIENT
         return StoreFault(Status(code, str(fault.said)[:300]), scope, back_off_s(fault.said.text))
     if isinstance(fault, Closed | WireError):
         return StoreFault(Status("4.4.2", str(fault)[:300]), HOP, back_off_s(str(fault)), unknown)

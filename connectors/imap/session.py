@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from connectors.imap.connection import Closed, Connection, Refused
+from connectors.imap.connection import Closed, Connection, NotLoggedIn, Refused
 from connectors.imap.wire.commands import Piece, astring, command, folder, joined
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.responses import Data, Said
@@ -204,15 +204,19 @@ async def open_session(
 
 
 async def _log_in(connection: Connection, login: Login) -> None:
+    """Log in. Raises: NotLoggedIn, Closed."""
     before = connection.capabilities
     way = login.way
     if way == "auto":
         way = "plain" if "AUTH=PLAIN" in before or login.act_as else "login"
-    if way == "login":
-        pieces = (b"LOGIN ", astring(login.name.encode()), b" ", astring(login.secret.encode()))
-        said = await connection.ask(joined(*pieces, secret=True), alone=True)
-    else:
-        said = await _authenticate(connection, way, first_answer(way, login))
+    try:
+        if way == "login":
+            pieces = (b"LOGIN ", astring(login.name.encode()), b" ", astring(login.secret.encode()))
+            said = await connection.ask(joined(*pieces, secret=True), alone=True)
+        else:
+            said = await _authenticate(connection, way, first_answer(way, login))
+    except Refused as refused:
+        raise NotLoggedIn(refused.said) from None
     if said.code is None or said.code.name != "CAPABILITY":
         await connection.ask(command(b"CAPABILITY"))
 
