@@ -230,8 +230,19 @@ class _Loader:
                     doc.mistake((*path, key), show_value(connector), f"the name of a connector: {known}", near)
                 elif connector in self.homes and connector not in self._stores:
                     doc.broken_rule((*path, key), f"connector {connector} has no mailboxes that could be read")
+            self._sync_home((*path, "home"), section.home)
             found[name] = section
         return found
+
+    def _sync_home(self, path: tuple[str, ...], home: str | None) -> None:
+        if home is None:
+            return
+        if home not in self._named:
+            known = ", ".join(sorted(self._named)) or "none is configured"
+            near = nearest(home, sorted(self._named))
+            self.doc.mistake(path, show_value(home), f"the name of a connector: {known}", near)
+        elif home in self.homes and home not in self._sends:
+            self.doc.broken_rule(path, f"connector {home} takes mail in and cannot send any")
 
     def _mapping(self, mapping: MappingSection) -> tuple[dict[str, Address], tuple[Rule, ...]]:
         doc = self.doc

@@ -125,7 +125,7 @@ def _passes(
                 todo = [each for each in some if each.id in counts and counts[each.id].problems]
             with progress:
                 outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal)
-            bad = [each for each in outcomes if each.result.report.problems]
+            bad = [each for each in outcomes if each.not_done]
             return outcomes, {each.pairing.id: await telling.problems(runner.state, each.pairing) for each in bad}
 
     outcomes, problems = perform(loaded, work(), as_json=as_json)

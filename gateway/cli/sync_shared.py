@@ -63,6 +63,8 @@ def chosen(
     some, unmet = pairing.chosen(found, mailboxes=mailboxes or (), batches=batches or ())
     if unmet:
         fail(f"no mailbox is meant by: {', '.join(unmet)}", as_json=as_json, code=2)
+    if not some:
+        fail("no mailbox is meant by both --mailbox and --batch", as_json=as_json, code=2)
     return config, some
 
 

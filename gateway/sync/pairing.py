@@ -157,11 +157,8 @@ def chosen(
         names = [pairing.left.mailbox, pairing.right.mailbox, pairing.identity or ""]
         by_name = [word for word in mailboxes if any(name and fnmatchcase(name, word) for name in names)]
         by_batch = [word for word in batches if fnmatchcase(pairing.batch, word)]
-        if mailboxes and not by_name:
+        unmet -= {("--mailbox", word) for word in by_name} | {("--batch", word) for word in by_batch}
+        if (mailboxes and not by_name) or (batches and not by_batch):
             continue
-        unmet -= {("--mailbox", word) for word in by_name}
-        if batches and not by_batch:
-            continue
-        unmet -= {("--batch", word) for word in by_batch}
         found.append(pairing)
     return found, [f"{option} {word}" for option, word in sorted(unmet)]

@@ -16,7 +16,7 @@ from gateway.contract import Connector, Context, MailboxStore, OpenMailbox, Stor
 from gateway.log import Silence
 from gateway.spool.folder import lock_file
 from gateway.sync.database import StateUnusable
-from gateway.sync.engine import Result, run_pass
+from gateway.sync.engine import Result, retry_pass, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.preview import Preview, plan_pass
@@ -50,6 +50,8 @@ class Outcome:
     pairing: Pairing
     result: Result = field(default_factory=Result)
     fault: str | None = None
+    not_done: int = 0
+    """Items and folders that did not get across, in this pass or before."""
     is_locked: bool = False
     """It was not begun: another process is at it, or its stage says no."""
     began_at: float = 0.0
@@ -58,7 +60,7 @@ class Outcome:
     @property
     def is_done(self) -> bool:
         """Tell whether both sides are in step now, all items that could be."""
-        return self.fault is None and self.result.refused is None and not self.result.report.problems
+        return self.fault is None and self.result.refused is None and not self.not_done
 
     @property
     def report(self) -> Report:
@@ -77,6 +79,8 @@ class Outcome:
     def told(self) -> str:
         """Return it in a line."""
         text = told(self.report)
+        if before := self.not_done - self.report.problems:
+            text += f", {show_count(before)} not done before" if before > 0 else ""
         if self.result.refused is not None:
             text += f"; {self.refusal()}"
         if self.fault is not None:
@@ -92,6 +96,7 @@ class Outcome:
             "error": self.fault,
             "seconds": round(self.seconds, 3),
             **as_counts(self.report),
+            "not_done": self.not_done,
             "refused": None if refused is None else asdict(refused),
             "collisions": self.result.collisions,
             "left_out": self.result.left_out,
@@ -292,6 +297,7 @@ class Runner:
             raise NotNow("another machine is at this mailbox just now")
         try:
             outcome.result = await self._told(outcome, policy_for(stage, policy), retry, boxes)
+            outcome.not_done = len(await self.state.problems(pairing.id))
         except StoreFault as fault:
             outcome.fault = str(fault.status)
         except OSError as e:
@@ -366,7 +372,8 @@ class Runner:
         """
         patience_s = self.config.syncs[pairing.set].patience
         paces = Pace(policy.batch_items, patience_s), Pace(policy.batch_items, patience_s)
-        return await run_pass(
+        act = retry_pass if retry else run_pass
+        return await act(
             pairing.id,
             left,
             right,
@@ -374,7 +381,7 @@ class Runner:
             policy,
             progress=progress,
             paces=paces,
-            retry=retry,
+            address_of=self._address_of,
             clock=self._clock,
         )
 

@@ -1,0 +1,209 @@
+"""Passes over several mailboxes: what goes wrong with one, locks, stages, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.contract import Status, StoreFault
+from gateway.outcome import Scope
+from gateway.sync.passes import SILENT_S, Passes
+from gateway.sync.progress import Event
+from gateway.sync.runner import Outcome, locked
+from gateway.sync.transfer import Report
+from gateway.sync.values import Pairing
+from tests.gateway.sync.memory import Memory
+from tests.gateway.sync.rig import Store, mailbox, message, rig
+
+
+async def test_one_bad_mailbox_stops_no_other(tmp_path: Path) -> None:
+    class Broken(Memory):
+        async def folders(self) -> Any:
+            raise KeyError("a bug")
+
+    class Refusing(Memory):
+        async def folders(self) -> Any:
+            raise StoreFault(Status("5.7.8", "wrong password"), Scope.HOP)
+
+    names = ["ann", "bob", "carl", "dora", "emil"]
+    old = Store(ann=mailbox(3), carl=Broken(), dora=Refusing(), emil=mailbox(4))
+    new = Store(ann=Memory(), bob=Memory(), carl=Memory(), dora=Memory(), emil=Memory())
+    with rig(tmp_path, old, new, mailboxes=names) as made:
+        outcomes = await made.runner.all(made.pairings)
+    assert [each.fault for each in outcomes] == [
+        None,
+        "5.1.1 there is no mailbox bob",
+        "a fault of this program: KeyError: 'a bug'",
+        "5.7.8 wrong password",
+        None,
+    ]
+    assert [each.is_done for each in outcomes] == [True, False, False, False, True]
+    assert (len(new.boxes["ann"].items), len(new.boxes["emil"].items)) == (3, 4)
+
+
+async def test_no_more_mailboxes_at_once_than_are_configured(tmp_path: Path) -> None:
+    most = running = 0
+
+    class Slow(Memory):
+        async def folders(self) -> Any:
+            nonlocal most, running
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.01)
+            running -= 1
+            return await super().folders()
+
+    names = [f"m{n}" for n in range(9)]
+    old, new = Store(**{name: Slow() for name in names}), Store(**{name: Memory() for name in names})
+    with rig(tmp_path, old, new, mailboxes_at_once=3) as made:
+        assert all(each.is_done for each in await made.runner.all(made.pairings))
+    assert most == 3
+
+
+async def test_a_mailbox_at_which_another_process_is_is_left_alone(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(2), bob=mailbox(1)), Store(ann=Memory(), bob=Memory())
+    with rig(tmp_path, old, new) as made:
+        with locked(made.config, made.pairings[0].id):
+            ann, bob = await made.runner.all(made.pairings)
+        assert (ann.is_locked, ann.is_done, bob.is_done) == (True, False, True)
+        assert new.boxes["ann"].items == {}
+        assert (await made.runner.one(made.pairings[0])).report.copied == 2
+
+
+async def test_a_mailbox_at_which_another_machine_is_is_left_alone_until_that_is_silent(tmp_path: Path) -> None:
+    now = 1000.0
+    old, new = Store(ann=mailbox(1)), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        pairing = made.pairings[0]
+        await made.state.add_pairing(pairing)
+        there = Passes(made.state, lambda: now)
+        there._who = "elsewhere:7"
+        here = Passes(made.state, lambda: now)
+        assert await there.begin(pairing.id)
+        assert not await here.begin(pairing.id)
+        now += SILENT_S + 1
+        assert await here.begin(pairing.id)
+        assert not await there.going(pairing.id, Report())  # by which that machine knows
+        await there.end(pairing.id, Report(copied=5), is_done=True, fault="")
+        assert (await here.all())[pairing.id].ended_at is None
+
+
+async def test_a_pass_ends_where_another_machine_has_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(Memory):
+        async def folders(self) -> Any:
+            await asyncio.Event().wait()
+
+    async def lost(self: Passes, pairing: str, report: Report) -> bool:
+        return False
+
+    monkeypatch.setattr(Passes, "going", lost)
+    old, new = Store(ann=Hanging()), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        outcome = await asyncio.wait_for(made.runner.one(made.pairings[0]), 60)
+    assert outcome.fault is not None
+    assert "taken this mailbox over" in outcome.fault
+
+
+async def test_stages_go_on_with_the_passes(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(2)), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        pairing, passes = made.pairings[0], Passes(made.state)
+        assert await passes.stage(pairing.id) is None
+        new.boxes["ann"].refuses = {b"<1@": Status("5.6.0", "no")}
+        outcome = await made.runner.one(pairing)
+        assert (outcome.not_done, outcome.is_done) == (1, False)
+        assert await passes.stage(pairing.id) == "coexisting"  # what is refused is told, and holds up nothing else
+        steps = [step for step, _, _ in await made.state.journal(pairing.id)]
+        assert steps == ["seeding", "coexisting"]
+        await made.state.set_stage(pairing.id, "closed")
+        closed = await made.runner.one(pairing)
+        assert (closed.is_locked, closed.fault) == (True, "its stage is: closed")
+
+
+async def test_a_first_pass_that_is_not_done_leaves_it_at_seeding(tmp_path: Path) -> None:
+    class Ending(Memory):
+        async def append(self, folder: str, items: Any) -> Any:
+            raise StoreFault(Status("5.2.1", "the mailbox is disabled"))
+
+    old, new = Store(ann=mailbox(2)), Store(ann=Ending())
+    with rig(tmp_path, old, new) as made:
+        outcome = await made.runner.one(made.pairings[0])
+        assert outcome.fault == "5.2.1 the mailbox is disabled"
+        assert await Passes(made.state).stage(made.pairings[0].id) == "seeding"
+
+
+async def test_what_did_not_get_across_is_told_until_it_has(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(5)), Store(ann=Memory())
+    new.boxes["ann"].refuses = {b"<2@": Status("5.6.0", "it is refused")}
+    with rig(tmp_path, old, new, mend=False) as made:
+        pairing = made.pairings[0]
+        first = await made.runner.one(pairing)
+        assert (first.report.copied, first.not_done, first.is_done) == (4, 1, False)
+        again = await made.runner.one(pairing)
+        assert (again.report.copied, again.not_done, again.is_done) == (0, 1, False)
+        assert again.told().startswith("ann: in step already, 1 not done before")
+        new.boxes["ann"].refuses = {}
+        old.boxes["ann"].put(message(9), "inbox")
+        retried = await made.runner.one(pairing, retry=True)
+        assert (retried.report.copied, retried.is_done) == (1, True)
+        assert len(new.boxes["ann"].items) == 5  # that alone
+        assert (await made.runner.one(pairing)).report.copied == 1
+
+
+async def test_too_many_removals_are_refused_until_they_are_allowed(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(30)), Store(ann=Memory())
+    with rig(tmp_path, old, new, mode="mirror", delete="remove") as made:
+        pairing = made.pairings[0]
+        assert (await made.runner.one(pairing)).is_done
+        for id in list(old.boxes["ann"].items)[:20]:
+            old.boxes["ann"].drop(id)
+        refused = await made.runner.one(pairing)
+        assert not refused.is_done
+        assert "20 of 30 items would go, and at most 10 may: none was removed" in refused.told()
+        assert len(new.boxes["ann"].items) == 30
+        assert (await Passes(made.state).all())[pairing.id].fault == "too much would be removed"
+        assert (await made.runner.one(pairing, allow_removal=True)).report.removed == 20
+
+
+async def test_a_pass_is_told_from_its_begin_to_its_end(tmp_path: Path) -> None:
+    heard: list[Event] = []
+
+    def listen(pairing: Pairing, what: Event) -> None:
+        heard.append(what)
+
+    old, new = Store(ann=mailbox(3)), Store(ann=Memory())
+    with rig(tmp_path, old, new, listen=listen) as made:
+        await made.runner.one(made.pairings[0])
+        told = (await Passes(made.state).all())["merger/ann"]
+    assert heard[0] is None
+    assert isinstance(heard[-1], Outcome)
+    assert any(isinstance(each, Report) for each in heard[1:-1])
+    assert (told.passes, told.copied, told.is_done, told.report.copied) == (1, 3, True, 3)
+    assert told.who.endswith(f":{os.getpid()}")
+
+
+async def test_a_pass_that_is_stopped_is_told_as_stopped(tmp_path: Path) -> None:
+    reached = asyncio.Event()
+
+    class Hanging(Memory):
+        async def folders(self) -> Any:
+            reached.set()
+            await asyncio.Event().wait()
+
+    old, new = Store(ann=Hanging()), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        task = asyncio.ensure_future(made.runner.all(made.pairings))
+        await asyncio.wait_for(reached.wait(), 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        told = (await Passes(made.state).all())["merger/ann"]
+        assert (told.fault, told.is_done) == ("stopped", False)
+        with locked(made.config, "merger/ann"):
+            pass
