@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connectors.imap import Imap
-from gateway.contract import Context
+from gateway.contract import Connector, Context
 from gateway.mailbox import OpenMailbox
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
@@ -160,8 +160,17 @@ def imap(port: int, folder: Path, **options: Any) -> Imap:
     return Imap("peer", config, context(folder))
 
 
-Where = tuple[int, str] | Memory
-"""A mailbox: port and user, or one in memory that holds what no real server lets in."""
+@dataclass(frozen=True)
+class At:
+    """A mailbox of a connector of any kind, by its options."""
+
+    kind: type[Connector]
+    options: dict[str, Any]
+    mailbox: str
+
+
+Where = tuple[int, str] | At | Memory
+"""A mailbox: port and user at an IMAP server, or of a connector, or one that holds what no real server lets in."""
 
 
 @asynccontextmanager
@@ -170,10 +179,16 @@ async def opened(where: Where, folder: Path, **options: Any) -> AsyncIterator[Op
     if isinstance(where, Memory):
         yield where  # type: ignore[misc]  # it takes plain strings
         return
-    connector = imap(where[0], folder, **options)
+    connector: Any
+    if isinstance(where, At):
+        name = where.mailbox
+        connector = where.kind(NAME, where.kind.Config.model_validate(where.options), context(folder))
+    else:
+        name = where[1]
+        connector = imap(where[0], folder, **options)
     await connector.start()
     try:
-        async with connector.open(where[1]) as mailbox:
+        async with connector.open(name) as mailbox:
             yield mailbox
     finally:
         await connector.stop()
