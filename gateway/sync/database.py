@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine, QueuePool, create_engine, text
+from sqlalchemy import Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.spool.sqlite import open_engine
@@ -46,6 +46,19 @@ def open_database(where: Path | str) -> Engine:
     except BaseException:
         engine.dispose()
         raise
+
+
+def locking_engine(where: str) -> Engine:
+    """Return an engine on a PostgreSQL database whose every connection is its holder's: what it locks is its own."""
+    from gateway.spool.postgres import connect_arguments, engine_url
+
+    # Each waits for its holder outside of any transaction.
+    return create_engine(
+        engine_url(where),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args=connect_arguments("gatepost sync lock"),
+    )
 
 
 def _engine(where: Path | str) -> Engine:

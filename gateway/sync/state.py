@@ -7,17 +7,19 @@ returns; a pass makes one before each append and one after it. Rows of a folder 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.sync.database import open_database
+from gateway.sync.database import locking_engine, open_database
 from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, PAIRING, PROBLEM
 from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Print, Problem, Side
 
@@ -101,12 +103,14 @@ class State:
     def __init__(self, where: Path | str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._engine = open_database(where)
+        self._locking = locking_engine(where) if isinstance(where, str) else self._engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-state")
 
     def close(self) -> None:
         """Close the database, once what is under way has ended."""
         self._thread.shutdown()
         self._engine.dispose()
+        self._locking.dispose()
 
     async def do(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in a transaction of its own, in the thread that has the database."""
@@ -118,6 +122,21 @@ class State:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     # -- pairings
+
+    @asynccontextmanager
+    async def locked(self, pairing: str) -> AsyncIterator[bool]:
+        """Have a pairing to oneself among all that share the database; False where another has it. It is given back by
+        a process that dies, too. A SQLite file is one machine's, and whoever works on it locks a file beside it."""
+        if self._engine.dialect.name != "postgresql":
+            yield True
+            return
+        connection = await asyncio.to_thread(self._locking.connect)
+        try:
+            number = int.from_bytes(hashlib.blake2b(pairing.encode(), digest_size=8).digest(), signed=True)
+            asked = select(func.pg_try_advisory_lock(number))
+            yield bool(await asyncio.to_thread(lambda: connection.execute(asked).scalar_one()))
+        finally:
+            await asyncio.to_thread(connection.close)
 
     async def add_pairing(self, pairing: Pairing) -> None:
         """Note a pairing; one that is there gets what is configured now, and keeps its stage."""

@@ -108,3 +108,22 @@ def test_passes_go_on_from_it(where: Path | str) -> None:
         state.close()
         assert result.report.copied == copied
     assert right.shown() == left.shown()
+
+
+def test_a_pairing_is_worked_on_by_one_at_a_time(where: Path | str) -> None:
+    async def body() -> None:
+        one, two = State(where), State(where)
+        try:
+            async with one.locked("p") as mine, two.locked("q") as other:
+                assert mine
+                assert other
+                if isinstance(where, str):
+                    async with two.locked("p") as twice:
+                        assert not twice
+            async with two.locked("p") as again:
+                assert again
+        finally:
+            one.close()
+            two.close()
+
+    asyncio.run(body())
