@@ -35,7 +35,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "mapping.encapsulation": config.EncapsulationSection,
     "mapping.encapsulation.retired": config.RetiredKey,
     "route": config.RouteSection,
-    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt", "ews", "graph")},
+    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt", "ews", "graph", "imap")},
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
     "filedrop maildir": MaildirSettings,
@@ -81,7 +81,7 @@ MODELS |= {
 }
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
-PAGES += ["docs/connectors/exchange.md", "docs/connectors/graph.md"]
+PAGES += ["docs/connectors/imap.md", "docs/connectors/exchange.md", "docs/connectors/graph.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
 PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]

@@ -83,7 +83,7 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
     assert told.value.status.code == "4.7.8"
     assert told.value.scope is Scope.RECIPIENT
     assert "not-this-one" not in f"{told.value!r} {told.value.__cause__!r} {made.config!r}"
-    assert made.health().is_well
+    assert made.health().ok
 
 
 @pytest.mark.parametrize("auth", ["auto", "plain", "login"])
