@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,28 @@ class Ran:
     memory: int
 
 
+def timed(command: Sequence[str | Path], log: Path, timeout_s: float) -> Ran:
+    """Run a command, and tell what it took. Raises: RuntimeError with what it said where it failed, or did not end."""
+    started = time.perf_counter()
+    with log.open("wb") as out:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    deadline = time.monotonic() + timeout_s
+    memory = 0
+    while child.poll() is None:
+        with contextlib.suppress(OSError, ProcessLookupError):
+            memory = vm_hwm_bytes(child.pid)
+        if time.monotonic() > deadline:
+            child.kill()
+            child.wait()
+            break
+        time.sleep(0.002)
+    seconds = time.perf_counter() - started
+    if child.returncode:
+        said = log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"{command[0]} ended with {child.returncode} after {seconds:.0f} s: {said}")
+    return Ran(seconds, memory)
+
+
 class Mbsync:
     """A pair of mailboxes, on two servers by their ports. `both`: both ways, else from the far one to the near one."""
 
@@ -94,24 +117,4 @@ class Mbsync:
 
     def run(self, timeout_s: float = 1800.0) -> Ran:
         """Run it once. Raises: RuntimeError with what it said where it failed, or did not end in time."""
-        started = time.perf_counter()
-        with self._log.open("wb") as out:
-            child = subprocess.Popen(["mbsync", "-q", "-c", str(self._config), "-a"], stdout=out, stderr=out)
-        deadline = time.monotonic() + timeout_s
-        memory = 0
-        while child.poll() is None:
-            with contextlib.suppress(OSError, ProcessLookupError):
-                memory = vm_hwm_bytes(child.pid)
-            if time.monotonic() > deadline:
-                child.kill()
-                child.wait()
-                raise RuntimeError(f"mbsync did not end within {timeout_s:g} s: {self.said()}")
-            time.sleep(0.002)
-        seconds = time.perf_counter() - started
-        if child.returncode:
-            raise RuntimeError(f"mbsync ended with {child.returncode}: {self.said()}")
-        return Ran(seconds, memory)
-
-    def said(self) -> str:
-        """Return what it printed."""
-        return self._log.read_text(errors="replace")[-2000:]
+        return timed(["mbsync", "-q", "-c", self._config, "-a"], self._log, timeout_s)

@@ -6,7 +6,6 @@ as a line of JSON, with the seconds from opened stores to the end, and with `pas
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -17,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from tests.peers.dovecot import PASSWORD
 from tests.peers.process import vm_hwm_bytes
@@ -84,7 +85,7 @@ def _main(text: str) -> None:
     asked = json.loads(text)
     folder = Path(asked["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(asyncio.run(_passes(asked, folder))))
+    print(json.dumps(uvloop.run(_passes(asked, folder))))
 
 
 if __name__ == "__main__":
