@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from gateway.config import Config
 
+_COMMAND: Final = (sys.executable, "-m", "gateway", "sync", "watch")
 _RESTART_MIN_S: Final = 1.0
 _RESTART_MAX_S: Final = 60.0
 _WELL_S: Final = 120.0
@@ -64,7 +65,8 @@ class WatchChild:
     async def _one(self) -> int | None:
         """Run one process; returns its exit code, None where it was ended for another configuration."""
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "sync", "watch", "-c", str(self._config.path), "--child"),
+            *_COMMAND,
+            *("-c", str(self._config.path), "--child"),
             stdin=PIPE,
             stdout=DEVNULL,
         )
