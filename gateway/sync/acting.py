@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.status import Status
+from gateway.sync.ends import End, Report
 from gateway.sync.readying import Means
 from gateway.sync.state import State
-from gateway.sync.transfer import End, Report, Transfer, is_gone
+from gateway.sync.transfer import Transfer, is_gone
 from gateway.sync.values import Copy, FolderPair, Move, Pair, Plan, Policy, Problem, Remove, SetFlags, Side
 
 _MANY: Final = 200

@@ -17,6 +17,7 @@ from gateway.mailbox import Folder, OpenMailbox, StoreFault
 from gateway.outcome import Scope
 from gateway.status import Status
 from gateway.sync.acting import Actor
+from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.faithful import AddressOf
 from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
@@ -28,7 +29,6 @@ from gateway.sync.reading import Reader
 from gateway.sync.readying import Means
 from gateway.sync.search import Search
 from gateway.sync.state import State
-from gateway.sync.transfer import End, Report, Unsettled
 from gateway.sync.values import (
     SIDES,
     FolderPair,

@@ -8,9 +8,9 @@ from typing import Final
 
 from gateway.mailbox import Folder, OpenMailbox, StoreFault
 from gateway.sync.acting import Actor
+from gateway.sync.ends import End
 from gateway.sync.folders import Paired, all_escaped
 from gateway.sync.state import State
-from gateway.sync.transfer import End
 from gateway.sync.values import SIDES, FolderPair, Policy, Side, other
 
 _NO_NAME: Final = "5.3.3"

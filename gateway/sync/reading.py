@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 from gateway.mailbox import Changes
 from gateway.message import Content
+from gateway.sync.ends import End, Report
 from gateway.sync.faithful import variants
 from gateway.sync.fingerprint import digest_of, digest_of_content
 from gateway.sync.plan import with_digests
 from gateway.sync.readying import Means
-from gateway.sync.transfer import End, Report, fetched
+from gateway.sync.transfer import fetched
 from gateway.sync.values import SIDES, FolderPair, Item, Policy, Seen, Side, other
 
 

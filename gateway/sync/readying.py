@@ -28,6 +28,8 @@ class Means:
     address_of: AddressOf | None = None
     mends: bool = True
     losses: Counter[str] = field(default_factory=Counter)
+    refused: set[str] = field(default_factory=set)
+    """Items that were neither done nor refused once."""
     said: str = ""
     """What the server said when one did."""
 

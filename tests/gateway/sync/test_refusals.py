@@ -12,11 +12,11 @@ import pytest
 
 from gateway.contract import Folder, Status
 from gateway.mailbox import StoreFault
-from gateway.sync import transfer
+from gateway.sync import appending
+from gateway.sync.ends import Report
 from gateway.sync.engine import Result, retry_pass, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.state import State
-from gateway.sync.transfer import Report
 from gateway.sync.values import Noted, Policy, Problem
 from tests.gateway.sync.memory import HOLDS, Memory, mail
 from tests.gateway.sync.test_engine import TWO_WAY, filled
@@ -133,7 +133,7 @@ def test_a_full_mailbox_ends_the_pass_and_the_next_goes_on(peer: Peer) -> None:
 
 
 def test_a_full_mailbox_is_waited_for(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_FULL_WAITS_S", (0.01,))
+    monkeypatch.setattr(appending, "_FULL_WAITS_S", (0.01,))
     for number in range(20):
         peer.left.put(mail(number), name=f"<{number}@example.org>")
     peer.right.room = 7 * len(mail(9))

@@ -1,0 +1,302 @@
+"""Appending: what was read on one side put into a folder of the other, so that it is there once.
+
+What is about to be appended is noted first, with its digest, and what was appended after it: where a pass ends between
+the two, the next one looks whether it is there. Both are written to disk while the server works on the batch before and
+after, so that it never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.fidelity import Fate, Note
+from gateway.mailbox import FLAGS, Appended, NewItem, StoreFault
+from gateway.outcome import Scope
+from gateway.status import MAILBOX_FULL, Status
+from gateway.sync.ends import End, Report, Unsettled
+from gateway.sync.faithful import told
+from gateway.sync.readying import Means, Read, next_mended
+from gateway.sync.state import State
+from gateway.sync.values import Copy, Intent, Noted, Pair, Policy, Print, Problem, Side, all_carried, other
+
+_ALONE: Final = 2
+"""An item that was on its way when so many connections ended goes alone,"""
+_SUSPECT: Final = 4
+"""and where it goes on so, it is what ends them."""
+_ENDS: Final = "5.6.0"
+_FULL_WAITS_S: Final = (5.0, 15.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A batch whose intents are noted."""
+
+    batch: Sequence[Read]
+    keys: Sequence[str]
+    items: Sequence[NewItem]
+
+
+@dataclass(slots=True)
+class _Done:
+    """What became of a batch."""
+
+    rows: list[Pair] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    solved: list[tuple[Side, str]] = field(default_factory=list)
+    notes: list[Noted] = field(default_factory=list)
+    again: list[Read] = field(default_factory=list)
+    full: list[Read] = field(default_factory=list)
+
+
+class Appending:
+    """Appends to one folder. `folder_id` is its id there; `advance` is told of each batch."""
+
+    def __init__(
+        self,
+        pairing: str,
+        side: Side,
+        folder: int,
+        folder_id: str,
+        end: End,
+        state: State,
+        policy: Policy,
+        report: Report,
+        advance: Callable[[], None],
+        means: Means,
+    ) -> None:
+        self._pairing = pairing
+        self._side: Side = side
+        self._folder = folder
+        self._folder_id = folder_id
+        self._end = end
+        self._state = state
+        self._policy = policy
+        self._report = report
+        self._advance = advance
+        self._means = means
+        self._full_s = 0.0
+        """How long it was waited for room so far."""
+        self.is_unsettled = False
+        """An append was answered as neither done nor refused."""
+
+    async def run(self, batches: AsyncIterator[Sequence[Read]]) -> None:
+        """Append all of these. Raises: StoreFault, Unsettled."""
+        parts = self._parts(batches)
+        settling: asyncio.Task[None] | None = None
+        ahead = asyncio.ensure_future(self._next(parts))
+        try:
+            while (noted := await ahead) is not None:
+                if not self._policy.dedupe:
+                    ahead = asyncio.ensure_future(self._next(parts))
+                answers = await self._appended(noted)
+                done = await self._sorted(noted, answers)
+                if settling is not None:
+                    await settling
+                settling = asyncio.ensure_future(self._settle(done))
+                if done.again or done.full or self._policy.dedupe:
+                    await settling
+                    settling = None
+                    await self._follow(done, answers)
+                if self._policy.dedupe:
+                    ahead = asyncio.ensure_future(self._next(parts))
+            if settling is not None:
+                await settling
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, *([settling] if settling is not None else []), return_exceptions=True)
+
+    async def _parts(self, batches: AsyncIterator[Sequence[Read]]) -> AsyncIterator[Sequence[Read]]:
+        """Yield what is appended at once: as much as the server's pace allows, and what may be harmful alone."""
+        async for batch in batches:
+            losses = self._means.losses
+            alone = [one for one in batch if losses[one.copy.item.id] >= _ALONE] if losses else []
+            rest = [one for one in batch if losses[one.copy.item.id] < _ALONE] if alone else batch
+            start = 0
+            while start < len(rest):
+                most = self._end.pace.items
+                yield rest[start : start + most]
+                start += most
+            for one in alone:
+                if (made := await self._alone(one)) is not None:
+                    yield [made]
+
+    async def _next(self, parts: AsyncIterator[Sequence[Read]]) -> _Noted | None:
+        """Return the next part with its intents noted; None where there is none."""
+        async for part in parts:
+            if self._policy.dedupe:
+                part = await self._first_ones(part)
+            if part:
+                return await self._intend(part)
+        return None
+
+    async def _intend(self, batch: Sequence[Read]) -> _Noted:
+        unique = secrets.token_hex(8)
+        keys = [f"s.{unique}.{n:04d}" for n in range(len(batch))]
+        holds = self._end.mailbox.holds()
+        intents: list[Intent] = []
+        items: list[NewItem] = []
+        for key, one in zip(keys, batch, strict=True):
+            item, row = one.copy.item, one.copy.pair.id if one.copy.pair is not None else 0
+            intents.append(Intent(key, self._folder, self._side, item.id, item.words, one.print, row, one.appended))
+            words = all_carried(one.words, holds)
+            flags = frozenset(flag for flag in FLAGS if flag in words)
+            items.append(NewItem(key, one.content, flags, words - FLAGS, one.at))
+        await self._state.intend(self._pairing, intents)
+        return _Noted(batch, keys, items)
+
+    async def _append(self, batch: Sequence[Read]) -> None:
+        """Append a batch, and see it through."""
+        noted = await self._intend(batch)
+        answers = await self._appended(noted)
+        done = await self._sorted(noted, answers)
+        await self._settle(done)
+        await self._follow(done, answers)
+
+    async def _appended(self, noted: _Noted) -> list[Appended | Status]:
+        pace = self._end.pace
+        while True:
+            await pace.ready()
+            try:
+                answers = await self._end.mailbox.append(self._folder_id, noted.items)
+            except StoreFault as fault:
+                if fault.unknown:
+                    self._means.losses.update(one.copy.item.id for one in noted.batch)
+                    self._means.said = str(fault.status)
+                    raise Unsettled(self._side, fault) from None
+                if fault.status.is_permanent and fault.scope is Scope.MESSAGE:
+                    return [fault.status for _ in noted.items]
+                if fault.status.code == MAILBOX_FULL.code:
+                    await self._room(fault)
+                else:
+                    pace.bad(fault)
+            else:
+                pace.good()
+                if any(isinstance(each, Appended) for each in answers):
+                    self._full_s = 0.0
+                return answers
+
+    async def _sorted(self, noted: _Noted, answers: Sequence[Appended | Status]) -> _Done:
+        done = _Done()
+        for key, one, new, answer in zip(noted.keys, noted.batch, noted.items, answers, strict=True):
+            source = one.copy.item.id
+            if isinstance(answer, Appended):
+                self._done(one, new, answer, done)
+            elif answer.code == MAILBOX_FULL.code:
+                done.full.append(one)
+            elif answer.is_permanent:
+                another = await next_mended(one, answer, self._means)
+                if another is not None:
+                    done.again.append(another)
+                else:
+                    done.problems.append(problem_of(one.copy, one.refusal or answer))
+            elif source in self._means.refused:
+                done.problems.append(problem_of(one.copy, answer))
+            else:
+                # It may be there and not be known, so it is looked for first; a second time it is a problem.
+                self._means.refused.add(source)
+                self.is_unsettled = True
+                continue
+            done.settled.append(key)
+        return done
+
+    async def _settle(self, done: _Done) -> None:
+        self._report.problems += len(done.problems)
+        self._report.passed += len(done.rows) + len(done.problems)
+        await self._state.settle(
+            self._pairing,
+            done.rows,
+            intents=done.settled,
+            problems=done.problems,
+            solved=done.solved,
+            notes=done.notes,
+        )
+        self._advance()
+
+    async def _follow(self, done: _Done, answers: Sequence[Appended | Status]) -> None:
+        """Append what is mended now, and what there was no room for once there is. Raises: StoreFault where there is
+        none for too long."""
+        for one in done.again:
+            await self._append([one])
+        if done.full:
+            full = next(each for each in answers if isinstance(each, Status) and each.code == MAILBOX_FULL.code)
+            await self._room(StoreFault(full))
+            await self._append(done.full)
+
+    def _done(self, one: Read, new: NewItem, answer: Appended, done: _Done) -> None:
+        side, item = other(one.copy.side), one.copy.item
+        done.rows.append(row_of(one.copy, one.print, answer.id, _kept(new, answer.notes), one.appended))
+        done.solved.append((side, item.id))
+        notes = [*one.notes, *(note for note in answer.notes if not note.what.startswith(("flag ", "keyword ")))]
+        if notes:
+            done.notes.append(Noted(item.folder, side, item.id, told(notes)))
+        self._means.losses.pop(item.id, None)
+        self._report.mended += one.content is not one.came
+        self._report.copied += 1
+        self._report.octets += one.content.size
+
+    async def _alone(self, one: Read) -> Read | None:
+        """Return what was on its way when connections ended: where it is what ends them, with something mended; None
+        where nothing helps."""
+        ends = Status(_ENDS, f"the connection ends each time that it is appended: {self._means.said}")
+        made: Read | None = one
+        for _ in range(self._means.losses[one.copy.item.id] - _SUSPECT + 1):
+            made = await next_mended(made, ends, self._means) if made is not None else None
+        if made is None:
+            await self._settle(_Done(problems=[problem_of(one.copy, ends)]))
+        return made
+
+    async def _room(self, fault: StoreFault) -> None:
+        rest = self._policy.wait_when_full_s - self._full_s
+        if rest <= 0:
+            raise fault
+        self._report.waiting = f"the destination is full: {fault.status.reply or fault.status.text}"
+        self._advance()
+        wait_s = min(rest, next((each for each in _FULL_WAITS_S if each > self._full_s), _FULL_WAITS_S[-1]))
+        await asyncio.sleep(wait_s)
+        self._full_s += wait_s
+        self._report.waiting = ""
+
+    async def _first_ones(self, batch: Sequence[Read]) -> list[Read]:
+        """Return those that are not in the folder yet by their octets; the rest is noted as left out."""
+        rest: list[Read] = []
+        rows: list[Pair] = []
+        seen: set[bytes] = set()
+        for one in batch:
+            digest = one.print.digest
+            assert digest is not None
+            if digest in seen or await self._state.has_digest(self._pairing, self._folder, digest):
+                rows.append(row_of(one.copy, one.print, None, frozenset()))
+                self._report.skipped += 1
+            else:
+                seen.add(digest)
+                rest.append(one)
+        if rows:
+            await self._state.settle(self._pairing, rows)
+        return rest
+
+
+def _kept(new: NewItem, notes: Sequence[Note]) -> frozenset[str]:
+    """Return the flags and keywords that an append left on an item."""
+    words = frozenset[str](new.flags) | new.keywords
+    lost = {note.what.rsplit(" ", 1)[-1] for note in notes if note.fate is Fate.DROPPED}
+    return words - lost
+
+
+def row_of(copy: Copy, print: Print, id: str | None, words: frozenset[str], appended: bytes | None = None) -> Pair:
+    """Return the row of an item that was copied and is `id` now."""
+    item, source = copy.item, other(copy.side)
+    made = copy.pair or Pair(0, None, None, item.folder, item.folder)
+    made = made.with_side(source, item.id, item.folder, item.words, item.print.object)
+    return made.with_side(copy.side, id, copy.folder, words).with_octets(source, print, appended)
+
+
+def problem_of(copy: Copy, status: Status) -> Problem:
+    """Return why an item did not get across."""
+    text = status.reply or status.text or status.cause
+    item = copy.item
+    return Problem(copy.folder, other(copy.side), item.id, status.code, text, words=item.words, print=item.print)

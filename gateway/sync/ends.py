@@ -1,0 +1,57 @@
+"""The two sides of a pass, and what it counts as it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.mailbox import OpenMailbox, StoreFault
+from gateway.sync.pace import Pace
+from gateway.sync.values import Side
+
+
+class Unsettled(Exception):
+    """It is not known whether an append was done: the destination has to be looked at before anything is repeated."""
+
+    def __init__(self, side: Side, fault: StoreFault) -> None:
+        self.side: Side = side
+        self.fault = fault
+        super().__init__(str(fault))
+
+
+@dataclass(slots=True)
+class Report:
+    """What a pass did, counted as it goes."""
+
+    copied: int = 0
+    octets: int = 0
+    adopted: int = 0
+    flagged: int = 0
+    moved: int = 0
+    removed: int = 0
+    skipped: int = 0
+    conflicts: int = 0
+    problems: int = 0
+    listed: int = 0
+    """Items that listings told of."""
+    read: int = 0
+    """Bodies that were fetched, for whatever reason."""
+    folders: int = 0
+    """Folders that were asked for changes."""
+    mended: int = 0
+    """Items that were changed on their way."""
+    expected: int = 0
+    """Items that are to be gone through, as far as is known."""
+    passed: int = 0
+    """Items that were gone through."""
+    folder: str = ""
+    """The path of the one that is under way, joined by `/`."""
+    waiting: str = ""
+    """Why nothing is done just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One side: its mailbox, open, and the pace at its server."""
+
+    mailbox: OpenMailbox
+    pace: Pace
