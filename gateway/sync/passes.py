@@ -61,14 +61,12 @@ class Passes:
         self._clock = clock
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
-    async def begin(self, pairing: str) -> bool:
-        """Note that a pass begins; False where another machine is at it. On this one, a lock says who is."""
+    async def begin(self, pairing: str) -> None:
+        """Note that a pass begins."""
         now = self._clock()
 
-        def act(connection: Connection) -> bool:
-            before = connection.execute(select(PASS).where(PASS.c.pairing == pairing).with_for_update()).first()
-            if before is not None and _told(before).is_running(now) and _host(before.who) != _host(self._who):
-                return False
+        def act(connection: Connection) -> None:
+            before = connection.execute(select(PASS).where(PASS.c.pairing == pairing)).first()
             connection.execute(delete(PASS).where(PASS.c.pairing == pairing))
             values = {
                 "pairing": pairing,
@@ -84,12 +82,11 @@ class Passes:
                 "octets": before.octets if before is not None else 0,
             }
             connection.execute(insert(PASS).values(values))
-            return True
 
-        return await self._state.do(act)
+        await self._state.do(act)
 
     async def going(self, pairing: str, report: Report) -> bool:
-        """Note how far it is; False where another machine has taken it over, this one having been silent."""
+        """Note how far it is; False where another process has begun one since, this one having lost its lock."""
         put = update(PASS).where(PASS.c.pairing == pairing, PASS.c.who == self._who)
         put = put.values(report=_written(report), updated_at=self._clock())
         return await self._state.do(lambda connection: connection.execute(put).rowcount > 0)
@@ -145,10 +142,6 @@ class Passes:
             return {row.pairing: _told(row) for row in connection.execute(select(PASS))}
 
         return await self._state.do(read)
-
-
-def _host(who: str) -> str:
-    return who.rpartition(":")[0]
 
 
 def _written(report: Report) -> str:

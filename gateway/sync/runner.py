@@ -173,6 +173,16 @@ def locked(config: Config, pairing: str) -> Iterator[None]:
         os.close(handle)
 
 
+@asynccontextmanager
+async def alone(config: Config, state: State, pairing: str) -> AsyncIterator[None]:
+    """Be who works on a pairing, of all processes and machines. Raises: NotNow where another one is."""
+    with locked(config, pairing):
+        async with state.locked(pairing) as mine:
+            if not mine:
+                raise NotNow("another machine is at this mailbox just now")
+            yield
+
+
 class Runner:
     """Passes over mailboxes of one configuration. `listen` is told how they go on.
 
@@ -223,19 +233,18 @@ class Runner:
         began = time.monotonic()
         patience_s = self.config.syncs[pairing.set].patience
         try:
-            with locked(self.config, pairing.id):
-                async with self.opened(pairing) as (one, two):
-                    policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
-                    await verify(
-                        checked,
-                        one,
-                        two,
-                        self.state,
-                        policy,
-                        patience_s=patience_s,
-                        progress=lambda report: self._listen(pairing, report),
-                        clock=self._clock,
-                    )
+            async with alone(self.config, self.state, pairing.id), self.opened(pairing) as (one, two):
+                policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
+                await verify(
+                    checked,
+                    one,
+                    two,
+                    self.state,
+                    policy,
+                    patience_s=patience_s,
+                    progress=lambda report: self._listen(pairing, report),
+                    clock=self._clock,
+                )
         except StoreFault as fault:
             checked.fault = str(fault.status)
         except (NotNow, OSError) as e:
@@ -266,7 +275,7 @@ class Runner:
         began = time.monotonic()
         self._listen(pairing, None)
         try:
-            with locked(self.config, pairing.id):
+            async with alone(self.config, self.state, pairing.id):
                 await self._whole(outcome, self.policy(pairing, allow_removal=allow_removal), retry, boxes)
         except NotNow as reason:
             outcome.fault, outcome.is_locked = str(reason), True
@@ -278,8 +287,8 @@ class Runner:
         """Note that a mailbox could not be opened; returns it as the outcome of a pass."""
         outcome = Outcome(pairing, fault=str(fault.status), began_at=self._clock())
         await self.state.add_pairing(pairing)
-        if await self._passes.begin(pairing.id):
-            await self._passes.end(pairing.id, outcome.report, is_done=False, fault=outcome.fault or "")
+        await self._passes.begin(pairing.id)
+        await self._passes.end(pairing.id, outcome.report, is_done=False, fault=outcome.fault or "")
         return outcome
 
     async def _whole(
@@ -293,8 +302,7 @@ class Runner:
             raise NotNow(f"its stage is: {stage}")
         if begun(stage) != stage:
             await self.state.set_stage(pairing.id, begun(stage))
-        if not await self._passes.begin(pairing.id):
-            raise NotNow("another machine is at this mailbox just now")
+        await self._passes.begin(pairing.id)
         try:
             outcome.result = await self._told(outcome, policy_for(stage, policy), retry, boxes)
             outcome.not_done = len(await self.state.problems(pairing.id))
@@ -303,7 +311,7 @@ class Runner:
         except OSError as e:
             outcome.fault = str(e)
         except _TakenOver:
-            outcome.fault = "another machine has taken this mailbox over, this one having been silent for long"
+            outcome.fault = "another process has taken this mailbox over, this one having lost its lock"
         except asyncio.CancelledError:
             outcome.fault = "stopped"
             raise
@@ -335,7 +343,7 @@ class Runner:
             self._listen(pairing, report)
 
         async def beat() -> None:
-            while await self._passes.going(pairing.id, outcome.result.report):  # noqa: ASYNC110  of another machine
+            while await self._passes.going(pairing.id, outcome.result.report):  # noqa: ASYNC110  of another process
                 await asyncio.sleep(BEAT_S)
 
         async def work() -> Result:
@@ -415,4 +423,4 @@ class Runner:
 
 
 class _TakenOver(Exception):
-    """Another machine works on the mailbox now."""
+    """Another process works on the mailbox now."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from gateway.outcome import Scope
 from gateway.sync.passes import SILENT_S, Passes
 from gateway.sync.progress import Event
 from gateway.sync.runner import Outcome, locked
+from gateway.sync.state import State
 from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing
 from tests.gateway.sync.memory import Memory
@@ -74,22 +77,37 @@ async def test_a_mailbox_at_which_another_process_is_is_left_alone(tmp_path: Pat
         assert (await made.runner.one(made.pairings[0])).report.copied == 2
 
 
-async def test_a_mailbox_at_which_another_machine_is_is_left_alone_until_that_is_silent(tmp_path: Path) -> None:
+async def test_a_process_that_lost_its_lock_knows_who_has_begun_since(tmp_path: Path) -> None:
     now = 1000.0
     old, new = Store(ann=mailbox(1)), Store(ann=Memory())
     with rig(tmp_path, old, new) as made:
         pairing = made.pairings[0]
         await made.state.add_pairing(pairing)
-        there = Passes(made.state, lambda: now)
+        there, here = Passes(made.state, lambda: now), Passes(made.state, lambda: now)
         there._who = "elsewhere:7"
-        here = Passes(made.state, lambda: now)
-        assert await there.begin(pairing.id)
-        assert not await here.begin(pairing.id)
+        await there.begin(pairing.id)
+        assert (await here.all())[pairing.id].is_running(now)
         now += SILENT_S + 1
-        assert await here.begin(pairing.id)
-        assert not await there.going(pairing.id, Report())  # by which that machine knows
+        assert not (await here.all())[pairing.id].is_running(now)
+        await here.begin(pairing.id)
+        assert not await there.going(pairing.id, Report())
         await there.end(pairing.id, Report(copied=5), is_done=True, fault="")
         assert (await here.all())[pairing.id].ended_at is None
+
+
+async def test_a_mailbox_at_which_another_machine_is_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def taken(self: State, pairing: str) -> AsyncIterator[bool]:
+        yield False
+
+    monkeypatch.setattr(State, "locked", taken)
+    old, new = Store(ann=mailbox(1)), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        outcome = await made.runner.one(made.pairings[0])
+    assert (outcome.is_locked, outcome.fault) == (True, "another machine is at this mailbox just now")
+    assert new.opens == {}
 
 
 async def test_a_pass_ends_where_another_machine_has_taken_over(

@@ -200,6 +200,10 @@ sys.stdin.read()
 """
 
 
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def _starts(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -235,4 +239,4 @@ async def test_the_process_is_started_anew_where_it_ends_and_for_another_configu
     (one, _), (two, before), (three, after) = _starts(noted)
     assert before == ["-c", str(tmp_path / "b.toml"), "--child"]
     assert after == ["-c", str(tmp_path / "c.toml"), "--child"]
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in (one, two, three))
+    assert not any(map(is_there, (one, two, three)))
