@@ -11,8 +11,8 @@ from typing import ClassVar, cast
 
 from connectors.folders.backend import Backend
 from connectors.folders.config import FoldersConfig
+from connectors.folders.files import HOLDS as FILES
 from connectors.folders.files import MailFiles, looks_like
-from connectors.folders.files import holds as holds_of_files
 from connectors.folders.maildir import HOLDS as MAILDIR
 from connectors.folders.maildir import Maildir
 from connectors.folders.mh import HOLDS as MH
@@ -46,7 +46,7 @@ class Folders(Connector):
             return MAILDIR
         if config.format == "mh":
             return MH
-        return holds_of_files(_dialect(config))
+        return FILES
 
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[FolderMailbox]:

@@ -33,23 +33,24 @@ from gateway.formats.lines import chain, ended, escape_rules, to_crlf, to_lf
 from gateway.mailbox_lock import Locking, MailboxLock
 from gateway.message import HEAD_LIMIT
 
-_REVERSIBLE: Final = (mbox.Dialect.MBOXRD, mbox.Dialect.MBOXCL2)
+_NOBODY: Final = "MAILER-DAEMON@localhost"
 _PATH: Final = re.compile(rb"<([^<>\s]+)>")
 
 
-def holds(dialect: mbox.Dialect | None) -> Holds:
-    """Return what files of a dialect hold, of MMDF where there is none."""
-    return Holds(
-        flags=FLAGS,
-        keywords=True,
-        internal_date=True,
-        change_tokens=False,
-        stable_ids=False,
-        exact=False,
-        finds=False,
-        forbidden_in_names="\0",
-        forbidden_in_keywords=FORBIDDEN + ",",
-    )
+HOLDS: Final = Holds(
+    flags=FLAGS,
+    keywords=True,
+    internal_date=True,
+    change_tokens=False,
+    stable_ids=False,
+    exact=False,
+    # What is read is the same each time. In being written, a line that begins with `From ` gets its > for good in
+    # some dialects of mbox, and one of four ^A a blank in MMDF; digests tell all other messages.
+    nearly_exact=True,
+    finds=False,
+    forbidden_in_names="\0",
+    forbidden_in_keywords=FORBIDDEN + ",",
+)
 
 
 class MailFiles(Backend):
@@ -74,7 +75,7 @@ class MailFiles(Backend):
 
     @property
     def holds(self) -> Holds:
-        return holds(self._dialect)
+        return HOLDS
 
     # -- folders
 
@@ -204,6 +205,8 @@ class MailFiles(Backend):
         match = _PATH.search(content.get(b"return-path") or b"") if head else None
         sender = match[1].decode("utf-8", "replace") if match is not None else None
         at = time.time() if item.received_at is None else item.received_at
+        if self._dialect is mbox.Dialect.RFC4155 and (sender is None or "@" not in sender):
+            sender = _NOBODY  # it has to be an address there
         line = from_line(sender, at)
         if len(head) > HEAD_LIMIT // 2:
             return self._form(content, line)

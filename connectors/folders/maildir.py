@@ -54,7 +54,8 @@ HOLDS: Final = Holds(
     forbidden_in_names="./\0",
     forbidden_in_keywords=FORBIDDEN,
 )
-_LETTERS: Final = Mark.SEEN | Mark.ANSWERED | Mark.FLAGGED | Mark.DELETED | Mark.DRAFT | Mark.PASSED
+_LETTERS: Final = Mark.SEEN | Mark.ANSWERED | Mark.FLAGGED | Mark.DELETED | Mark.DRAFT
+"""Those that all programs read; P, which mutt writes for what was forwarded, Dovecot does not."""
 _KEY: Final = re.compile(r"\.[^.]*G([0-9a-f]{16})v?(?:\.|$)")
 _VERBATIM: Final = re.compile(r"\.[^.]*G[0-9a-f]{16}v(?:\.|$)")
 _HEAD: Final = 64 * 1024

@@ -61,7 +61,10 @@ class MaildirFolders:
         if not create:
             text = "there is no mailbox" if not self._root.exists() else "there is no Maildir in the folder"
             raise StoreFault(Status("4.2.1", text, str(self._root)))
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            above = os.stat(self._root.parent)
+            os.chown(self._root, above.st_uid, above.st_gid)
         self._made(self._root)
 
     def at(self, folder: str) -> Path:

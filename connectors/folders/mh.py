@@ -37,6 +37,7 @@ HOLDS: Final = Holds(
     change_tokens=False,
     stable_ids=False,
     exact=False,
+    nearly_exact=True,
     finds=False,
     forbidden_in_names="/\0",
     forbidden_in_keywords=FORBIDDEN + "!#$&'+,/:;<=>?@[^`|}~",
