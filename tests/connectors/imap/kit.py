@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.imap import Imap
+from connectors.imap.config import ImapConfig
 from connectors.imap.mailbox import ImapMailbox
 from gateway.contract import Content, Context, NewItem
 from gateway.testing.peers import KitLog
@@ -21,7 +22,7 @@ def connector(folder: Path, port: int, **config: Any) -> Imap:
         hostname="gw.kit.example", state_dir=folder / "state", base_dir=folder, log=KitLog(), clock=time.time
     )
     told: dict[str, Any] = {"host": "127.0.0.1", "port": port, "tls": "none", "password": "secret"} | config
-    return Imap("kit", Imap.Config.model_validate(told), context)
+    return Imap("kit", ImapConfig.model_validate(told), context)
 
 
 @asynccontextmanager
