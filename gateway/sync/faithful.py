@@ -24,8 +24,8 @@ from mappings.fields import scan
 AddressOf = Callable[[str], str | None]
 """An X.500 address, `/o=Acme/ou=HQ/cn=Recipients/cn=ann`, to the internet address of who has or had it."""
 
-Mend = Literal["nul", "newlines", "head", "lines", "eight bit"]
-MENDS: Final[tuple[Mend, ...]] = ("nul", "newlines", "head", "lines", "eight bit")
+Mend = Literal["nul", "newlines", "fields", "head", "lines", "eight bit"]
+MENDS: Final[tuple[Mend, ...]] = ("nul", "newlines", "fields", "head", "lines", "eight bit")
 """From what changes least to what changes most."""
 
 _ALL: Final = Capabilities(bare_newlines=True, nul=True, eight_bit=True)
@@ -38,6 +38,7 @@ _WITHOUT: Final[dict[Mend, Capabilities]] = {
 _HINTS: Final[tuple[tuple[re.Pattern[str], Mend], ...]] = (
     (re.compile(r"\bnul|null|\\0|0x00", re.I), "nul"),
     (re.compile(r"bare|newline|crlf|line end", re.I), "newlines"),
+    (re.compile(r"header|empty|zero.?length", re.I), "fields"),
     (re.compile(r"header", re.I), "head"),
     (re.compile(r"line.*(?:long|length)|long.*line", re.I), "lines"),
     (re.compile(r"8.?bit|ascii|encoding", re.I), "eight bit"),
@@ -48,6 +49,8 @@ _EXCHANGE: Final = re.compile(
     rb"|<[ \t]*\"?(/o=[^<>\"@]*)\"?(?:@[^<>]*)?>",  # as it is
     re.I,
 )
+_FIELD: Final = re.compile(rb"[!-9;-~]+:|[ \t]")
+_NAME: Final = re.compile(rb"[!-9;-~]+")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 
 
@@ -64,6 +67,8 @@ def _may_help(content: Content, mend: Mend) -> bool:
         return traits.nul
     if mend == "newlines":
         return not traits.crlf_only
+    if mend == "fields":
+        return bool(_with_fields(content)[1])
     if mend == "head":
         return bool(fit_head(content.head, seven_bit=True)[1])
     return fit_body(content, traits, _WITHOUT[mend])[0] is not content
@@ -82,7 +87,9 @@ def mended(content: Content, mends: Sequence[Mend]) -> tuple[Content, list[Note]
         if each not in mends:
             continue
         more: list[Note] = []
-        if each == "head":
+        if each == "fields":
+            content, more = _with_fields(content)
+        elif each == "head":
             head, more = fit_head(content.head, seven_bit=True)
             if more:
                 content = content.with_head(head)
@@ -93,6 +100,28 @@ def mended(content: Content, mends: Sequence[Mend]) -> tuple[Content, list[Note]
                 more += rest
         notes += more
     return content, notes
+
+
+def _with_fields(content: Content) -> tuple[Content, list[Note]]:
+    """Return a content whose header is one (RFC 5322 §2.2): its end is there, and each line is a field's."""
+    head = content.head
+    if not head:
+        if next(iter(content.chunks()), b"")[:2] in (b"\r\n", b"\n"):
+            return content, []
+        return content.with_head(b""), [Note(Fate.MAPPED, "an empty line in front", "there is no header at all")]
+    notes: list[Note] = []
+    lines = [line for line in re.split(rb"(?<=\n)", head) if line]
+    for at, line in enumerate(lines):
+        if _FIELD.match(line):
+            continue
+        name, blanks, rest = line.partition(b":")
+        if blanks and _NAME.fullmatch(name.rstrip(b" \t")):
+            lines[at] = name.rstrip(b" \t") + b":" + rest
+            notes.append(Note(Fate.MAPPED, name.decode("latin-1").strip(), "there were blanks before its colon"))
+        elif at:
+            lines[at] = b" " + line
+            notes.append(Note(Fate.MAPPED, "a line of the header", "it is no field, and goes on the one before now"))
+    return (content.with_head(b"".join(lines)), notes) if notes else (content, [])
 
 
 def variants(content: Content, address_of: AddressOf | None) -> Iterator[Content]:

@@ -17,6 +17,14 @@ HEAD = b"Subject: caf\xe9\r\nTo: a@example.org\r\n\r\n"
     [
         (b"Subject: a\0b\r\n\r\nbody\r\n", "nul", b"Subject: a b\r\n\r\nbody\r\n"),
         (b"Subject: x\r\n\r\na\nb\rc\r\n", "newlines", b"Subject: x\r\n\r\na\r\nb\r\nc\r\n"),
+        (b"no header at all\r\n", "fields", b"\r\nno header at all\r\n"),
+        (b"", "fields", b"\r\n"),
+        (b"Subject : x\r\nTo: y\r\n\r\nb \0\r\n", "fields", b"Subject: x\r\nTo: y\r\n\r\nb \0\r\n"),
+        (
+            b"To: y\r\nbroken line\r\nDate: z\r\n\r\nbroken line\r\n",
+            "fields",
+            b"To: y\r\n broken line\r\nDate: z\r\n\r\nbroken line\r\n",
+        ),
         (
             b"Subject: caf\xe9\r\nX-A: b\r\n\r\nbody \xff\r\n",
             "head",
@@ -50,6 +58,7 @@ def test_what_may_help_is_tried_first_and_alone() -> None:
     content = Content(b"Subject: caf\xe9\r\n\r\na\0b\nc\r\n")
     assert mends_for(content, "")[:3] == ["nul", "newlines", "head"]
     assert mends_for(content, "Message contains invalid header")[0] == "head"
+    assert mends_for(Content(b"Subject : caf\xe9\r\n\r\n"), "contains invalid header")[:2] == ["fields", "head"]
     assert mends_for(content, "Message contains NUL characters")[0] == "nul"
     assert mends_for(content, "Message contains bare newlines")[0] == "newlines"
     assert mends_for(Content(b"Subject: fine\r\n\r\nfine\r\n"), "contains a virus") == []
