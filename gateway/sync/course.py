@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.mapping_desk.desk import DeskError
 from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, refusal
 from gateway.sync.journal import Journal
+from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.rollback import ROLLED_BACK, roll_back
 from gateway.sync.runner import NotNow, locked
 from gateway.sync.stages import CLOSED, COEXISTING, CUT_OVER, CUTTING, PLANNED, ROLLING_BACK, final, policy_for
 from gateway.sync.switch import Switch, Turn
+from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Course:
         self._clock = clock
         self._wait_s = wait_s
         self._switch = Switch(runner.config, clock)
+        self._passes = Passes(runner.state, clock)
 
     def close_files(self) -> None:
         """Let go of the mapping's database."""
@@ -85,8 +88,8 @@ class Course:
         async def one(pairing: Pairing) -> Moved:
             moved = Moved(pairing, PLANNED)
             try:
-                async with self._alone(pairing):
-                    await self._runner.state.add_pairing(pairing)
+                await self._runner.state.add_pairing(pairing)
+                async with self._alone(moved):
                     moved.stage = await self._stage(pairing)
                     await work(moved)
             except (Halted, NotNow, DeskError) as fault:
@@ -100,25 +103,53 @@ class Course:
         return await self._runner.each(pairings, one)
 
     @asynccontextmanager
-    async def _alone(self, pairing: Pairing) -> AsyncIterator[None]:
-        """Be who works on a mailbox; a pass that is under way is waited for. Raises: NotNow."""
-        end = self._clock() + self._wait_s
-        while True:
-            lock = locked(self._runner.config, pairing.id)
-            try:
-                lock.__enter__()
-                break
-            except NotNow:
-                if self._clock() >= end:
-                    raise
+    async def _alone(self, moved: Moved) -> AsyncIterator[None]:
+        """Be who works on a mailbox, of all machines; a pass that is under way is waited for. Raises: NotNow."""
+        pairing = moved.pairing
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._wait_s
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(locked(self._runner.config, pairing.id))
+                    break
+                except NotNow:
+                    if loop.time() >= end:
+                        raise
+                    await asyncio.sleep(_TRY_S)
+            while not await self._passes.begin(pairing.id):
+                if loop.time() >= end:
+                    raise NotNow("another machine is at this mailbox just now")
                 await asyncio.sleep(_TRY_S)
-        try:
-            yield
-        finally:
-            lock.__exit__(None, None, None)
+            owner = asyncio.current_task()
+            assert owner is not None
+            beating = asyncio.ensure_future(self._beat(moved, owner))
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not beating.done():
+                    raise
+                owner.uncancel()
+                raise NotNow("another machine has taken this mailbox over: this one was silent for long") from None
+            except (Halted, DeskError) as fault:
+                moved.error = str(fault)
+                raise
+            finally:
+                beating.cancel()
+                report = Report(copied=moved.copied)
+                is_done, fault_told = moved.error is None, moved.error or ""
+                await self._passes.end(pairing.id, report, is_done=is_done, fault=fault_told)
+
+    async def _beat(self, moved: Moved, owner: asyncio.Task[Any]) -> None:
+        """Say, while it goes on, that it does; end it where it is another machine's by now."""
+        is_ours = True
+        while is_ours:
+            is_ours = await self._passes.going(moved.pairing.id, Report(copied=moved.copied))
+            await asyncio.sleep(BEAT_S if is_ours else 0)
+        owner.cancel()
 
     async def _stage(self, pairing: Pairing) -> str:
-        return next((stage for known, stage in await self._runner.state.pairings() if known.id == pairing.id), PLANNED)
+        return await self._passes.stage(pairing.id) or PLANNED
 
     async def _cut_over(self, moved: Moved, despite_problems: bool) -> None:
         pairing = moved.pairing

@@ -72,6 +72,7 @@ class Company:
         more_domains: str = "",
     ) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.people = list(people)
         self.old, self.new = Dovecot(), Dovecot()
         self.old_smtp, self.new_smtp = Maildrop(self.old), Maildrop(self.new)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -182,9 +183,9 @@ def test_all_machines_on_one_database_are_waited_for_and_a_dead_one_is_not(tmp_p
         server.start()
         url = server.new_database("nodes")
         with company(tmp_path / "one", people, spool=url) as firm:
-            other = Gateway(tmp_path / "one", firm.old_smtp.port, spool=url, gateway=_OTHER, more=firm.more)
-            other.folder.mkdir(exist_ok=True)
-            with other:
+            (tmp_path / "two").mkdir()
+            shutil.copy(firm.folder / "people.csv", tmp_path / "two")
+            with Gateway(tmp_path / "two", firm.old_smtp.port, spool=url, gateway=_QUICK, more=firm.more) as other:
                 seed(firm)
                 with Flow(firm.gateway, people, 10) as one, Flow(other, people, 10) as two:
                     one.wait_for_more(10)
@@ -198,12 +199,14 @@ def test_all_machines_on_one_database_are_waited_for_and_a_dead_one_is_not(tmp_p
                 each_is_once(firm, sent, at_new={"ann"})
                 pids = list(descendants(other.pid))
                 other.kill()
+            with server.connect("nodes") as database:  # as if it had been killed this very moment
+                database.execute("UPDATE nodes SET beat_at = beat_at + 60 WHERE pid = ANY(%s)", [pids])
             (told,) = _cut_within(firm, "bob", 3.0)
             assert told["error"] is not None
             assert "there was no word from worker 0 on" in told["error"]
             assert firm.identity("bob")["stage"] is None, "mail goes on to the old home"
-            with server.connect("nodes") as database:  # its lease of 20 s runs out now
-                database.execute("UPDATE nodes SET beat_at = beat_at - 20 WHERE pid = ANY(%s)", [pids])
+            with server.connect("nodes") as database:  # its lease runs out now
+                database.execute("UPDATE nodes SET beat_at = beat_at - 90 WHERE pid = ANY(%s)", [pids])
             (told,) = firm.sync("cutover", "--yes", "--mailbox", "bob")["mailboxes"]
             assert told["error"] is None
             settled(firm)
@@ -212,7 +215,7 @@ def test_all_machines_on_one_database_are_waited_for_and_a_dead_one_is_not(tmp_p
         server.remove()
 
 
-_OTHER: Final = 'retry_min = "1s"\nretry_max = "2s"\nstate_dir = "other"\n'
+_QUICK: Final = 'retry_min = "1s"\nretry_max = "2s"\n'
 
 
 def _cut_within(firm: Company, name: str, wait_s: float) -> list[dict[str, Any]]:
