@@ -22,7 +22,8 @@ from gateway.status import Status
 Flag = Literal["seen", "answered", "flagged", "draft", "deleted", "forwarded", "mdn_sent", "junk"]
 FLAGS: Final[frozenset[Flag]] = frozenset(get_args(Flag))
 
-FolderRole = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "outbox"]
+FolderRole = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "outbox", "view"]
+"""A `view` shows messages that are in other folders: all of them, the flagged ones (RFC 6154 §2)."""
 ROLES: Final[frozenset[FolderRole]] = frozenset(get_args(FolderRole))
 
 Kind = Literal["mail", "calendar", "contacts", "tasks", "notes"]

@@ -29,6 +29,9 @@ ROLES: Final[Mapping[bytes, FolderRole]] = {
     b"\\spam": "junk",
 }
 """By SPECIAL-USE, and by XLIST, its forerunner."""
+_ALL: Final = frozenset((b"\\all", b"\\allmail"))
+_VIEWS: Final = _ALL | {b"\\flagged", b"\\starred", b"\\important"}
+"""What shows messages of other folders; but where folders are labels, the one of all is a message's last home."""
 _NAMES: Final[tuple[tuple[FolderRole, tuple[str, ...]], ...]] = (
     ("sent", ("sent", "sent items", "sent messages", "sent-mail", "gesendet", "gesendete elemente",
         "gesendete objekte", "envoyés", "éléments envoyés", "enviados", "elementos enviados",
@@ -177,12 +180,13 @@ async def listed(session: Session, own: Namespace) -> dict[bytes, Listed]:
     for name, each in found.items():
         each.status = statuses.get(name, {})
         each.is_subscribed = name in subscribed
-    _give_roles(list(found.values()), own, utf8=session.utf8)
+    _give_roles(list(found.values()), own, utf8=session.utf8, labels=session.has("X-GM-EXT-1"))
     return {each.name: each for each in found.values()}
 
 
-def _give_roles(folders: list[Listed], own: Namespace, *, utf8: bool) -> None:
-    """Say which folder is for what, each role once: as the server tells, else, if it tells of none, by their names."""
+def _give_roles(folders: list[Listed], own: Namespace, *, utf8: bool, labels: bool) -> None:
+    """Say which folder is for what, each role once: as the server tells, else, if it tells of none, by their names.
+    `labels`: each folder is a label."""
     given: dict[FolderRole, Listed] = {}
     for each in folders:
         if each.name.upper() == _INBOX:
@@ -191,6 +195,11 @@ def _give_roles(folders: list[Listed], own: Namespace, *, utf8: bool) -> None:
         role = next((ROLES[word] for word in sorted(each.attributes) if word in ROLES), None)
         if role is not None and each.can_hold and each not in given.values():
             given.setdefault(role, each)
+        elif each.attributes & _VIEWS:
+            if labels and each.attributes & _ALL:
+                given["archive"] = each
+            else:
+                each.role = "view"
     if given.keys() <= {"inbox"}:
         for each in sorted(folders, key=lambda one: one.name):
             path = path_of(each.name, each.separator, own, utf8=utf8)

@@ -7,7 +7,7 @@ of other users and shared ones are none of a mailbox's.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
@@ -89,9 +89,12 @@ class ImapMailbox:
         """Ask what is to be known before anything else. Raises: StoreFault."""
         async with self._asking() as session:
             self._own = await namespace(session)
+            labels = session.has("X-GM-EXT-1")
             limit = re.search(r"APPENDLIMIT=([0-9]{1,18})", " ".join(session.connection.capabilities))
         most = int(limit[1]) if limit else None
-        self._holds = replace(HOLDS, max_item_bytes=most, forbidden_in_names=CONTROLS + self._own.separator)
+        self._holds = replace(
+            HOLDS, max_item_bytes=most, forbidden_in_names=CONTROLS + self._own.separator, labels=labels
+        )
 
     def holds(self) -> Holds:
         return self._holds
@@ -324,7 +327,7 @@ class ImapMailbox:
 
     # -- what happens
 
-    async def watch(self, folders: Sequence[str]) -> AsyncIterator[str]:
+    async def watch(self, folders: Sequence[str]) -> AsyncGenerator[str, None]:
         """Hint all folders every `poll_s`; the first of them as soon as the server tells of it, by IDLE."""
         names = [octets_of(folder) for folder in folders]
         while names:

@@ -21,6 +21,7 @@ from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.faithful import AddressOf
 from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
+from gateway.sync.labels import by_labels
 from gateway.sync.lanes import together
 from gateway.sync.match import Matcher
 from gateway.sync.pace import Pace
@@ -82,6 +83,7 @@ async def run_pass(
     Raises: StoreFault where a side does not answer for too long, refuses all, or is full for longer than the policy
     waits (4.2.2); run again, it goes on from there.
     """
+    left = by_labels(left, right, policy)
     one, two = paces or (Pace(policy.batch_items), Pace(policy.batch_items))
     result = Result()
     ends: dict[Side, End] = {"left": End(left, one), "right": End(right, two)}

@@ -92,7 +92,7 @@ def pair_folders(
     """Return which folders go together."""
     made = Paired()
     left = {folder.id: folder for folder in lefts if is_wanted(folder.path, policy)}
-    right = {folder.id: folder for folder in rights}
+    right = {folder.id: folder for folder in rights if folder.role != "view" or holds[1].labels}
     across: dict[tuple[str, ...], tuple[str, ...]] = {}
     back: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -117,8 +117,11 @@ def pair_folders(
             wanted = path_across(here, *holds, across)
             across[here] = wanted
             made.renamed.append((place, wanted))
-    by_role = {folder.role: folder for folder in right.values() if folder.role is not None}
+    by_role = {folder.role: folder for folder in right.values() if folder.role not in (None, "view")}
     for one in sorted(left.values(), key=lambda folder: (folder.role is None, len(folder.path), folder.path)):
+        if one.role == "view" and not holds[0].labels:
+            made.left_out.append(f"{'/'.join(one.path)}: it shows what is in other folders")
+            continue
         if one.kind not in holds[1].kinds or one.kind != "mail":
             made.left_out.append(f"{'/'.join(one.path)}: {one.kind}")
             continue

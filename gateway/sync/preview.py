@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.mailbox import Facts, Folder, Holds, OpenMailbox
 from gateway.sync.folders import Paired, pair_folders
+from gateway.sync.labels import by_labels
 from gateway.sync.plan import Abilities, doubts, plan
 from gateway.sync.state import State
 from gateway.sync.values import (
@@ -112,6 +113,7 @@ async def plan_pass(
     clock: Callable[[], float] = time.time,
 ) -> Preview:
     """Return what `run_pass` would do now. Raises: StoreFault."""
+    left = by_labels(left, right, policy)
     return await _Planning(pairing, {"left": left, "right": right}, state, policy, clock).run()
 
 

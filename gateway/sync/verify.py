@@ -18,6 +18,7 @@ from gateway.message import Content
 from gateway.quantity import show_size
 from gateway.sync.fingerprint import digest_of
 from gateway.sync.folders import pair_folders
+from gateway.sync.labels import by_labels
 from gateway.sync.match import Matcher
 from gateway.sync.pace import Pace
 from gateway.sync.plan import Abilities
@@ -169,7 +170,7 @@ async def verify(
     Raises: StoreFault.
     """
     ends: dict[Side, End] = {
-        "left": End(left, Pace(_CHUNK, patience_s)),
+        "left": End(by_labels(left, right, policy), Pace(_CHUNK, patience_s)),
         "right": End(right, Pace(_CHUNK, patience_s)),
     }
     await _Checking(checked, ends, state, policy, progress or (lambda report: None), clock).run()
