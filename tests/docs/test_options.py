@@ -22,7 +22,7 @@ from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf.settings import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
 from connectors.mqtt import rules as mqtt
-from gateway import config
+from gateway import config, config_sync
 from gateway.config_model import option_table
 from gateway.registry import connectors
 from tests.docs.sandbox import ROOT
@@ -35,6 +35,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "mapping.encapsulation": config.EncapsulationSection,
     "mapping.encapsulation.retired": config.RetiredKey,
     "route": config.RouteSection,
+    "sync": config_sync.SyncSection,
+    "sync.pair": config_sync.PairSection,
     **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt", "ews", "graph", "imap")},
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
