@@ -1,7 +1,7 @@
 """What an item is known again by after its id is lost: its size, its Message-ID, and a digest of its octets.
 
 The digest does not tell apart what stores make of the same octets: line ends are written as CRLF or LF, a last one is
-added, and Dovecot answers 0x80 for NUL, which IMAP cannot carry (RFC 9051 §4.3.1).
+added, a CR alone is dropped (Courier), and Dovecot answers 0x80 for NUL, which IMAP cannot carry (RFC 9051 §4.3.1).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ class Digest:
         self._hash = hashlib.sha256()  # which processors have instructions for
         self._ends = 0
         """Line ends that are the last of what came so far."""
-        self._cr = False
 
     def update(self, octets: bytes) -> None:
         """Take the next octets."""
@@ -32,12 +31,7 @@ class Digest:
             self._piece(octets[at : at + _PIECE])
 
     def _piece(self, octets: bytes) -> None:
-        if self._cr:
-            octets = b"\r" + octets
-        self._cr = octets.endswith(b"\r")
-        if self._cr:
-            octets = octets[:-1]
-        lines = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\0", b"\x80")
+        lines = octets.replace(b"\r", b"").replace(b"\0", b"\x80")
         rest = lines.rstrip(b"\n")
         if rest:
             self._hash.update(b"\n" * self._ends)

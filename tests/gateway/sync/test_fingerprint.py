@@ -20,6 +20,7 @@ from tests.gateway.sync.memory import HOLDS
     [
         (b"a\r\nb\r\n", b"a\nb\n", True),
         (b"a\r\nb\r\n", b"a\r\nb", True),
+        (b"a\rb\r\n", b"ab\r\n", True),
         (b"a\0b", b"a\x80b", True),
         (b"a\r\n\r\nb", b"a\r\nb", False),
         (b"a b", b"a  b", False),
