@@ -30,6 +30,7 @@ from connectors.imap.wire.tokens import Value
 from gateway.contract import Changes, ItemState
 
 MOST_BETWEEN: Final = 100_000
+LAST_UID: Final = 4294967295
 MOST_RUNS: Final = 4000
 """Of UIDs in the token of a listing that is under way."""
 MOST_KEPT: Final = 64
@@ -177,14 +178,12 @@ class Listing:
 
         asked = b" VANISHED" if self._session.qresync else b""
         since = b"(CHANGEDSINCE %d%s)" % (mark.modseq or 1, asked)
-        await self._session.connection.ask(command(b"UID FETCH 1:* (UID FLAGS)", since), takes)
+        # Not `1:*`: where `*` is the last one that is there, Cyrus does not tell that those behind it vanished.
+        await self._session.connection.ask(command(b"UID FETCH 1:%d (UID FLAGS)" % LAST_UID, since), takes)
         changed, between = Spans.of(found), _between(folder, mark)
-        if self._session.qresync:
-            gone = vanished & (mark.known | between)
-        else:
-            gone = between - changed
-            if folder.exists != len(mark.known | changed):
-                gone |= mark.known - await self._all(folder)
+        gone = vanished & (mark.known | between) if self._session.qresync else between - changed
+        if folder.exists != len((mark.known | changed) - gone):
+            gone |= mark.known - await self._all(folder)
         return changed - gone, gone
 
     async def _compared(self, folder: Selected, mark: Mark, limit: int) -> Changes:

@@ -19,7 +19,7 @@ from typing import Final
 from connectors.imap.connection import Closed, Connection, NotLoggedIn, Refused
 from connectors.imap.wire.commands import Piece, astring, command, folder, joined
 from connectors.imap.wire.dialogue import Untagged
-from connectors.imap.wire.responses import Data, Said
+from connectors.imap.wire.responses import Data, Said, as_number
 from connectors.imap.wire.tokens import Limits, Spill
 
 _PREAUTH: Final = "PREAUTH"
@@ -98,6 +98,8 @@ class Session:
             found.is_readonly = True
         if not self.has("CONDSTORE") and not self.has("QRESYNC"):
             found.modseq = None  # told, and not to be asked by
+        if found.uidnext is None:
+            await self._ask_uidnext(found)
         self.selected = found
         return found
 
@@ -115,6 +117,22 @@ class Session:
     def _unasked(self, what: Untagged) -> None:
         if self.selected is not None:
             _learn(self.selected, what)
+
+    async def _ask_uidnext(self, folder: Selected) -> None:
+        """Ask for a selected folder's next UID: Courier tells it by STATUS alone."""
+
+        def takes(what: Untagged) -> bool:
+            if not isinstance(what, Data) or what.name != "STATUS" or len(what.values) < 2:
+                return False
+            told = what.values[1]
+            if isinstance(told, list) and len(told) == 2:
+                folder.uidnext = as_number(told[1])
+            return True
+
+        try:
+            await self.connection.ask(joined(b"STATUS ", self.name(folder.name), b" (UIDNEXT)"), takes)
+        except Refused:
+            return
 
     async def logout(self) -> None:
         """Say goodbye; the connection is over then."""
