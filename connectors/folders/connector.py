@@ -7,10 +7,12 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Final, cast
 
 from connectors.folders.backend import Backend
 from connectors.folders.config import FoldersConfig
+from connectors.folders.eudora import HOLDS as EUDORA
+from connectors.folders.eudora import Eudora
 from connectors.folders.files import HOLDS as FILES
 from connectors.folders.files import MailFiles, looks_like
 from connectors.folders.maildir import HOLDS as MAILDIR
@@ -21,6 +23,8 @@ from connectors.folders.opened import FolderMailbox, fault_of
 from connectors.folders.tree import Tree
 from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Status, StoreFault
 from gateway.formats.mbox import Dialect
+
+_HOLDS: Final = {"maildir": MAILDIR, "mbox": FILES, "mmdf": FILES, "mh": MH, "eudora": EUDORA}
 
 
 class Folders(Connector):
@@ -41,12 +45,7 @@ class Folders(Connector):
         return
 
     def holds(self) -> Holds:
-        config = cast(FoldersConfig, self.config)
-        if config.format == "maildir":
-            return MAILDIR
-        if config.format == "mh":
-            return MH
-        return FILES
+        return _HOLDS[cast(FoldersConfig, self.config).format]
 
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[FolderMailbox]:
@@ -70,6 +69,9 @@ class Folders(Connector):
                 locks=config.locks,
                 wait_s=config.lock_wait_s,
             )
+        if config.format == "eudora":
+            attachments = self._path(config.attachments, mailbox) if config.attachments else path / "attach"
+            return Eudora(path, attachments, scratch=self.context.state_dir)
         if config.format == "mh":
             return Mh(
                 path,

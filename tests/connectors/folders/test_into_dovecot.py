@@ -196,7 +196,13 @@ def test_what_we_write_is_shown_by_dovecot(
     if format == "maildir":
         config: dict[str, Any] = {"format": "maildir", "path": str(path), "create": True}
     else:
-        config = {"format": "mbox", "path": str(path), "create": True, "inbox": str(home / "inbox"), "dialect": "mboxcl2"}
+        config = {
+            "format": "mbox",
+            "path": str(path),
+            "create": True,
+            "inbox": str(home / "inbox"),
+            "dialect": "mboxcl2",
+        }
     (tmp_path / "state").mkdir()
     store = made(Folders, config, tmp_path / "state")
     copied(imap(server, tmp_path), f"{user}-source", store, user, tmp_path)
