@@ -20,7 +20,7 @@ from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, refusal
 from gateway.sync.journal import Journal
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.rollback import ROLLED_BACK, roll_back
-from gateway.sync.runner import NotNow, locked
+from gateway.sync.runner import NotNow, alone
 from gateway.sync.stages import CLOSED, COEXISTING, CUT_OVER, CUTTING, PLANNED, ROLLING_BACK, final, policy_for
 from gateway.sync.switch import Switch, Turn
 from gateway.sync.transfer import Report
@@ -111,16 +111,13 @@ class Course:
         async with AsyncExitStack() as stack:
             while True:
                 try:
-                    stack.enter_context(locked(self._runner.config, pairing.id))
+                    await stack.enter_async_context(alone(self._runner.config, self._runner.state, pairing.id))
                     break
                 except NotNow:
                     if loop.time() >= end:
                         raise
                     await asyncio.sleep(_TRY_S)
-            while not await self._passes.begin(pairing.id):
-                if loop.time() >= end:
-                    raise NotNow("another machine is at this mailbox just now")
-                await asyncio.sleep(_TRY_S)
+            await self._passes.begin(pairing.id)
             owner = asyncio.current_task()
             assert owner is not None
             beating = asyncio.ensure_future(self._beat(moved, owner))
@@ -130,7 +127,7 @@ class Course:
                 if not beating.done():
                     raise
                 owner.uncancel()
-                raise NotNow("another machine has taken this mailbox over: this one was silent for long") from None
+                raise NotNow("another process has taken this mailbox over, this one having lost its lock") from None
             except (Halted, DeskError) as fault:
                 moved.error = str(fault)
                 raise
@@ -141,7 +138,7 @@ class Course:
                 await self._passes.end(pairing.id, report, is_done=is_done, fault=fault_told)
 
     async def _beat(self, moved: Moved, owner: asyncio.Task[Any]) -> None:
-        """Say, while it goes on, that it does; end it where it is another machine's by now."""
+        """Say, while it goes on, that it does; end it where it is another process's by now."""
         is_ours = True
         while is_ours:
             is_ours = await self._passes.going(moved.pairing.id, Report(copied=moved.copied))
