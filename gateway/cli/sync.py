@@ -41,7 +41,7 @@ def plan(
     """Show what a run would do, what cannot be carried and about how long it takes; nothing is written."""
     from gateway.contract import StoreFault
     from gateway.log import get_log
-    from gateway.sync import telling
+    from gateway.sync import apart, telling
     from gateway.sync.preview import Preview
 
     loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
@@ -63,10 +63,12 @@ def plan(
             return await runner.each(some, one)
 
     found = list(zip(some, perform(loaded, work(), as_json=as_json), strict=True))
+    rights = {pairing.id: each.facts[0].rights for pairing, each in found if not isinstance(each, str)}
+    before = apart.before(loaded, some, rights)
     if as_json:
-        print_json({"mailboxes": [telling.preview_as_json(*each) for each in found]})
+        print_json({"mailboxes": [telling.preview_as_json(*each, before.get(each[0].id, ())) for each in found]})
     else:
-        for line in telling.preview_lines(found, folders=folders):
+        for line in telling.preview_lines(found, before, folders=folders):
             typer.echo(line)
     if any(isinstance(each, str) for _, each in found):
         raise typer.Exit(1)

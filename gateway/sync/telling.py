@@ -25,8 +25,10 @@ _MOST_SHOWN: Final = 20
 # -- what a pass would do
 
 
-def preview_lines(found: Sequence[tuple[Pairing, Preview | str]], *, folders: bool) -> Iterator[str]:
-    """Yield what passes would do, mailbox by mailbox, and in all."""
+def preview_lines(
+    found: Sequence[tuple[Pairing, Preview | str]], before: Mapping[str, Sequence[str]], *, folders: bool
+) -> Iterator[str]:
+    """Yield what passes would do, mailbox by mailbox, and in all. `before`: what is to be known before, by pairing."""
     copies = octets = bad = 0
     seconds = 0.0
     for pairing, preview in found:
@@ -37,6 +39,7 @@ def preview_lines(found: Sequence[tuple[Pairing, Preview | str]], *, folders: bo
         copies, octets, seconds = copies + preview.copies, octets + preview.octets, seconds + preview.estimate_s
         yield f"{names(pairing)}: {_to_do(preview)}"
         yield from (f"  {line}" for line in _notable(preview))
+        yield from (f"  before it is moved: {line}" for line in before.get(pairing.id, ()))
         if folders:
             for folder in preview.folders:
                 yield f"  {_place(folder)}: {_in_folder(folder)}"
@@ -112,7 +115,7 @@ def _notable(preview: Preview) -> Iterator[str]:
         yield from (f"{side}'s rights: {right}" for right in facts.rights)
 
 
-def preview_as_json(pairing: Pairing, preview: Preview | str) -> dict[str, Any]:
+def preview_as_json(pairing: Pairing, preview: Preview | str, before: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a pass would do as plain values."""
     if isinstance(preview, str):
         return {**as_named(pairing), "error": preview}
@@ -127,6 +130,7 @@ def preview_as_json(pairing: Pairing, preview: Preview | str) -> dict[str, Any]:
         "estimate_s": round(preview.estimate_s, 1),
         **{key: value for key, value in asdict(preview).items() if key != "facts"},
         "facts": {"from": asdict(left), "to": asdict(right)},
+        "before": list(before),
     }
 
 
