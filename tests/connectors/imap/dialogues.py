@@ -88,11 +88,13 @@ def _escaped(octets: bytes) -> str:
 @asynccontextmanager
 async def played(name: str) -> AsyncIterator[Player]:
     """Play a dialogue to the first client, and hold that it was gone through to its end."""
-    player = Player(read((FOLDER / f"{name}.txt").read_text(encoding="ascii")))
+    player = Player(read((FOLDER / f"{name}.txt").read_text(encoding="utf-8")))
     server = await asyncio.start_server(player.serve, "127.0.0.1", 0)
     player.port = server.sockets[0].getsockname()[1]
     try:
         yield player
+    except Exception as fault:
+        raise AssertionError(f"{fault}; {player.trouble}") from fault
     finally:
         server.close()
     assert not player.trouble, player.trouble
