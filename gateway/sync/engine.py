@@ -9,7 +9,7 @@ and does the rest.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -23,11 +23,11 @@ from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
 from gateway.sync.labels import by_labels
 from gateway.sync.lanes import together
-from gateway.sync.match import Matcher
 from gateway.sync.pace import Pace
 from gateway.sync.plan import Abilities, doubts, plan
 from gateway.sync.reading import Reader
 from gateway.sync.readying import Means
+from gateway.sync.resuming import Resuming
 from gateway.sync.search import Search
 from gateway.sync.state import State
 from gateway.sync.values import (
@@ -43,8 +43,6 @@ from gateway.sync.values import (
     Refusal,
     Seen,
     Side,
-    all_carried,
-    other,
 )
 
 _NO_PRINT: Final = Print()
@@ -61,6 +59,8 @@ class Result:
     left_out: list[str] = field(default_factory=list)
     collisions: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What is better known before more is copied: that it will not fit."""
 
 
 async def run_pass(
@@ -189,6 +189,7 @@ class _Pass:
         self._tell: Callable[[], None] = lambda: progress(self._report)
         self._actor = Actor(pairing, ends, state, policy, self._report, self._folders, self._tell, means)
         self._reader = Reader(ends, policy, self._report, means)
+        self._resuming = Resuming(pairing, ends, state, self._report, self._reader, self._actor)
         self._work = FolderWork(pairing, ends, state, policy, self._folders, self._actor)
         self.is_unsettled = False
 
@@ -206,6 +207,8 @@ class _Pass:
         known = [folder for folder in folders if folder.is_known or folder.id in self._lost]
         first = [folder for folder in folders if not folder.is_known and folder.id not in self._lost]
         self._report.passed, self._report.expected = 0, sum(self._totals.get(each.left or "", 0) for each in first)
+        if first and not self._result.warnings:
+            self._result.warnings += await self._reader.warnings()
         await self._changed(known, intents, problems)
         for folder in first:
             self._report.folder = "/".join(folder.path)
@@ -286,60 +289,6 @@ class _Pass:
             self._result.refused = made.refused
         return made, left, right
 
-    # -- appends under way when a pass ended
-
-    async def _settle(
-        self, intents: list[Intent], side: Side, new: Mapping[str, Item], *, is_all: bool = True
-    ) -> list[Pair]:
-        """Look for what was to be appended among what is new on `side`; returns the rows of what is there.
-
-        What is not is no intent any more, unless there is more to look through.
-        """
-        mine = [each for each in intents if each.side == side]
-        if not mine:
-            return []
-        found: dict[str, Item] = {}
-        end = self._ends[side]
-        if end.mailbox.holds().finds:
-            for number in {each.folder for each in mine}:
-                keys = [each.key for each in mine if each.folder == number]
-                folder = self._actor.folder_of(number, side)
-                if folder is None:
-                    continue
-                told = await end.pace.ask(lambda folder=folder, keys=keys: end.mailbox.find(folder, keys))  # type: ignore[misc]  # as above
-                found |= {key: new.get(id) or Item(id, number, frozenset(), _NO_PRINT) for key, id in told.items()}
-        else:
-            wanted = [
-                Item(each.key, each.folder, each.words, replace(each.print, digest=each.appended or each.print.digest))
-                for each in mine
-            ]
-            _, asked = Matcher(wanted, list(new.values()), exact=self._can.exact).doubts()
-            both: dict[Side, Seen] = {side: Seen(dict(new)), other(side): Seen()}
-            read = await self._reader.with_digests({side: asked, other(side): ()}, both)
-            pairs = Matcher(wanted, list(read[side].items.values()), exact=self._can.exact).pairs()
-            found = {one.id: two for one, two in pairs}
-        sources = [each.source for each in mine if each.key in found]
-        known = await self._state.pairs(self._pairing, sources, [])
-        known += await self._state.pairs(self._pairing, [], sources)
-        by_number = {pair.id: pair for pair in known}
-        rows: list[Pair] = []
-        for intent in mine:
-            item = found.get(intent.key)
-            if item is None:
-                continue
-            made = by_number.get(intent.pair) or Pair(0, None, None, intent.folder, intent.folder)
-            source = other(side)
-            at = made.folder_on(source) if made.id else intent.folder
-            words = all_carried(intent.words, end.mailbox.holds())
-            made = made.with_side(source, intent.source, at, intent.words)
-            made = made.with_side(side, item.id, intent.folder, words)
-            rows.append(made.with_octets(source, intent.print, intent.appended))
-        self._report.adopted += len(rows)
-        done = {each.key for each in mine if is_all or each.key in found}
-        await self._state.settle(self._pairing, rows, intents=list(done))
-        intents[:] = [each for each in intents if each.key not in done]
-        return rows
-
     # -- folders that are known
 
     async def _changed(self, folders: list[FolderPair], intents: list[Intent], problems: list[Problem]) -> None:
@@ -398,7 +347,7 @@ class _Pass:
             for side, seen in (("left", left), ("right", right)):
                 ids = {pair.left if side == "left" else pair.right for pair in base}
                 new = {id: item for id, item in seen.items.items() if id not in ids}
-                await self._settle(intents, "left" if side == "left" else "right", new)
+                await self._resuming.settle(intents, "left" if side == "left" else "right", new)
             base = await self._base(left, right)
         todo, _, _ = await self._plan(base, left, right)
         held = await self._actor.act(todo)
@@ -434,7 +383,7 @@ class _Pass:
             new = dict(right.items)
             for pair in base:
                 new.pop(pair.right or "", None)
-            if await self._settle(intents, "right", new):
+            if await self._resuming.settle(intents, "right", new):
                 base = await self._base(Seen(), right)
             for pair in base:
                 unpaired.pop(pair.right or "", None)
@@ -448,7 +397,7 @@ class _Pass:
             base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
             known = {pair.left for pair in base}
             new = {id: item for id, item in items.items() if id not in known}
-            if await self._settle(intents, "left", new, is_all=False):
+            if await self._resuming.settle(intents, "left", new, is_all=False):
                 base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
             here = Seen(items, frozenset(page.removed))
             made, _, now = await self._plan(base, here, Seen(unpaired), strangers=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 
-from gateway.mailbox import Changes
+from gateway.mailbox import Changes, Facts, StoreFault
 from gateway.message import Content
+from gateway.outcome import Scope
+from gateway.quantity import show_size
 from gateway.sync.ends import End, Report
 from gateway.sync.faithful import variants
 from gateway.sync.fingerprint import digest_of, digest_of_content
@@ -24,6 +26,27 @@ class Reader:
         self._policy = policy
         self._report = report
         self._means = means
+
+    async def warnings(self) -> list[str]:
+        """Tell where the right mailbox may not hold what the left one does, as far as both say."""
+        told: dict[Side, Facts] = {}
+        for side in SIDES:
+            end = self._ends[side]
+            try:
+                told[side] = await end.pace.ask(end.mailbox.facts)
+            except StoreFault as fault:
+                if fault.scope is not Scope.MESSAGE:
+                    raise
+                return []  # it is of use, and not needed
+        most, used = told["right"].limit_bytes, told["right"].used_bytes
+        held = told["left"].used_bytes
+        if most is None:
+            return []
+        if used is not None and used >= most:
+            return [f"the mailbox that is copied to is full: it may hold {show_size(most)}"]
+        if held is not None and held > most:
+            return [f"{show_size(held)} are to go into a mailbox that may hold {show_size(most)}"]
+        return []
 
     async def pages(self, folder: FolderPair, side: Side, token: str | None) -> AsyncIterator[Changes]:
         end = self._ends[side]

@@ -57,6 +57,7 @@ class Memory:
     """Signs that no folder's name may have, which `holds` does not tell."""
     ends_on: bytes | None = None
     """Octets that end the connection."""
+    told: Facts = field(default_factory=Facts)
     room: int | None = None
     """Octets that still fit."""
 
@@ -144,7 +145,7 @@ class Memory:
         return self.holding
 
     async def facts(self) -> Facts:
-        return Facts()
+        return self.told
 
     async def folders(self) -> list[Folder]:
         self._call("folders")

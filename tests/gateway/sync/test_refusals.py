@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import Folder, Status
+from gateway.contract import Facts, Folder, Status
 from gateway.mailbox import StoreFault
 from gateway.sync import appending
 from gateway.sync.ends import Report
@@ -149,6 +149,23 @@ def test_a_full_mailbox_is_waited_for(peer: Peer, monkeypatch: pytest.MonkeyPatc
     assert (report.copied, report.problems, report.waiting) == (20, 0, "")
     assert "no room" in said[0]
     assert peer.right.shown() == peer.left.shown()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "warned"),
+    [
+        (Facts(3072, None), Facts(0, 2048), ["3 KiB are to go into a mailbox that may hold 2 KiB"]),
+        (Facts(3072, None), Facts(2048, 2048), ["the mailbox that is copied to is full: it may hold 2 KiB"]),
+        (Facts(1000, None), Facts(0, 2048), []),
+        (Facts(), Facts(), []),
+    ],
+)
+def test_what_will_not_fit_is_told_before_it_is_copied(
+    peer: Peer, left: Facts, right: Facts, warned: list[str]
+) -> None:
+    peer.left.told, peer.right.told = left, right
+    assert peer.step().warnings == warned
+    assert peer.step().warnings == []
 
 
 def test_receipts_are_not_sent_again(peer: Peer) -> None:
