@@ -44,8 +44,8 @@ def parted(pairings: Sequence[Pairing], rights: Mapping[str, Iterable[str]]) -> 
                 folders.setdefault(there.left.mailbox, []).append(folder)
                 batch[there.left.mailbox] = f"with batch {there.batch}" if there.batch else "with no batch"
         lines = [
-            f"{who} has rights in it ({_some(sorted(where))}) and goes {batch[who]}: move both together, or the rights are "
-            "without effect in between"
+            f"{who} has rights in it ({_some(sorted(where))}) and goes {batch[who]}: move both together, or the rights "
+            "are without effect in between"
             for who, where in sorted(folders.items())
         ]
         if lines:

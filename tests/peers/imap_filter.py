@@ -49,6 +49,8 @@ class ImapFilter:
     answer: Callable[[Command], Answer] = lambda command: None
     alter: Callable[[bytes], bytes | None] = lambda response: response
     """Makes something else of a response; None swallows it."""
+    rewrite: Callable[[bytes], bytes] = lambda text: text
+    """Makes something else of a command's line before the server gets it."""
     port: int = 0
     commands: list[Command] = field(default_factory=list)
     """All that came, in order, without their literals."""
@@ -150,7 +152,7 @@ class ImapFilter:
                 continue
             if isinstance(answer, Lose):
                 lost.add(command.tag)
-            there.write(b"".join(parts))
+            there.write(self.rewrite(parts[0]) + b"".join(parts[1:]))
             await there.drain()
 
     async def _down(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: set[bytes]) -> None:
