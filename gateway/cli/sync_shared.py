@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.sync.values import Pairing
 
 T = TypeVar("T")
+_MOST_FILES: Final = 65_536
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sync of the configuration; absent: all of them.")]
@@ -108,6 +110,7 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, leve
             loop.add_signal_handler(number, stop, number)
         return await task
 
+    _allow_many_files()
     sink = configure(format=config.gateway.log_format, level=level, secrets=config.secrets)
     try:
         return uvloop.run(whole())
@@ -121,6 +124,14 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, leve
         fail("stopped; run it again, and it goes on from here", as_json=as_json, code=128 + stopped[0])
     finally:
         sink.close()
+
+
+def _allow_many_files() -> None:
+    """Have as many connections as the system lets this user have: each mailbox takes some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else hard
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def shown(total: int, *, as_json: bool) -> Progress:

@@ -123,6 +123,11 @@ class Passes:
 
         return await self._state.do(read)
 
+    async def not_done(self, pairing: str) -> int:
+        """Return how many items and folders of a pairing did not get across."""
+        asked = select(func.count()).select_from(PROBLEM).where(PROBLEM.c.pairing == pairing)
+        return await self._state.do(lambda connection: int(connection.execute(asked).scalar_one()))
+
     async def counts(self) -> dict[str, Counts]:
         """Return how many items each pairing holds in step, and how many did not get across or only changed."""
 

@@ -305,7 +305,7 @@ class Runner:
         await self._passes.begin(pairing.id)
         try:
             outcome.result = await self._told(outcome, policy_for(stage, policy), retry, boxes)
-            outcome.not_done = len(await self.state.problems(pairing.id))
+            outcome.not_done = await self._passes.not_done(pairing.id)
         except StoreFault as fault:
             outcome.fault = str(fault.status)
         except OSError as e:

@@ -38,26 +38,43 @@ class Store:
 class Rig:
     """A configuration of one sync, `merger`, from `old` to `new`."""
 
-    def __init__(self, folder: Path, old: Store, new: Store, state: State, listen: Listener | None, **options: Any):
+    def __init__(
+        self,
+        folder: Path,
+        old: Store,
+        new: Store,
+        state: State,
+        listen: Listener | None,
+        url: str | None,
+        **options: Any,
+    ) -> None:
         pairs = [{"from": name} for name in options.pop("mailboxes", sorted(old.boxes))]
         section = SyncSection.model_validate({"from": "old", "to": "new", "pair": pairs, **options})
-        self.config = cast(Any, config_of(folder, section))
+        self.config = config_of(folder, section, url)
         self.old, self.new, self.state = old, new, state
         self.pairings: list[Pairing] = pairings("merger", section, folder)
         self.runner = Runner(self.config, state, {"old": old, "new": new}, listen=listen)
 
 
-def config_of(folder: Path, section: SyncSection) -> Any:
-    """Return what a runner reads of a configuration."""
-    return SimpleNamespace(syncs={"merger": section}, state_dir=folder, spool_dir=folder, spool_url="", base_dir=folder)
+def config_of(folder: Path, section: SyncSection, url: str | None = None) -> Any:
+    """Return what a runner reads of a configuration; `url` is that of a database that several machines share."""
+    return SimpleNamespace(
+        syncs={"merger": section},
+        state_dir=folder,
+        spool_dir=folder if url is None else None,
+        spool_url=url or "",
+        base_dir=folder,
+    )
 
 
 @contextmanager
-def rig(folder: Path, old: Store, new: Store, *, listen: Listener | None = None, **options: Any) -> Iterator[Rig]:
+def rig(
+    folder: Path, old: Store, new: Store, *, listen: Listener | None = None, url: str | None = None, **options: Any
+) -> Iterator[Rig]:
     """Open a state and lend the rig."""
-    config = config_of(folder, cast(Any, None))
+    config = config_of(folder, cast(Any, None), url)
     with open_state(config) as state:
-        yield Rig(folder, old, new, state, listen, **options)
+        yield Rig(folder, old, new, state, listen, url, **options)
 
 
 def message(number: int, text: str = "text") -> bytes:

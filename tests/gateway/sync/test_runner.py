@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +18,12 @@ from gateway.sync.passes import SILENT_S, Passes
 from gateway.sync.progress import Event
 from gateway.sync.runner import Outcome, locked
 from gateway.sync.state import State
+from gateway.sync.telling import standings
 from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing
 from tests.gateway.sync.memory import Memory
 from tests.gateway.sync.rig import Store, mailbox, message, rig
+from tests.peers.postgres import PostgresServer
 
 
 async def test_one_bad_mailbox_stops_no_other(tmp_path: Path) -> None:
@@ -50,20 +53,25 @@ async def test_one_bad_mailbox_stops_no_other(tmp_path: Path) -> None:
 
 async def test_no_more_mailboxes_at_once_than_are_configured(tmp_path: Path) -> None:
     most = running = 0
+    full = asyncio.Event()
 
     class Slow(Memory):
         async def folders(self) -> Any:
             nonlocal most, running
             running += 1
             most = max(most, running)
-            await asyncio.sleep(0.01)
+            if running == 3:
+                full.set()
+            await full.wait()
+            await asyncio.sleep(0)
             running -= 1
             return await super().folders()
 
     names = [f"m{n}" for n in range(9)]
     old, new = Store(**{name: Slow() for name in names}), Store(**{name: Memory() for name in names})
     with rig(tmp_path, old, new, mailboxes_at_once=3) as made:
-        assert all(each.is_done for each in await made.runner.all(made.pairings))
+        outcomes = await asyncio.wait_for(made.runner.all(made.pairings), 60)
+    assert all(each.is_done for each in outcomes)
     assert most == 3
 
 
@@ -225,3 +233,37 @@ async def test_a_pass_that_is_stopped_is_told_as_stopped(tmp_path: Path) -> None
         assert (told.fault, told.is_done) == ("stopped", False)
         with locked(made.config, "merger/ann"):
             pass
+
+
+async def test_machines_that_share_a_database_keep_out_of_each_others_way(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    reached, goes_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Memory):
+        async def folders(self) -> Any:
+            reached.set()
+            await goes_on.wait()
+            return await super().folders()
+
+    url = postgres.new_database("machines")
+    slow = Slow()
+    slow.put(message(1), "inbox")
+    old, new = Store(ann=slow), Store(ann=Memory())
+    with (
+        rig(tmp_path / "one", old, new, url=url) as one,
+        rig(tmp_path / "two", old, new, url=url) as two,
+    ):
+        pairing = one.pairings[0]
+        under_way = asyncio.ensure_future(one.runner.one(pairing))
+        await asyncio.wait_for(reached.wait(), 60)
+        refused = await two.runner.one(pairing)
+        assert refused.fault == "another machine is at this mailbox just now"
+        [standing] = await standings(two.state, two.pairings, details=False)
+        assert standing.told is not None
+        assert standing.told.is_running(time.time())
+        goes_on.set()
+        assert (await asyncio.wait_for(under_way, 60)).report.copied == 1
+        again = await two.runner.one(pairing)
+        assert (again.is_done, again.report.copied, again.report.read) == (True, 0, 0)
+        assert (await Passes(one.state).all())[pairing.id].passes == 2
