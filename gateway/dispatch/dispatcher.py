@@ -109,8 +109,9 @@ class Dispatcher:
             await self._feeder.stop(2.0)
             await self._tasks.close(0.1)
             await self._runners.stop(drain_s)
-            await self._returns.close(2.0)
+            # What is committed last may make reports, which are handed over as all new mail is, and given back at once.
             await self._ledger.close(5.0)
+            await self._returns.close(2.0)
             await self._lanes.stop()
         finally:
             self._stopped.set()

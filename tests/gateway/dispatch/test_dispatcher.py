@@ -437,6 +437,20 @@ def test_stop_cancels_what_does_not_finish_in_time() -> None:
     scenario(work, Peer(answer))
 
 
+def test_a_report_that_the_last_commit_makes_is_given_back() -> None:
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        hand(d, spool, stored())
+        await until(lambda: peer.running["hop"] > 0)
+        await d.stop(30.0)
+        (report,) = spool.reports
+        assert not spool.leased
+        assert spool.given_back[report.deliveries[0].id] == 1
+
+    spool = DoubleSpool()
+    spool.settle_s = 3.0
+    scenario(work, Peer(slowly(Failed(UNKNOWN_MAILBOX))), spool=spool, make_report=lambda told, about: stored("reports"))
+
+
 def test_a_hop_that_is_down_costs_one_probe_per_interval() -> None:
     async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
         for _ in range(400):
