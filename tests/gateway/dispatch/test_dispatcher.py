@@ -448,7 +448,9 @@ def test_a_report_that_the_last_commit_makes_is_given_back() -> None:
 
     spool = DoubleSpool()
     spool.settle_s = 3.0
-    scenario(work, Peer(slowly(Failed(UNKNOWN_MAILBOX))), spool=spool, make_report=lambda told, about: stored("reports"))
+    scenario(
+        work, Peer(slowly(Failed(UNKNOWN_MAILBOX))), spool=spool, make_report=lambda told, about: stored("reports")
+    )
 
 
 def test_a_hop_that_is_down_costs_one_probe_per_interval() -> None:
