@@ -3,7 +3,7 @@
 .SHELLFLAGS := -euc
 # Where this is set, each start of a gateway would compile all of its modules anew, which takes a second.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: install graph-sdk run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt bench-exchange soak soak-crash soak-power fuzz thorough matrix docs
+.PHONY: install graph-sdk run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt bench-exchange bench-sync soak soak-crash soak-power fuzz thorough matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -67,10 +67,14 @@ bench-mqtt: peers install
 bench-exchange: peers install
 	$(PY) -m tests.benchmarks.bench_exchange
 
+bench-sync: peers install
+	$(PY) -m tests.benchmarks.bench_sync
+
 soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
 	$(PY) -m tests.crash.soak_mqtt --kills $(KILLS)
 	$(PY) -m tests.crash.soak_exchange --kills $(KILLS)
+	$(PY) -m tests.crash.soak_sync --kills $(KILLS)
 	GATEPOST_KILL_POINTS=60 $(PY) -m pytest -q -n 4 --dist loadgroup -k killed_at_every_step tests
 	GATEPOST_HUGE_MIB=2100 $(PY) -m pytest -q -s -k huge tests/connectors/filedrop/test_many_a_file.py
 

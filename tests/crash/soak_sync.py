@@ -1,0 +1,257 @@
+"""Syncs killed at random moments, again and again: `python -m tests.crash.soak_sync --kills 50`.
+
+Two Dovecots, and a mailbox of a few folders that people work with meanwhile: mail comes in, flags are set, messages are
+removed, on the left side in mode copy, on both in two-way. Each round a pass is started in a process of its own and
+killed (SIGKILL) at some moment after it began to write; in every third round the destination, too, ends the connection
+after one or two appends, before it has answered. After the last round passes run to their end.
+
+Lost is a message that is not on a side where it should be; doubled, one that is there more than once; changed, one
+whose octets or flags are not those of the other side. None of that may be. The end is a table. Exit status 1 if
+anything was lost, doubled or changed, if fewer than half of the kills met a pass at work, or if a run broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import imaplib
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.peers import sync_pass
+from tests.peers.dovecot import PASSWORD, Dovecot
+from tests.peers.liar_imap import Liar
+from tests.peers.process import Process
+
+Mode = Literal["copy", "two-way"]
+MODES: Final[tuple[Mode, ...]] = ("copy", "two-way")
+FOLDERS: Final = ("INBOX", "Work", "Work/Old")
+EACH_ROUND: Final = 60
+"""Messages that come in on a side before each pass."""
+LEAST_KILLS: Final = 2
+"""Whatever the time."""
+POLICY: Final = {"batch_items": 7, "page_items": 40, "delete": "remove", "max_removed": 1.0}
+
+
+@dataclass
+class Side:
+    """A mailbox that people work with, and what is in it by their own word: Message-IDs that came, and that went."""
+
+    server: Dovecot
+    user: str
+    name: str
+    came: set[str] = field(default_factory=set)
+    went: set[str] = field(default_factory=set)
+
+    def deliver(self, count: int, chance: random.Random) -> None:
+        """Have mail come in, as a delivery agent puts it."""
+        home = self.server.folder / "mail" / self.user / "Maildir"
+        made: list[Path] = []
+        for _ in range(count):
+            number = len(self.came)
+            id = f"<{self.name}{number}@soak.example>"
+            folder = chance.choice(FOLDERS)
+            box = home if folder == "INBOX" else home / f".{folder.replace('/', '.')}"
+            file = f"{int(time.time())}.M{number:06d}P{self.name}.soak"
+            lines = [f"Message-ID: {id}", f"Subject: {number}", "", "text " * chance.randrange(1, 400), ""]
+            (box / "tmp" / file).write_bytes("\r\n".join(lines).encode())
+            made.append((box / "tmp" / file).rename(box / "new" / file))
+            self.came.add(id)
+        if os.geteuid() == 0:
+            for each in made:
+                shutil.chown(each, "nobody", "nogroup")
+
+    def work(self, chance: random.Random, *, remove: bool) -> None:
+        """Set flags here and there; remove some."""
+        with self.client() as client:
+            for folder in FOLDERS:
+                count = int((client.select(f'"{folder}"')[1][0] or b"0").decode())
+                some = sorted(chance.sample(range(1, count + 1), min(5, count)))
+                if not some:
+                    continue
+                flag = chance.choice(("\\Seen", "\\Flagged", "\\Answered", "word"))
+                client.store(",".join(map(str, some)), "+FLAGS.SILENT", f"({flag})")
+                if remove:
+                    gone = str(some[0])
+                    parts = client.fetch(gone, "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")[1]
+                    client.store(gone, "+FLAGS.SILENT", "(\\Deleted)")
+                    client.expunge()
+                    self.went.update(_id(part[1]) for part in parts if isinstance(part, tuple))
+
+    @contextlib.contextmanager
+    def client(self):  # type: ignore[no-untyped-def]  # a context of an IMAP client
+        client = imaplib.IMAP4("127.0.0.1", self.server.port, timeout=120)
+        client.login(self.user, PASSWORD)
+        try:
+            yield client
+        finally:
+            client.logout()
+
+    def items(self) -> list[tuple[str, str, bytes, frozenset[str]]]:
+        """Return folder, Message-ID, octets and flags of all messages."""
+        found: list[tuple[str, str, bytes, frozenset[str]]] = []
+        with self.client() as client:
+            for folder in FOLDERS:
+                told, count = client.select(f'"{folder}"', readonly=True)
+                if told != "OK" or count == [b"0"]:
+                    continue
+                for part in client.fetch("1:*", "(FLAGS BODY.PEEK[])")[1]:
+                    if isinstance(part, tuple):
+                        flags = {each.decode() for each in imaplib.ParseFlags(part[0])} - {"\\Recent"}
+                        found.append((folder, _id(part[1]), part[1], frozenset(flags)))
+        return found
+
+
+def _id(octets: bytes) -> str:
+    return octets.partition(b": ")[2].partition(b"\r\n")[0].decode()
+
+
+@dataclass
+class Count:
+    """What became of the messages of one mode."""
+
+    mode: Mode
+    kills: int = 0
+    at_work: int = 0
+    """Kills that met a pass which had begun to write and had not ended."""
+    messages: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.lost or self.doubled or self.changed) and 2 * self.at_work >= self.kills
+
+    def __str__(self) -> str:
+        told = f"{self.mode:8}{self.kills:>6}{self.at_work:>9}{self.messages:>10}"
+        told += f"{len(self.lost):>6}{len(self.doubled):>9}{len(self.changed):>9}"
+        return told if self.is_good else f"{told}  BAD"
+
+
+HEAD: Final = f"{'mode':8}{'kills':>6}{'at work':>9}{'messages':>10}{'lost':>6}{'doubled':>9}{'changed':>9}"
+
+
+def soak(
+    folder: Path, mode: Mode, kills: int, seed: int, *, each_round: int = EACH_ROUND, end: float = math.inf
+) -> Count:
+    """Kill so many passes, and judge. After `end`, by the monotonic clock, no more than `LEAST_KILLS`."""
+    chance = random.Random(seed)
+    count = Count(mode)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Dovecot()) for _ in range(2)]
+        left, right = (Side(server, "soak", name) for server, name in zip(servers, "lr", strict=True))
+        liar = stack.enter_context(Liar(right.server.port))
+        state = folder / f"state-{mode}"
+        for side in (left, right):
+            with side.client() as client:
+                for name in FOLDERS[1:]:
+                    client.create(f'"{name}"')
+        policy = {**POLICY, "mode": mode}
+        for number in range(kills):
+            if number >= LEAST_KILLS and time.monotonic() > end:
+                break
+            left.deliver(each_round, chance)
+            if mode == "two-way":
+                right.deliver(each_round // 2, chance)
+                right.work(chance, remove=number % 3 == 1)
+            left.work(chance, remove=mode == "two-way" and number % 3 == 0)
+            liar.lose_answers = chance.randrange(1, 3) if number % 3 == 2 else 0
+            command = sync_pass.command(left.server.port, liar.port, "soak", state, policy=policy)
+            count.at_work += _killed(command, state, chance)
+            count.kills += 1
+        liar.lose_answers = 0
+        for _ in range(10):
+            did = sync_pass.run(left.server.port, liar.port, "soak", state, policy=policy)
+            if not (did["copied"] or did["flagged"] or did["removed"] or did["moved"] or did["adopted"]):
+                break
+        _judge(count, left, right)
+    return count
+
+
+def _killed(command: Sequence[str], state: Path, chance: random.Random) -> bool:
+    """Start a pass and kill it some time after it began to write; tell whether it was still at work."""
+    wal = state / "sync.sqlite-wal"
+    before = _size(wal)
+    state.mkdir(exist_ok=True)
+    process = Process(command, state / "out")
+    deadline = time.monotonic() + 120
+    while process.is_alive and _size(wal) == before and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(chance.uniform(0, 0.4))
+    was_alive = process.is_alive
+    process.kill()
+    return was_alive
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _judge(count: Count, left: Side, right: Side) -> None:
+    here, there = left.items(), right.items()
+    went = left.went | right.went
+    wanted = (left.came | right.came) - went
+    count.messages = len(wanted)
+    for side, items in ((left, here), (right, there)):
+        found = Counter(id for _, id, _, _ in items)
+        if side is right or count.mode == "two-way":
+            count.lost += [f"{id} on the {side.name}" for id in sorted(wanted - found.keys())]
+        count.doubled += [f"{id} on the {side.name}" for id, times in found.items() if times > 1]
+        count.changed += [f"{id} is back on the {side.name}" for id in sorted(went & found.keys())]
+    one, two = ({each[1]: each for each in items} for items in (here, there))
+    if count.mode == "copy":  # what people do on the right is theirs
+        two = {id: each for id, each in two.items() if id in one}
+    count.changed += [id for id in one.keys() & two.keys() if one[id] != two[id]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="passes that are killed in each mode")
+    parser.add_argument("--minutes", type=float, default=20, help="about so long it may take")
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    asked = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="gatepost-soak-", dir="/var/tmp"))
+    print(f"seed {asked.seed}", flush=True)
+    last = time.monotonic() + asked.minutes * 60
+    counts: list[Count] = []
+    broken = False
+    try:
+        for number, mode in enumerate(asked.modes):
+            now = time.monotonic()
+            share = max(0.0, last - now) / (len(asked.modes) - number)
+            try:
+                count = soak(folder, mode, asked.kills, asked.seed, end=now + share * 0.8)
+            except (AssertionError, OSError, RuntimeError, TimeoutError, subprocess.SubprocessError) as e:
+                print(f"{mode}: BROKEN: {e!r:.1000}", flush=True)
+                broken = True
+                continue
+            counts.append(count)
+            for each in [*count.lost[:10], *count.doubled[:10], *count.changed[:10]]:
+                print(f"{mode}: {each}", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(HEAD)
+    for count in counts:
+        print(count)
+    return 0 if not broken and all(count.is_good for count in counts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
