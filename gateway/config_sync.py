@@ -95,6 +95,12 @@ class SyncSection(Section):
         "in each folder.",
     )
     dedupe: bool = Field(False, description="Of items that are the same octet by octet in one folder, copy one.")
+    bytes_per_day: Size | None = Field(
+        None,
+        gt=0,
+        description="Most octets that are copied into one mailbox in a day, spread over it, for servers that allow no "
+        "more, such as '476MiB' for Gmail's 500 MB. A plan reckons with it.",
+    )
     batch_items: int = Field(50, ge=1, le=1000, description="Most items appended at once.")
     batch_bytes: Size = Field(4 << 20, gt=0, description="Most octets appended at once; a larger item goes alone.")
     ahead_bytes: Size = Field(8 << 20, gt=0, description="What is read ahead of one folder while it is appended.")
@@ -147,6 +153,7 @@ class SyncSection(Section):
             mend=self.mend,
             labels=self.labels,
             wait_when_full_s=self.wait_when_full,
+            bytes_per_day=self.bytes_per_day,
             batch_items=self.batch_items,
             batch_bytes=self.batch_bytes,
             ahead_bytes=self.ahead_bytes,

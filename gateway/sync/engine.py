@@ -84,7 +84,10 @@ async def run_pass(
     waits (4.2.2); run again, it goes on from there.
     """
     left = by_labels(left, right, policy)
-    one, two = paces or (Pace(policy.batch_items), Pace(policy.batch_items))
+    one, two = paces or (
+        Pace(policy.batch_items, bytes_per_day=policy.bytes_per_day),
+        Pace(policy.batch_items, bytes_per_day=policy.bytes_per_day),
+    )
     result = Result()
     ends: dict[Side, End] = {"left": End(left, one), "right": End(right, two)}
     means = Means(Search.parse(policy.search), address_of, policy.mend)

@@ -17,6 +17,7 @@ from gateway.outcome import Scope
 T = TypeVar("T")
 FIRST_WAIT_S: Final = 0.5
 MOST_WAIT_S: Final = 300.0
+DAY_S: Final = 86400.0
 MOST_TRIES: Final = 4
 """How often one call is tried that fails for a reason of its own, while the server is well."""
 
@@ -28,6 +29,7 @@ class Pace:
         self,
         most_items: int = 50,
         patience_s: float = 3600.0,
+        bytes_per_day: int | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -35,6 +37,7 @@ class Pace:
         self._most = most_items
         self._window = float(most_items)
         self._patience_s = patience_s
+        self._s_a_byte = DAY_S / bytes_per_day if bytes_per_day else 0.0
         self._clock = clock
         self._sleep = sleep
         self._wait_s = FIRST_WAIT_S
@@ -61,6 +64,12 @@ class Pace:
         self._bad_since = None
         self._tries = 0
         self.why = ""
+
+    def spent(self, octets: int) -> None:
+        """So many octets were sent: where a day has an allowance, the next call waits for their share of it."""
+        if self._s_a_byte:
+            self._until = max(self._until, self._clock()) + octets * self._s_a_byte
+            self.why = self.why or "no more is sent than the day's share"
 
     def bad(self, fault: StoreFault) -> None:
         """A call was not done. Raises: the fault where it is for good, or has been for too long."""

@@ -15,6 +15,7 @@ from typing import Final
 from gateway.mailbox import Facts, Folder, Holds, OpenMailbox
 from gateway.sync.folders import Paired, pair_folders
 from gateway.sync.labels import by_labels
+from gateway.sync.pace import DAY_S
 from gateway.sync.plan import Abilities, doubts, plan
 from gateway.sync.state import State
 from gateway.sync.values import (
@@ -78,6 +79,8 @@ class Preview:
     facts: tuple[Facts, Facts] = (Facts(), Facts())
     short_bytes: int | None = None
     """Octets that the right one lacks for what is to be copied to it."""
+    bytes_per_day: int | None = None
+    """The policy's allowance."""
     problems: int = 0
     """Items that did not get across before."""
 
@@ -100,7 +103,8 @@ class Preview:
     @property
     def estimate_s(self) -> float:
         """About how long a pass would take at an unhurried server."""
-        return (self.copies + self.doubtful) / ITEMS_PER_S + self.octets / OCTETS_PER_S
+        at_once_s = (self.copies + self.doubtful) / ITEMS_PER_S + self.octets / OCTETS_PER_S
+        return max(at_once_s, self.octets * DAY_S / self.bytes_per_day if self.bytes_per_day else 0.0)
 
 
 async def plan_pass(
@@ -132,7 +136,7 @@ class _Planning:
         self._policy = policy
         self._clock = clock
         self._holds: dict[Side, Holds] = {side: boxes[side].holds() for side in SIDES}
-        self._made = Preview()
+        self._made = Preview(bytes_per_day=policy.bytes_per_day)
         self._by_number: dict[int, FolderPreview] = {}
         self._cannot: Counter[str] = Counter()
 

@@ -24,7 +24,7 @@ from gateway.sync.progress import NOTHING, Event, as_counts, as_named, names, sh
 from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
-from gateway.sync.values import Pairing, Policy
+from gateway.sync.values import SIDES, Pairing, Policy
 from gateway.sync.verify import Checked, verify
 
 if TYPE_CHECKING:
@@ -379,7 +379,7 @@ class Runner:
         Each mailbox has paces of its own: what one is refused says nothing of how patient to be with another.
         """
         patience_s = self.config.syncs[pairing.set].patience
-        paces = Pace(policy.batch_items, patience_s), Pace(policy.batch_items, patience_s)
+        one, two = (Pace(policy.batch_items, patience_s, policy.bytes_per_day) for _ in SIDES)
         act = retry_pass if retry else run_pass
         return await act(
             pairing.id,
@@ -388,7 +388,7 @@ class Runner:
             self.state,
             policy,
             progress=progress,
-            paces=paces,
+            paces=(one, two),
             address_of=self._address_of,
             clock=self._clock,
         )

@@ -82,6 +82,8 @@ class Policy:
     """What the destination refuses is changed as little as it takes, and noted; else it is a problem."""
     wait_when_full_s: float = 0.0
     """How long a pass waits for room at a destination that is full, before it ends."""
+    bytes_per_day: int | None = None
+    """Octets that are copied into a mailbox in a day, for servers that take no more."""
     batch_items: int = 50
     batch_bytes: int = 4 * 1024 * 1024
     """An append takes no more than this at once; an item that alone is more goes alone."""

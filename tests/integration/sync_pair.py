@@ -127,9 +127,9 @@ class Waits:
     now: float = 1000.0
     waits: list[float] = field(default_factory=list)
 
-    def pace(self, most_items: int = 50) -> Pace:
+    def pace(self, most_items: int = 50, bytes_per_day: int | None = None) -> Pace:
         """Return a pace that waits by it."""
-        return Pace(most_items, clock=lambda: self.now, sleep=self._sleep)
+        return Pace(most_items, 3600.0, bytes_per_day, clock=lambda: self.now, sleep=self._sleep)
 
     async def _sleep(self, wait_s: float) -> None:
         self.waits.append(wait_s)
@@ -208,7 +208,8 @@ def bring_in_step(
 
     async def body() -> Result:
         state = State(folder / "sync.sqlite")
-        paces = (waits or Waits()).pace(policy.batch_items), (waits or Waits()).pace(policy.batch_items)
+        clock = waits or Waits()
+        paces = clock.pace(policy.batch_items), clock.pace(policy.batch_items, policy.bytes_per_day)
         try:
             async with opened(left, folder) as here, opened(right, folder) as there:
                 return await run_pass(NAME, here, there, state, policy, paces=paces, retry=retry, progress=progress)

@@ -22,7 +22,7 @@ from tests.peers.graph.process import GraphCompany
 class Real(Waits):
     """The clock as it is: a server's hint of some milliseconds is waited for."""
 
-    def pace(self, most_items: int = 50) -> Pace:
+    def pace(self, most_items: int = 50, bytes_per_day: int | None = None) -> Pace:
         return Pace(most_items)
 
 

@@ -81,6 +81,22 @@ def test_a_hint_how_long_to_wait_is_not_heard(two: Two, side: str, verb: str, at
     assert two.right.shown() == two.left.shown()
 
 
+def test_it_would_take_days_and_nobody_says_so(two: Two) -> None:
+    """imapsync's documentation of Gmail: 500 MB a day. The day's allowance is kept, and the plan reckons with it."""
+    two.left.put(*(mail(n, "line of text\r\n" * 7000) for n in range(12)))
+    octets = sum(len(each) for each in two.left.octets())
+    policy = Policy(bytes_per_day=octets // 3, batch_items=4)
+    assert two.look(policy).estimate_s == pytest.approx(3 * 86400, rel=0.01)
+    assert two.look().estimate_s < 60
+    waits = Waits()
+    began = waits.now
+    report = two.step(policy, waits=waits).report
+    assert report.copied == 12
+    # After each batch its share of the day is waited for; what follows the last one is the next pass's.
+    assert 86400 * 1.9 < waits.now - began < 86400 * 3.1
+    assert two.right.shown() == two.left.shown()
+
+
 class Busy(Memory):
     """A mailbox whose server is busy until a time."""
 
