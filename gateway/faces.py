@@ -89,7 +89,8 @@ def _commands(node: Node) -> Mapping[str, Command]:
     commands: dict[str, Command] = {
         name: partial(operated, f) for name, f in (*operate.COMMANDS.items(), *upkeep.COMMANDS.items())
     }
-    return {**commands, "status": status, "metrics": figures, "reload": reload}
+    own = {"status": status, "metrics": figures, "reload": reload, "sync.status": node.sync_figures.standings}
+    return {**commands, **own}
 
 
 def _status(node: Node) -> dict[str, Any]:
@@ -162,7 +163,9 @@ def _spool_samples(stats: Mapping[str, float], *, first: bool) -> list[metrics.S
     sample = metrics.sample
     found = [sample("gatepost_commits_total", stats["commits"]), sample("gatepost_spool_waiting", stats["waiting"])]
     if first:
-        found += [sample("gatepost_queued", stats[s], state=s) for s in ("queued", "held", "moving", "parked") if s in stats]
+        found += [
+            sample("gatepost_queued", stats[s], state=s) for s in ("queued", "held", "moving", "parked") if s in stats
+        ]
         for name, key in (("gatepost_spool_free_bytes", "free_bytes"), ("gatepost_spool_bytes", "database_bytes")):
             if key in stats:
                 found.append(sample(name, stats[key]))

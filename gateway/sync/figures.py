@@ -1,4 +1,5 @@
-"""Figures of the mailboxes that are kept in step, for a running gateway's metrics; read from the state when asked."""
+"""How the mailboxes stand that are kept in step, for a running gateway's metrics and its control socket; read from the
+state when asked."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway import metrics
+from gateway.control import ControlError
 
 if TYPE_CHECKING:
     from gateway.config import Config
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Figures:
-    """The figures of a configuration's syncs. It never makes a state; while there is none, there are none."""
+    """The figures of a configuration's syncs. It never makes the file of a state; while there is none, it has none."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
         self._config = config
@@ -53,6 +55,32 @@ class Figures:
             return _samples(pairings, await passes.all(), await passes.counts(), self._clock())
         except (StateUnusable, SQLAlchemyError, OSError):
             return []
+
+    async def standings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how the mailboxes of the configuration stand, or those of `sync`, as plain values; `details` asks for
+        what did not get across of each. Raises: ControlError."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from gateway.sync import pairing, telling
+        from gateway.sync.database import StateUnusable
+
+        name = given.get("sync")
+        if name is not None and name not in self._config.syncs:
+            raise ControlError(f"there is no [sync.{name}]; there are: {', '.join(self._config.syncs)}")
+        try:
+            some = [
+                one
+                for each, section in self._config.syncs.items()
+                if name in (None, each)
+                for one in await asyncio.to_thread(pairing.pairings, each, section, self._config.base_dir)
+            ]
+            state = await self._opened()
+            if state is None:
+                return {"mailboxes": []}
+            found = await telling.standings(state, some, details=bool(given.get("details")))
+        except (pairing.PairingErrors, StateUnusable, SQLAlchemyError, OSError) as e:
+            raise ControlError(f"how the mailboxes stand cannot be told: {e}") from None
+        return {"mailboxes": [telling.standing_as_json(each) for each in found]}
 
     async def _opened(self) -> State | None:
         from gateway.sync.runner import state_place

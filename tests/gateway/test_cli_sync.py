@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.app import app
+from gateway.control import ask_all
 from tests.gateway.sync.test_dovecot import fill, login, message, shown
 from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.process import free_port, wait_until
@@ -231,6 +233,8 @@ def test_a_running_gateway_keeps_mailboxes_in_step(
         page = urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=BOUND_S).read().decode()
         assert 'gatepost_sync_mailboxes{stage="coexisting",sync="merger"} 1.0' in page
         assert 'gatepost_sync_items{sync="merger"} 8.0' in page
+        told = asyncio.run(ask_all(tmp_path / "spool" / "state", "sync.status", {}))
+        assert [(each["from"], each["items"]) for each in told[0]["mailboxes"]] == [("fay", 8)]
         children = _children(gateway.pid)
     finally:
         gateway.kill()  # the process that keeps them in step ends with it, however it ends

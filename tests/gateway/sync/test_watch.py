@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.contract import Status, StoreFault
+from gateway.control import ControlError
 from gateway.log import Silence
 from gateway.outcome import Scope
 from gateway.sync import child as child_module
@@ -175,7 +176,15 @@ async def test_figures_come_from_the_state(tmp_path: Path) -> None:
         for each in made.pairings:
             await made.runner.one(each)
         found = {(name, tuple(map(tuple, labels))): value for name, labels, value in await figures.samples()}
+        told = (await figures.standings({"sync": "merger", "details": True}))["mailboxes"]
+        with pytest.raises(ControlError, match=r"no \[sync\.other\]; there are: merger"):
+            await figures.standings({"sync": "other"})
     figures.close()
+    assert [(each["from"], each["stage"], each["items"]) for each in told] == [
+        ("ann", "coexisting", 3),
+        ("bob", "coexisting", 1),
+    ]
+    assert [each["message_id"] for each in told[1]["problems"]] == ["<1@example.org>"]
     merger = ("sync", "merger")
     assert found.pop(("gatepost_sync_oldest_pass_seconds", (merger,))) < BOUND_S
     assert found == {
