@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,11 +54,16 @@ async def day(folder: Path, port: int, **config: Any) -> dict[str, object]:
 async def main(names: list[str]) -> None:
     """Write the dialogues of these servers anew."""
     from tests.connectors.imap.mailboxes import courier, cyrus, dovecot
+    from tests.peers.courier import Courier
+    from tests.peers.cyrus import Cyrus
+    from tests.peers.dovecot import Dovecot
+
+    known: dict[str, Callable[[], Dovecot | Cyrus | Courier]] = {"dovecot": dovecot, "cyrus": cyrus, "courier": courier}
 
     for name in names:
-        server = {"dovecot": dovecot, "cyrus": cyrus, "courier": courier}[name]()
-        if name != "dovecot":
-            server.user("ann")  # type: ignore[attr-defined]  # these two make their users
+        server = known[name]()
+        if not isinstance(server, Dovecot):
+            server.user("ann")
         with tempfile.TemporaryDirectory() as folder:
 
             async def course(port: int, folder: str = folder) -> None:
