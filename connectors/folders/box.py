@@ -113,13 +113,21 @@ def read(handle: int, kind: Kind, before: Box | None = None) -> Box:
     return box
 
 
-def header_of(handle: int, span: Span) -> bytes:
-    """Return a message's header as the file has it, with the line that ends it; none where it is too long to be one."""
-    return b"" if span.body - span.head > HEAD_LIMIT else b"".join(pieces(handle, span.head, span.body))
+def header_of(handle: int, span: Span) -> tuple[bytes, bytes]:
+    """Return a message's header as the file has it, with the line that ends it, and what ends its lines.
+
+    Lines that end in CR end in LF here. None where it is too long to be one.
+    """
+    if span.body - span.head > HEAD_LIMIT:
+        return b"", b"\n"
+    octets = b"".join(pieces(handle, span.head, span.body))
+    if b"\n" in octets or b"\r" not in octets:
+        return octets, b"\r\n" if octets.endswith(b"\r\n") else b"\n"
+    return octets.replace(b"\r", b"\n"), b"\r"
 
 
 def _held(handle: int, span: Span, known: dict[str, Held]) -> Held:
-    header = header_of(handle, span)
+    header, _ = header_of(handle, span)
     note, own = notes.read(header) if header else (notes.Note(frozenset(), frozenset(), None), b"")
     digest = hashlib.blake2b(own, digest_size=12)
     size, lines, crlf = len(own), own.count(b"\n"), own.count(b"\r\n")

@@ -33,6 +33,7 @@ from gateway.formats.lines import chain, ended, escape_rules, to_crlf, to_lf
 from gateway.mailbox_lock import Locking, MailboxLock
 from gateway.message import HEAD_LIMIT
 
+_OLD_LINES: Final = Status("5.3.5", "the file's lines end in CR, and what would be put into it would not be seen")
 _NOBODY: Final = "MAILER-DAEMON@localhost"
 _PATH: Final = re.compile(rb"<([^<>\s]+)>")
 
@@ -163,12 +164,12 @@ class MailFiles(Backend):
 
     def _content(self, handle: int, held: Held) -> Content:
         span = held.span
-        header = boxes.header_of(handle, span)
+        header, newline = boxes.header_of(handle, span)
         if not header:
             size = span.end - span.head
             return content_of(pieces(handle, span.head, span.end), size, span.through, self._scratch)
         _, own = notes.read(header)
-        head = b"".join(span.through(iter((own,))))
+        head = b"".join(span.through(iter((own.replace(b"\n", b"\r") if newline == b"\r" else own,))))
 
         def octets() -> Iterator[bytes]:
             yield head
@@ -182,6 +183,9 @@ class MailFiles(Backend):
         with self._locked(folder) as handle:
             before = self._box(folder, handle)
             known = len(before.held)
+            start = os.pread(handle, 4096, 0)
+            if b"\r" in start and b"\n" not in start:
+                return [_OLD_LINES for _ in items]
             tail = b"".join(pieces(handle, max(0, before.end - 3), before.end))
             lead = mmdf.joint(tail) if self._dialect is None else mbox.joint(tail)
 
@@ -244,17 +248,16 @@ class MailFiles(Backend):
 
     def _edit(self, handle: int, held: Held, words: frozenset[str]) -> tuple[int, int, Callable[[], Iterable[bytes]]]:
         """Return a header's place, and what is to be there."""
-        header = boxes.header_of(handle, held.span)
+        header, newline = boxes.header_of(handle, held.span)
         _, own = notes.read(header)
-        newline = b"\r\n" if header.endswith(b"\r\n") else b"\n"
         ends = own.endswith((b"\n\n", b"\n\r\n")) or own in (b"\n", b"\r\n") or not own
-        head = own.removesuffix(newline) if ends else own
+        head = own.removesuffix(b"\n").removesuffix(b"\r") if ends else own
         lengths = b"".join(header[s:e] for name, _, s, e in notes.fields(header) if name == b"content-length")
         written = notes.write(head, words, lengths + notes.others_of(header), headerless=not own)
-        if newline == b"\r\n":
-            written = b"".join(to_crlf(iter((written,))))
         if ends or held.span.body < held.span.end:
-            written += newline
+            written += b"\n"
+        if newline != b"\n":
+            written = b"".join(to_crlf(iter((written,)))).replace(b"\r\n", newline)
         return held.span.head, held.span.body, lambda: (written,)
 
     def _alter(self, folder: str, handle: int, edits: list[tuple[int, int, Callable[[], Iterable[bytes]]]]) -> None:

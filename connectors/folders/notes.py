@@ -73,8 +73,6 @@ def read(header: bytes) -> tuple[Note, bytes]:
 
     Empty where the message has none, not even the line that ends it.
     """
-    if b"\n" not in header:  # lines that end in CR are those of an old Macintosh, whose programs have no such fields
-        return _note({}), header
     said: dict[bytes, str] = {}
     rest: list[bytes] = []
     end = 0

@@ -28,7 +28,6 @@ READ = [
     (b"a line that is no field\nStatus: RO\nSubject: s\n\n", {"seen"}, set(),
      b"a line that is no field\nSubject: s\n\n"),
     (b"Subject: s\n folded\n\tagain\nStatus: R\n\n", {"seen"}, set(), b"Subject: s\n folded\n\tagain\n\n"),
-    (b"Subject: of a Macintosh\rStatus: RO\r\r", set(), set(), b"Subject: of a Macintosh\rStatus: RO\r\r"),
 ]  # fmt: skip
 
 
