@@ -158,6 +158,10 @@ class TwoWay(RuleBasedStateMachine):
     def _pass(self, cut: tuple[str, int, Answer | None] | None = None) -> Report:
         """Do one pass. `cut`: at which side's command, by number, and how; None for its process."""
 
+        for client in self.clients.values():
+            if client.state == "SELECTED":  # else the server ends it where a pass removes the folder
+                client.unselect()
+
         async def body() -> Report:
             state = State(self.path / "sync.sqlite")
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
