@@ -100,6 +100,7 @@ class Outcome:
             "refused": None if refused is None else asdict(refused),
             "collisions": self.result.collisions,
             "left_out": self.result.left_out,
+            "warnings": self.result.warnings,
             "conflicts_told": self.result.conflicts,
         }
 
@@ -208,6 +209,7 @@ class Runner:
         self._log = log or Silence({})
         self._clock = clock
         self._passes = Passes(state, clock)
+        self._noted: dict[str, Pairing] = {}
 
     def policy(self, pairing: Pairing, *, allow_removal: bool = False) -> Policy:
         """Return how a mailbox is kept in step by its configuration."""
@@ -296,7 +298,9 @@ class Runner:
     ) -> None:
         """Do a pass with all that is noted around it. Raises: NotNow."""
         pairing = outcome.pairing
-        await self.state.add_pairing(pairing)
+        if self._noted.get(pairing.id) != pairing:
+            await self.state.add_pairing(pairing)
+            self._noted[pairing.id] = pairing
         stage = await self._passes.stage(pairing.id) or PLANNED
         if stage in (CUTTING, ROLLING_BACK, CLOSED):
             raise NotNow(f"its stage is: {stage}")
@@ -343,8 +347,10 @@ class Runner:
             self._listen(pairing, report)
 
         async def beat() -> None:
-            while await self._passes.going(pairing.id, outcome.result.report):  # noqa: ASYNC110  of another process
+            while True:
                 await asyncio.sleep(BEAT_S)
+                if not await self._passes.going(pairing.id, outcome.result.report):
+                    return
 
         async def work() -> Result:
             if boxes is not None:

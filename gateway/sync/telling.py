@@ -142,6 +142,7 @@ def after_lines(outcomes: Sequence[Outcome], problems: Mapping[str, Sequence[str
     for outcome in outcomes:
         lines = [f"names collide: {each}" for each in outcome.result.collisions]
         lines += [f"left out: {each}" for each in outcome.result.left_out]
+        lines += outcome.result.warnings
         lines += [f"changed on both sides: {each}" for each in outcome.result.conflicts]
         some = list(problems.get(outcome.pairing.id, ()))
         lines += some[:_MOST_SHOWN]

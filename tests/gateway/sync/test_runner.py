@@ -14,6 +14,7 @@ import pytest
 
 from gateway.contract import Status, StoreFault
 from gateway.outcome import Scope
+from gateway.sync import runner as runner_module
 from gateway.sync.passes import SILENT_S, Passes
 from gateway.sync.progress import Event
 from gateway.sync.runner import Outcome, locked
@@ -129,6 +130,7 @@ async def test_a_pass_ends_where_another_machine_has_taken_over(
         return False
 
     monkeypatch.setattr(Passes, "going", lost)
+    monkeypatch.setattr(runner_module, "BEAT_S", 0.01)
     old, new = Store(ann=Hanging()), Store(ann=Memory())
     with rig(tmp_path, old, new) as made:
         outcome = await asyncio.wait_for(made.runner.one(made.pairings[0]), 60)
