@@ -141,6 +141,15 @@ class TwoWay(RuleBasedStateMachine):
         client.select("INBOX")
         client.delete(folder)
 
+    @rule(side=SIDES, folder=st.sampled_from(FOLDERS[1:]), name=st.sampled_from([*FOLDERS[1:], "Deep/er"]))
+    def rename_folder(self, side: str, folder: str, name: str) -> None:
+        there = self.box[side].folders()
+        if folder in there and name not in there:
+            client = self.clients[side]
+            client.select("INBOX")
+            told, answer = client.rename(folder, name)
+            assert told == "OK", answer
+
     @rule(side=SIDES)
     @precondition(lambda self: self.base is not None and not self.is_renumbered)
     def renumber(self, side: str) -> None:
