@@ -115,6 +115,7 @@ def _passes(
     from gateway.sync import telling
     from gateway.sync.passes import Passes
     from gateway.sync.progress import summary
+    from gateway.sync.runner import WAIT_S
 
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
 
@@ -126,7 +127,7 @@ def _passes(
                 counts = await Passes(runner.state).counts()
                 todo = [each for each in some if each.id in counts and counts[each.id].problems]
             with progress:
-                outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal)
+                outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal, wait_s=WAIT_S)
             bad = [each for each in outcomes if each.not_done]
             return outcomes, {each.pairing.id: await telling.problems(runner.state, each.pairing) for each in bad}
 

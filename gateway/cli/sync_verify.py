@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,8 @@ def verify(
     """Compare both sides by count, size and octets, folder by folder; nothing is changed."""
     import json
 
+    from gateway.sync.runner import WAIT_S
+
     loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
     number = secrets.randbelow(1 << 31) if seed is None else seed
 
@@ -44,7 +47,7 @@ def verify(
         progress = shown(len(some), as_json=as_json)
         async with runner_of(loaded, some, listen=progress.heard) as runner:
             with progress:
-                return await runner.each(some, lambda each: runner.check(each, sample=sample, seed=number))
+                return await runner.each(some, partial(runner.check, sample=sample, seed=number, wait_s=WAIT_S))
 
     found = perform(loaded, work(), as_json=as_json)
     is_done = all(each.is_done for each in found)

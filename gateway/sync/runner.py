@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STATE_FILE: Final = "sync.sqlite"
+WAIT_S: Final = 30.0
+"""How long a command waits for a mailbox at which the gateway or another command is."""
 _LOCKS: Final = "sync-locks"
+_TRY_S: Final = 0.2
 
 
 class SyncUnusable(Exception):
@@ -175,13 +178,24 @@ def locked(config: Config, pairing: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def alone(config: Config, state: State, pairing: str) -> AsyncIterator[None]:
-    """Be who works on a pairing, of all processes and machines. Raises: NotNow where another one is."""
-    with locked(config, pairing):
-        async with state.locked(pairing) as mine:
-            if not mine:
-                raise NotNow("another machine is at this mailbox just now")
-            yield
+async def alone(config: Config, state: State, pairing: str, *, wait_s: float = 0.0) -> AsyncIterator[None]:
+    """Be who works on a pairing, of all processes and machines; another one is waited for, for so long.
+
+    Raises: NotNow where another one is.
+    """
+    end = time.monotonic() + wait_s
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(config, pairing))
+                break
+            except NotNow:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_TRY_S)
+        if not await stack.enter_async_context(state.locked(pairing)):
+            raise NotNow("another machine is at this mailbox just now")
+        yield
 
 
 class Runner:
@@ -228,14 +242,17 @@ class Runner:
             policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
             return await plan_pass(pairing.id, one, two, self.state, policy, clock=self._clock)
 
-    async def check(self, pairing: Pairing, *, sample: int | None = None, seed: int = 0) -> Checked:
+    async def check(
+        self, pairing: Pairing, *, sample: int | None = None, seed: int = 0, wait_s: float = 0.0
+    ) -> Checked:
         """Compare both sides, with no pass at this mailbox meanwhile; what went wrong is in the answer."""
         self._listen(pairing, None)
         checked = Checked(pairing, sample=sample, seed=seed, began_at=self._clock())
         began = time.monotonic()
         patience_s = self.config.syncs[pairing.set].patience
         try:
-            async with alone(self.config, self.state, pairing.id), self.opened(pairing) as (one, two):
+            mine = alone(self.config, self.state, pairing.id, wait_s=wait_s)
+            async with mine, self.opened(pairing) as (one, two):
                 policy = policy_for(await self._passes.stage(pairing.id) or PLANNED, self.policy(pairing))
                 await verify(
                     checked,
@@ -268,8 +285,10 @@ class Runner:
         retry: bool = False,
         allow_removal: bool = False,
         boxes: tuple[OpenMailbox, OpenMailbox] | None = None,
+        wait_s: float = 0.0,
     ) -> Outcome:
         """Bring a mailbox in step once, or `retry` what did not get across alone; `boxes` where it is open already.
+        Another process at the mailbox is waited for, for `wait_s`.
 
         What went wrong is in the outcome; nothing but a fault of the state is raised.
         """
@@ -277,7 +296,7 @@ class Runner:
         began = time.monotonic()
         self._listen(pairing, None)
         try:
-            async with alone(self.config, self.state, pairing.id):
+            async with alone(self.config, self.state, pairing.id, wait_s=wait_s):
                 await self._whole(outcome, self.policy(pairing, allow_removal=allow_removal), retry, boxes)
         except NotNow as reason:
             outcome.fault, outcome.is_locked = str(reason), True
@@ -405,10 +424,14 @@ class Runner:
             return await self.engine(pairing, one, two, policy or self.policy(pairing))
 
     async def all(
-        self, pairings: Sequence[Pairing], *, retry: bool = False, allow_removal: bool = False
+        self, pairings: Sequence[Pairing], *, retry: bool = False, allow_removal: bool = False, wait_s: float = 0.0
     ) -> list[Outcome]:
         """Bring mailboxes in step, several at once; returns what became of each, in their order."""
-        return await self.each(pairings, lambda pairing: self.one(pairing, retry=retry, allow_removal=allow_removal))
+
+        def one(pairing: Pairing) -> Awaitable[Outcome]:
+            return self.one(pairing, retry=retry, allow_removal=allow_removal, wait_s=wait_s)
+
+        return await self.each(pairings, one)
 
     async def each(self, pairings: Sequence[Pairing], work: Callable[[Pairing], Awaitable[T]]) -> list[T]:
         """Do something with several mailboxes at once, as many as the configuration has it; returns the answers."""

@@ -86,6 +86,17 @@ async def test_a_mailbox_at_which_another_process_is_is_left_alone(tmp_path: Pat
         assert (await made.runner.one(made.pairings[0])).report.copied == 2
 
 
+async def test_a_command_waits_for_who_is_at_a_mailbox(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(2)), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        with locked(made.config, "merger/ann"):
+            waiting = asyncio.ensure_future(made.runner.all(made.pairings, wait_s=60))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        [outcome] = await asyncio.wait_for(waiting, 60)
+    assert outcome.report.copied == 2
+
+
 async def test_a_process_that_lost_its_lock_knows_who_has_begun_since(tmp_path: Path) -> None:
     now = 1000.0
     old, new = Store(ann=mailbox(1)), Store(ann=Memory())
