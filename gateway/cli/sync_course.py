@@ -95,7 +95,7 @@ def _written(*, as_json: bool) -> Callable[[Outcome], None]:
     def write(outcome: Outcome) -> None:
         if outcome.is_locked or (outcome.is_done and not _did(outcome)):
             return
-        typer.echo(json.dumps({"event": "done", **outcome.values()}) if as_json else outcome.told())
+        typer.echo(json.dumps({"event": "done", **outcome.values()}, ensure_ascii=False) if as_json else outcome.told())
 
     return write
 

@@ -53,7 +53,8 @@ def verify(
     is_done = all(each.is_done for each in found)
     _write(found, html, csv, as_json=as_json)
     if as_json:
-        typer.echo(json.dumps({"event": "end", "ok": is_done, "mailboxes": [each.values() for each in found]}))
+        end = {"event": "end", "ok": is_done, "mailboxes": [each.values() for each in found]}
+        typer.echo(json.dumps(end, ensure_ascii=False))
     else:
         bad = sum(not each.is_done for each in found)
         typer.echo(f"{len(found) - bad} of {len(found)} mailboxes are complete")
