@@ -27,9 +27,10 @@ from gateway.spool.api import SpoolUnusable
 from gateway.spool.content import sync_folder
 from gateway.spool.copying import sync_file
 from gateway.spool.folder import make_folder, sqlite_folder
+from gateway.spool.nodes import live_nodes
 from gateway.spool.shared import SHARED_PRAGMAS
 from gateway.spool.sqlite import READING, open_engine
-from mappings import migrations, schema, store, token_store
+from mappings import followers, migrations, schema, store, token_store
 from mappings.address import Address
 from mappings.directory import Directory
 from mappings.identity import Identity
@@ -294,6 +295,19 @@ class FollowedMapping:
                 return work(connection)
 
         return await self._in_thread(do)
+
+    async def confirm(self, node: str, seen: store.Head) -> None:
+        """Say that a node's queue is in accord with a revision; see `gateway.moving`.
+
+        It waits for whoever writes the mapping, and nothing else waits for it. Raises: SQLAlchemyError, SpoolUnusable.
+        """
+
+        def do() -> None:
+            with self.database.connect() as connection:
+                followers.confirm(connection, node, seen)
+                followers.forget(connection, {node, *live_nodes(connection, self.database.folder)})
+
+        await asyncio.to_thread(do)
 
     @property
     def is_pending(self) -> bool:

@@ -19,7 +19,6 @@ from gateway.mapping import FollowedMapping
 from gateway.planner import Planner
 from gateway.spool.api import Delivery, DeliveryId, LaneKey, LeaseLost, QueueFilter, SpoolError, SpoolUnusable, State
 from gateway.spool.durable import DurableSpool
-from mappings import followers
 from mappings.address import Address
 from mappings.identity import Identity
 from mappings.store import Head
@@ -64,6 +63,7 @@ class Mover:
         self._wake = asyncio.Event()
         self._head = Head(0, "")
         self._cutting: frozenset[int] = frozenset()
+        self._accord = self._head
         self._confirmed: tuple[str, Head] | None = None
         self._held_at: tuple[Head, float] | None = None
         self._last_cut_at = float("-inf")
@@ -88,8 +88,11 @@ class Mover:
         return bool(self._cutting) or self._clock() - self._last_cut_at < _RECENT_S
 
     async def begin(self) -> None:
-        """Bring the queue in accord before anything of it is sent; where that fails, `run` does it."""
-        await self._try()
+        """Bring the queue in accord before anything of it is sent; where that fails, `run` does it.
+
+        To say so is left to `run`: it may have to wait for a long import.
+        """
+        await self._try(confirms=False)
         self._wake.set()
 
     async def run(self) -> None:
@@ -104,14 +107,16 @@ class Mover:
             except TimeoutError:
                 pass
             self._wake.clear()
-            if not await self._try():
+            if not await self._try(confirms=True):
                 await asyncio.sleep(1.0)
                 self._wake.set()
             self._warn()
 
-    async def _try(self) -> bool:
+    async def _try(self, *, confirms: bool) -> bool:
         try:
-            await self._do()
+            is_in_accord = await self._do()
+            if confirms and is_in_accord:
+                await self._confirm()
         except (SpoolError, SpoolUnusable, LeaseLost, SQLAlchemyError) as fault:
             self._log.warning("cut_over_waits", error=str(fault), text="the queue is looked at again in a moment")
             return False
@@ -120,17 +125,24 @@ class Mover:
             return False
         return True
 
-    async def _do(self) -> None:
+    async def _do(self) -> bool:
+        """Bring the queue in accord with the revision in force; tell whether it is, all of it."""
         head, cutting, planner = self._head, self._cutting, self._planner()
         # What was planned by the mapping before is in the queue of the spool's writer, and stored before it is read.
         if cutting and (self._held_at is None or self._held_at[0] != head or self._is_late):
             await self._hold(planner, cutting)
             self._held_at = head, self._clock()
         on_its_way = await self._send_on(planner, cutting)
-        node = self._spool.follower
-        if not on_its_way and head == self._head and self._confirmed != (node, head):
+        if on_its_way or head != self._head:
+            return False
+        self._accord = head
+        return True
+
+    async def _confirm(self) -> None:
+        node, head = self._spool.follower, self._accord
+        if self._confirmed != (node, head):
             if head.number:
-                await self._mapping.change(lambda connection: followers.confirm(connection, node, head))
+                await self._mapping.confirm(node, head)
             self._confirmed = node, head
 
     @property

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from gateway.spool.folder import lock_file
 from gateway.spool.options import SpoolOptions
@@ -29,6 +29,8 @@ def live_nodes(connection: Connection, folder: Path | None) -> dict[str, str]:
     `folder` is the SQLite spool's; None asks the database of `connection`, in whatever transaction it is.
     """
     if folder is None:
+        if not inspect(connection).has_table("nodes"):
+            return {}  # no gateway ever ran
         query = text(f"SELECT id, host, worker FROM nodes WHERE beat_at >= {NOW} - :lease AND worker <> :outside")
         rows = connection.execute(query, {"lease": SpoolOptions().lease_s, "outside": OUTSIDE_WORKER})
         return {str(row.id): f"worker {row.worker} on {row.host}" for row in rows}

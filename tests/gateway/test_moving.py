@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,18 +41,10 @@ class Mapping:
     said: list[int] = field(default_factory=list)
     has_said: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def change(self, work: Callable[[Any], Any]) -> None:
-        import sqlalchemy
-
-        from mappings import followers, schema
-
-        engine = sqlalchemy.create_engine("sqlite://")
-        with engine.begin() as connection:
-            schema.metadata.create_all(connection)
-            work(connection)
-            self.said += [row.revision for row in connection.execute(followers.followers.select())]
-            self.has_said.set()
-        engine.dispose()
+    async def confirm(self, node: str, seen: Head) -> None:
+        assert node == "0"
+        self.said.append(seen.number)
+        self.has_said.set()
 
 
 @dataclass
@@ -100,7 +92,11 @@ class Node:
         self.planner = self.plan(*people)
         cutting = frozenset(who.id for who in people if who.stage is Stage.CUTTING)
         self.mover.in_force(Head(number, "mark"), cutting)
-        await self.mover.begin()
+        await self.step()
+
+    async def step(self) -> None:
+        """Do what is to be done now."""
+        await self.mover._try(confirms=True)
 
     async def states(self) -> dict[DeliveryId, tuple[State, str, str]]:
         rows = await self.spool.rows(QueueFilter(), 100)
@@ -189,12 +185,12 @@ async def test_what_was_planned_before_and_stored_after_is_found(node: Node) -> 
     await node.spool.accept(planned)
     await node.spool.give_back([(planned.id, 0)])
     node.now += 6
-    await node.mover.begin()
+    await node.step()
     assert (await node.states())[planned.id, 0][0] is State.MOVING
     await node.in_force(3, MOVED)
     await node.spool.accept(kept)  # it was to wait for what is over
     node.mover.look()
-    await node.mover.begin()
+    await node.step()
     assert {state[:2] for state in (await node.states()).values()} == {(State.QUEUED, "new")}
 
 
@@ -209,7 +205,7 @@ async def test_a_spool_that_is_away_is_tried_again(node: Node, monkeypatch: pyte
     await node.in_force(2, CUT)
     assert node.mapping.said == []
     monkeypatch.setattr(node.spool, "waiting", real)
-    await node.mover.begin()
+    await node.step()
     assert (node.mapping.said, (await node.states())[stored.id, 0][0]) == ([2], State.MOVING)
 
 
@@ -219,6 +215,15 @@ async def test_a_node_says_where_it_stands_at_its_start(node: Node) -> None:
     await node.in_force(6, ANN)
     await node.in_force(0)
     assert node.mapping.said == [5, 6]
+
+
+async def test_a_start_does_not_wait_until_it_may_say_so(node: Node) -> None:
+    stored = await node.take()
+    node.planner = node.plan(CUT)
+    node.mover.in_force(Head(2, "mark"), frozenset({7}))
+    await node.mover.begin()
+    assert node.mapping.said == []
+    assert (await node.states())[stored.id, 0][0] is State.MOVING
 
 
 def test_a_report_waits_too() -> None:
