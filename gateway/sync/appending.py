@@ -27,6 +27,8 @@ _ALONE: Final = 2
 """An item that was on its way when so many connections ended goes alone,"""
 _SUSPECT: Final = 4
 """and where it goes on so, it is what ends them."""
+_NOT_KNOWN: Final = "4.5.0"
+_BUSY: Final = ("4.2.1", "4.3.2", "4.4.2", "4.7.28")
 _ENDS: Final = "5.6.0"
 _FULL_WAITS_S: Final = (5.0, 15.0, 30.0, 60.0)
 
@@ -51,6 +53,7 @@ class _Done:
     notes: list[Noted] = field(default_factory=list)
     again: list[Read] = field(default_factory=list)
     full: list[Read] = field(default_factory=list)
+    later: list[Read] = field(default_factory=list)
 
 
 class Appending:
@@ -98,7 +101,7 @@ class Appending:
                 if settling is not None:
                     await settling
                 settling = asyncio.ensure_future(self._settle(done))
-                if done.again or done.full or self._policy.dedupe:
+                if done.again or done.full or done.later or self._policy.dedupe:
                     await settling
                     settling = None
                     await self._follow(done, answers)
@@ -175,9 +178,11 @@ class Appending:
                 else:
                     pace.bad(fault)
             else:
-                pace.good()
-                if any(isinstance(each, Appended) for each in answers):
+                if any(isinstance(each, Appended) or each.is_permanent for each in answers):
+                    pace.good()
                     self._full_s = 0.0
+                taken = zip(noted.batch, answers, strict=True)
+                pace.spent(sum(one.content.size for one, each in taken if isinstance(each, Appended)))
                 return answers
 
     async def _sorted(self, noted: _Noted, answers: Sequence[Appended | Status]) -> _Done:
@@ -194,6 +199,8 @@ class Appending:
                     done.again.append(another)
                 else:
                     done.problems.append(problem_of(one.copy, one.refusal or answer))
+            elif answer.code != _NOT_KNOWN:
+                done.later.append(one)
             elif source in self._means.refused:
                 done.problems.append(problem_of(one.copy, answer))
             else:
@@ -222,10 +229,27 @@ class Appending:
         none for too long."""
         for one in done.again:
             await self._append([one])
+        if done.later:
+            await self._later(
+                done.later, next(each for each in answers if isinstance(each, Status) and _is_later(each))
+            )
         if done.full:
             full = next(each for each in answers if isinstance(each, Status) and each.code == MAILBOX_FULL.code)
             await self._room(StoreFault(full))
             await self._append(done.full)
+
+    async def _later(self, items: Sequence[Read], status: Status) -> None:
+        """Append once more what was not done just now: for as long as the server is busy, a few times where it says
+        something else. Raises: StoreFault where it is busy for too long."""
+        is_busy = status.code in _BUSY
+        try:
+            self._end.pace.bad(StoreFault(status, Scope.RECIPIENT if is_busy else Scope.MESSAGE))
+        except StoreFault:
+            if is_busy:
+                raise
+            await self._settle(_Done(problems=[problem_of(one.copy, status) for one in items]))
+        else:
+            await self._append(items)
 
     def _done(self, one: Read, new: NewItem, answer: Appended, done: _Done) -> None:
         side, item = other(one.copy.side), one.copy.item
@@ -293,6 +317,10 @@ def row_of(copy: Copy, print: Print, id: str | None, words: frozenset[str], appe
     made = copy.pair or Pair(0, None, None, item.folder, item.folder)
     made = made.with_side(source, item.id, item.folder, item.words, item.print.object)
     return made.with_side(copy.side, id, copy.folder, words).with_octets(source, print, appended)
+
+
+def _is_later(answer: Status) -> bool:
+    return not answer.is_permanent and answer.code not in (MAILBOX_FULL.code, _NOT_KNOWN)
 
 
 def problem_of(copy: Copy, status: Status) -> Problem:

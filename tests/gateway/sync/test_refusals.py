@@ -34,15 +34,17 @@ class Peer:
         self.right = right
 
     def step(self, policy: Policy = Policy(), *, do: Callable[..., Any] = PASS, **more: Any) -> Result:  # noqa: B008  # frozen
-        async def nothing(_: float) -> None:
-            return
+        now = [0.0]
+
+        async def sleep(seconds: float) -> None:
+            now[0] += seconds
 
         state = State(self.path)
         self.left.calls.clear()
         self.right.calls.clear()
-        paces = Pace(policy.batch_items, sleep=nothing), Pace(policy.batch_items, sleep=nothing)
+        one, two = (Pace(policy.batch_items, clock=lambda: now[0], sleep=sleep) for _ in range(2))
         try:
-            result: Result = asyncio.run(do("p", self.left, self.right, state, policy, paces=paces, **more))
+            result: Result = asyncio.run(do("p", self.left, self.right, state, policy, paces=(one, two), **more))
         finally:
             self.notes: list[Noted] = asyncio.run(state.notes("p"))
             self.problems: list[Problem] = asyncio.run(state.problems("p"))
@@ -117,6 +119,26 @@ def test_what_ends_the_connection_stops_no_other(peer: Peer, octets: bytes, copi
     assert (report.copied + report.adopted, report.problems) == (copied, problems)
     assert all("the connection was lost" in each.text for each in peer.problems)
     assert len({held.octets for held in peer.right.items.values()}) == len(peer.right.items) == copied
+
+
+@pytest.mark.parametrize(
+    ("code", "times", "copied", "problems"), [("4.7.28", 12, 20, 0), ("4.3.0", 2, 20, 0), ("4.3.0", 40, 19, 1)]
+)
+def test_what_is_put_off_is_done_later(peer: Peer, code: str, times: int, copied: int, problems: int) -> None:
+    for number in range(20):
+        peer.left.put(mail(number), name=f"<{number}@example.org>")
+    whole, left = peer.right.append, [times]
+
+    async def append(folder: str, items: Any) -> Any:
+        kept = [new for new in items if b"Subject: 7\r\n" not in new.content.octets() or not left[0]]
+        left[0] -= len(kept) < len(items)
+        answers = iter(await whole(folder, kept))
+        return [next(answers) if new in kept else Status(code, "not now") for new in items]
+
+    peer.right.append = append  # type: ignore[method-assign]
+    report = peer.step(Policy(batch_items=6)).report
+    assert (report.copied, report.problems) == (copied, problems)
+    assert len(peer.right.items) == copied
 
 
 def test_a_full_mailbox_ends_the_pass_and_the_next_goes_on(peer: Peer) -> None:
