@@ -86,6 +86,10 @@ class Backend(ABC):
     def facts(self) -> Facts:
         return Facts()
 
+    def close(self) -> None:
+        """Let go of everything."""
+        return
+
     def make(self, path: tuple[str, ...]) -> Folder:
         raise StoreFault(READ_ONLY, Scope.MESSAGE)
 

@@ -20,11 +20,13 @@ from connectors.folders.maildir import Maildir
 from connectors.folders.mh import HOLDS as MH
 from connectors.folders.mh import Mh
 from connectors.folders.opened import FolderMailbox, fault_of
+from connectors.folders.pst import HOLDS as PST
+from connectors.folders.pst import Pst
 from connectors.folders.tree import Tree
 from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Status, StoreFault
 from gateway.formats.mbox import Dialect
 
-_HOLDS: Final = {"maildir": MAILDIR, "mbox": FILES, "mmdf": FILES, "mh": MH, "eudora": EUDORA}
+_HOLDS: Final = {"maildir": MAILDIR, "mbox": FILES, "mmdf": FILES, "mh": MH, "eudora": EUDORA, "pst": PST}
 
 
 class Folders(Connector):
@@ -54,7 +56,10 @@ class Folders(Connector):
             backend = await asyncio.to_thread(self._backend, mailbox)
         except OSError as fault:
             raise fault_of(fault) from None
-        yield FolderMailbox(backend, config.poll_s)
+        try:
+            yield FolderMailbox(backend, config.poll_s)
+        finally:
+            backend.close()
 
     def _backend(self, mailbox: str) -> Backend:
         config = cast(FoldersConfig, self.config)
@@ -69,6 +74,8 @@ class Folders(Connector):
                 locks=config.locks,
                 wait_s=config.lock_wait_s,
             )
+        if config.format == "pst":
+            return Pst(path, scratch=self.context.state_dir)
         if config.format == "eudora":
             attachments = self._path(config.attachments, mailbox) if config.attachments else path / "attach"
             return Eudora(path, attachments, scratch=self.context.state_dir)
