@@ -94,8 +94,8 @@ async def move(session: Session, uids: Sequence[int], target: bytes) -> dict[int
             sizes[what.uid] = what.size
         return True
 
-    has_uids = session.has("UIDPLUS") or session.has("IMAP4REV2")
-    has_move = session.has("MOVE") or session.has("IMAP4REV2")
+    has_uids = session.has("UIDPLUS")
+    has_move = session.has("MOVE")
     before: int | None = None
     if not has_uids:
         await session.connection.ask(joined(b"UID FETCH ", numbers(uids), b" (UID RFC822.SIZE)"), looks)
@@ -169,7 +169,7 @@ async def expunge(session: Session, uids: Sequence[int]) -> None:
         return
     told = numbers(uids)
     marked = joined(b"UID STORE ", told, b" +FLAGS.SILENT (\\Deleted)")
-    if session.has("UIDPLUS") or session.has("IMAP4REV2"):
+    if session.has("UIDPLUS"):
         await _all(session, [(marked, _is_gone), (joined(b"UID EXPUNGE ", told), _is_gone)])
         return
     others: list[int] = []

@@ -141,8 +141,8 @@ async def listed(session: Session, own: Namespace) -> dict[bytes, Listed]:
     found: dict[bytes, Listed] = {}
     statuses: dict[bytes, dict[str, int]] = {}
     subscribed: set[bytes] = set()
-    is_extended = session.has("LIST-EXTENDED") or session.has("IMAP4REV2")
-    with_status = session.has("LIST-STATUS") or session.has("IMAP4REV2")
+    is_extended = session.has("LIST-EXTENDED")
+    with_status = session.has("LIST-STATUS")
 
     def takes(what: Untagged) -> bool:
         if not isinstance(what, Data):

@@ -154,7 +154,7 @@ class Listing:
                     found |= _spans(what.values[at + 1])
             return True
 
-        if self._session.has("ESEARCH") or self._session.has("IMAP4REV2"):
+        if self._session.has("ESEARCH"):
             await self._session.connection.ask(command(b"UID SEARCH RETURN (ALL) ALL"), takes)
         else:
             await self._session.connection.ask(command(b"UID SEARCH ALL"), takes)

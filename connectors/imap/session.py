@@ -23,6 +23,10 @@ from connectors.imap.wire.responses import Data, Said, as_number
 from connectors.imap.wire.tokens import Limits, Spill
 
 _PREAUTH: Final = "PREAUTH"
+OF_REV2: Final = frozenset(
+    ("ENABLE", "ESEARCH", "IDLE", "LIST-EXTENDED", "LIST-STATUS", "MOVE", "NAMESPACE", "UIDPLUS", "UNSELECT")
+)
+"""What IMAP4rev2 has without saying so (RFC 9051, appendix E)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,14 @@ class Session:
         self.selected: Selected | None = None
         self.utf8 = False
         self.qresync = False
+        self.rev2 = False
+        """IMAP4rev2 is spoken: it was enabled, or the server knows nothing else."""
         self.greeted = ""
         connection.unasked = self._unasked
 
     def has(self, name: str) -> bool:
-        """Say whether the server offers something."""
-        return name in self.connection.capabilities
+        """Say whether the server offers something, or has it as a part of IMAP4rev2."""
+        return name in self.connection.capabilities or (self.rev2 and name in OF_REV2)
 
     def name(self, of: bytes | str) -> Piece:
         """Return a folder's name for a command."""
@@ -107,7 +113,7 @@ class Session:
         """Let go of the selected folder without expunging anything. Raises: Refused, Closed."""
         if self.selected is None:
             return
-        if not self.has("UNSELECT") and not self.has("IMAP4REV2"):
+        if not self.has("UNSELECT"):
             await self.select(self.selected.name, readonly=True, anew=True)  # CLOSE expunges nothing then
             await self.connection.ask(command(b"CLOSE"), alone=True)
         else:
@@ -254,7 +260,7 @@ async def _authenticate(connection: Connection, way: str, first: bytes) -> Said:
     """Run a mechanism of one step. Raises: Refused with what the server told of it."""
     answer = b64encode(first)
     told: list[bytes] = []
-    sent = "SASL-IR" in connection.capabilities
+    sent = bool(connection.capabilities & {"SASL-IR", "IMAP4REV2"})
 
     def goes(text: bytes) -> bytes:
         nonlocal sent
@@ -272,7 +278,11 @@ async def _authenticate(connection: Connection, way: str, first: bytes) -> Said:
 async def _prepare(session: Session, *, compress: bool) -> None:
     """Turn on what is used where it is there; a server that refuses it goes without."""
     connection = session.connection
+    session.rev2 = session.has("IMAP4REV2") and not session.has("IMAP4REV1")
+    session.utf8 = session.rev2
     wanted = [each for each in ("QRESYNC", "UTF8=ACCEPT") if session.has(each)]
+    if session.has("IMAP4REV2") and session.has("IMAP4REV1"):
+        wanted.append("IMAP4rev2")
     if "QRESYNC" not in wanted and session.has("CONDSTORE"):
         wanted.append("CONDSTORE")
     if wanted and session.has("ENABLE"):
@@ -289,7 +299,8 @@ async def _prepare(session: Session, *, compress: bool) -> None:
         except Refused:
             enabled.clear()
         session.qresync = "QRESYNC" in enabled
-        session.utf8 = "UTF8=ACCEPT" in enabled
+        session.rev2 = session.rev2 or "IMAP4REV2" in enabled
+        session.utf8 = session.rev2 or "UTF8=ACCEPT" in enabled
     if compress and session.has("COMPRESS=DEFLATE"):
         try:
             await connection.ask(command(b"COMPRESS", b"DEFLATE"), alone=True)

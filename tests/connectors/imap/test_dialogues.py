@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from connectors.imap.ids import hash_of
-from gateway.contract import Appended, Content, Fate, Scope, Status, StoreFault
+from gateway.contract import Appended, Content, Fate, NewItem, Scope, Status, StoreFault
 from tests.connectors.imap.courses import day
 from tests.connectors.imap.dialogues import played
 from tests.connectors.imap.kit import message, new, opened
@@ -124,3 +124,15 @@ async def test_a_server_that_refuses_words(tmp_path: Path) -> None:
         facts = await mailbox.facts()
         assert (facts.used_bytes, facts.limit_bytes) == (100 * 1024, 200 * 1024)  # the root that is the fullest
         assert facts.rights == ("INBOX: ann lrswipkxtecda", "INBOX: group:? lr", "Papierkorb: (own) lrsw")
+
+
+async def test_rev2_alone(tmp_path: Path) -> None:
+    async with played("rev2") as server, opened(tmp_path, server.port, max_connections=1) as mailbox:
+        folders = await mailbox.folders()
+        assert [(folder.path, folder.role) for folder in folders] == [(("INBOX",), "inbox"), (("Müll",), "trash")]
+        umlaut = NewItem("k", Content("Subject: über\r\n\r\n8 bits\r\n".encode()))
+        made = await mailbox.append("INBOX", [new(1), umlaut])
+        assert [each.id.partition(".")[2] for each in made if isinstance(each, Appended)] == ["7.9", "7.10"]
+        (moved,) = await mailbox.move([f"{hash_of(b'INBOX')}.7.8"], folders[1].id)
+        assert isinstance(moved, str)
+        assert moved.endswith(".7.1")

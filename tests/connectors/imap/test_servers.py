@@ -13,13 +13,14 @@ from typing import Final
 import pytest
 
 from connectors.imap.mailbox import ImapMailbox
-from gateway.contract import Appended, Content, NewItem, StoreFault
+from gateway.contract import Appended, Content, NewItem, Status, StoreFault
 from tests.connectors.imap.kit import message, new, opened
 from tests.connectors.imap.mailboxes import courier, cyrus, dovecot
 from tests.connectors.imap.without import Without
 from tests.peers.courier import Courier
 from tests.peers.cyrus import ADMIN, PASSWORD, Cyrus
 from tests.peers.dovecot import Dovecot
+from tests.peers.imap_filter import Answer, Command
 
 _NUMBERS = itertools.count(1)
 SERVERS: Final[dict[str, Callable[[], Dovecot | Cyrus | Courier]]] = {
@@ -222,4 +223,43 @@ async def test_another_program_sees_what_was_put_in(tmp_path: Path) -> None:
     assert b'INTERNALDATE "14-Jul-2017 02:40:00 +0000"' in told[0]
     assert client.lsub()[1][-1:] != [None]
     assert any(b"S&APw-d/Ost" in line for line in client.lsub()[1] if isinstance(line, bytes))
+    client.logout()
+
+
+async def test_what_others_have_marked_stays_where_numbers_cannot_be_expunged(tmp_path: Path) -> None:
+    with Without(dovecot().port, ["UIDPLUS", "MOVE"]) as server:
+        async with opened(tmp_path, server.port, user(dovecot())) as mailbox:
+            one, two, three = await put(mailbox, new(1), new(2, flags=frozenset(("deleted",))), new(3))
+            other = await mailbox.create_folder(("Other",))
+            assert await mailbox.remove([one], purge=True) == [None]
+            (moved,) = await mailbox.move([three], other.id)
+            assert isinstance(moved, str)
+            (left,) = (await mailbox.changes("INBOX", None)).items
+            assert left.id == two
+            assert left.flags == {"deleted"}
+            assert [state.id for state in (await mailbox.changes(other.id, None)).items] == [moved]
+
+
+async def test_others_append_while_numbers_are_looked_up(tmp_path: Path) -> None:
+    who = user(dovecot())
+    client = imaplib.IMAP4("127.0.0.1", dovecot().port)
+    client.login(who, PASSWORD)
+    texts = iter(("another's, of another size", "text"))
+
+    def also(command: Command) -> Answer:
+        if command.verb == "APPEND":
+            client.append("INBOX", "", imaplib.Time2Internaldate(1_500_000_000), message(9, next(texts, "more")))
+        return plain(command)
+
+    with Without(dovecot().port, ["UIDPLUS", "MULTIAPPEND"]) as server:
+        plain, server.answer = server.answer, also
+        async with opened(tmp_path, server.port, who) as mailbox:
+            (id,) = await put(mailbox, new(1))
+            found = {state.id: state.message_id for state in (await mailbox.changes("INBOX", None)).items}
+            assert found[id] == "<1@x.example>"
+            # Of two of one size it can't be told which is ours; whoever has to know looks at what is in them.
+            (made,) = await mailbox.append("INBOX", [new(2)])
+            assert isinstance(made, Status)
+            assert made.code == "4.5.0"
+            assert len((await mailbox.changes("INBOX", None)).items) == 4
     client.logout()
