@@ -37,7 +37,10 @@ MODELS: dict[str, type[BaseModel]] = {
     "route": config.RouteSection,
     "sync": config_sync.SyncSection,
     "sync.pair": config_sync.PairSection,
-    **{f"connector {name}": connectors()[name].load().Config for name in ("smtp", "filedrop", "mqtt", "ews", "graph", "imap")},
+    **{
+        f"connector {name}": connectors()[name].load().Config
+        for name in ("smtp", "filedrop", "mqtt", "ews", "graph", "imap", "folders", "pop")
+    },
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
     "filedrop maildir": MaildirSettings,
@@ -84,6 +87,7 @@ MODELS |= {
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
 PAGES += ["docs/connectors/imap.md", "docs/connectors/exchange.md", "docs/connectors/graph.md"]
+PAGES += ["docs/connectors/folders.md", "docs/connectors/pop.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
 PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]
