@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connectors.imap import Imap
+from connectors.imap.config import ImapConfig
 from gateway.contract import Connector, Context
 from gateway.mailbox import OpenMailbox
 from gateway.sync.engine import Result, run_pass
@@ -156,7 +157,9 @@ def context(folder: Path) -> Context:
 
 def imap(port: int, folder: Path, **options: Any) -> Imap:
     """Return the connector of a server on this machine."""
-    config = Imap.Config(host="127.0.0.1", port=port, tls="none", password=PASSWORD, **options)  # type: ignore[call-arg]
+    config = ImapConfig.model_validate(
+        {"host": "127.0.0.1", "port": port, "tls": "none", "password": PASSWORD, **options}
+    )
     return Imap("peer", config, context(folder))
 
 
@@ -177,7 +180,8 @@ Where = tuple[int, str] | At | Memory
 async def opened(where: Where, folder: Path, **options: Any) -> AsyncIterator[OpenMailbox]:
     """Open a mailbox."""
     if isinstance(where, Memory):
-        yield where  # type: ignore[misc]  # it takes plain strings
+        held: Any = where
+        yield held
         return
     connector: Any
     if isinstance(where, At):
@@ -238,6 +242,15 @@ def problems(folder: Path) -> list[Problem]:
     state = State(folder / "sync.sqlite")
     try:
         return asyncio.run(state.problems(NAME))
+    finally:
+        state.close()
+
+
+def notes(folder: Path) -> list[str]:
+    """Return what was changed of what got across."""
+    state = State(folder / "sync.sqlite")
+    try:
+        return [each.text for each in asyncio.run(state.notes(NAME))]
     finally:
         state.close()
 

@@ -14,7 +14,7 @@ import pytest
 from gateway.contract import Folder
 from gateway.sync.values import Policy
 from tests.gateway.sync.memory import Memory
-from tests.integration.sync_pair import Box, Two, bring_in_step, look, mail, problems, user
+from tests.integration.sync_pair import Box, Two, bring_in_step, look, mail, notes, problems, user
 from tests.peers.dovecot import Dovecot
 from tests.peers.imap_filter import Answer, Command, ImapFilter
 
@@ -63,6 +63,9 @@ def test_a_date_that_is_none_has_the_mail_sorted_by_the_day_of_the_move(two: Two
         two.ports = source.port, 0
         assert two.step().report.copied == 2
         assert two.step().report.copied == 0
+    noted = notes(two.path)
+    assert len(noted) == 2
+    assert all("date" in text.lower() or "received" in text.lower() for text in noted), noted
     at = {each.octets.partition(b"\r\n")[0]: each.at for each in two.right.shown(".")}
     assert at == {b"Message-ID: <1@example.org>": 1391245200.0, b"Message-ID: <2@example.org>": 1391072400.0}
 

@@ -19,7 +19,7 @@ from gateway.sync.engine import Result
 from gateway.sync.values import Policy
 from tests.gateway.sync.memory import Memory
 from tests.gateway.sync.memory import mail as numbered
-from tests.integration.sync_pair import Box, Two, Waits, bring_in_step, mail, problems, user
+from tests.integration.sync_pair import Box, Two, Waits, bring_in_step, mail, notes, problems, user
 from tests.peers.dovecot import Dovecot
 from tests.peers.imap_filter import Answer, Bye, Command, ImapFilter
 
@@ -93,6 +93,8 @@ def test_a_nul_in_a_message_is_refused_or_kills_the_connection(odd: Odd, answer:
     assert found is not None
     assert b"\0" not in found
     assert email.message_from_bytes(found).get_payload(decode=True) == b"before\0after\r\n"
+    (text,) = notes(odd.path)
+    assert "NUL" in text
 
 
 def test_a_message_that_ends_each_connection_is_listed_and_stops_no_other(odd: Odd) -> None:
