@@ -61,27 +61,13 @@ class Passes:
         self._clock = clock
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
-    async def begin(self, pairing: str) -> None:
-        """Note that a pass begins."""
+    async def begin(self, pairing: str, at: float | None = None) -> None:
+        """Note that a pass has begun, now or then. One that is quick need not be noted before its end."""
         now = self._clock()
 
         def act(connection: Connection) -> None:
-            before = connection.execute(select(PASS).where(PASS.c.pairing == pairing)).first()
-            connection.execute(delete(PASS).where(PASS.c.pairing == pairing))
-            values = {
-                "pairing": pairing,
-                "who": self._who,
-                "began_at": now,
-                "updated_at": now,
-                "ended_at": None,
-                "is_done": False,
-                "fault": "",
-                "report": _written(Report()),
-                "passes": before.passes if before is not None else 0,
-                "copied": before.copied if before is not None else 0,
-                "octets": before.octets if before is not None else 0,
-            }
-            connection.execute(insert(PASS).values(values))
+            before = _row(connection, pairing)
+            _write(connection, pairing, self._who, now if at is None else at, now, Report(), before)
 
         await self._state.do(act)
 
@@ -91,24 +77,33 @@ class Passes:
         put = put.values(report=_written(report), updated_at=self._clock())
         return await self._state.do(lambda connection: connection.execute(put).rowcount > 0)
 
-    async def end(self, pairing: str, report: Report, *, is_done: bool, fault: str) -> None:
-        """Note how it ended."""
+    async def end(
+        self, pairing: str, report: Report, *, is_done: bool, fault: str, began_at: float | None = None
+    ) -> None:
+        """Note how it ended; `began_at` where its begin was perhaps not noted. Another process's pass is left alone."""
         now = self._clock()
-        put = (
-            update(PASS)
-            .where(PASS.c.pairing == pairing, PASS.c.who == self._who)
-            .values(
-                report=_written(report),
-                updated_at=now,
-                ended_at=now,
-                is_done=is_done,
-                fault=fault,
-                passes=PASS.c.passes + 1,
-                copied=PASS.c.copied + report.copied,
-                octets=PASS.c.octets + report.octets,
-            )
-        )
-        await self._state.do(lambda connection: connection.execute(put))
+
+        def act(connection: Connection) -> None:
+            before = _row(connection, pairing)
+            is_ours = before is not None and before.who == self._who and before.ended_at is None
+            if not is_ours:
+                if began_at is None or (before is not None and before.ended_at is None and before.began_at >= began_at):
+                    return
+                _write(connection, pairing, self._who, began_at, now, report, before)
+            put = update(PASS).where(PASS.c.pairing == pairing)
+            values = {
+                "report": _written(report),
+                "updated_at": now,
+                "ended_at": now,
+                "is_done": is_done,
+                "fault": fault,
+                "passes": PASS.c.passes + 1,
+                "copied": PASS.c.copied + report.copied,
+                "octets": PASS.c.octets + report.octets,
+            }
+            connection.execute(put.values(values))
+
+        await self._state.do(act)
 
     async def stage(self, pairing: str) -> str | None:
         """Return the stage of a pairing; None where nothing is known of it."""
@@ -147,6 +142,31 @@ class Passes:
             return {row.pairing: _told(row) for row in connection.execute(select(PASS))}
 
         return await self._state.do(read)
+
+
+def _row(connection: Connection, pairing: str) -> Any:
+    return connection.execute(select(PASS).where(PASS.c.pairing == pairing)).first()
+
+
+def _write(
+    connection: Connection, pairing: str, who: str, began_at: float, now: float, report: Report, before: Any
+) -> None:
+    """Write the row of a pass that is under way; what all passes copied goes on from the row before."""
+    connection.execute(delete(PASS).where(PASS.c.pairing == pairing))
+    values = {
+        "pairing": pairing,
+        "who": who,
+        "began_at": began_at,
+        "updated_at": now,
+        "ended_at": None,
+        "is_done": False,
+        "fault": "",
+        "report": _written(report),
+        "passes": before.passes if before is not None else 0,
+        "copied": before.copied if before is not None else 0,
+        "octets": before.octets if before is not None else 0,
+    }
+    connection.execute(insert(PASS).values(values))
 
 
 def _written(report: Report) -> str:

@@ -308,8 +308,8 @@ class Runner:
         """Note that a mailbox could not be opened; returns it as the outcome of a pass."""
         outcome = Outcome(pairing, fault=str(fault.status), began_at=self._clock())
         await self.state.add_pairing(pairing)
-        await self._passes.begin(pairing.id)
-        await self._passes.end(pairing.id, outcome.report, is_done=False, fault=outcome.fault or "")
+        at, why = outcome.began_at, outcome.fault or ""
+        await self._passes.end(pairing.id, outcome.report, is_done=False, fault=why, began_at=at)
         return outcome
 
     async def _whole(
@@ -325,7 +325,6 @@ class Runner:
             raise NotNow(f"its stage is: {stage}")
         if begun(stage) != stage:
             await self.state.set_stage(pairing.id, begun(stage))
-        await self._passes.begin(pairing.id)
         try:
             outcome.result = await self._told(outcome, policy_for(stage, policy), retry, boxes)
             outcome.not_done = await self._passes.not_done(pairing.id)
@@ -346,7 +345,8 @@ class Runner:
             else:
                 fault_told = outcome.fault or ""
             report = outcome.result.report
-            await self._passes.end(pairing.id, report, is_done=outcome.is_done, fault=fault_told)
+            at = outcome.began_at
+            await self._passes.end(pairing.id, report, is_done=outcome.is_done, fault=fault_told, began_at=at)
         if (
             outcome.fault is None
             and outcome.result.refused is None
@@ -366,10 +366,10 @@ class Runner:
             self._listen(pairing, report)
 
         async def beat() -> None:
-            while True:
+            await asyncio.sleep(BEAT_S)
+            await self._passes.begin(pairing.id, outcome.began_at)
+            while await self._passes.going(pairing.id, outcome.result.report):  # noqa: ASYNC110  of another process
                 await asyncio.sleep(BEAT_S)
-                if not await self._passes.going(pairing.id, outcome.result.report):
-                    return
 
         async def work() -> Result:
             if boxes is not None:

@@ -19,7 +19,6 @@ from gateway.sync.passes import SILENT_S, Passes
 from gateway.sync.progress import Event
 from gateway.sync.runner import Outcome, locked
 from gateway.sync.state import State
-from gateway.sync.telling import standings
 from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing
 from tests.gateway.sync.memory import Memory
@@ -111,7 +110,7 @@ async def test_a_process_that_lost_its_lock_knows_who_has_begun_since(tmp_path: 
         assert not (await here.all())[pairing.id].is_running(now)
         await here.begin(pairing.id)
         assert not await there.going(pairing.id, Report())
-        await there.end(pairing.id, Report(copied=5), is_done=True, fault="")
+        await there.end(pairing.id, Report(copied=5), is_done=True, fault="", began_at=1000.0)
         assert (await here.all())[pairing.id].ended_at is None
 
 
@@ -249,8 +248,9 @@ async def test_a_pass_that_is_stopped_is_told_as_stopped(tmp_path: Path) -> None
 
 
 async def test_machines_that_share_a_database_keep_out_of_each_others_way(
-    tmp_path: Path, postgres: PostgresServer
+    tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(runner_module, "BEAT_S", 0.01)
     reached, goes_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Memory):
@@ -272,9 +272,10 @@ async def test_machines_that_share_a_database_keep_out_of_each_others_way(
         await asyncio.wait_for(reached.wait(), 60)
         refused = await two.runner.one(pairing)
         assert refused.fault == "another machine is at this mailbox just now"
-        [standing] = await standings(two.state, two.pairings, details=False)
-        assert standing.told is not None
-        assert standing.told.is_running(time.time())
+        async with asyncio.timeout(60):
+            while (told := (await Passes(two.state).all()).get(pairing.id)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert told.is_running(time.time())
         goes_on.set()
         assert (await asyncio.wait_for(under_way, 60)).report.copied == 1
         again = await two.runner.one(pairing)
