@@ -23,6 +23,7 @@ from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
 from gateway.sync.labels import by_labels
 from gateway.sync.lanes import together
+from gateway.sync.match import Pool
 from gateway.sync.pace import Pace
 from gateway.sync.plan import Abilities, doubts, plan
 from gateway.sync.reading import Reader
@@ -379,47 +380,74 @@ class _Pass:
         mark = self._marks["left"].get(folder.left or ""), self._marks["right"].get(folder.right or "")
         if folder.limits != self._limits:
             folder = replace(folder, left_token=None, limits=self._limits)
-        right, token = await self._reader.listing(folder, "right", None)
-        unpaired = dict(right.items)
-        if folder.left_token is not None or intents or await self._state.count(self._pairing, folder.id):
-            base = await self._base(Seen(), right)
-            new = dict(right.items)
-            for pair in base:
-                new.pop(pair.right or "", None)
-            if await self._resuming.settle(intents, "right", new):
-                base = await self._base(Seen(), right)
-            for pair in base:
-                unpaired.pop(pair.right or "", None)
-            made, _, _ = await self._plan(base, Seen(), right, strangers=False)
-            for row in made.rows:
-                unpaired.pop(row.right or "", None)
-            if made.refused is not None or folder.id in await self._actor.act(made):
-                return
+        listed = await self._right_of(folder, intents)
+        if listed is None:
+            return
+        pool, token = listed
         async for page in self._reader.pages(folder, "left", folder.left_token):
-            items = {state.id: Item.of(state, folder.id) for state in page.items}
-            base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
-            known = {pair.left for pair in base}
-            new = {id: item for id, item in items.items() if id not in known}
-            if await self._resuming.settle(intents, "left", new, is_all=False):
+            if page.reset and folder.left_token is not None:  # what was copied has other ids now
+                here, at = await self._reader.listing(folder, "left", None)
+                base = await self._base(here, Seen())
+            else:
+                items = {state.id: Item.of(state, folder.id) for state in page.items}
+                here, at = Seen(items, frozenset(page.removed)), page.token
                 base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
-            here = Seen(items, frozenset(page.removed))
-            made, _, now = await self._plan(base, here, Seen(unpaired), strangers=False)
-            unpaired = dict(now.items)
-            for row in made.rows:
-                unpaired.pop(row.right or "", None)
+            known = {pair.left for pair in base}
+            new = {id: item for id, item in here.items.items() if id not in known}
+            if await self._resuming.settle(intents, "left", new, is_all=False):
+                base += await self._state.pairs(self._pairing, new, [])
+            new = {id: item for id, item in here.items.items() if id not in {pair.left for pair in base}}
+            made, _, near = await self._plan(base, here, Seen(pool.near(new.values())), strangers=False)
+            pool.settle(near.items, {row.right for row in made.rows})
             passed = self._report.passed
             if made.refused is not None or folder.id in await self._actor.act(made):
                 return
-            self._report.passed = passed + len(items)
-            folder = replace(folder, left_token=page.token)
+            self._report.passed = passed + len(here.items)
+            folder = replace(folder, left_token=at)
             await self._state.settle(self._pairing, folders=[folder])
-        made, _, _ = await self._plan([], Seen(), Seen(unpaired))
+            if here.whole:
+                break
+        made, _, _ = await self._plan([], Seen(), Seen(pool.items))
         if folder.id in await self._actor.act(made):
             return
         rest = [each.key for each in intents]
         folder = replace(folder, right_token=token, left_mark=mark[0], right_mark=mark[1], is_known=True)
         await self._state.settle(self._pairing, folders=[folder], intents=rest)
         self._folders[folder.id] = folder
+
+    async def _right_of(self, folder: FolderPair, intents: list[Intent]) -> tuple[Pool, str] | None:
+        """Return what the right one has and no row is of, and the token after it; None where something of what an
+        earlier pass has brought there is to be done again. Rows are read a page at a time."""
+        new: dict[str, Item] = {}
+        there: set[str] = set()
+        token = ""
+        async for page in self._reader.pages(folder, "right", None):
+            items = {state.id: Item.of(state, folder.id) for state in page.items}
+            base = await self._state.pairs(self._pairing, [], items)
+            known = {pair.right for pair in base}
+            there |= items.keys()
+            new |= {id: item for id, item in items.items() if id not in known}
+            if base and not await self._done(folder, base, Seen({id: items[id] for id in items.keys() & known})):
+                return None
+            token = page.token
+        for row in await self._resuming.settle(intents, "right", new):
+            new.pop(row.right or "", None)
+        gone: list[Pair] = []
+        async for rows in self._state.base(self._pairing, folder.id):
+            gone += [row for row in rows if row.right_folder == folder.id and row.right and row.right not in there]
+        if gone:
+            made, _, right = await self._plan(
+                gone, Seen(), Seen(new, frozenset(row.right or "" for row in gone)), strangers=False
+            )
+            if made.refused is not None or folder.id in await self._actor.act(made):
+                return None
+            found = {row.right for row in made.rows}
+            new = {id: item for id, item in right.items.items() if id not in found}
+        return Pool(new), token
+
+    async def _done(self, folder: FolderPair, base: list[Pair], right: Seen) -> bool:
+        made, _, _ = await self._plan(base, Seen(), right, strangers=False)
+        return made.refused is None and folder.id not in await self._actor.act(made)
 
 
 def limits_of(policy: Policy) -> str:

@@ -9,7 +9,7 @@ Stores that do not give octets back as they were can't be told apart by digests:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from gateway.sync.values import Item, Print
@@ -39,7 +39,8 @@ class Matcher:
             self._by_size[item.print.size].append(item)
         self._often = Counter(item.print.message_id for item in lefts)
 
-    def _candidates(self, left: Item) -> Iterable[Item]:
+    def candidates(self, left: Item) -> Iterable[Item]:
+        """Yield the rights that may be the same as a left."""
         size, message_id = left.print.size, left.print.message_id
         sized = self._by_size if message_id is None else self._nameless
         if message_id is not None:
@@ -79,7 +80,7 @@ class Matcher:
         lefts: set[str] = set()
         rights: set[str] = set()
         for left in self._lefts:
-            for right in self._candidates(left):
+            for right in self.candidates(left):
                 if self._same(left, right) is None:
                     if left.print.digest is None:
                         lefts.add(left.id)
@@ -93,7 +94,7 @@ class Matcher:
         found: list[tuple[Item, Item]] = []
         for left in self._lefts:
             best: Item | None = None
-            for right in self._candidates(left):
+            for right in self.candidates(left):
                 if right.id in used or not self._same(left, right):
                     continue
                 if best is None or (_close(left.print, right.print) and not _close(left.print, best.print)):
@@ -102,6 +103,28 @@ class Matcher:
                 used.add(best.id)
                 found.append((left, best))
         return found
+
+
+class Pool:
+    """What one side has and no row is of. For each page of the other side it gives those that may be the same, so that
+    a page costs by what is in it."""
+
+    def __init__(self, items: Mapping[str, Item]) -> None:
+        self.items = dict(items)
+        self._index = Matcher([], list(items.values()), exact=True)
+
+    def near(self, page: Iterable[Item]) -> dict[str, Item]:
+        """Return what may be the same as something of a page."""
+        if not self.items:
+            return {}
+        found = (item.id for left in page for item in self._index.candidates(left))
+        return {id: self.items[id] for id in found if id in self.items}
+
+    def settle(self, items: Mapping[str, Item], paired: Set[str | None]) -> None:
+        """Note what is known of items now, and which have a row."""
+        self.items |= {id: item for id, item in items.items() if id in self.items}
+        for id in paired & self.items.keys():
+            del self.items[id or ""]
 
 
 def _close(one: Print, two: Print) -> bool | None:

@@ -12,9 +12,10 @@ import pytest
 
 from gateway.contract import Facts, Folder, Status
 from gateway.mailbox import StoreFault
-from gateway.sync import appending
+from gateway.sync import appending, plan
 from gateway.sync.ends import Report
 from gateway.sync.engine import Result, retry_pass, run_pass
+from gateway.sync.match import Matcher
 from gateway.sync.pace import Pace
 from gateway.sync.state import State
 from gateway.sync.values import Noted, Policy, Problem
@@ -345,3 +346,40 @@ def test_a_pass_costs_what_changed(peer: Peer) -> None:
     assert (report.listed, report.copied, report.flagged, report.read) == (2, 1, 1, 1)
     assert sorted(peer.left.calls) == ["changes", "changes", "fetch", "folders"]
     assert sorted(peer.right.calls) == ["append", "folders", "set_flags"]
+
+
+def test_a_page_costs_by_what_is_in_it_however_much_is_there(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1500):
+        name = f"<{number}@example.org>" if number % 3 else None
+        peer.left.put(mail(number, name=bool(name)), at=1.5e9 + 10 * number, name=name)
+        peer.right.put(mail(number, name=bool(name)), at=1.5e9 + 10 * number, name=name)
+    sizes: list[int] = []
+
+    class Counted(Matcher):
+        def __init__(self, lefts: Any, rights: Any, *, exact: bool) -> None:
+            if lefts:
+                sizes.append(len(rights))
+            super().__init__(lefts, rights, exact=exact)
+
+    monkeypatch.setattr(plan, "Matcher", Counted)
+    report = peer.step(Policy(page_items=50)).report
+    assert (report.copied, report.adopted) == (0, 1500)
+    assert len(sizes) >= 60
+    assert max(sizes) <= 600, "nameless ones of the same size, and no more"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_ids_that_are_lost_in_the_midst_of_the_first_pass_make_no_doubles(peer: Peer, side: str) -> None:
+    for number in range(40):
+        peer.left.put(mail(number, name=number % 4 > 0), name=f"<{number}@example.org>" if number % 4 else None)
+    peer.right.room = 25 * len(mail(10))
+    policy = Policy(batch_items=3, page_items=8)
+    with pytest.raises(StoreFault):
+        peer.step(policy)
+    assert 16 < len(peer.right.items) < 40
+    (peer.left if side == "left" else peer.right).renumber()
+    peer.right.room = None
+    peer.left.put(mail(99), name="<99@example.org>")
+    peer.step(policy)
+    assert peer.right.shown() == peer.left.shown()
+    assert peer.step(policy).report.copied == 0
