@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from gateway.cli.options import (
     print_table,
     tell_mistakes,
 )
+
+if TYPE_CHECKING:
+    from gateway.config import Config
 
 app = typer.Typer(
     name="gatepost",
@@ -82,6 +85,8 @@ def _leaf(fault: BaseException) -> BaseException:
 def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Check the configuration and everything it names; tell every mistake at once."""
     checked = load_config(ctx, config, as_json=as_json, mapping=True)
+    if checked.syncs:
+        _check_people(checked, as_json=as_json)
     if as_json:
         print_json({"ok": True, "mistakes": [], "warnings": list(checked.warnings)})
         return
@@ -94,6 +99,23 @@ def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False
         _count(len(checked.identities), "identity", "identities"),
     )
     typer.echo(f"{checked.path}: ok ({', '.join(counts)})")
+
+
+def _check_people(checked: Config, *, as_json: bool) -> None:
+    """Read the tables of people that syncs name, or tell every mistake in them and exit."""
+    from gateway.config_file import ConfigErrors, Mistake
+    from gateway.sync.pairing import PairingErrors, pairings
+
+    mistakes: list[Mistake] = []
+    for name, section in checked.syncs.items():
+        try:
+            pairings(name, section, checked.base_dir)
+        except PairingErrors as e:
+            place = f"sync.{name}.mailboxes"
+            mistakes += [Mistake(str(checked.path), None, place, "a table", "", rule=text) for text in e.mistakes]
+    if mistakes:
+        tell_mistakes(ConfigErrors(mistakes), as_json=as_json)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -179,6 +179,11 @@ def test_every_mistake_in_the_table_of_people_is_told(config: Path, tmp_path: Pa
     assert told.exit_code == 1
     assert "people.csv:2: no mailbox under from" in told.output
     assert "people.csv:4: dan to dan stands in" in told.output
+    checked = CliRunner().invoke(app, ["check", "--json"])
+    assert checked.exit_code == 1
+    mistakes = json.loads(checked.stdout)["mistakes"]
+    assert [each["place"] for each in mistakes] == ["sync.merger.mailboxes"] * 2
+    assert "people.csv:2: no mailbox under from" in mistakes[0]["rule"]
 
 
 def test_a_configuration_is_checked_with_its_syncs(config: Path, tmp_path: Path) -> None:
