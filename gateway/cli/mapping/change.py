@@ -37,7 +37,8 @@ def add(
     home: Annotated[str | None, typer.Option("--home", metavar="CONNECTOR", help="Where the mailbox is.")] = None,
     kind: Annotated[str, typer.Option("--kind", help="person, group, room, device or contact.")] = "person",
     stage: Annotated[
-        str | None, typer.Option("--stage", help="Where it stands in a merger: before, coexisting, cutting, moved or external.")
+        str | None,
+        typer.Option("--stage", help="Where it stands in a merger: before, coexisting, cutting, moved or external."),
     ] = None,
     copy_home: Annotated[
         str | None, typer.Option("--copy-home", metavar="CONNECTOR", help="Where a second mailbox gets copies.")
