@@ -117,14 +117,18 @@ class Listing:
         mark = self._marks.mark(token)
         goes_on = mark is not None and bool(mark.todo)
         folder = await self._session.select(self._name, readonly=True, anew=not goes_on)
-        if mark is None or mark.uidvalidity != folder.uidvalidity:
+        has_learned = mark is not None and mark.flags is not None and folder.modseq is not None and not goes_on
+        if mark is None or mark.uidvalidity != folder.uidvalidity or has_learned:
             uids = await self._all(folder)
             after = max(folder.uidnext or 1, *(uid + 1 for uid in list(uids)[-1:]), 1)
             flags: Mapping[str, Spans] | None = {} if folder.modseq is None else None
             mark = Mark(folder.uidvalidity, folder.modseq, after, uids, uids, flags)
             return await self._page(mark, (), limit, reset=True)
         if mark.todo:
-            return await self._page(mark, (), limit)
+            page = await self._page(mark, (), limit)
+            # What has happened since the first page is told at once after the last one, not by the next look alone:
+            # whoever keeps `Folder.mark` takes it for told.
+            return page if page.more else replace(page, more=True)
         if folder.modseq is None or mark.modseq is None:
             return await self._compared(folder, mark, limit)
         is_same = folder.modseq == mark.modseq and folder.exists == len(mark.known)
