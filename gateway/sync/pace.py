@@ -18,12 +18,22 @@ T = TypeVar("T")
 FIRST_WAIT_S: Final = 0.5
 MOST_WAIT_S: Final = 300.0
 DAY_S: Final = 86400.0
+_CUT: Final = "4.4.2"
+"""A connection that ended says nothing of the others."""
 MOST_TRIES: Final = 4
 """How often one call is tried that fails for a reason of its own, while the server is well."""
 
 
+class Server:
+    """What the mailboxes of one server have in common: where it says of itself that it is busy, all leave it alone."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        self.why = ""
+
+
 class Pace:
-    """The pace at one server; those that ask the same one share it."""
+    """The pace of one mailbox at its server."""
 
     def __init__(
         self,
@@ -31,6 +41,7 @@ class Pace:
         patience_s: float = 3600.0,
         bytes_per_day: int | None = None,
         *,
+        server: Server | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -38,6 +49,7 @@ class Pace:
         self._window = float(most_items)
         self._patience_s = patience_s
         self._s_a_byte = DAY_S / bytes_per_day if bytes_per_day else 0.0
+        self._server = server or Server()
         self._clock = clock
         self._sleep = sleep
         self._wait_s = FIRST_WAIT_S
@@ -89,11 +101,15 @@ class Pace:
         self._window = max(1.0, self._window / 2)
         self._wait_s = min(MOST_WAIT_S, self._wait_s * 2)
         self._until = max(self._until, now + wait_s)
+        if fault.scope is Scope.HOP and fault.status.code != _CUT:
+            self._server.until = max(self._server.until, self._until)
+            self._server.why = self.why
 
     async def ready(self) -> None:
         """Wait until the server may be asked again."""
-        while (rest := self._until - self._clock()) > 0:
+        while (rest := max(self._until, self._server.until) - self._clock()) > 0:
             self.waited_s += rest
+            self.why = self.why or self._server.why
             self.is_waiting = True
             self._tell()
             try:

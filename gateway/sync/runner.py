@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -17,14 +18,14 @@ from gateway.log import Silence
 from gateway.spool.folder import lock_file
 from gateway.sync.database import StateUnusable
 from gateway.sync.engine import Result, retry_pass, run_pass
-from gateway.sync.pace import Pace
+from gateway.sync.pace import Pace, Server
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.preview import Preview, plan_pass
 from gateway.sync.progress import NOTHING, Event, as_counts, as_named, names, show_count, show_seconds, told
 from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
-from gateway.sync.values import SIDES, Pairing, Policy
+from gateway.sync.values import Pairing, Policy
 from gateway.sync.verify import Checked, verify
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ class Runner:
         self._log = log or Silence({})
         self._clock = clock
         self._passes = Passes(state, clock)
+        self._servers: dict[str, Server] = defaultdict(Server)
         self._noted: dict[str, Pairing] = {}
 
     def policy(self, pairing: Pairing, *, allow_removal: bool = False) -> Policy:
@@ -401,10 +403,14 @@ class Runner:
     ) -> Result:
         """Have the engine do a pass, or `retry` what did not get across. Raises: StoreFault.
 
-        Each mailbox has paces of its own: what one is refused says nothing of how patient to be with another.
+        Each mailbox has paces of its own: what one is refused says nothing of how patient to be with another. What a
+        server says of itself, all its mailboxes heed.
         """
         patience_s = self.config.syncs[pairing.set].patience
-        one, two = (Pace(policy.batch_items, patience_s, policy.bytes_per_day) for _ in SIDES)
+        one, two = (
+            Pace(policy.batch_items, patience_s, policy.bytes_per_day, server=self._servers[place.connector])
+            for place in (pairing.left, pairing.right)
+        )
         act = retry_pass if retry else run_pass
         return await act(
             pairing.id,

@@ -9,7 +9,7 @@ import pytest
 from gateway.mailbox import StoreFault
 from gateway.outcome import Scope
 from gateway.status import Status
-from gateway.sync.pace import MOST_TRIES, Pace
+from gateway.sync.pace import MOST_TRIES, Pace, Server
 
 BUSY = Status("4.3.2", "busy")
 
@@ -72,3 +72,20 @@ def test_what_fails_for_itself_is_not_tried_for_an_hour() -> None:
     with pytest.raises(StoreFault):
         asked(clock, pace, *[StoreFault(BUSY, Scope.MESSAGE)] * MOST_TRIES)
     assert len(clock.slept) == MOST_TRIES - 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "waits"),
+    [
+        (StoreFault(BUSY, Scope.HOP, retry_after_s=30.0), True),
+        (StoreFault(BUSY, Scope.RECIPIENT, retry_after_s=30.0), False),
+        (StoreFault(Status("4.4.2", "the connection ended"), Scope.HOP, retry_after_s=30.0), False),
+    ],
+)
+def test_what_a_server_says_of_itself_all_its_mailboxes_heed(fault: StoreFault, waits: bool) -> None:
+    clock, server = Clock(), Server()
+    one, two = (Pace(server=server, clock=clock, sleep=clock.sleep) for _ in range(2))
+    one.bad(fault)
+    assert asked(clock, two) == "done"
+    assert clock.slept == ([30.0] if waits else [])
+    assert two.items == 50
