@@ -221,28 +221,24 @@ class _Loader:
             if not CONNECTOR_NAME.fullmatch(name):
                 doc.mistake(path, show_value(name), "a name of a-z, 0-9, - and _")
             section = doc.model(path, SyncSection, values, f"a key of [sync.{name}]")
-            if section is None:
-                continue
-            for key, connector in (("from", section.from_), ("to", section.to)):
-                if connector not in self._named:
-                    known = ", ".join(sorted(self._named)) or "none is configured"
-                    near = nearest(connector, sorted(self._named))
-                    doc.mistake((*path, key), show_value(connector), f"the name of a connector: {known}", near)
-                elif connector in self.homes and connector not in self._stores:
-                    doc.broken_rule((*path, key), f"connector {connector} has no mailboxes that could be read")
-            self._sync_home((*path, "home"), section.home)
-            found[name] = section
+            for key in ("from", "to", "home"):
+                connector = values.get(key)
+                if isinstance(connector, str) and connector:
+                    self._sync_end((*path, key), connector)
+            if section is not None:
+                found[name] = section
         return found
 
-    def _sync_home(self, path: tuple[str, ...], home: str | None) -> None:
-        if home is None:
-            return
-        if home not in self._named:
+    def _sync_end(self, path: tuple[str, ...], connector: str) -> None:
+        """Note what is wrong with a connector that a sync names."""
+        if connector not in self._named:
             known = ", ".join(sorted(self._named)) or "none is configured"
-            near = nearest(home, sorted(self._named))
-            self.doc.mistake(path, show_value(home), f"the name of a connector: {known}", near)
-        elif home in self.homes and home not in self._sends:
-            self.doc.broken_rule(path, f"connector {home} takes mail in and cannot send any")
+            near = nearest(connector, sorted(self._named))
+            self.doc.mistake(path, show_value(connector), f"the name of a connector: {known}", near)
+        elif connector in self.homes and path[-1] == "home" and connector not in self._sends:
+            self.doc.broken_rule(path, f"connector {connector} takes mail in and cannot send any")
+        elif connector in self.homes and path[-1] != "home" and connector not in self._stores:
+            self.doc.broken_rule(path, f"connector {connector} has no mailboxes that could be read")
 
     def _mapping(self, mapping: MappingSection) -> tuple[dict[str, Address], tuple[Rule, ...]]:
         doc = self.doc
