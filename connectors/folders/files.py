@@ -34,6 +34,8 @@ from gateway.mailbox_lock import Locking, MailboxLock
 from gateway.message import HEAD_LIMIT
 
 _OLD_LINES: Final = Status("5.3.5", "the file's lines end in CR, and what would be put into it would not be seen")
+_AT_ONCE: Final = 256 * 1024
+"""What is read under one lock, at least."""
 _NOBODY: Final = "MAILER-DAEMON@localhost"
 _PATH: Final = re.compile(rb"<([^<>\s]+)>")
 
@@ -156,11 +158,18 @@ class MailFiles(Backend):
         ]
 
     def contents(self, folder: str, names: Sequence[str]) -> Iterator[tuple[str, Content | Status]]:
-        for name in names:
+        at = 0
+        while at < len(names):
+            part: list[tuple[str, Content | Status]] = []
+            octets = 0
             with self._locked(folder, writes=False) as handle:
-                held = self._box(folder, handle).held.get(name)
-                content = None if held is None else self._content(handle, held)
-            yield name, content or GONE
+                held = self._box(folder, handle).held
+                while at < len(names) and octets < _AT_ONCE:
+                    found = held.get(names[at])
+                    part.append((names[at], GONE if found is None else self._content(handle, found)))
+                    octets += 0 if found is None else found.size
+                    at += 1
+            yield from part
 
     def _content(self, handle: int, held: Held) -> Content:
         span = held.span

@@ -24,7 +24,7 @@ from connectors.folders import keywords as table
 from connectors.folders.backend import GONE, Backend, folder_hash, item_id, no_folder, shown_version
 from connectors.folders.headers import message_id
 from connectors.folders.maildir_folders import MaildirFolders
-from connectors.folders.reading import content_of, opened, pieces
+from connectors.folders.reading import content_of, opened, pieces, sync_all
 from connectors.folders.words import FORBIDDEN, keywords_of, marks_of, told
 from gateway.contract import (
     FLAGS,
@@ -70,6 +70,15 @@ class _File:
     place: str
     text: str
     name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A file that is written: its handle, where it is, and where it is to be."""
+
+    handle: int
+    temporary: str
+    target: Path
 
 
 class Maildir(Backend):
@@ -219,16 +228,25 @@ class Maildir(Backend):
         answers: list[Appended | Status] = []
         octets = 0
         quota = self._tree.quota()
-        for item in items:
-            if quota is not None and not quota.has_room(octets + item.content.size, len(answers) + 1):
-                answers.append(Status("4.2.2", "the mailbox's quota has no room"))
-                continue
-            unique, size, notes = self._put(root, item, letters)
-            octets += size
-            answers.append(Appended(unique, notes))
+        staged: list[_Staged] = []
+        try:
+            for item in items:
+                if quota is not None and not quota.has_room(octets + item.content.size, len(staged) + 1):
+                    answers.append(Status("4.2.2", "the mailbox's quota has no room"))
+                    continue
+                name, notes = self._stage(root, item, letters, staged)
+                octets += name.size or 0
+                answers.append(Appended(name.unique, notes))
+            sync_all([each.handle for each in staged])
+            for each in staged:
+                os.rename(each.temporary, each.target)
+        finally:
+            for each in staged:
+                os.close(each.handle)
+                with suppress(OSError):  # it is where it belongs
+                    os.unlink(each.temporary)
         self._tree.sync(root / "cur")
-        made = sum(isinstance(answer, Appended) for answer in answers)
-        self._tree.count(octets, made)
+        self._tree.count(octets, len(staged))
         return answers
 
     def _words(self, words: frozenset[str]) -> frozenset[str]:
@@ -240,37 +258,32 @@ class Maildir(Backend):
             self._tree.own(root / table.FILE)
         return letters
 
-    def _put(self, root: Path, item: NewItem, letters: dict[str, str]) -> tuple[str, int, tuple[Note, ...]]:
-        """Write a message and put it in its place. Raises: OSError."""
+    def _stage(
+        self, root: Path, item: NewItem, letters: dict[str, str], staged: list[_Staged]
+    ) -> tuple[Name, tuple[Note, ...]]:
+        """Write a message into a file that is put in its place once it is synced. Raises: OSError."""
         is_plain = item.content.traits.crlf_only
         now = time.time_ns()
         middle = f"M{now // 1000 % 1_000_000:06d}P{os.getpid()}Q{next(_numbers)}G{_hash(item.key)}"
         unique = unique_name(now // 1_000_000_000, middle + ("" if is_plain else "v"), self._host)
         temporary = str(root / "tmp" / unique)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            size = lines = 0
-            chunks = item.content.chunks()
-            for piece in to_lf(chunks) if is_plain else chunks:
-                size += len(piece)
-                lines += piece.count(b"\n")
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(handle, view) :]
-            self._tree.own(handle)
-            if item.received_at is not None:
-                at = round(item.received_at * 1e9)
-                os.utime(handle, ns=(at, at))
-            os.fsync(handle)
-            marked, notes = self._marked(sized(unique, size, size + lines if is_plain else size), item, letters)
-            os.rename(temporary, root / "cur" / marked.text(self._mark))
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        finally:
-            os.close(handle)
-        return unique, size, notes
+        staged.append(_Staged(handle, temporary, root / "cur"))
+        size = lines = 0
+        chunks = item.content.chunks()
+        for piece in to_lf(chunks) if is_plain else chunks:
+            size += len(piece)
+            lines += piece.count(b"\n")
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(handle, view) :]
+        self._tree.own(handle)
+        if item.received_at is not None:
+            at = round(item.received_at * 1e9)
+            os.utime(handle, ns=(at, at))
+        marked, notes = self._marked(sized(unique, size, size + lines if is_plain else size), item, letters)
+        staged[-1] = _Staged(handle, temporary, root / "cur" / marked.text(self._mark))
+        return marked, notes
 
     def _marked(self, name: Name, item: NewItem, letters: dict[str, str]) -> tuple[Name, tuple[Note, ...]]:
         words = item.flags | item.keywords

@@ -22,7 +22,7 @@ from typing import Final
 
 from connectors.folders.backend import FRESH_S, GONE, Backend, bad_name, folder_hash, item_id, no_folder, shown_version
 from connectors.folders.headers import message_id
-from connectors.folders.reading import content_of, opened, pieces
+from connectors.folders.reading import content_of, opened, pieces, sync_all
 from connectors.folders.roles import with_roles
 from connectors.folders.words import FORBIDDEN, clean
 from gateway.contract import FLAGS, Appended, Content, Flag, Folder, Holds, ItemState, NewItem, Status, StoreFault
@@ -287,11 +287,13 @@ class Mh(Backend):
     def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
         root = self._at(folder)
         written: list[Path] = []
+        handles: list[int] = []
         made: list[int] = []
         try:
             with self._locked(folder) as handle:
                 for item in items:
-                    written.append(self._stage(root, item))
+                    self._stage(root, item, written, handles)
+                sync_all(handles)
                 sequences = self._sequences(root)
                 there = self._files(folder)
                 highest = max((file.number for file in there.values()), default=0)
@@ -308,30 +310,27 @@ class Mh(Backend):
                     (root / str(each)).unlink()
             raise
         finally:
+            for each in handles:
+                os.close(each)
             for path in written:
                 with suppress(OSError):
                     path.unlink()
         return [Appended(files[each]) if each in files else GONE for each in made]
 
-    def _stage(self, root: Path, item: NewItem) -> Path:
+    def _stage(self, root: Path, item: NewItem, written: list[Path], handles: list[int]) -> None:
+        """Write a message into a file that no program takes for one. Raises: OSError."""
         path = root / f".gatepost-{secrets.token_hex(8)}.tmp"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            for piece in to_lf(item.content.chunks()):
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(handle, view) :]
-            if item.received_at is not None:
-                at = round(item.received_at * 1e9)
-                os.utime(handle, ns=(at, at))
-            os.fsync(handle)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(handle)
+        handles.append(handle)
+        written.append(path)
+        for piece in to_lf(item.content.chunks()):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(handle, view) :]
+        if item.received_at is not None:
+            at = round(item.received_at * 1e9)
+            os.utime(handle, ns=(at, at))
         _own(path, root)
-        return path
 
     def set_flags(
         self, folder: str, names: Sequence[str], add: frozenset[str], remove: frozenset[str]

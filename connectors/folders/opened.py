@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 _NO_FORM: Final = Status("5.6.3", "there are messages alone in these folders")
 _DONE: Final = "done"
+_AT_ONCE: Final = 256 * 1024
+_MOST_AT_ONCE: Final = 20
 
 
 def fault_of(fault: OSError) -> StoreFault:
@@ -59,7 +61,7 @@ class FolderMailbox:
         self._pages: dict[str, tuple[str, int, list[ItemState]]] = {}
         """By folder: the token that asks for the next page, where that begins, and the listing."""
 
-    async def _asked(self, work: Callable[[], T]) -> T:
+    async def _asked(self, work: Callable[[], T], *, unknown: bool = False) -> T:
         def guarded() -> T:
             with self._guard:
                 return work()
@@ -67,7 +69,9 @@ class FolderMailbox:
         try:
             return await asyncio.to_thread(guarded)
         except OSError as fault:
-            raise fault_of(fault) from None
+            found = fault_of(fault)
+            found.unknown = unknown  # some of it may be done, or is finished from a journal with the next look
+            raise found from None
 
     def holds(self) -> Holds:
         return self._backend.holds
@@ -159,9 +163,10 @@ class FolderMailbox:
                     yield id, GONE
                 continue
             found = self._backend.contents(folder, [split_id(id)[1] for id in some])
-            for id in some:
-                _, content = await self._asked(found.__next__)
-                yield id, content
+            ids_left = iter(some)
+            while part := await self._asked(lambda found=found: _some(found)):  # type: ignore[misc]  # mypy takes no default of a lambda
+                for content in part:
+                    yield next(ids_left), content
 
     def _runs(self, ids: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
         """Yield ids of one folder each that stand together."""
@@ -211,7 +216,7 @@ class FolderMailbox:
                 for answer in answers
             ]
 
-        return await self._asked(append)
+        return await self._asked(append, unknown=True)
 
     async def _each(self, ids: Sequence[str], work: Callable[[str, list[str]], Sequence[T]], gone: T) -> list[T]:
         """Do something to items, folder by folder; answers in the order of ids."""
@@ -225,7 +230,7 @@ class FolderMailbox:
                 answers |= dict.fromkeys(some, gone)
                 continue
             names = [split_id(id)[1] for id in some]
-            found = await self._asked(lambda folder=folder, names=names: work(folder, names))  # type: ignore[misc]  # mypy takes no default of a lambda
+            found = await self._asked(lambda folder=folder, names=names: work(folder, names))  # type: ignore[misc]  # as above
             answers |= dict(zip(some, found, strict=True))
         return [answers[id] for id in ids]
 
@@ -257,6 +262,18 @@ class FolderMailbox:
             return [answer if isinstance(answer, Status) and answer != GONE else None for answer in answers]
 
         return await self._each(ids, remove, None)
+
+
+def _some(found: Iterator[tuple[str, Content | Status]]) -> list[Content | Status]:
+    """Return the next contents, as many as are small: a turn in a thread costs as much as reading one."""
+    part: list[Content | Status] = []
+    octets = 0
+    for _, content in found:
+        part.append(content)
+        octets += content.size if isinstance(content, Content) else 0
+        if octets >= _AT_ONCE or len(part) == _MOST_AT_ONCE:
+            break
+    return part
 
 
 __all__ = ["FolderMailbox", "fault_of"]

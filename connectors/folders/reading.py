@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
 
@@ -57,6 +58,15 @@ def pieces(handle: int, start: int, end: int) -> Iterator[bytes]:
             raise OSError(f"the file ends at {start} of {end} octets")
         yield piece
         start += len(piece)
+
+
+def sync_all(handles: Sequence[int]) -> None:
+    """Make files durable. Raises: OSError. Asked for at once, they share what the file system has to do for each."""
+    if len(handles) == 1:
+        os.fsync(handles[0])
+    elif handles:
+        with ThreadPoolExecutor(min(8, len(handles))) as pool:
+            list(pool.map(os.fsync, handles))
 
 
 def content_of(octets: Iterator[bytes], about: int, through: Filter | None, folder: Path) -> Content:
