@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -308,6 +308,19 @@ class FollowedMapping:
                 followers.forget(connection, {node, *live_nodes(connection, self.database.folder)})
 
         await asyncio.to_thread(do)
+
+    async def homes_of(self, ids: Iterable[int]) -> set[str | None]:
+        """Return the homes of some identities; None is among them where the routes decide, or one is gone.
+
+        Raises: SQLAlchemyError, SpoolUnusable.
+        """
+
+        def do() -> set[str | None]:
+            with self.database.read() as connection:
+                found = [store.get(connection, id) for id in ids]
+            return {None if who is None else who.home for who in found}
+
+        return await asyncio.to_thread(do)
 
     @property
     def is_pending(self) -> bool:

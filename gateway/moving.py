@@ -151,9 +151,11 @@ class Mover:
 
     async def _hold(self, planner: Planner, cutting: frozenset[int]) -> None:
         """Keep what is queued for those who are being cut over."""
+        homes = await self._mapping.homes_of(cutting)
+        connectors = None if None in homes else [home for home in homes if home is not None]
         after: DeliveryId | None = (-1, -1)
         while after is not None:
-            rows = await self._spool.waiting(State.QUEUED, after, _PAGE)
+            rows = await self._spool.waiting(State.QUEUED, after, _PAGE, connectors)
             ids = [delivery.id for delivery, _ in rows if _is_cut(planner, cutting, delivery)]
             for some in _bites(ids):
                 changed = await self._spool.change(QueueFilter(ids=some, state=State.QUEUED), state=State.MOVING)

@@ -270,9 +270,11 @@ class Spool(Protocol):
         """
         ...
 
-    async def waiting(self, state: State, after: DeliveryId, limit: int) -> list[tuple[Delivery, bool]]:
-        """Return deliveries in a state that come after one, in the order of their ids, each with whether it is leased.
-        Raises: SpoolError."""
+    async def waiting(
+        self, state: State, after: DeliveryId, limit: int, connectors: Collection[str] | None = None
+    ) -> list[tuple[Delivery, bool]]:
+        """Return deliveries in a state that come after one, in the order of their ids, each with whether it is leased;
+        those of some connectors alone where these are named. Raises: SpoolError."""
         ...
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:

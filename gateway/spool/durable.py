@@ -282,8 +282,10 @@ class DurableSpool:
         what = operate.Change(state, next_attempt_at, lane, address, expires_at)
         return await self._in_bites(lambda store, after: operate.change(store, where, what, after))
 
-    async def waiting(self, state: State, after: DeliveryId, limit: int) -> list[tuple[Delivery, bool]]:
-        return await self._work(lambda store: operate.waiting(store, state, after, limit), durable=False)
+    async def waiting(
+        self, state: State, after: DeliveryId, limit: int, connectors: Collection[str] | None = None
+    ) -> list[tuple[Delivery, bool]]:
+        return await self._work(lambda store: operate.waiting(store, state, after, limit, connectors), durable=False)
 
     async def drop(self, where: QueueFilter, why: str) -> list[DeliveryId]:
         return await self._in_bites(lambda store, after: operate.drop(store, where, why, after))

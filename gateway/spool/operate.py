@@ -6,7 +6,7 @@ the deliveries' ids, so that it never holds up an accept for long.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -117,14 +117,18 @@ def rows(store: Store, where: QueueFilter, limit: int) -> list[QueueRow]:
     return found
 
 
-def waiting(store: Store, state: State, after: DeliveryId, limit: int) -> list[tuple[Delivery, bool]]:
-    """Return deliveries in a state that come after one, each with whether it is leased."""
+def waiting(
+    store: Store, state: State, after: DeliveryId, limit: int, connectors: Collection[str] | None
+) -> list[tuple[Delivery, bool]]:
+    """Return deliveries in a state that come after one, each with whether it is leased; of these connectors, or all."""
     query = (
         select(*_ROW)
         .where(tuple_(_D.message_id, _D.n) > tuple_(*after), _D.state == state.value)
         .order_by(_D.message_id, _D.n)
         .limit(limit)
     )
+    if connectors is not None:
+        query = query.where(or_(*(_D.lane.startswith(name + "\t", autoescape=True) for name in connectors)))
     return [(delivery_from(row), row[-1] is not None) for row in store.connection.execute(query)]
 
 

@@ -41,6 +41,12 @@ class Mapping:
     said: list[int] = field(default_factory=list)
     has_said: asyncio.Event = field(default_factory=asyncio.Event)
 
+    homes: set[str | None] = field(default_factory=lambda: {"old"})
+
+    async def homes_of(self, ids: Collection[int]) -> set[str | None]:
+        assert set(ids) == {7}
+        return self.homes
+
     async def confirm(self, node: str, seen: Head) -> None:
         assert node == "0"
         self.said.append(seen.number)
@@ -154,6 +160,7 @@ async def test_a_copy_for_the_second_mailbox_is_not_kept(node: Node) -> None:
 async def test_a_home_that_the_routes_decide_is_held_too(node: Node) -> None:
     node.planner = node.plan(replace(ANN, home=None))
     stored = await node.take()
+    node.mapping.homes = {None}
     await node.in_force(2, replace(CUT, home=None))
     assert (await node.states())[stored.id, 0][:2] == (State.MOVING, "internet")
 

@@ -29,6 +29,8 @@ async def test_what_waits_for_a_cut_over_is_not_sent_and_then_goes_elsewhere(
     assert [(d.id, is_leased) for d, is_leased in found] == [((waits.id, 0), False), ((waits.id, 1), False)]
     assert [d.id for d, _ in await spool.waiting(State.MOVING, (waits.id, 0), 10)] == [(waits.id, 1)]
     assert (await spool.stats())["moving"] == 2
+    assert len(await spool.waiting(State.MOVING, FIRST, 10, ["other", LANE[0]])) == 2
+    assert await spool.waiting(State.MOVING, FIRST, 10, ["other", LANE[0][:-1], "_" * len(LANE[0])]) == []
     changed = await spool.change(
         QueueFilter(ids=((waits.id, 1), (goes.id, 0)), state=State.MOVING),
         state=State.QUEUED, lane=OTHER_LANE, address=smtp("Ann@new.example"), next_attempt_at=clock(),
