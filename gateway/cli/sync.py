@@ -113,9 +113,9 @@ def _passes(
     import json
 
     from gateway.sync import telling
+    from gateway.sync.opening import WAIT_S
     from gateway.sync.passes import Passes
     from gateway.sync.progress import summary
-    from gateway.sync.runner import WAIT_S
 
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
 
@@ -158,7 +158,7 @@ def status(
 ) -> None:
     """Show at which stage each mailbox is, how its last pass went, and what did not get across."""
     from gateway.sync import telling
-    from gateway.sync.runner import open_state
+    from gateway.sync.opening import open_state
 
     loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
 

@@ -76,8 +76,9 @@ async def runner_of(
 ) -> AsyncIterator[Runner]:
     """Open the state and start the connectors of these pairings. Raises: SyncUnusable."""
     from gateway.log import get_log
+    from gateway.sync.opening import open_state, open_stores
     from gateway.sync.originators import Originators
-    from gateway.sync.runner import Runner, open_state, open_stores
+    from gateway.sync.runner import Runner
 
     names = [place.connector for each in some for place in (each.left, each.right)]
     log = get_log("sync")
@@ -95,7 +96,7 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, leve
     from sqlalchemy.exc import SQLAlchemyError
 
     from gateway.log import configure
-    from gateway.sync.runner import SyncUnusable
+    from gateway.sync.opening import SyncUnusable
 
     stopped: list[int] = []
 

@@ -38,7 +38,7 @@ def verify(
     """Compare both sides by count, size and octets, folder by folder; nothing is changed."""
     import json
 
-    from gateway.sync.runner import WAIT_S
+    from gateway.sync.opening import WAIT_S
 
     loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
     number = secrets.randbelow(1 << 31) if seed is None else seed

@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.mapping_desk.desk import DeskError
 from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, refusal
 from gateway.sync.journal import Journal
+from gateway.sync.opening import NotNow, alone
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.rollback import ROLLED_BACK, roll_back
-from gateway.sync.runner import NotNow, alone
 from gateway.sync.stages import CLOSED, COEXISTING, CUT_OVER, CUTTING, PLANNED, ROLLING_BACK, final, policy_for
 from gateway.sync.switch import Switch, Turn
 from gateway.sync.transfer import Report

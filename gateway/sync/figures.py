@@ -83,7 +83,7 @@ class Figures:
         return {"mailboxes": [telling.standing_as_json(each) for each in found]}
 
     async def _opened(self) -> State | None:
-        from gateway.sync.runner import state_place
+        from gateway.sync.opening import state_place
         from gateway.sync.state import State
 
         if self._state is None:

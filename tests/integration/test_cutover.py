@@ -17,8 +17,9 @@ import pytest
 from gateway.config import load
 from gateway.sync.course import Course
 from gateway.sync.engine import Result
+from gateway.sync.opening import open_state, open_stores
 from gateway.sync.pairing import pairings
-from gateway.sync.runner import Runner, open_state, open_stores
+from gateway.sync.runner import Runner
 from gateway.sync.values import Pairing, Policy
 from tests.gateway.sync.memory import Killed
 from tests.integration.merger_company import DOMAIN, Company, Flow, company, flow_mail, ids_in

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from gateway.config_sync import SyncSection
 from gateway.contract import Holds, Status, StoreFault
+from gateway.sync.opening import open_state
 from gateway.sync.pairing import pairings
-from gateway.sync.runner import Listener, Runner, open_state
+from gateway.sync.runner import Listener, Runner
 from gateway.sync.state import State
 from gateway.sync.values import Pairing
 from tests.gateway.sync.memory import HOLDS, Memory

@@ -27,8 +27,9 @@ from gateway.spool.folder import lock_file
 from gateway.status import Status
 from gateway.sync.course import Course, Moved
 from gateway.sync.journal import Journal
+from gateway.sync.opening import locked
 from gateway.sync.pairing import pairings
-from gateway.sync.runner import Runner, locked
+from gateway.sync.runner import Runner
 from gateway.sync.schema import PASS
 from gateway.sync.state import State
 from gateway.sync.switch import Switch
@@ -366,6 +367,38 @@ async def test_the_mailbox_stays_where_a_roll_back_fails(
     assert moved.error is not None
     assert moved.error.endswith("4.4.2 the server is gone; the mailbox stays at its new home")
     assert (world.who().home, world.who().stage, moved.stage) == ("newmail", Stage.MOVED, "cut over")
+
+
+@pytest.mark.parametrize("what", ["cut_over", "roll_back"])
+async def test_who_is_stopped_by_hand_lets_the_mail_go_on(
+    what: str, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    await world.seed()
+    if what == "roll_back":
+        assert (await world.course("cut_over")).error is None
+    before, stage = world.who(), "coexisting" if what == "cut_over" else "cut over"
+    is_held = asyncio.Event()
+    real = Runner.course_pass
+
+    async def course_pass(self: Runner, *given: Any) -> Any:
+        if world.who().stage is Stage.CUTTING:
+            is_held.set()
+            await asyncio.sleep(600)
+        return await real(self, *given)
+
+    monkeypatch.setattr(Runner, "course_pass", course_pass)
+    task = asyncio.ensure_future(world.course(what))
+    async with asyncio.timeout(60):
+        await is_held.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()  # somebody is impatient
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.who() == before
+    stages = {pairing.id: stage for pairing, stage in await world.state.pairings()}
+    assert stages[world.pairing.id] == stage
 
 
 async def test_a_node_that_says_nothing_is_told_and_nothing_is_switched(make_world: MakeWorld) -> None:

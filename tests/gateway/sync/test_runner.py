@@ -15,9 +15,10 @@ import pytest
 from gateway.contract import Status, StoreFault
 from gateway.outcome import Scope
 from gateway.sync import runner as runner_module
+from gateway.sync.opening import locked
 from gateway.sync.passes import SILENT_S, Passes
 from gateway.sync.progress import Event
-from gateway.sync.runner import Outcome, locked
+from gateway.sync.runner import Outcome
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing

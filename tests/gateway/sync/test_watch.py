@@ -23,8 +23,9 @@ from gateway.sync import child as child_module
 from gateway.sync import watch as watch_module
 from gateway.sync.child import WatchChild
 from gateway.sync.figures import Figures
+from gateway.sync.opening import locked
 from gateway.sync.passes import Passes
-from gateway.sync.runner import Outcome, locked
+from gateway.sync.runner import Outcome
 from gateway.sync.watch import BY_ITSELF, Watch
 from tests.gateway.sync.memory import Memory
 from tests.gateway.sync.rig import Rig, Store, mailbox, message, rig
