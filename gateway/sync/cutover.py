@@ -16,8 +16,9 @@ says: a revision is the one thing here that happens at one moment.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,6 +30,8 @@ from gateway.sync.stages import COEXISTING, CUT_OVER, CUTTING, final
 from gateway.sync.state import State
 from gateway.sync.switch import Switch, Turn
 from gateway.sync.values import Pairing, Policy
+
+T = TypeVar("T")
 
 HOLDING: Final = "holding"
 CAUGHT_UP: Final = "caught up"
@@ -100,7 +103,7 @@ async def cut_over(way: Way, now: Now) -> list[str]:
             await way.journal.note(CUTTING, CAUGHT_UP, tokens=tokens)
             revision = await switch.switch(turn, f"cut-over of {name} to {turn.to}")
         except (Halted, DeskError, SQLAlchemyError, asyncio.CancelledError) as fault:
-            if not await _given_up(way):
+            if not await unhurried(_given_up(way)):
                 raise Halted(
                     f"{fault}; mail for the mailbox is still kept: `gatepost sync cutover` goes on with it, "
                     "`gatepost sync rollback` lets it go on to the old home"
@@ -133,6 +136,17 @@ async def _given_up(way: Way) -> bool:
     except (DeskError, SQLAlchemyError):
         return False
     return True
+
+
+async def unhurried(work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns, though this task is cancelled meanwhile: it takes a moment, and mail waits for it."""
+    task = asyncio.ensure_future(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
 
 
 def refusal(result: Result) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.mapping_desk.desk import DeskError
-from gateway.sync.cutover import CAUGHT_UP, Halted, Way
+from gateway.sync.cutover import CAUGHT_UP, Halted, Way, unhurried
 from gateway.sync.stages import COEXISTING, CUT_OVER, ROLLING_BACK, backwards
 from mappings.identity import Stage
 
@@ -42,7 +42,7 @@ async def roll_back(way: Way, now: Callable[[], float]) -> list[str]:
                 raise Halted(f"{result.report.problems} items did not get back; `gatepost sync retry` tries them again")
             revision = await switch.switch_back(turn, f"roll-back of {name} to {turn.home or 'the routes'}")
         except (Halted, DeskError, SQLAlchemyError, asyncio.CancelledError) as fault:
-            if not await _given_up(way):
+            if not await unhurried(_given_up(way)):
                 raise Halted(
                     f"{fault}; mail for the mailbox is still kept: `gatepost sync rollback` goes on with it"
                 ) from fault
