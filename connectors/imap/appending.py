@@ -32,6 +32,20 @@ NO_ID: Final = Status("4.5.0", "it is appended, and the server does not say unde
 _OF_FLAGS: Final = re.compile(r"flag|keyword", re.I)
 
 
+@dataclass(slots=True)
+class Window:
+    """How many appends are in the pipe at once: more with each that is done, one after a mailbox that is full or a
+    server that has enough. What is in the pipe can't be taken back, and a server that says stop is to be left alone."""
+
+    size: int = 4
+
+    def done(self) -> None:
+        self.size = min(MOST_ITEMS, self.size + 1)
+
+    def refused(self) -> None:
+        self.size = 1
+
+
 @dataclass(frozen=True, slots=True)
 class _Ready:
     at: int
@@ -42,10 +56,13 @@ class _Ready:
 class Appender:
     """Appends to one folder. `id_of` makes an item's id of UIDVALIDITY and UID."""
 
-    def __init__(self, session: Session, name: bytes, id_of: Callable[[int, int], str], *, several: bool) -> None:
+    def __init__(
+        self, session: Session, name: bytes, id_of: Callable[[int, int], str], *, several: bool, window: Window
+    ) -> None:
         self._session = session
         self._name = name
         self._id_of = id_of
+        self._window = window
         self._several = several and session.has("MULTIAPPEND")
         self._answers: dict[int, Appended | Status] = {}
         self._nameless: list[_Ready] = []
@@ -69,8 +86,7 @@ class Appender:
                 if self._fault is None:
                     await self._append(chunk)
         else:
-            # All of them are in the pipe at once, and go out in this order.
-            await asyncio.gather(*(self._append([each]) for each in ready))
+            await self._in_the_pipe(ready)
         if self._nameless:
             await self._look_up(exists, before)
         if self._fault is not None:
@@ -79,6 +95,23 @@ class Appender:
             for each in ready:
                 self._answers.setdefault(each.at, self._fault.status)
         return [self._answers[at] for at in range(len(items))]
+
+    async def _in_the_pipe(self, ready: Sequence[_Ready]) -> None:
+        """Append one by one, in this order, without waiting for each."""
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            for each in ready:
+                while len(under_way) >= self._window.size:
+                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
+                if self._fault is not None:
+                    break
+                under_way.add(asyncio.ensure_future(self._append([each])))
+            await asyncio.gather(*under_way)
+        finally:
+            for task in under_way:
+                task.cancel()
 
     async def _prepared(self, at: int, item: NewItem, folder: Selected) -> _Ready:
         wanted, notes = flags.write(item.flags, item.keywords, folder)
@@ -98,6 +131,7 @@ class Appender:
         except Refused as refused:
             await self._refused(chunk, refused)
             return
+        self._window.done()
         uidvalidity, uids = _appended(said)
         if len(uids) != len(chunk):
             self._nameless += chunk
@@ -109,6 +143,7 @@ class Appender:
         fault = fault_of(refused, unknown=False)
         if fault.scope is not Scope.MESSAGE:
             self._fault = self._fault or fault
+            self._window.refused()
         elif len(chunk) > 1:
             middle = len(chunk) // 2
             for half in (chunk[:middle], chunk[middle:]):

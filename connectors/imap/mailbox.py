@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from connectors.imap import altering
-from connectors.imap.appending import Appender
+from connectors.imap.appending import Appender, Window
 from connectors.imap.connection import Closed, Refused
 from connectors.imap.facts import facts
 from connectors.imap.faults import fault_of, status_of
@@ -56,6 +56,7 @@ HOLDS: Final = Holds(
     exact=False,
     nearly_exact=True,
     finds=False,
+    tells_unseen=True,
     subscriptions=True,
     forbidden_in_names=CONTROLS,
     forbidden_in_keywords=FORBIDDEN,
@@ -83,6 +84,7 @@ class ImapMailbox:
         """By the hash that items' ids have."""
         self._marks = Marks()
         self._at_once = FETCH_ITEMS
+        self._window = Window()
         self._holds = HOLDS
 
     async def prepare(self) -> None:
@@ -274,7 +276,7 @@ class ImapMailbox:
     async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
         name = octets_of(folder)
         async with self._asking(name, unknown=True) as session:
-            return await Appender(session, name, ids_of(name), several=self._several).append(items)
+            return await Appender(session, name, ids_of(name), several=self._several, window=self._window).append(items)
 
     async def _each(
         self, ids: Sequence[str], act: Callable[[Session, list[int]], Awaitable[dict[int, str]]]

@@ -21,6 +21,7 @@ from tests.peers.courier import Courier
 from tests.peers.cyrus import ADMIN, PASSWORD, Cyrus
 from tests.peers.dovecot import Dovecot
 from tests.peers.imap_filter import Answer, Command
+from tests.peers.liar_imap import Liar
 
 _NUMBERS = itertools.count(1)
 SERVERS: Final[dict[str, Callable[[], Dovecot | Cyrus | Courier]]] = {
@@ -263,3 +264,19 @@ async def test_others_append_while_numbers_are_looked_up(tmp_path: Path) -> None
             assert made.code == "4.5.0"
             assert len((await mailbox.changes("INBOX", None)).items) == 4
     client.logout()
+
+
+async def test_a_server_that_says_stop_is_left_alone(tmp_path: Path) -> None:
+    with Liar(dovecot().port, without=["MULTIAPPEND"]) as server:
+        server.full_after = 5
+        async with opened(tmp_path, server.port, user(dovecot())) as mailbox:
+            made = await mailbox.append("INBOX", [new(n) for n in range(40)])
+            assert [isinstance(each, Appended) for each in made] == [True] * 5 + [False] * 35
+            assert {each.code for each in made[5:] if isinstance(each, Status)} == {"4.2.2"}
+            assert server.verbs().count("APPEND") <= 15
+            with pytest.raises(StoreFault, match="OVERQUOTA"):
+                await mailbox.append("INBOX", [new(n) for n in range(40)])
+            assert server.verbs().count("APPEND") <= 16
+            server.full_after = None
+            await put(mailbox, *(new(n) for n in range(40)))
+            assert len((await mailbox.changes("INBOX", None)).items) == 45
