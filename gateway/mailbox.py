@@ -58,6 +58,8 @@ class Holds:
     """The name of a lossless form; between two stores that name the same one, items are copied in it."""
     finds: bool = True
     """What an append made is found again by its key; where not, whoever appends keeps a journal of its own."""
+    tells_unseen: bool = False
+    """`changes` tells also the removal of what came and went since the token, and so was in no answer."""
     subscriptions: bool = False
     """A folder's being subscribed is kept; where not, every folder is."""
     max_item_bytes: int | None = None

@@ -11,7 +11,7 @@ from gateway.sync.ends import End, Report
 from gateway.sync.readying import Means
 from gateway.sync.state import State
 from gateway.sync.transfer import Transfer, is_gone
-from gateway.sync.values import Copy, FolderPair, Move, Pair, Plan, Policy, Problem, Remove, SetFlags, Side
+from gateway.sync.values import Copy, FolderPair, Move, Pair, Placed, Plan, Policy, Problem, Remove, SetFlags, Side
 
 _MANY: Final = 200
 """Items that one call changes."""
@@ -68,9 +68,12 @@ class Actor:
             if isinstance(action, Copy | Move):
                 await self._ensure(action.folder, action.side)
         await self._set_flags([a for a in plan.actions if isinstance(a, SetFlags)], rows, held, problems)
-        await self._move([a for a in plan.actions if isinstance(a, Move)], rows, held, problems)
+        placed: list[Placed] = []
+        await self._move([a for a in plan.actions if isinstance(a, Move)], rows, held, problems, placed)
         if rows or plan.forget or problems:
-            await self._state.settle(self._pairing, list(rows.values()), forget=plan.forget, problems=problems)
+            await self._state.settle(
+                self._pairing, list(rows.values()), forget=plan.forget, problems=problems, placed=placed
+            )
         copies = [a for a in plan.actions if isinstance(a, Copy)]
         if copies:
             transfer = Transfer(
@@ -141,7 +144,14 @@ class Actor:
         if row is not None:
             rows[_key(pair)] = row.with_side(side, pair.on(side), pair.folder_on(side), pair.words_on(side))
 
-    async def _move(self, actions: list[Move], rows: dict[_Key, Pair], held: set[int], problems: list[Problem]) -> None:
+    async def _move(
+        self,
+        actions: list[Move],
+        rows: dict[_Key, Pair],
+        held: set[int],
+        problems: list[Problem],
+        placed: list[Placed],
+    ) -> None:
         groups: dict[tuple[Side, int], list[Move]] = {}
         for action in actions:
             groups.setdefault((action.side, action.folder), []).append(action)
@@ -161,6 +171,8 @@ class Actor:
                     row = rows.get(_key(action.pair))
                     if row is not None:
                         rows[_key(action.pair)] = row.with_side(side, answer, folder, row.words_on(side))
+                    if not end.mailbox.holds().tells_unseen:
+                        placed.append(Placed(side, folder, answer))
 
     async def _remove(self, actions: list[Remove], held: set[int]) -> None:
         for side in ("left", "right"):

@@ -21,7 +21,7 @@ from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.faithful import told
 from gateway.sync.readying import Means, Read, next_mended
 from gateway.sync.state import State
-from gateway.sync.values import Copy, Intent, Noted, Pair, Policy, Print, Problem, Side, all_carried, other
+from gateway.sync.values import Copy, Intent, Noted, Pair, Placed, Policy, Print, Problem, Side, all_carried, other
 
 _ALONE: Final = 2
 """An item that was on its way when so many connections ended goes alone,"""
@@ -51,6 +51,7 @@ class _Done:
     problems: list[Problem] = field(default_factory=list)
     solved: list[tuple[Side, str]] = field(default_factory=list)
     notes: list[Noted] = field(default_factory=list)
+    placed: list[Placed] = field(default_factory=list)
     again: list[Read] = field(default_factory=list)
     full: list[Read] = field(default_factory=list)
     later: list[Read] = field(default_factory=list)
@@ -221,6 +222,7 @@ class Appending:
             problems=done.problems,
             solved=done.solved,
             notes=done.notes,
+            placed=done.placed,
         )
         self._advance()
 
@@ -258,6 +260,8 @@ class Appending:
         notes = [*one.notes, *(note for note in answer.notes if not note.what.startswith(("flag ", "keyword ")))]
         if notes:
             done.notes.append(Noted(item.folder, side, item.id, told(notes)))
+        if not self._end.mailbox.holds().tells_unseen:
+            done.placed.append(Placed(self._side, self._folder, answer.id))
         self._means.losses.pop(item.id, None)
         self._report.mended += one.content is not one.came
         self._report.copied += 1

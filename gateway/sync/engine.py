@@ -31,6 +31,7 @@ from gateway.sync.readying import Means
 from gateway.sync.resuming import Resuming
 from gateway.sync.search import Search
 from gateway.sync.state import State
+from gateway.sync.unseen import went_unseen
 from gateway.sync.values import (
     SIDES,
     FolderPair,
@@ -303,6 +304,7 @@ class _Pass:
         gone: dict[Side, set[str]] = {"left": set(), "right": set()}
         whole: dict[Side, set[int]] = {"left": set(), "right": set()}
         read: dict[int, FolderPair] = {}
+        listed: set[tuple[Side, int]] = set()
 
         async def one(folder: FolderPair) -> None:
             after = folder
@@ -323,6 +325,7 @@ class _Pass:
                 items[side] |= seen.items
                 gone[side] |= seen.gone
                 whole[side] |= seen.whole
+                listed.add((side, folder.id))
                 after = _read(after, side, at, mark)
             read[folder.id] = replace(after, limits=self._limits)
 
@@ -335,6 +338,7 @@ class _Pass:
         width = max(1, self._policy.connections)
         for start in range(0, len(folders), width):
             await together([safely(folder) for folder in folders[start : start + width]])
+        known = await went_unseen(self._pairing, self._ends, self._state, self._report, listed, items, gone, whole)
         told = {side: [each.item for each in problems if each.side == side] for side in SIDES}
         paired = await self._state.pairs(self._pairing, told["left"], told["right"])
         there = {side: {pair.on(side) for pair in paired} for side in SIDES}  # two stores may have the same ids
@@ -363,8 +367,9 @@ class _Pass:
                 if gone["left"] or gone["right"] or folder in whole["left"] | whole["right"]
             }
         done = [after for number, after in read.items() if number not in held and after != self._folders[number]]
-        if done or solved:
-            await self._state.settle(self._pairing, folders=done, solved=solved)
+        over = [each for each in known if each.folder not in held]
+        if done or solved or over:
+            await self._state.settle(self._pairing, folders=done, solved=solved, told=over)
 
     async def _base(self, left: Seen, right: Seen) -> list[Pair]:
         rows = await self._state.pairs(self._pairing, [*left.items, *left.gone], [*right.items, *right.gone])

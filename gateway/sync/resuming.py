@@ -12,7 +12,7 @@ from gateway.sync.match import Matcher
 from gateway.sync.plan import Abilities
 from gateway.sync.reading import Reader
 from gateway.sync.state import State
-from gateway.sync.values import Intent, Item, Pair, Print, Seen, Side, all_carried, other
+from gateway.sync.values import Intent, Item, Pair, Placed, Print, Seen, Side, all_carried, other
 
 _NO_PRINT: Final = Print()
 
@@ -86,8 +86,11 @@ class Resuming:
             made = made.with_side(source, intent.source, at, intent.words)
             made = made.with_side(side, item.id, intent.folder, words)
             rows.append(made.with_octets(source, intent.print, intent.appended))
+        # What is found by its key alone was told by no listing yet.
+        keyed = [Placed(side, each.folder, found[each.key].id) for each in mine if each.key in found]
+        placed = [each for each in keyed if each.item not in new and not end.mailbox.holds().tells_unseen]
         self._report.adopted += len(rows)
         done = {each.key for each in mine if is_all or each.key in found}
-        await self._state.settle(self._pairing, rows, intents=list(done))
+        await self._state.settle(self._pairing, rows, intents=list(done), placed=placed)
         intents[:] = [each for each in intents if each.key not in done]
         return rows

@@ -87,6 +87,15 @@ INTENT: Final = Table(
     Index("sync_intent_by_pairing", "pairing"),
 )
 
+PLACED: Final = Table(
+    "sync_placed",
+    METADATA,
+    Column("pairing", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("folder", BigInteger, nullable=False),
+)
+
 PROBLEM: Final = Table(
     "sync_problem",
     METADATA,

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.sync.database import locking_engine, open_database
-from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, PAIRING, PROBLEM
-from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Print, Problem, Side
+from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, PAIRING, PLACED, PROBLEM
+from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Placed, Print, Problem, Side
 
 T = TypeVar("T")
 _MANY: Final = 400
@@ -33,6 +33,10 @@ _REWRITE: Final = update(ITEM).where(ITEM.c.id == bindparam("row"))
 _FORGET: Final = delete(ITEM).where(ITEM.c.id == bindparam("row"))
 _SOLVE: Final = delete(PROBLEM).where(
     PROBLEM.c.pairing == bindparam("of"), PROBLEM.c.side == bindparam("from"), PROBLEM.c.item == bindparam("which")
+)
+
+_TOLD: Final = delete(PLACED).where(
+    PLACED.c.pairing == bindparam("of"), PLACED.c.side == bindparam("from"), PLACED.c.item == bindparam("which")
 )
 
 
@@ -285,6 +289,11 @@ class State:
             asked = asked.where(or_(ITEM.c.left_folder == folder, ITEM.c.right_folder == folder))
         return await self.do(lambda connection: int(connection.execute(asked).scalar_one()))
 
+    async def placed(self, pairing: str) -> list[Placed]:
+        """Return the items that were put somewhere and that no listing has told yet."""
+        asked = select(PLACED).where(PLACED.c.pairing == pairing)
+        return await self.do(lambda connection: [Placed(r.side, r.folder, r.item) for r in connection.execute(asked)])
+
     async def has_digest(self, pairing: str, folder: int, digest: bytes) -> bool:
         """Tell whether something with this digest is paired in a folder."""
         asked = select(ITEM.c.id).where(ITEM.c.pairing == pairing, ITEM.c.right_folder == folder)
@@ -331,10 +340,13 @@ class State:
         problems: Iterable[Problem] = (),
         solved: Iterable[tuple[Side, str]] = (),
         notes: Iterable[Noted] = (),
+        placed: Sequence[Placed] = (),
+        told: Sequence[Placed] = (),
         folders: Iterable[FolderPair] = (),
     ) -> None:
         """Write what is done, in one transaction: rows, those to forget, intents that are known to be done or not,
-        problems met and solved (by side and item), notes, and folders as far as they are read."""
+        problems met and solved (by side and item), notes, items that were put where no listing told them yet and those
+        that one has told by now, and folders as far as they are read."""
         new = [_pair_columns(pairing, pair) for pair in rows if pair.id == 0]
         old = [{"row": pair.id, **_pair_columns(pairing, pair)} for pair in rows if pair.id != 0]
         gone = [{"row": id} for id in forget]
@@ -351,6 +363,12 @@ class State:
                 connection.execute(delete(INTENT).where(INTENT.c.key.in_(some)))
             if over:
                 connection.execute(_SOLVE, over)
+            if told or placed:
+                some = (*told, *placed)
+                connection.execute(_TOLD, [{"of": pairing, "from": each.side, "which": each.item} for each in some])
+            if placed:
+                put = [{"side": each.side, "item": each.item, "folder": each.folder} for each in placed]
+                connection.execute(insert(PLACED).values(pairing=pairing), put)
             for problem in problems:
                 self._put_problem(connection, pairing, problem)
             for note in notes:

@@ -323,6 +323,16 @@ class Problem:
         return self.code.startswith("5")
 
 
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An item that was put into a folder on a side, and that no listing has told yet."""
+
+    side: Side
+    folder: int
+    item: str
+
+
 @dataclass(frozen=True, slots=True)
 class Noted:
     """An item that got across, but not as it was, and what was done to it."""

@@ -4,6 +4,7 @@ mailbox, mail that looks like a draft that was never sent."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -88,3 +89,20 @@ def test_a_mailbox_is_asked_for_too_much_at_once(graph: At, graph_company: Graph
     assert (report.copied, report.problems) == (44, 0)
     assert graph_company.most_at_once("carol") <= 4
     assert not any("MailboxConcurrency" in repr(each.answer) for each in graph_company.log())
+
+
+@pytest.mark.parametrize("mode", ["two-way", "mirror"])
+def test_what_is_removed_at_once_stays_where_it_was(
+    ews_peer: EwsPeer, tmp_path: Path, mode: Literal["two-way", "mirror"]
+) -> None:
+    """imapsync's documentation of two ways, to a server that tells nothing of what came and went between two looks."""
+    company = ews_peer.organisation("ann", honest=False)
+    where = At(Ews, company.access(), company.address("ann"))
+    left, policy = filled(6), Policy(mode=mode, delete="remove", min_removed=100)
+    bring_in_step(left, where, tmp_path, policy, waits=Real())
+    company.alter("ann", company.items("ann")[1].id, delete=True)
+    report = bring_in_step(left, where, tmp_path, policy, waits=Real()).report
+    assert (report.removed, report.copied) == ((1, 0) if mode == "two-way" else (0, 1))
+    assert len(left.items) == len(company.items("ann")) == (5 if mode == "two-way" else 6)
+    report = bring_in_step(left, where, tmp_path, policy, waits=Real()).report
+    assert (report.removed, report.copied) == (0, 0)

@@ -123,6 +123,10 @@ class Memory:
             for held in self.items.values()
         )
 
+    def _was_told(self, id: str, since: int) -> bool:
+        """Tell whether an item may have been in an answer up to a token, or need not have been."""
+        return self.holding.tells_unseen or next(number for number, _, each in self.log if each == id) <= since
+
     def _touch(self, folder: str, id: str) -> None:
         self.log.append((next(self.numbers), folder, id))
 
@@ -200,7 +204,7 @@ class Memory:
         at = page[-1][1] if more else max([since, *last.values()])
         here = {id for id, held in self.items.items() if held.folder == folder}
         items = tuple(self.items[id].state for id, _ in page if id in here)
-        removed = tuple(id for id, _ in page if id not in here)
+        removed = tuple(id for id, _ in page if id not in here and self._was_told(id, since))
         self._call("changes", done=True)
         return Changes(items, removed, f"{self.generation}:{at}", more, is_reset)
 

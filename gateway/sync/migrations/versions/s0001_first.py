@@ -82,6 +82,13 @@ def upgrade() -> None:
     )
     op.create_index("sync_intent_by_pairing", "sync_intent", ["pairing"])
     op.create_table(
+        "sync_placed",
+        sa.Column("pairing", sa.Text, primary_key=True),
+        sa.Column("side", sa.Text, primary_key=True),
+        sa.Column("item", sa.Text, primary_key=True),
+        sa.Column("folder", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "sync_problem",
         sa.Column("pairing", sa.Text, primary_key=True),
         sa.Column("folder", sa.BigInteger, primary_key=True, autoincrement=False),
