@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.mapping_desk.desk import DeskError
-from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, refusal
+from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, passed, refusal
 from gateway.sync.journal import Journal
 from gateway.sync.opening import NotNow, alone
 from gateway.sync.passes import BEAT_S, Passes
@@ -199,13 +199,17 @@ class Course:
         if moved.stage == CLOSED:
             moved.lines = ("it was closed before",)
             return
-        if moved.stage != CUT_OVER:
-            raise Halted(f"only what is cut over is closed; its stage is {moved.stage}")
         journal = Journal(self._runner.state, pairing.id)
-        way = self._way(pairing, journal, await _begun(journal), moved)
         self._say(pairing, "is looked at for the last time")
-        result = await way.passed(final(self._runner.policy(pairing)))
-        moved.copied = way.copied
+        if moved.stage == CUT_OVER:
+            result = await passed(self._runner, pairing, final(self._runner.policy(pairing)))
+        elif moved.stage == COEXISTING and pairing.identity is None:  # no mail of its is switched here
+            result = await passed(self._runner, pairing, self._runner.policy(pairing))
+        else:
+            raise Halted(f"only what is cut over is closed; its stage is {moved.stage}")
+        if result.refused is not None:
+            raise Halted(refusal(result))
+        moved.copied = result.report.copied
         problems = await self._runner.state.problems(pairing.id)
         if problems:
             raise Halted(f"{len(problems)} items or folders did not get across: `gatepost sync retry` tries them again")

@@ -68,11 +68,7 @@ class Way:
 
     async def passed(self, policy: Policy) -> Result:
         """Make a pass. Raises: Halted."""
-        try:
-            result = await self.runs.course_pass(self.pairing, policy)
-        except (StoreFault, OSError) as fault:
-            said = str(fault.status) if isinstance(fault, StoreFault) else str(fault)
-            raise Halted(f"the mailboxes cannot be brought in step: {said}") from fault
+        result = await passed(self.runs, self.pairing, policy)
         self.copied += result.report.copied
         return result
 
@@ -86,6 +82,15 @@ class Way:
         """Return how long ago a step was begun, in seconds."""
         entry = await self.journal.last(step)
         return 0.0 if entry is None else max(0.0, now - entry.at)
+
+
+async def passed(runs: Runs, pairing: Pairing, policy: Policy) -> Result:
+    """Make a pass. Raises: Halted."""
+    try:
+        return await runs.course_pass(pairing, policy)
+    except (StoreFault, OSError) as fault:
+        said = str(fault.status) if isinstance(fault, StoreFault) else str(fault)
+        raise Halted(f"the mailboxes cannot be brought in step: {said}") from fault
 
 
 async def cut_over(way: Way, now: Now) -> list[str]:

@@ -25,6 +25,7 @@ _FLOWS: Final = itertools.count(1)
 _MORE: Final = """
 [mapping]
 domains = ["{domain}"{more_domains}]
+tell_moved = true
 
 [connector.oldmail]
 type = "smtp"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +27,12 @@ from tests.gateway.sync.memory import Killed
 from tests.integration.merger_company import DOMAIN, Company, Flow, company, flow_mail, ids_in
 from tests.peers.gateway import Gateway
 from tests.peers.postgres import PostgresServer
-from tests.peers.process import descendants, wait_until
+from tests.peers.process import Process, descendants, wait_until
 from tests.peers.raw import send
 
 pytestmark = pytest.mark.xdist_group("cutover")
 MAILBOXES, ROLLED_BACK = (int(n) for n in os.environ.get("GATEPOST_CUTOVER", "6,2").split(","))
+KILLS: Final = 50 if "GATEPOST_CUTOVER" in os.environ else 2
 HELD_S: Final = 30.0
 """On a machine that is busy with other tests; by itself it is under 2 s."""
 
@@ -37,7 +40,11 @@ HELD_S: Final = 30.0
 @pytest.fixture(scope="module")
 def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     """A company in which each test has people of its own."""
-    with company(tmp_path_factory.mktemp("firm"), ["ann", "bob", "carl", "dora"]) as firm:
+    people = ["ann", "bob", "carl", "dora", "eve", *(f"k{n}" for n in range(KILLS))]
+    table = "from,identity,address\n" + "".join(
+        f"{name},smtp:{name}@{DOMAIN},{'smtp:eve.lee@new.example' if name == 'eve' else ''}\n" for name in people
+    )
+    with company(tmp_path_factory.mktemp("firm"), people, table=table, more_domains=', "new.example"') as firm:
         yield firm
 
 
@@ -184,6 +191,45 @@ def test_a_gateway_that_was_down_at_the_switch_sends_what_it_kept_at_its_start(f
     trace = firm.gateway.cli("trace", id)["messages"][-1]["events"]
     assert [event["kind"] for event in trace] == ["accepted", "redirected", "delivered"]
     assert trace[1]["detail"]["lane"][0] == "newmail"
+
+
+@pytest.mark.timeout(300)
+def test_who_writes_to_the_old_address_is_told_the_new_one(firm: Company) -> None:
+    seed(firm, ["eve"])
+    (told,) = firm.sync("cutover", "--yes", "--mailbox", "eve")["mailboxes"]
+    assert told["error"] is None
+    ids = [f"to-eve-{n}@source.example" for n in range(3)]
+    for id in ids:
+        assert send(firm.gateway.port, "sue@source.example", [f"eve@{DOMAIN}"], flow_mail(id)).code == 250
+    taken = firm.new_smtp.taken
+    wait_until(lambda: len({("eve.lee@new.example", id) for id in ids} & set(taken())) == 3, 60, "she gets all")
+    wait_until(lambda: "sue@source.example" in {to for to, _ in firm.old_smtp.taken()}, 60, "the sender is told", 0.3)
+    wait_until(firm.drained, 60, "nothing waits", 0.3)
+    (notice,) = firm.old_box("sue").octets()
+    assert b"Subject: New address of eve@acme.example" in notice
+    assert b"Please write to eve.lee@new.example from now on" in notice
+
+
+@pytest.mark.timeout(120 + 60 * KILLS)
+def test_the_command_is_killed_at_random_moments_while_mail_flows(firm: Company) -> None:
+    names = [f"k{n}" for n in range(KILLS)]
+    seed(firm, names)
+    rng = random.Random(7)
+    with Flow(firm.gateway, names, 10) as flow:
+        for name in names:
+            command = Process(
+                [firm.gateway.command, *_CUT, "--mailbox", name, "-c", firm.gateway.config], firm.folder / "cut"
+            )
+            time.sleep(rng.uniform(0.5, 4.0))
+            command.kill()
+            (told,) = firm.sync("cutover", "--yes", "--mailbox", name)["mailboxes"]
+            assert (told["error"], told["stage"]) == (None, "cut over"), name
+    assert flow.refused == []
+    settled(firm, names)
+    each_is_once(firm, names, flow.sent, at_new=set(names))
+
+
+_CUT: Final = ("sync", "cutover", "--yes")
 
 
 @pytest.mark.timeout(600)

@@ -492,6 +492,23 @@ async def test_closing_waits_until_nothing_more_comes_in_on_the_old_side(make_wo
     assert (await world.course("roll_back")).error == "it was not cut over: its stage is closed"
 
 
+async def test_a_mailbox_of_nobody_is_closed_without_a_cut_over(make_world: MakeWorld) -> None:
+    world = make_world()
+    text = (world.folder / "gatepost.toml").read_text()
+    (world.folder / "gatepost.toml").write_text(text.replace(f'identity = "{WHO}"', ""))
+    world.config = load(world.folder / "gatepost.toml", mapping=False, dry=True)
+    world.pairings = pairings("merger", world.config.syncs["merger"], world.folder)
+    await world.seed()
+    moved = await world.course("cut_over")
+    assert moved.error is not None
+    assert moved.error.startswith("no identity is named for it")
+    world.old.put(b"Message-ID: <late@x>\r\n\r\nlate\r\n", name="<late@x>")
+    moved = await world.course("close")
+    assert moved.error is not None
+    assert moved.error.startswith("1 items had still come in on the old side")
+    assert ((await world.course("close")).stage, world.who().home) == ("closed", "oldmail")
+
+
 async def test_a_pass_under_way_is_waited_for(make_world: MakeWorld) -> None:
     world = make_world()
     await world.seed()
