@@ -23,7 +23,7 @@ from connectors.imap.session import Selected, Session
 from connectors.imap.wire.commands import Appending, append, command, read_numbers
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.responses import Fetched, Said
-from gateway.contract import Appended, Fate, NewItem, Note, Scope, Status, StoreFault
+from gateway.contract import Appended, Content, Fate, NewItem, Note, Scope, Status, StoreFault
 
 MOST_ITEMS: Final = 50
 MOST_OCTETS: Final = 4 * 1024 * 1024
@@ -117,8 +117,7 @@ class Appender:
         wanted, notes = flags.write(item.flags, item.keywords, folder)
         content, binary = item.content, False
         if self._session.has("BINARY"):
-            traits = content.traits if content.is_inline else await asyncio.to_thread(lambda: content.traits)
-            binary = traits.nul
+            binary = _has_nul(content) if content.is_inline else await asyncio.to_thread(_has_nul, content)
         return _Ready(at, Appending(content, wanted, item.received_at, binary), notes)
 
     async def _append(self, chunk: Sequence[_Ready]) -> None:
@@ -191,6 +190,10 @@ class Appender:
         for each, uid in zip(nameless, uids, strict=True):
             id = None if uid is None else self._id_of(folder.uidvalidity, uid)
             self._answers[each.at] = NO_ID if id is None else Appended(id, each.notes)
+
+
+def _has_nul(content: Content) -> bool:
+    return any(b"\0" in chunk for chunk in content.chunks())
 
 
 def _fewer(wanted: frozenset[bytes], text: str) -> frozenset[bytes]:

@@ -267,8 +267,12 @@ class Connection(asyncio.Protocol):
         for chunk in self._dialogue.output():
             if isinstance(chunk, bytes):
                 ready.append(chunk)
-            elif chunk.content.is_inline and chunk.size <= 4 * PIECE:
+            elif chunk.content.is_inline and chunk.size <= PIECE:
                 ready.append(chunk.content.octets())
+            elif chunk.content.is_inline and chunk.size <= 4 * PIECE:  # not copied once more to be in one piece
+                self._write(b"".join(ready))
+                ready.clear()
+                self._write(chunk.content.octets())
             else:
                 self._write(b"".join(ready))
                 self._streaming = self._loop.create_task(self._stream(chunk))

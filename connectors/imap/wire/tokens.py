@@ -88,16 +88,24 @@ class Cutter:
         self._size = 0
         self._to: Spill | None = None
         self._in_literal = False
+        self._pieces: list[bytes] = []
 
     def feed(self, octets: bytes) -> Iterator[list[Part]]:
         """Yield the parts of each response that is whole now: lines, with the literals between them.
 
         Raises: WireError; nothing can be fed then any more.
         """
+        if self._in_literal:
+            octets = self._taken(octets)
+            if self._in_literal:
+                return
         self._buffer += octets
         while True:
             if self._in_literal:
-                if not self._literal():
+                piece = bytes(self._buffer[: self._missing])
+                del self._buffer[: len(piece)]
+                self._taken(piece)
+                if self._in_literal:
                     return
                 continue
             end = self._buffer.find(b"\n", self._looked)
@@ -131,27 +139,25 @@ class Cutter:
         self._size = self._missing = size
         self._in_literal = True
 
-    def _literal(self) -> bool:
-        """Take what is there of a literal; say whether it is whole."""
-        buffer = self._buffer
-        if self._to is None:
-            if len(buffer) < self._missing:
-                return False
-            with memoryview(buffer) as view:
-                self._parts.append(bytes(view[: self._missing]))
-            del buffer[: self._missing]
+    def _taken(self, octets: bytes) -> bytes:
+        """Take what belongs to the literal, and return the rest. What is there of it is put together at its end."""
+        piece = octets if len(octets) <= self._missing else octets[: self._missing]
+        if self._to is not None:
+            self._to.write(piece)
         else:
-            taken = min(len(buffer), self._missing)
-            self._to.write(bytes(buffer[:taken]))
-            del buffer[:taken]
-            self._missing -= taken
-            if self._missing:
-                return False
+            self._pieces.append(piece)
+        self._missing -= len(piece)
+        if self._missing:
+            return b""
+        if self._to is not None:
             self._to.close()
             self._parts.append(Spilled(self._size, self._to))
             self._to = None
+        else:
+            self._parts.append(b"".join(self._pieces))
+            self._pieces = []
         self._in_literal = False
-        return True
+        return octets[len(piece) :]
 
 
 def values(parts: Sequence[Part], at: int = 0) -> list[Value]:
