@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest_asyncio
 from gateway.log import get_log
 from gateway.mapping import FILE, TOKEN_DAYS, FollowedMapping, MappingDatabase
 from gateway.spool.api import SpoolUnusable
-from mappings import store
+from mappings import followers, store
 from mappings.directory import Directory
-from mappings.identity import Identity, addresses
+from mappings.identity import Identity, Stage, addresses
 from mappings.network import parse
 from tests.gateway.spool.conftest import postgres, postgres_url
 
@@ -158,4 +159,32 @@ async def test_a_dump_restores_the_revisions(opened: Opened, database: MappingDa
         assert [i.name for i in store.load(connection)] == ["Ann Lee", "Bob Ray"]
         assert store.find(connection, "mhs", "ann@sales")[0].name == "Ann Lee"
     spare.close()
+    database.close()
+
+
+async def test_who_is_being_cut_over_is_followed_and_a_nodes_word_is_kept(
+    opened: Opened, database: MappingDatabase
+) -> None:
+    mapping = await opened(replace(ANN, home="oldmail"))
+    assert (mapping.head.number, mapping.cutting) == (1, frozenset())
+    seen: list[Directory] = []
+    following = asyncio.ensure_future(mapping.follow(seen.append))
+    try:
+        with database.connect() as connection:
+            (ann,) = store.load(connection)
+            store.apply(connection, [store.Put(replace(ann, stage=Stage.CUTTING))], who="x", why="", at=1.0)
+        async with asyncio.timeout(60):
+            while not seen:  # noqa: ASYNC110  what is followed looks by itself
+                await asyncio.sleep(0.05)
+    finally:
+        following.cancel()
+    assert (mapping.head.number, mapping.cutting) == (2, {ann.id})
+    assert await mapping.homes_of(mapping.cutting) == {"oldmail"}
+    assert await mapping.homes_of({99}) == {None}
+    await mapping.confirm("0", mapping.head)
+    with database.read() as connection:
+        assert followers.confirmed(connection, 2) == {"0"}
+    await mapping.confirm("1", mapping.head)
+    with database.read() as connection:
+        assert followers.confirmed(connection, 2) == {"1"}, "the other one does not live"
     database.close()
