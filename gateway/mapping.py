@@ -70,6 +70,11 @@ class MappingDatabase:
         """The revisions that opening it applied."""
 
     @property
+    def url(self) -> str:
+        """Return the spool's URL."""
+        return self._url
+
+    @property
     def name(self) -> str:
         return "the mapping" if self.folder is None else f"the mapping {self.folder / FILE}"
 

@@ -1,5 +1,5 @@
-"""Upkeep of what a gateway keeps: backup, restore, check and upgrade of the spool, with the encapsulation key; and
-the end of what is parked.
+"""Upkeep of what a gateway keeps: backup, restore, check and upgrade of the spool, with the encapsulation key and the
+state of syncs; and the end of what is parked.
 
 Promises: a backup is consistent with the content files, and holds the key without which the addresses that were
 shown cannot be answered; a restored spool starts held, so that nothing is sent twice unasked; what was parked and
@@ -24,6 +24,9 @@ from gateway.spool.api import DeliveryId, QueueFilter, Spool, SpoolUnusable
 from gateway.spool.backup import restore_spool
 from gateway.spool.copying import copy_durably
 from gateway.spool.open import upgrade_spool
+from gateway.sync import backup as syncs
+from gateway.sync.backup import FILE as SYNC_FILE
+from gateway.sync.database import StateUnusable
 
 
 async def backup(desk: Desk, given: Arguments) -> dict[str, Any]:
@@ -35,10 +38,11 @@ async def backup(desk: Desk, given: Arguments) -> dict[str, Any]:
         await desk.spool.backup(folder)
         await asyncio.to_thread(_copy_key, desk.state_dir, folder)
         await asyncio.to_thread(_dump_mapping, desk.mapping, folder)
+        await asyncio.to_thread(_dump_syncs, desk.mapping, folder)
     except FileExistsError:
         raise ControlError(f"{folder} holds a backup already; name another folder") from None
-    except SQLAlchemyError as e:
-        raise ControlError(f"the mapping cannot be copied to {folder}: {e}") from None
+    except (SQLAlchemyError, StateUnusable) as e:
+        raise ControlError(f"mapping and syncs cannot be copied to {folder}: {e}") from None
     except OSError as e:
         raise ControlError(f"the backup cannot be written to {folder}: {e.strerror or e}") from None
     return {"to": str(folder)}
@@ -71,6 +75,7 @@ async def restore(url: str, base: Path, state_dir: Path, source: Path) -> dict[s
     try:
         await restore_spool(url, base, source)
         await asyncio.to_thread(_restore_mapping, source, url, base)
+        await asyncio.to_thread(_restore_syncs, source, url, base)
         has_key = await asyncio.to_thread(_restore_key, source, state_dir)
     except SpoolUnusable as e:
         raise ControlError(str(e)) from None
@@ -107,6 +112,28 @@ def _restore_mapping(source: Path, url: str, base: Path) -> None:
         raise SpoolUnusable(f"the mapping cannot be restored: {e}") from e
     finally:
         database.close()
+
+
+def _state_of_syncs(database: MappingDatabase) -> Path | str:
+    """Return where the state of syncs is: beside the mapping."""
+    return database.url if database.folder is None else database.folder / SYNC_FILE
+
+
+def _dump_syncs(database: MappingDatabase | None, to: Path) -> None:
+    if database is None or (to / SYNC_FILE).exists():
+        return
+    where = _state_of_syncs(database)
+    if syncs.is_there(where):
+        syncs.dump(where, to / SYNC_FILE)
+
+
+def _restore_syncs(source: Path, url: str, base: Path) -> None:
+    if not (source / SYNC_FILE).exists():
+        return
+    try:
+        syncs.restore(source / SYNC_FILE, _state_of_syncs(MappingDatabase(url, base)))
+    except (SQLAlchemyError, StateUnusable) as e:
+        raise SpoolUnusable(f"the state of the syncs cannot be restored: {e}") from e
 
 
 def _copy_key(state_dir: Path | None, to: Path) -> None:

@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from gateway import ids
 from gateway.cli.app import app
 from gateway.spool.open import open_spool
+from gateway.sync.state import State
 from tests.gateway.spool.builders import Maker
 from tests.peers.postgres import PostgresServer
 
@@ -193,12 +194,14 @@ def test_backup_restore_fsck_upgrade(config: Path, tmp_path: Path) -> None:
     assert said("db", "upgrade") == "nothing to upgrade\n"
     (tmp_path / "spool" / "state").mkdir(exist_ok=True)
     (tmp_path / "spool" / "state" / "encapsulation.key").write_text("the key\n")
+    State(tmp_path / "spool" / "sync.sqlite").close()
     assert said("db", "backup", "saved") == f"the spool is backed up in {tmp_path}/saved\n"
     assert gatepost("db", "backup", "saved").exit_code == 1
     (tmp_path / "spool").rename(tmp_path / "lost")
     assert "everything in it is held" in said("db", "restore", "saved")
     assert [(r["delivery"], r["state"]) for r in told("queue", "list")["rows"]] == [(f"{shown}/0", "held")]
     assert (tmp_path / "spool" / "state" / "encapsulation.key").read_text() == "the key\n"
+    assert (tmp_path / "spool" / "sync.sqlite").exists()
 
 
 def test_a_shared_spool(config: Path) -> None:

@@ -12,7 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from gateway.sync import migrations
+from gateway.contract import Folder
+from gateway.sync import backup, migrations
 from gateway.sync.database import StateUnusable, open_database
 from gateway.sync.engine import run_pass
 from gateway.sync.schema import METADATA, VERSION_TABLE
@@ -127,3 +128,36 @@ def test_a_pairing_is_worked_on_by_one_at_a_time(where: Path | str) -> None:
             two.close()
 
     asyncio.run(body())
+
+
+def test_a_backup_brings_it_back_into_either_kind(where: Path | str, tmp_path: Path) -> None:
+    left, right = filled(40), Memory()
+    state = State(where)
+    asyncio.run(run_pass("p", left, right, state, Policy()))  # type: ignore[arg-type]
+    removed = next(iter(right.items))
+    right.drop(removed)
+    state.close()
+    saved = tmp_path / "saved" / backup.FILE
+    assert backup.is_there(where)
+    backup.dump(where, saved)
+    assert [file.name for file in saved.parent.iterdir()] == [backup.FILE]
+    with pytest.raises(FileExistsError):
+        backup.dump(where, saved)
+    with pytest.raises(StateUnusable, match="beside none"):
+        backup.restore(saved, where)
+    engine = open_database(where)
+    METADATA.drop_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+    engine.dispose()
+    backup.restore(saved, where)
+    left.put(b"Subject: one more\r\n\r\n")
+    left.list_folders["new"] = Folder("new", ("New",))
+    state = State(where)
+    report = asyncio.run(run_pass("p", left, right, state, Policy())).report  # type: ignore[arg-type]
+    state.close()
+    assert (report.copied, report.problems) == (1, 0), "what a user removed stays removed"
+
+
+def test_where_nothing_was_synced_there_is_nothing_to_back_up(where: Path | str) -> None:
+    assert not backup.is_there(where)
