@@ -14,12 +14,11 @@ from typing import Final, Protocol
 
 from connectors.folders import notes
 from connectors.folders.backend import shown_version
-from connectors.folders.reading import pieces
+from connectors.folders.reading import HEAD_LIMIT, pieces
 from gateway.contract import Blob, Flag
 from gateway.formats import mbox, mmdf
 from gateway.formats.from_line import FromLine
 from gateway.formats.lines import Filter, to_crlf
-from gateway.message import HEAD_LIMIT
 
 _NO_DATE: Final = FromLine()
 

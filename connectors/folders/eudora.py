@@ -20,14 +20,13 @@ from typing import Final
 from connectors.folders import eudora_mime as mime
 from connectors.folders import notes, toc
 from connectors.folders.backend import FRESH_S, GONE, Backend, folder_hash, item_id, no_folder, shown_version
-from connectors.folders.reading import CHUNK, blob_of, content_of, opened, pieces
+from connectors.folders.reading import CHUNK, HEAD_LIMIT, blob_of, content_of, opened, pieces
 from connectors.folders.roles import with_roles
 from gateway.contract import Content, Flag, Folder, FolderRole, Holds, ItemState, Status, StoreFault
 from gateway.formats.from_line import LINE_OCTETS, FromLine
 from gateway.formats.from_line import read as read_from
 from gateway.formats.lines import Filter, cr_to_crlf, to_crlf
 from gateway.formats.window import Window
-from gateway.message import HEAD_LIMIT
 
 HOLDS: Final = Holds(
     flags=frozenset(("seen", "answered", "forwarded", "draft")),

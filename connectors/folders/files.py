@@ -22,7 +22,7 @@ from connectors.folders import notes
 from connectors.folders.backend import FRESH_S, GONE, Backend, folder_hash, item_id, no_folder
 from connectors.folders.box import Box, Held, Kind, Mbox, Mmdf
 from connectors.folders.journal import Journal
-from connectors.folders.reading import content_of, opened, pieces
+from connectors.folders.reading import HEAD_LIMIT, content_of, opened, pieces
 from connectors.folders.roles import with_roles
 from connectors.folders.tree import Place, Tree
 from connectors.folders.words import FORBIDDEN
@@ -31,7 +31,6 @@ from gateway.formats import mbox, mmdf
 from gateway.formats.from_line import write as from_line
 from gateway.formats.lines import chain, ended, escape_rules, to_crlf, to_lf
 from gateway.mailbox_lock import Locking, MailboxLock
-from gateway.message import HEAD_LIMIT
 
 _OLD_LINES: Final = Status("5.3.5", "the file's lines end in CR, and what would be put into it would not be seen")
 _AT_ONCE: Final = 256 * 1024

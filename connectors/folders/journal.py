@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from connectors.folders.reading import pieces
+from connectors.folders.reading import pieces, synced
 
 _HEAD: Final = 4096
 
@@ -60,7 +60,7 @@ class Journal:
             _put(journal, json.dumps(asdict(said)).encode().ljust(_HEAD), 0)
             os.fsync(journal)
             os.rename(temporary, self._path)
-            _sync(self._path.parent)
+            synced(self._path.parent)
             self._finish(handle, journal, said, b"")
         finally:
             os.close(journal)
@@ -155,11 +155,3 @@ def _digest(handle: int, start: int, end: int) -> str:
 
 def _tail(handle: int, start: int, end: int) -> bytes:
     return b"".join(pieces(handle, start, end))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,7 +24,7 @@ from connectors.folders import keywords as table
 from connectors.folders.backend import GONE, Backend, folder_hash, item_id, no_folder, shown_version
 from connectors.folders.headers import message_id
 from connectors.folders.maildir_folders import MaildirFolders
-from connectors.folders.reading import content_of, opened, pieces, sync_all
+from connectors.folders.reading import content_of, opened, pieces, sync_all, synced
 from connectors.folders.words import FORBIDDEN, keywords_of, marks_of, told
 from gateway.contract import (
     FLAGS,
@@ -245,7 +245,7 @@ class Maildir(Backend):
                 os.close(each.handle)
                 with suppress(OSError):  # it is where it belongs
                     os.unlink(each.temporary)
-        self._tree.sync(root / "cur")
+        synced(root / "cur")
         self._tree.count(octets, len(staged))
         return answers
 
@@ -363,8 +363,8 @@ class Maildir(Backend):
                 break
             else:
                 answers.append(Status("4.2.1", "another program alters the item all the time"))
-        self._tree.sync(there / "cur")
-        self._tree.sync(here / "cur")
+        synced(there / "cur")
+        synced(here / "cur")
         return answers
 
     def remove(self, folder: str, names: Sequence[str]) -> list[Status | None]:
@@ -385,7 +385,7 @@ class Maildir(Backend):
                     continue
                 octets, removed = octets + size, removed + 1
                 break
-        self._tree.sync(root / "cur")
+        synced(root / "cur")
         self._tree.count(-octets, -removed)
         return [None for _ in names]
 

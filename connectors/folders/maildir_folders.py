@@ -17,6 +17,7 @@ from typing import Final
 
 from connectors.folders import keywords as table
 from connectors.folders.backend import FRESH_S, bad_name, no_folder
+from connectors.folders.reading import owned, synced
 from connectors.folders.roles import with_roles
 from gateway.contract import Folder, Holds, Status, StoreFault
 from gateway.formats.flags import Mark
@@ -62,9 +63,7 @@ class MaildirFolders:
             text = "there is no mailbox" if not self._root.exists() else "there is no Maildir in the folder"
             raise StoreFault(Status("4.2.1", text, str(self._root)))
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.geteuid() == 0:
-            above = os.stat(self._root.parent)
-            os.chown(self._root, above.st_uid, above.st_gid)
+        owned(self._root)
         self._made(self._root)
 
     def at(self, folder: str) -> Path:
@@ -179,8 +178,8 @@ class MaildirFolders:
             with suppress(FileExistsError):
                 os.mkdir(folder / name, 0o700)
                 self.own(folder / name)
-        self.sync(folder)
-        self.sync(folder.parent)
+        synced(folder)
+        synced(folder.parent)
 
     def rename(self, folder: str, path: tuple[str, ...]) -> Folder:
         source, id = self.at(folder), self._id(path)
@@ -195,7 +194,7 @@ class MaildirFolders:
             for name in list(self._names()):
                 if name.startswith(folder + "."):
                     os.rename(self._root / name, self._root / (id + name[len(folder) :]))
-        self.sync(self._root)
+        synced(self._root)
         return self._folder(id, path)
 
     def drop(self, folder: str) -> None:
@@ -207,17 +206,9 @@ class MaildirFolders:
                 shutil.rmtree(root / name, ignore_errors=True)
         else:
             shutil.rmtree(root)
-        self.sync(root.parent)
+        synced(root.parent)
 
     # -- on the disk
-
-    def sync(self, folder: Path) -> None:
-        """Make names durable that were put into a folder. Raises: OSError."""
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def own(self, what: Path | int) -> None:
         """Give what we made the owner and the rights that the Maildir has."""

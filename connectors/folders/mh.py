@@ -22,7 +22,7 @@ from typing import Final
 
 from connectors.folders.backend import FRESH_S, GONE, Backend, bad_name, folder_hash, item_id, no_folder, shown_version
 from connectors.folders.headers import message_id
-from connectors.folders.reading import content_of, opened, pieces, sync_all
+from connectors.folders.reading import content_of, opened, owned, pieces, sync_all, synced
 from connectors.folders.roles import with_roles
 from connectors.folders.words import FORBIDDEN, clean
 from gateway.contract import FLAGS, Appended, Content, Flag, Folder, Holds, ItemState, NewItem, Status, StoreFault
@@ -87,8 +87,8 @@ class Mh(Backend):
         self._ids: dict[str, str | None] = {}
         if create and not (root / inbox).is_dir():
             (root / inbox).mkdir(parents=True, exist_ok=True)
-            _own(root, root.parent)
-            _own(root / inbox, root)
+            owned(root)
+            owned(root / inbox)
         self._check()
 
     def _check(self) -> None:
@@ -150,7 +150,7 @@ class Mh(Backend):
             if fault.errno in _ANSWERS:
                 raise bad_name(f"{'/'.join(path)!r} can be no folder's name here: {fault.strerror}") from None
             raise
-        _own(self._at(id), self._at(id).parent)
+        owned(self._at(id))
         return self._folder(id)
 
     def rename(self, folder: str, path: tuple[str, ...]) -> Folder:
@@ -202,7 +202,7 @@ class Mh(Backend):
             at += os.pwrite(handle, octets[at:], at)
         os.ftruncate(handle, len(octets))
         os.fsync(handle)
-        _own(root / SEQUENCES, root)
+        owned(root / SEQUENCES)
 
     def _files(self, folder: str) -> dict[str, _File]:
         """Return a folder's messages by their names, in the order of their numbers."""
@@ -302,7 +302,7 @@ class Mh(Backend):
                     made.append(highest)
                     _set(sequences, highest, frozenset[str](item.flags) | item.keywords)
                 self._write(root, handle, sequences)
-                _sync(root)
+                synced(root)
                 files = {file.number: name for name, file in self._files(folder).items()}
         except BaseException:
             for each in made:
@@ -330,7 +330,7 @@ class Mh(Backend):
         if item.received_at is not None:
             at = round(item.received_at * 1e9)
             os.utime(handle, ns=(at, at))
-        _own(path, root)
+        owned(path)
 
     def set_flags(
         self, folder: str, names: Sequence[str], add: frozenset[str], remove: frozenset[str]
@@ -368,7 +368,7 @@ class Mh(Backend):
                     flags, keywords = _told(sequences, file.number)
                     _set(known, highest, frozenset[str](flags) | keywords)
             self._write(there, handle, known)
-            _sync(there)
+            synced(there)
             placed = {file.number: name for name, file in self._files(target).items()}
         self.remove(folder, list(made))
         return [placed[made[name]] if name in made and made[name] in placed else GONE for name in names]
@@ -383,7 +383,7 @@ class Mh(Backend):
                     (root / str(file.number)).unlink(missing_ok=True)
                     _set(sequences, file.number, frozenset(["seen"]))
             self._write(root, handle, sequences)
-            _sync(root)
+            synced(root)
         return [None for _ in names]
 
 
@@ -436,18 +436,3 @@ def _link(path: Path, folder: Path, first: int) -> int:
             os.link(path, folder / str(each), follow_symlinks=False)
             return each
     raise OSError(f"no number is free from {first} on")
-
-
-def _own(made: Path, above: Path) -> None:
-    if os.geteuid() == 0:
-        wanted, there = os.stat(above), os.lstat(made)
-        if (there.st_uid, there.st_gid) != (wanted.st_uid, wanted.st_gid):
-            os.chown(made, wanted.st_uid, wanted.st_gid, follow_symlinks=False)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,6 +16,8 @@ from gateway.formats.lines import Filter
 INLINE: Final = 1024 * 1024
 """Larger messages are kept in a file of their own while they are read."""
 CHUNK: Final = 256 * 1024
+HEAD_LIMIT: Final = 4 * 1024 * 1024
+"""What is longer is no header."""
 
 
 def opened(path: str | Path) -> int:
@@ -84,3 +86,20 @@ def content_of(octets: Iterator[bytes], about: int, through: Filter | None, fold
             size += written
             view = view[written:]
     return Content(FileBlob(file, size))
+
+
+def synced(folder: Path) -> None:
+    """Make names durable that were put into a folder. Raises: OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def owned(made: Path) -> None:
+    """Give what we made the owner of the folder that it is in, where we may."""
+    if os.geteuid() == 0:
+        above, there = os.stat(made.parent), os.lstat(made)
+        if (there.st_uid, there.st_gid) != (above.st_uid, above.st_gid):
+            os.chown(made, above.st_uid, above.st_gid, follow_symlinks=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from connectors.folders.backend import bad_name, no_folder
-from connectors.folders.reading import opened
+from connectors.folders.reading import opened, owned
 from gateway.contract import Status, StoreFault
 
 BELOW: Final = ".sbd"
@@ -52,7 +52,7 @@ class Tree:
             _made(inbox)
         if create and not root.exists():
             root.mkdir(parents=True)
-            _owned(root)
+            owned(root)
             if inbox is None:
                 _made(root / INBOX)
         self.check()
@@ -128,7 +128,7 @@ class Tree:
         file = self._root / id
         try:
             file.parent.mkdir(exist_ok=True)
-            _owned(file.parent)
+            owned(file.parent)
             _made(file)
         except OSError as fault:
             if fault.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR):
@@ -157,7 +157,7 @@ class Tree:
         if os.path.lexists(target):
             raise bad_name(f"there is a folder {'/'.join(path)} already")
         target.parent.mkdir(exist_ok=True)
-        _owned(target.parent)
+        owned(target.parent)
         os.rename(file, target)
         below = file.with_name(file.name + BELOW)
         if below.is_dir():
@@ -190,12 +190,4 @@ def _disk_name(name: str) -> str:
 def _made(file: Path) -> None:
     """Make an empty file, unless there is one."""
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    _owned(file)
-
-
-def _owned(made: Path) -> None:
-    """Give what we made the owner of the folder that it is in."""
-    if os.geteuid() == 0:
-        above, there = os.stat(made.parent), os.lstat(made)
-        if (there.st_uid, there.st_gid) != (above.st_uid, above.st_gid):
-            os.chown(made, above.st_uid, above.st_gid, follow_symlinks=False)
+    owned(file)

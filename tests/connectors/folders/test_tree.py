@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.folders import Folders
-from gateway.contract import Folder, NewItem, StoreFault
-from gateway.message import Content
+from gateway.contract import Content, Folder, NewItem, StoreFault
 from tests.connectors.folders.into_dovecot import made
 
 BOX = b"From a@b.example Fri Jul 14 02:40:00 2017\nSubject: s\n\nbody\n\n"
