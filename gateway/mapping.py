@@ -29,7 +29,7 @@ from gateway.spool.copying import sync_file
 from gateway.spool.folder import make_folder, sqlite_folder
 from gateway.spool.nodes import live_nodes
 from gateway.spool.shared import SHARED_PRAGMAS
-from gateway.spool.sqlite import READING, open_engine
+from gateway.sqlite_engine import READING, open_engine
 from mappings import followers, migrations, schema, store, token_store
 from mappings.address import Address
 from mappings.directory import Directory

@@ -19,12 +19,13 @@ from typing import Any, Final, Protocol
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from gateway.process_lock import lock_file
 from gateway.spool.api import SpoolUnusable
-from gateway.spool.folder import lock_file
 from gateway.spool.migrations import check_or_create
 from gateway.spool.schema import metadata
-from gateway.spool.sqlite import SqliteStore, open_engine, worker_pragmas
+from gateway.spool.sqlite import SqliteStore, worker_pragmas
 from gateway.spool.store import Store
+from gateway.sqlite_engine import open_engine
 
 _FILE: Final = re.compile(r"worker-(\d+)\.db")
 _MESSAGES: Final = 50

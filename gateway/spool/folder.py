@@ -6,13 +6,13 @@ dead worker's file is known at once.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.process_lock import lock_file
 from gateway.spool.api import SpoolUnusable
 from gateway.spool.content import sync_folder
 
@@ -28,20 +28,6 @@ def sqlite_folder(url: str, base_dir: Path) -> Path | None:
     if url.startswith(("postgresql://", "postgres://")):
         return None
     raise SpoolUnusable(f"{url!r} is not a spool: write sqlite:///folder or postgresql://user@host/database")
-
-
-def lock_file(path: Path) -> int:
-    """Lock a worker's lock file for this process; returns the descriptor that holds it.
-
-    Raises: BlockingIOError where another process has it.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 
-from gateway.spool.folder import lock_file
+from gateway.process_lock import lock_file
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres_statements import NOW
 

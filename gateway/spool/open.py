@@ -18,7 +18,8 @@ from gateway.spool.folder import sqlite_folder, worker_lock
 from gateway.spool.migrations import upgrade_and_say
 from gateway.spool.options import SpoolOptions
 from gateway.spool.shared import SHARED_PRAGMAS, SharedStore
-from gateway.spool.sqlite import SqliteStore, open_engine, worker_pragmas
+from gateway.spool.sqlite import SqliteStore, worker_pragmas
+from gateway.sqlite_engine import open_engine
 
 _WORKER_FILE: Final = re.compile(r"worker-(\d+)\.db")
 

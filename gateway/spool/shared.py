@@ -21,7 +21,8 @@ from gateway.spool.copying import copy_database
 from gateway.spool.folder import make_folder
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
-from gateway.spool.sqlite import SqliteStore, open_engine
+from gateway.spool.sqlite import SqliteStore
+from gateway.sqlite_engine import open_engine
 from gateway.status import SPOOL_DOWN
 
 SHARED_PRAGMAS = (

@@ -24,10 +24,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import Pool, StaticPool
 
 from gateway.spool import sqlite_group
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
@@ -40,6 +38,7 @@ from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
 from gateway.spool.statements import insert_rows
 from gateway.spool.store import Aftermath, Store, json_pairs
+from gateway.sqlite_engine import open_engine
 from gateway.status import SPOOL_DOWN, SPOOL_FULL
 
 # Row values, RETURNING, UPDATE FROM and the ->> operator.
@@ -48,8 +47,6 @@ _OLDEST_SQLITE: Final = (3, 38, 0)
 # Measured: for small messages the same as 4 KiB pages, for those of 100 KiB a third less CPU.
 PAGE_BYTES: Final = 16384
 _CACHE_KIB: Final = 32 * 1024
-READING: Final = "gatepost_reading"
-"""The execution option of a connection whose transactions write nothing."""
 _PRUNE_EVERY_S: Final = 10.0
 _PRUNE_BITE: Final = 500
 _TIDY_EVERY_S: Final = 3600.0
@@ -65,42 +62,6 @@ _INSERTS: Final = {
 }
 
 _IOERR_WRITES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE})
-
-
-def open_engine(
-    path: Path,
-    timeout_s: float,
-    pragmas: Sequence[str],
-    *,
-    new_page_bytes: int | None = None,
-    pool: type[Pool] = StaticPool,
-) -> Engine:
-    """Return an engine in which transactions begin where we say so; of one connection, unless `pool` has more."""
-
-    def connect() -> sqlite3.Connection:
-        raw = sqlite3.connect(
-            path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=300
-        )
-        try:
-            if new_page_bytes is not None:
-                raw.execute(f"PRAGMA page_size={new_page_bytes}")
-            for pragma in pragmas:
-                raw.execute(f"PRAGMA {pragma}").fetchall()
-        except BaseException:
-            raw.close()
-            raise
-        return raw
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        raw = connection.connection.driver_connection
-        assert raw is not None
-        # Who only reads may do so while another process writes, until that one commits.
-        raw.execute("BEGIN" if connection.get_execution_options().get(READING) else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 def worker_pragmas(options: SpoolOptions) -> list[str]:

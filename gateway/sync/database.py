@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from gateway.spool.sqlite import open_engine
+from gateway.sqlite_engine import open_engine
 from gateway.sync import migrations
 
 _TIMEOUT_S: Final = 30.0

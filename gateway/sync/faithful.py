@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
-from gateway.adapt.body_step import fit_body
-from gateway.adapt.head_step import fit_head
-from gateway.adapt.octet_step import mend_octets
 from gateway.contract import Capabilities
 from gateway.fidelity import Fate, Note
 from gateway.message import Content
@@ -69,6 +66,10 @@ def _may_help(content: Content, mend: Mend) -> bool:
         return not traits.crlf_only
     if mend == "fields":
         return bool(_with_fields(content)[1])
+    # What mends is loaded when there is something to be mended: a pass over a mailbox without changes is to start fast.
+    from gateway.adapt.body_step import fit_body
+    from gateway.adapt.head_step import fit_head
+
     if mend == "head":
         return bool(fit_head(content.head, seven_bit=True)[1])
     return fit_body(content, traits, _WITHOUT[mend])[0] is not content
@@ -82,6 +83,10 @@ def tries_of(mends: Sequence[Mend]) -> list[tuple[Mend, ...]]:
 
 def mended(content: Content, mends: Sequence[Mend]) -> tuple[Content, list[Note]]:
     """Return a content with all of these mended, and notes. The same octets always make the same. Blocks on a Blob."""
+    from gateway.adapt.body_step import fit_body
+    from gateway.adapt.head_step import fit_head
+    from gateway.adapt.octet_step import mend_octets
+
     notes: list[Note] = []
     for each in MENDS:
         if each not in mends:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.contract import Connector, Context, MailboxStore
 from gateway.log import Silence
-from gateway.spool.folder import lock_file
+from gateway.process_lock import lock_file
 from gateway.sync.database import StateUnusable
 from gateway.sync.state import State
 

@@ -17,7 +17,7 @@ from gateway.spool.open import open_spool, upgrade_spool
 from gateway.spool.options import SpoolOptions
 from gateway.spool.postgres import engine_url
 from gateway.spool.schema import VERSION_TABLE, metadata, with_postgresql_options
-from gateway.spool.sqlite import open_engine
+from gateway.sqlite_engine import open_engine
 from tests.gateway.spool.builders import Clock
 
 
