@@ -13,7 +13,7 @@ from connectors.filedrop import status
 from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.config import FileDropConfig, may_be_one
 from connectors.filedrop.counter import Counter
-from connectors.filedrop.destination import Letter, Outbox, OutboxDestination
+from connectors.filedrop.destination import WRITERS, Letter, Outbox, OutboxDestination
 from connectors.filedrop.extras import extras_of
 from connectors.filedrop.files import REAL
 from connectors.filedrop.formats import Codec, Encoded, Options, codec_class
@@ -35,8 +35,6 @@ from gateway.contract import (
 )
 
 READERS: Final = 2
-WRITERS: Final = 8
-"""Threads that write files: a disk syncs many files at once faster than one after the other."""
 
 
 class FileDrop(Connector):
