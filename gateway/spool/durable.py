@@ -53,7 +53,7 @@ from gateway.spool.rows import (
 from gateway.spool.sqlite import SqliteStore
 from gateway.spool.store import Store
 from gateway.spool.writer import Writer
-from gateway.status import SPOOL_FULL
+from gateway.status import SPOOL_DOWN, SPOOL_FULL
 from mappings.address import Address
 
 T = TypeVar("T")
@@ -150,11 +150,14 @@ class DurableSpool:
                 accepts.append(self._accept(message, more, told))
             except Exception as fault:  # noqa: BLE001  # this message's alone
                 told(None, fault)
-        for accept in accepts:
-            try:
-                self._writer.put(accept)
-            except SpoolError as fault:
-                accept.told(None, fault)
+        taken = 0
+        why: SpoolError | None = None
+        try:
+            taken = self._writer.put_accepts(accepts)
+        except SpoolError as fault:
+            why = fault
+        for accept in accepts[taken:]:
+            accept.told(None, why or SpoolError(SPOOL_DOWN.but(cause="too many messages wait for the spool's writer")))
 
     def _accept(self, message: Stored, more: Sequence[Stored], told: Told) -> Accept:
         """Make a message ready to be written. Raises: SpoolError where there is no room, ValueError."""

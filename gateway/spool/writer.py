@@ -84,38 +84,53 @@ class Writer:
         """Return the accepts that wait, and their octets."""
         return self._waiting, self._waiting_bytes
 
-    def put(self, job: Job) -> None:
-        """Hand a job over; its caller is told after the commit. Raises: SpoolError where the writer is gone
-        or too much waits already."""
+    def put(self, job: Settle | Work[Any]) -> None:
+        """Hand a job over; its caller is told after the commit. Raises: SpoolError where the writer is gone."""
+        self._check_open()
+        self._inbox.append(job)
+        options = self.store.options
+        if isinstance(job, Settle):
+            self._inbox_outcomes += len(job.done) + len(job.again)
+            self._gather_company(options.settle_delay_s)
+        else:
+            self._gather_company(options.settle_delay_s if job.patient else 0.0)
+
+    def put_accepts(self, accepts: Sequence[Accept]) -> int:
+        """Hand accepts over that came together; return how many of them there is room for, from the first on.
+
+        Raises: SpoolError where the writer is gone.
+        """
+        self._check_open()
+        options = self.store.options
+        octets = self._waiting_bytes
+        taken = 0
+        for accept in accepts[: max(0, options.max_waiting - self._waiting)]:
+            if octets > options.max_waiting_bytes:
+                break
+            octets += accept.size_bytes
+            taken += 1
+        if not taken:
+            return 0
+        self._inbox += accepts[:taken]
+        self._inbox_accepts += taken
+        self._inbox_bytes += octets - self._waiting_bytes
+        self._waiting += taken
+        self._waiting_bytes = octets
+        alone = self._waiting == 1 and self._last_accepts < 2
+        self._gather_company(0.0 if alone else options.accept_delay_s)
+        return taken
+
+    def _check_open(self) -> None:
         if self._stopping or self._dead is not None:
             raise SpoolError(SPOOL_DOWN.but(cause=f"the spool is closed: {self._dead or 'stopped'}"))
-        if isinstance(job, Accept):
-            options = self.store.options
-            if self._waiting >= options.max_waiting or self._waiting_bytes > options.max_waiting_bytes:
-                raise SpoolError(SPOOL_DOWN.but(cause="too many messages wait for the spool's writer"))
-            self._waiting += 1
-            self._waiting_bytes += job.size_bytes
-        self._inbox.append(job)
-        self._gather_company(job)
 
-    def _gather_company(self, job: Job) -> None:
-        """Let a job wait for others, or post all that wait."""
-        options = self.store.options
-        if isinstance(job, Accept):
-            self._inbox_accepts += 1
-            self._inbox_bytes += job.size_bytes
-            alone = self._waiting == 1 and self._last_accepts < 2
-            delay = 0.0 if alone else options.accept_delay_s
-        elif isinstance(job, Settle):
-            self._inbox_outcomes += len(job.done) + len(job.again)
-            delay = options.settle_delay_s
-        else:
-            delay = options.settle_delay_s if job.patient else 0.0
+    def _gather_company(self, delay: float) -> None:
+        """Let what came last wait so long for others, or post all that wait."""
         if (
             delay <= 0
             or len(self._inbox) >= _GROUP_JOBS
             or self._inbox_bytes >= _GROUP_BYTES
-            or self._inbox_outcomes >= options.settle_group
+            or self._inbox_outcomes >= self.store.options.settle_group
         ):
             self._post()
             return
