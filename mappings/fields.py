@@ -76,4 +76,5 @@ def named(head: bytes) -> list[tuple[bytes, bytes]]:
 
 def unfold(value: bytes) -> bytes:
     """Return a field's value on one line, without its line end and outer blanks (RFC 5322 §2.2.3)."""
-    return _FOLD.sub(b"", value).strip(b" \t\r\n")
+    value = value.strip(b" \t\r\n")
+    return _FOLD.sub(b"", value) if b"\n" in value else value

@@ -64,6 +64,7 @@ class Dispatcher:
         self._tasks = Tasks(log)
         self._stopping = False
         self._stopped = asyncio.Event()
+        self._closed_for = CLOSED, reason(CLOSED)
         self._to_put_off = asyncio.Event()
         self.put_off_every_s = settings.put_off_every_s
         """The present pace of what is done for closed lanes."""
@@ -156,10 +157,16 @@ class Dispatcher:
         that opens again soon keeps its deliveries in memory, and they go in order the moment it does.
         """
         live = self._lanes.all.get(key)
-        if live is None or live.lane.is_ready or live.lane.until - self._clock() <= self.settings.put_off_beyond_s:
+        if live is None:
+            return None
+        lane = live.lane
+        if lane.is_ready or lane.until - self._clock() <= self.settings.put_off_beyond_s:
             return None
         live.backlog = True
-        return self._outcomes.opens_at(live), reason(live.lane.reason or CLOSED)
+        why = lane.reason or CLOSED
+        if why is not self._closed_for[0]:  # the same for as long as the lane is closed, and asked for each message
+            self._closed_for = why, reason(why)
+        return self._outcomes.opens_at(live), self._closed_for[1]
 
     def lane_for(self, key: LaneKey) -> LiveLane | None:
         """Return the lane, made where it is not in memory; None where there are as many as may be."""
