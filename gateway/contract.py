@@ -123,6 +123,7 @@ class Unavailable(Exception):
         super().__init__(str(status))
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """Proof that a message is in the spool: `message_id` is our id; `duplicate` where the same hand-over

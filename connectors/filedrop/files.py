@@ -258,15 +258,16 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def claim(inbox: Path | str, name: str, claims: Path | str, ops: Operations = REAL) -> Claimed | None:
-    """Take a file out of the inbox; None where another took it, or its writer still holds it.
+def claim(path: Path | str, name: str, claims: Path | str, ops: Operations = REAL) -> Claimed | None:
+    """Take the file at `path`, of this name, out of the inbox; None where another took it, or its writer still holds
+    it.
 
     The token is part of the new name, so that it outlives a crash. Raises: OSError where the folders fail.
     """
     token = _TOKENS.next()
     where = f"{claims}/{short(f'{token}.{name}')}"
     try:
-        ops.rename(f"{inbox}/{name}", where)
+        ops.rename(str(path), where)
     except OSError as e:
         # SMB tells a file that is still open as one of the other three.
         if e.errno in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.ETXTBSY) and os.path.isdir(claims):
@@ -298,9 +299,18 @@ def move(source: Path | str, folder: Path | str, name: str, ops: Operations = RE
 
     Raises: OSError.
     """
+    target = f"{folder}/{short(name)}"
+    try:
+        ops.rename_new(str(source), target)
+    except FileExistsError:
+        return _move_beside(source, folder, name, ops, unique)
+    return target
+
+
+def _move_beside(source: Path | str, folder: Path | str, name: str, ops: Operations, unique: str) -> str:
     stem, dot, rest = name.partition(".")
-    for number in range(1, 11):
-        tail = "" if number == 1 else f"-{number}" if number < 10 else f"-{unique or secrets.token_hex(8)}"
+    for number in range(2, 11):
+        tail = f"-{number}" if number < 10 else f"-{unique or secrets.token_hex(8)}"
         target = f"{folder}/{short(f'{stem}{tail}{dot}{rest}')}"
         with suppress(FileExistsError):
             ops.rename_new(str(source), target)

@@ -103,6 +103,7 @@ class Inbox:
         self._archive = None if archive is None else Archive(archive, clock, ops)
         self._attachments = attachments or folder
         self._claims = folder / CLAIMS / f"w{worker}"
+        self._claims_path = str(self._claims)
         self._ops = ops
         self._rule: Rule = rule_of(config, ops)
         self._naming = Naming(config, extension)
@@ -211,9 +212,9 @@ class Inbox:
             return None
         try:
             if guard is None:
-                return claim(folder, name, self._claims, self._ops)
+                return claim(entry.path, name, self._claims_path, self._ops)
             with guard(folder / name, self._ops):
-                return claim(folder, name, self._claims, self._ops)
+                return claim(entry.path, name, self._claims_path, self._ops)
         except (BlockingIOError, FileNotFoundError):
             if guard is None:
                 raise

@@ -67,13 +67,13 @@ class Answer(IntEnum):
     """What the gateway answers: (kind, call, ...)."""
 
     OUTCOMES = 1
-    """(call, outcomes): what `receipt_out` or `fault_out` gives, of each message."""
+    """(call, outcomes): what `outcome_out` gives, of each message."""
     REJECTED = 2
     UNAVAILABLE = 3
     FAULT = 4
     DONE = 5
     STOP = 6
-    RECEIPT = 7
+    DUPLICATE = 7
 
 
 def frame(values: Values) -> bytes:
@@ -196,20 +196,22 @@ def inline_content(octets: bytes, traits: tuple[bool, bool, bool]) -> Content:
     return Content(octets, traits=_TRAITS[traits])
 
 
-def receipt_out(receipt: Receipt) -> Values:
-    """Return what became of an accepted message as plain values."""
-    return Answer.RECEIPT.value, receipt.message_id, receipt.duplicate
+def receipt_out(receipt: Receipt) -> int | Values:
+    """Return what became of an accepted message as plain values: of a new one, as nearly all are, its id alone."""
+    return (Answer.DUPLICATE.value, receipt.message_id) if receipt.duplicate else receipt.message_id
 
 
-def outcome_out(receipt: asyncio.Future[Receipt]) -> Values:
+def outcome_out(receipt: asyncio.Future[Receipt]) -> int | Values:
     """Return what a future that is done, and not cancelled, gives or raises, as plain values."""
     fault = receipt.exception()
     return receipt_out(receipt.result()) if fault is None else fault_out(0, fault)
 
 
-def outcome_in(values: Values) -> Receipt | Exception:
+def outcome_in(outcome: int | Values) -> Receipt | Exception:
     """Return what `receipt_out` or `fault_out` was given."""
-    return Receipt(values[1], values[2]) if values[0] == Answer.RECEIPT else fault_in(values)
+    if isinstance(outcome, int):
+        return Receipt(outcome)
+    return Receipt(outcome[1], duplicate=True) if outcome[0] == Answer.DUPLICATE else fault_in(outcome)
 
 
 def status_out(status: Status) -> Values:

@@ -22,7 +22,7 @@ from mappings.fields import header_end
 
 _RECIPIENT_FIELDS: Final = (b"to", b"cc", b"bcc")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
-_LINE: Final = re.compile(rb"((?:([!-9;-~]+)[ \t]*:)?([^\n]*(?:\n[ \t][^\n]*)*\n?))")
+_LINE: Final = re.compile(rb"((?:([!-9;-~]++)[ \t]*+:)?+([^\n]*+(?:\n[ \t][^\n]*+)*+\n?+))")
 """A field, or a line that is none: the whole, its name, and what stands behind the colon."""
 _SHOWN: Final = 200
 _REMEMBERED: Final = 200

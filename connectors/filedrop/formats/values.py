@@ -46,6 +46,7 @@ class Refused(Exception):
         super().__init__(str(status))
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What a file's reader knows beside its octets; used for fields that the file lacks.

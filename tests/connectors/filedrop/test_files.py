@@ -143,7 +143,7 @@ def test_one_of_many_claims_a_file(tmp_path: Path) -> None:
     claims = tmp_path / ".claimed"
     claims.mkdir()
     (tmp_path / "a.eml").write_bytes(TEXT)
-    first, second = claim(tmp_path, "a.eml", claims), claim(tmp_path, "a.eml", claims)
+    first, second = claim(tmp_path / "a.eml", "a.eml", claims), claim(tmp_path / "a.eml", "a.eml", claims)
     assert first is not None
     assert second is None
     assert first.path.read_bytes() == TEXT
@@ -154,12 +154,12 @@ def test_a_file_that_is_still_open_on_a_share_is_left(tmp_path: Path) -> None:
     (tmp_path / "a.eml").write_bytes(TEXT)
     claims = tmp_path / ".claimed"
     with pytest.raises(FileNotFoundError):
-        claim(tmp_path, "a.eml", claims)  # no claim folder: a fault, not a file that another took
+        claim(tmp_path / "a.eml", "a.eml", claims)  # no claim folder: a fault, not a file that another took
     claims.mkdir()
     for code in (errno.EACCES, errno.EBUSY, errno.ETXTBSY):
-        assert claim(tmp_path, "a.eml", claims, Disk(1, code).operations) is None
+        assert claim(tmp_path / "a.eml", "a.eml", claims, Disk(1, code).operations) is None
     with pytest.raises(OSError, match="Read-only"):
-        claim(tmp_path, "a.eml", claims, Disk(1, errno.EROFS).operations)
+        claim(tmp_path / "a.eml", "a.eml", claims, Disk(1, errno.EROFS).operations)
 
 
 def test_a_name_of_any_length_is_claimed(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_name_of_any_length_is_claimed(tmp_path: Path) -> None:
     claims.mkdir()
     name = "ä" * 125 + ".eml"
     (tmp_path / name).write_bytes(TEXT)
-    one = claim(tmp_path, name, claims)
+    one = claim(tmp_path / name, name, claims)
     assert one is not None
     assert one.path.name.endswith(".eml")
     assert len(os.fsencode(one.path.name)) <= 255
