@@ -183,7 +183,7 @@ class _Pass:
         self._means = means
         self._retry = retry
         self._only_problems = only_problems
-        self._limits = limits_of(policy)
+        self._limits = policy.limits
         self._clock = clock
         self._folders: dict[int, FolderPair] = {}
         self._lost: dict[int, set[Side]] = {}
@@ -453,11 +453,6 @@ class _Pass:
     async def _done(self, folder: FolderPair, base: list[Pair], right: Seen) -> bool:
         made, _, _ = await self._plan(base, Seen(), right, strangers=False)
         return made.refused is None and folder.id not in await self._actor.act(made)
-
-
-def limits_of(policy: Policy) -> str:
-    """Return what a policy leaves out, as one text: where it changes, folders are listed anew."""
-    return repr((policy.max_size, policy.max_age_s, policy.search))
 
 
 def _read(folder: FolderPair, side: Side, token: str | None, mark: str | None) -> FolderPair:

@@ -197,6 +197,8 @@ class _Planning:
         id = folder.left if side == "left" else folder.right
         token = folder.left_token if side == "left" else folder.right_token
         mark = folder.left_mark if side == "left" else folder.right_mark
+        if folder.limits != self._policy.limits and (side == "left" or self._policy.mode == "two-way"):
+            token = None  # what was left out may be wanted now
         if id is None or (token is not None and mark is not None and listed[id].mark == mark):
             return Seen()
         items: dict[str, Item] = {}

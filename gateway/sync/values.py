@@ -93,6 +93,11 @@ class Policy:
     """Folders that are worked on at once."""
     page_items: int = 500
 
+    @property
+    def limits(self) -> str:
+        """Return what is left out, as one text: where it is another, folders are listed anew."""
+        return repr((self.max_size, self.max_age_s, self.search))
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)

@@ -99,3 +99,11 @@ def test_limits_leave_out(tmp_path: Path) -> None:
     made = asyncio.run(plan_pass("p", left, right, state, policy, clock=lambda: 1.61e9))  # type: ignore[arg-type]
     state.close()
     assert [(each.path, each.copies, each.skipped) for each in made.folders] == [(("Inbox",), 2, 2)]
+
+
+def test_limits_that_are_widened_are_told(tmp_path: Path) -> None:
+    left, right = filled(4), Memory()
+    left.put(mail(50) + b"x" * 1000)
+    step(tmp_path, left, right, Policy(max_size=500))
+    assert preview(tmp_path, left, right, Policy(max_size=500)).copies == 0
+    assert preview(tmp_path, left, right).copies == 1
