@@ -364,8 +364,8 @@ class State:
             if over:
                 connection.execute(_SOLVE, over)
             if told or placed:
-                some = (*told, *placed)
-                connection.execute(_TOLD, [{"of": pairing, "from": each.side, "which": each.item} for each in some])
+                known = [{"of": pairing, "from": each.side, "which": each.item} for each in (*told, *placed)]
+                connection.execute(_TOLD, known)
             if placed:
                 put = [{"side": each.side, "item": each.item, "folder": each.folder} for each in placed]
                 connection.execute(insert(PLACED).values(pairing=pairing), put)
