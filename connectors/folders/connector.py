@@ -22,9 +22,9 @@ from connectors.folders.mh import Mh
 from connectors.folders.opened import FolderMailbox, fault_of
 from connectors.folders.pst import HOLDS as PST
 from connectors.folders.pst import Pst
-from connectors.folders.tree import Tree
+from connectors.folders.tree import INBOX, Tree
+from connectors.folders.unmade import Unmade
 from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Status, StoreFault
-from gateway.formats.mbox import Dialect
 
 _HOLDS: Final = {"maildir": MAILDIR, "mbox": FILES, "mmdf": FILES, "mh": MH, "eudora": EUDORA, "pst": PST}
 
@@ -64,38 +64,46 @@ class Folders(Connector):
     def _backend(self, mailbox: str) -> Backend:
         config = cast(FoldersConfig, self.config)
         path = self._path(config.path, mailbox)
+        try:
+            return self._made(mailbox, path, create=False)
+        except StoreFault:
+            if not config.create or (path.exists() and not path.is_dir()):
+                raise
+            # The ids that the formats give the inbox they make.
+            inbox = {"maildir": "", "mh": config.inbox or "inbox"}.get(config.format, "" if config.inbox else INBOX)
+            return Unmade(_HOLDS[config.format], lambda: self._made(mailbox, path, create=True), inbox)
+
+    def _made(self, mailbox: str, path: Path, *, create: bool) -> Backend:
+        """Return the mailbox of a format. Raises: StoreFault, OSError."""
+        config = cast(FoldersConfig, self.config)
+        scratch = self.context.state_dir
         if config.format in ("mbox", "mmdf"):
-            dialect = _dialect(config)
+            dialect = config.dialect if config.format == "mbox" else None
             inbox = self._path(config.inbox, mailbox) if config.inbox else None
-            return MailFiles(
-                Tree(path, inbox, looks_like(dialect), create=config.create),
-                dialect,
-                scratch=self.context.state_dir,
-                locks=config.locks,
-                wait_s=config.lock_wait_s,
-            )
+            tree = Tree(path, inbox, looks_like(dialect), create=create)
+            return MailFiles(tree, dialect, scratch=scratch, locks=config.locks, wait_s=config.lock_wait_s)
         if config.format == "pst":
-            return Pst(path, scratch=self.context.state_dir)
+            return Pst(path, scratch=scratch)
         if config.format == "eudora":
             attachments = self._path(config.attachments, mailbox) if config.attachments else path / "attach"
-            return Eudora(path, attachments, scratch=self.context.state_dir)
+            return Eudora(path, attachments, scratch=scratch)
         if config.format == "mh":
             return Mh(
                 path,
                 inbox=config.inbox or "inbox",
-                scratch=self.context.state_dir,
+                scratch=scratch,
                 locks=config.locks,
                 wait_s=config.lock_wait_s,
-                create=config.create,
+                create=create,
             )
         return Maildir(
             path,
             host=self.context.hostname,
-            scratch=self.context.state_dir,
+            scratch=scratch,
             nested=config.layout == "nested",
             utf7=config.names == "utf-7",
             mark=config.info_mark,
-            create=config.create,
+            create=create,
         )
 
     def _path(self, template: str, mailbox: str) -> Path:
@@ -108,10 +116,6 @@ class Folders(Connector):
             raise StoreFault(Status("5.1.3", f"{mailbox!r} is no name of a mailbox for {template}"))
         filled = template.replace("{mailbox}", mailbox).replace("{user}", user).replace("{domain}", domain)
         return self.context.base_dir / filled
-
-
-def _dialect(config: FoldersConfig) -> Dialect | None:
-    return config.dialect if config.format == "mbox" else None
 
 
 __all__ = ["Folders"]

@@ -20,10 +20,7 @@ from typing import Final
 
 from connectors.folders import notes
 
-_CONVERTED: Final = re.compile(
-    rb"^Attachment Converted: *(?:\"([^\"\r\n]{1,1024})\"|([^\r\n]{1,1024}?))[ \t]*(?:\r\n|\Z)",
-    re.IGNORECASE | re.MULTILINE,
-)
+_CONVERTED: Final = re.compile(rb"^Attachment Converted:([^\r\n]{1,2048})(?:\r\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _MAC: Final = re.compile(r"(?: \([^()/]{1,8}/[^()/]{1,8}\))?(?: \([0-9A-Fa-f]{8}\))?$")
 _TAG: Final = re.compile(rb"<x-(html|rich|flowed)>", re.IGNORECASE)
 _BOUNDARY: Final = re.compile(rb"boundary[ \t]*=[ \t]*(?:\"([^\"]{1,200})\"|([^\s;]{1,200}))", re.IGNORECASE)
@@ -61,8 +58,9 @@ def names_of(text: bytes) -> list[str]:
 
 
 def _name(match: re.Match[bytes]) -> str:
-    path = (match[1] or match[2]).decode("cp1252", "replace").strip()
-    return base_name(path if match[1] else _MAC.sub("", path))
+    path = match[1].decode("cp1252", "replace").strip()
+    quoted = path.startswith('"') and path.endswith('"')
+    return base_name(path if quoted else _MAC.sub("", path))
 
 
 def base_name(path: str) -> str:

@@ -9,6 +9,7 @@ mboxcl and rfc4155 a line that begins with `From ` comes back with a `>`, too; m
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -26,7 +27,7 @@ from connectors.folders.reading import HEAD_LIMIT, content_of, opened, pieces
 from connectors.folders.roles import with_roles
 from connectors.folders.tree import Place, Tree
 from connectors.folders.words import FORBIDDEN
-from gateway.contract import FLAGS, Appended, Content, Folder, FolderRole, Holds, ItemState, NewItem, Status
+from gateway.contract import FLAGS, Appended, Content, Folder, FolderRole, Holds, ItemState, NewItem, Status, StoreFault
 from gateway.formats import mbox, mmdf
 from gateway.formats.from_line import write as from_line
 from gateway.formats.lines import chain, ended, escape_rules, to_crlf, to_lf
@@ -131,6 +132,12 @@ class MailFiles(Backend):
         except FileNotFoundError:
             self._tree.check()
             raise no_folder() from None
+        except PermissionError as fault:
+            raise _no_lock(fault) from None
+        except OSError as fault:
+            if fault.errno != errno.EROFS:
+                raise
+            raise _no_lock(fault) from None
 
     def _box(self, folder: str, handle: int) -> Box:
         known = self._boxes.get(folder)
@@ -310,6 +317,11 @@ class MailFiles(Backend):
             gone = [box.held[name] for name in dict.fromkeys(names) if name in box.held and not box.held[name].hidden]
             self._alter(folder, handle, [(each.span.start, each.span.next, tuple) for each in gone])
         return [None for _ in names]
+
+
+def _no_lock(fault: OSError) -> StoreFault:
+    text = f"the mailbox can't be locked: {fault.strerror}; where nobody writes to it, set locks = []"
+    return StoreFault(Status("4.2.1", text, str(fault)))
 
 
 def looks_like(dialect: mbox.Dialect | None) -> Callable[[bytes], bool]:

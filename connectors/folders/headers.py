@@ -10,9 +10,7 @@ from typing import Final
 from connectors.folders.reading import opened
 
 _HEAD: Final = 64 * 1024
-_MESSAGE_ID: Final = re.compile(
-    rb"(?:^|\n)message-id[ \t]*:(?:[ \t]*\r?\n[ \t]+)*[ \t]*(<[^<>\r\n]{1,990}>)", re.IGNORECASE
-)
+_MESSAGE_ID: Final = re.compile(rb"(?:^|\n)message-id[ \t]{0,64}:\s{0,2000}(<[^<>\r\n]{1,990}>)", re.IGNORECASE)
 _END: Final = re.compile(rb"(?:^|\n)\r?\n")
 
 

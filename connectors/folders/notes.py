@@ -24,6 +24,8 @@ from gateway.formats.flags import STATUS_FIELDS, Mark, from_status, to_status
 NAMES: Final = STATUS_FIELDS | {b"x-mozilla-status", b"x-mozilla-status2", b"x-mozilla-keys"}
 _KEPT: Final = b"X-Kept-"
 _HEADERLESS: Final = b"x-kept-headerless"
+_KEPT_NAME: Final = re.compile(rb"(?:x-kept-)+(?:" + b"|".join(sorted(NAMES)) + rb"|headerless)")
+"""A message's own field, as it is kept; in lower case."""
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:([^\n]*\n?(?:[ \t]+[^\n]*\n?)*)")
 _LINE: Final = re.compile(rb"[^\r\n][^\n]*\n?")
 _LETTERS: Final = Mark.SEEN | Mark.ANSWERED | Mark.FLAGGED | Mark.DELETED | Mark.DRAFT
@@ -36,6 +38,7 @@ _MOZILLA: Final[tuple[tuple[int, Flag], ...]] = (
 _EXPUNGED: Final = 0x8
 _RECEIPT_SENT: Final = 0x0080_0000
 _LABEL_FLAGS: Final[dict[str, Flag]] = {"starred": "flagged", "drafts": "draft", "spam": "junk"}
+_MOST_LABELS: Final = 16 * 1024
 _LABELS: Final = frozenset(("inbox", "opened", "unread", "sent", "archived", "trash", "chat", *_LABEL_FLAGS))
 """Google's own labels, which are no words of the user's."""
 
@@ -83,18 +86,12 @@ def read(header: bytes) -> tuple[Note, bytes]:
         elif name in NAMES:
             said.setdefault(name, _text(value))
         else:
-            kept = name.startswith(_KEPT.lower()) and (name[len(_KEPT) :] in NAMES or _is_kept(name[len(_KEPT) :]))
+            kept = _KEPT_NAME.fullmatch(name) is not None
             rest.append(header[start + len(_KEPT) : end] if kept else header[start:end])
             if name in (b"message-id", b"subject", b"x-gmail-labels"):
                 said.setdefault(name, _text(value))
     own = b"" if is_headerless else b"".join(rest) + header[end:]
     return _note(said), own
-
-
-def _is_kept(name: bytes) -> bool:
-    while name.startswith(_KEPT.lower()):
-        name = name[len(_KEPT) :]
-    return name in NAMES or name == b"headerless"
 
 
 def _text(value: bytes) -> str:
@@ -131,7 +128,7 @@ def _number(text: str | None) -> int:
 
 def _labels(text: str) -> list[str]:
     with suppress(LookupError, UnicodeError, ValueError, HeaderParseError):
-        text = str(make_header(decode_header(text)))
+        text = str(make_header(decode_header(text[:_MOST_LABELS])))
     return [label.strip().strip('"') for label in text.split(",") if label.strip()]
 
 
@@ -141,7 +138,7 @@ def write(header: bytes, words: frozenset[str], others: bytes = b"", *, headerle
     own: list[bytes] = []
     end = 0
     for name, _, start, end in fields(header):
-        is_note = name in NAMES or (name.startswith(_KEPT.lower()) and _is_kept(name))
+        is_note = name in NAMES or _KEPT_NAME.fullmatch(name) is not None
         own.append((_KEPT if is_note else b"") + header[start:end])
     text = b"".join(own) + header[end:]
     if text and not text.endswith(b"\n"):

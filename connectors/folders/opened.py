@@ -98,8 +98,13 @@ class FolderMailbox:
             known = {folder.path: folder for folder in self._folders()}
             for depth in range(1, len(path) + 1):
                 part = path[:depth]
-                if part not in known:
+                if part in known:
+                    continue
+                try:
                     known[part] = self._backend.make(part)
+                except StoreFault:
+                    if depth == len(path):  # a folder on the way may be one that holds no messages
+                        raise
             return known[path]
 
         return await self._asked(make)

@@ -146,6 +146,9 @@ class Tree:
         parent = parents.get(path[:-1])
         if parent is not None and parent.id:
             return f"{parent.id}{BELOW}/{_disk_name(path[-1])}"
+        names = [_disk_name(name) for name in path]
+        if len(names) > 1 and self._root.joinpath(*names[:-1]).is_dir():  # one that holds folders alone
+            return "/".join(names)
         return "/".join([*(_disk_name(name) + BELOW for name in path[:-1]), _disk_name(path[-1])])
 
     def rename(self, folder: str, path: tuple[str, ...]) -> Place:

@@ -53,7 +53,7 @@ _DONE: Final = "done"
 _GONE: Final = Status("4.2.0", "the message is not there any more")
 _NO_FORM: Final = Status("5.6.3", "a POP3 server has messages alone")
 _READ_ONLY: Final = Status("5.7.1", "a POP3 mailbox is read, and messages are removed from it, and nothing else")
-_MESSAGE_ID: Final = re.compile(rb"(?:^|\n)message-id[ \t]*:\s*(<[^<>\r\n]{1,990}>)", re.IGNORECASE)
+_MESSAGE_ID: Final = re.compile(rb"(?:^|\n)message-id[ \t]{0,64}:\s{0,2000}(<[^<>\r\n]{1,990}>)", re.IGNORECASE)
 _FAULTS: Final = (Refused, Closed, WireError, OSError, TimeoutError)
 
 

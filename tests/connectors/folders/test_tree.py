@@ -131,3 +131,43 @@ def test_an_option_of_another_format_is_a_mistake(tmp_path: Path) -> None:
             Folders.Config.model_validate({"path": "x/{mailbox}"} | options)
     with pytest.raises(ValueError, match="in braces"):
         Folders.Config.model_validate({"path": "x/{name}", "format": "mh"})
+
+
+@pytest.mark.parametrize("format", ["maildir", "mbox", "mmdf", "mh"])
+def test_a_mailbox_is_made_when_something_is_put_into_it(format: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    config = {"format": format, "path": str(tmp_path / "deep" / "{mailbox}"), "create": True}
+
+    async def body() -> None:
+        async with made(Folders, config, tmp_path / "state").open("box") as opened:
+            (inbox,) = await opened.folders()
+            assert (inbox.role, inbox.total) == ("inbox", 0)
+            assert (await opened.changes(inbox.id, None)).items == ()
+            assert not (tmp_path / "deep").exists()
+            await opened.append(inbox.id, [NewItem("k", Content(b"Subject: s\r\n\r\n"))])
+            (again,) = await opened.folders()
+            assert (again.id, again.path, again.role) == (inbox.id, inbox.path, inbox.role)
+            assert len((await opened.changes(inbox.id, None)).items) == 1
+
+    asyncio.run(body())
+
+
+def test_folders_are_made_where_programs_keep_them_in_plain_folders(tmp_path: Path) -> None:
+    (tmp_path / "box" / "lists").mkdir(parents=True)
+    (tmp_path / "box" / "inbox").write_bytes(BOX)
+    (tmp_path / "box" / "lists" / "mutt").write_bytes(BOX)
+    (tmp_path / "state").mkdir()
+    config = {"format": "mbox", "path": str(tmp_path / "{mailbox}")}
+
+    async def body() -> None:
+        async with made(Folders, config, tmp_path / "state").open("box") as opened:
+            made_one = await opened.create_folder(("lists", "nmh"))
+            await opened.append(made_one.id, [NewItem("k", Content(b"Subject: s\r\n\r\n"))])
+            assert [folder.path for folder in await opened.folders()] == [
+                ("INBOX",),
+                ("lists", "mutt"),
+                ("lists", "nmh"),
+            ]
+
+    asyncio.run(body())
+    assert (tmp_path / "box" / "lists" / "nmh").is_file()
