@@ -17,9 +17,10 @@ from connectors.imap.wire.commands import command, joined
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.names import from_wire, to_wire
 from connectors.imap.wire.responses import Data, as_number, as_text
-from connectors.imap.wire.tokens import Value
+from connectors.imap.wire.tokens import Value, WireError
 from gateway.contract import FolderRole
 
+MOST_FOLDERS: Final = 100_000
 ROLES: Final[Mapping[bytes, FolderRole]] = {
     b"\\sent": "sent",
     b"\\drafts": "drafts",
@@ -155,6 +156,8 @@ async def listed(session: Session, own: Namespace) -> dict[bytes, Listed]:
                 subscribed.add(_folded(one.name))
             elif own.is_own(from_wire(one.name, utf8=session.utf8)):
                 found[_folded(one.name)] = one
+                if len(found) > MOST_FOLDERS:
+                    raise WireError(f"more than {MOST_FOLDERS} folders")
         else:
             return False
         return True

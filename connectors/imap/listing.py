@@ -238,7 +238,7 @@ class Listing:
         def takes(what: Untagged) -> bool:
             if not isinstance(what, Fetched):
                 return False
-            if what.uid is not None:
+            if what.uid is not None and what.uid in uids:
                 before = found.get(what.uid)
                 found[what.uid] = what if before is None else _both(before, what)
             return True

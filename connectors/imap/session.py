@@ -236,7 +236,7 @@ async def _log_in(connection: Connection, login: Login) -> None:
     try:
         if way == "login":
             pieces = (b"LOGIN ", astring(login.name.encode()), b" ", astring(login.secret.encode()))
-            said = await connection.ask(joined(*pieces, secret=True), alone=True)
+            said = await connection.ask(joined(*pieces), alone=True)
         else:
             said = await _authenticate(connection, way, first_answer(way, login))
     except Refused as refused:
@@ -272,7 +272,7 @@ async def _authenticate(connection: Connection, way: str, first: bytes) -> Said:
 
     name = way.upper().encode()
     pieces = (b"AUTHENTICATE ", name, b" " + answer if sent else b"")
-    return await connection.ask(joined(*pieces, secret=True), goes=goes, alone=True)
+    return await connection.ask(joined(*pieces), goes=goes, alone=True)
 
 
 async def _prepare(session: Session, *, compress: bool) -> None:

@@ -40,9 +40,8 @@ Piece: TypeAlias = bytes | Literal
 class Command:
     """A command without its tag: octets, and literals between them."""
 
-    pieces: Sequence[Piece]
-    secret: bool = field(default=False)
-    """It holds a password, and is in no log."""
+    pieces: Sequence[Piece] = field(repr=False)
+    """In no log: a password may be in them."""
 
     @property
     def name(self) -> str:
@@ -71,7 +70,7 @@ def astring(octets: bytes) -> bytes | Literal:
     return string(octets)
 
 
-def joined(*pieces: Piece, secret: bool = False) -> Command:
+def joined(*pieces: Piece) -> Command:
     """Return a command of pieces that stand one behind the other, octets put together."""
     made: list[Piece] = []
     for piece in pieces:
@@ -79,7 +78,7 @@ def joined(*pieces: Piece, secret: bool = False) -> Command:
             made[-1] += piece
         else:
             made.append(piece)
-    return Command(tuple(made), secret)
+    return Command(tuple(made))
 
 
 def folder(name: bytes | str, *, utf8: bool = False) -> Piece:

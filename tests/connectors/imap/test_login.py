@@ -18,6 +18,7 @@ from tests.peers.dovecot import Dovecot
 from tests.peers.imap_filter import ImapFilter
 from tests.peers.process import free_port
 
+pytestmark = pytest.mark.xdist_group("imap-cyrus")
 _TLS: Final = """
 ssl = yes
 ssl_cert = <{folder}/cert.pem

@@ -23,6 +23,7 @@ from tests.peers.dovecot import Dovecot
 from tests.peers.imap_filter import Answer, Command
 from tests.peers.liar_imap import Liar
 
+pytestmark = pytest.mark.xdist_group("imap-cyrus")  # servers that take long to start are started once
 _NUMBERS = itertools.count(1)
 SERVERS: Final[dict[str, Callable[[], Dovecot | Cyrus | Courier]]] = {
     "dovecot": dovecot,

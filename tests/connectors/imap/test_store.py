@@ -33,6 +33,7 @@ class TestNothingButImap(MailboxStoreSuite):
     connector = fixture_of(Imap, config=CONFIG, driver=lacking(*ALL))
 
 
+@pytest.mark.xdist_group("imap-cyrus")
 class TestCyrus(MailboxStoreSuite):
     connector = fixture_of(Imap, config=CONFIG, driver=CyrusMailboxes)
 
@@ -44,6 +45,7 @@ class TestCyrus(MailboxStoreSuite):
             renumbered.driver.close()
 
 
+@pytest.mark.xdist_group("imap-courier")
 class TestCourier(MailboxStoreSuite):
     connector = fixture_of(Imap, config=CONFIG, driver=CourierMailboxes)
 
@@ -65,6 +67,7 @@ def test_without(lacks: str, tmp_path: Path) -> None:
         bench.driver.close()
 
 
+@pytest.mark.xdist_group("imap-courier")
 def test_folders_below_the_inbox(tmp_path: Path) -> None:
     bench = Bench(Imap, CONFIG, CyrusPrefixed, tmp_path)
     SUITE.test_folders_are_told_with_their_parents_first(bench)

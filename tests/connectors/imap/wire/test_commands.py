@@ -136,7 +136,9 @@ def test_append_of_several() -> None:
     )
     assert made.name == "APPEND"
     assert command(b"UID", b"FETCH", b"1").name == "UID FETCH"
-    assert joined(b"LOGIN ", b"a", b" ", b"b", secret=True).pieces == (b"LOGIN a b",)
+    login = joined(b"LOGIN ", b"a", b" ", b"pass")
+    assert login.pieces == (b"LOGIN a pass",)
+    assert "pass" not in repr(login)
 
 
 @pytest.mark.parametrize(
