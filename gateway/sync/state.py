@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from gateway.sync.database import locking_engine, open_database
 from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, PAIRING, PLACED, PROBLEM
@@ -101,8 +101,13 @@ def _some(ids: Iterable[str]) -> Iterator[list[str]]:
 
 def upsert(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any], **new: Any) -> None:
     """Write a row by its key: `values`, and `new` besides where it was not there."""
-    made = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    put = made.values(**key, **(values | new))
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # a tenth of a second to import, and most have a SQLite file
+
+        there = postgresql.insert(table).values(**key, **(values | new))
+        connection.execute(there.on_conflict_do_update(index_elements=list(key), set_=values))
+        return
+    put = sqlite.insert(table).values(**key, **(values | new))
     connection.execute(put.on_conflict_do_update(index_elements=list(key), set_=values))
 
 
