@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,26 +104,24 @@ def place(
     if names is None:
         stem, dot, extension = name.rpartition(".")
         names = [f"{stem}-{number}{dot}{extension}" for number in range(2, 10)]
-    temporary = str(folder / _temporary(name))
+    temporary = f"{folder}/{_temporary(name)}"
     # An earlier attempt may have died on this very name; whatever it is, it is not followed.
     handle = ops.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     renamed = False
     try:
-        for piece in pieces():
+        for piece in _together(pieces()):
             view = memoryview(piece)
             while view:
                 view = view[ops.write(handle, view) :]
         ops.fsync(handle)
-        ours = os.fstat(handle)
         for final in (name, *names):
-            target = str(folder / final)
-            try:
-                there = os.lstat(target)
-            except FileNotFoundError:
-                _rename(temporary, target, ours, ops)
+            target = f"{folder}/{final}"
+            there = _rename_or_look(temporary, target, handle, ops)
+            if there is None:
                 renamed = True
                 break
-            if there.st_size == ours.st_size and stat.S_ISREG(there.st_mode) and _equal(temporary, target):
+            same_size = there.st_size == os.fstat(handle).st_size
+            if same_size and stat.S_ISREG(there.st_mode) and _equal(temporary, target):
                 break
         else:
             raise Occupied(f"{name} and {len(names)} names after it are taken by other files")
@@ -143,17 +141,39 @@ def _temporary(name: str) -> str:
     return made if len(os.fsencode(made)) <= NAME_OCTETS else f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.tmp"
 
 
-def _rename(source: str, target: str, ours: os.stat_result, ops: Operations) -> None:
+def _together(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield pieces with short ones joined: at each call of the system a thread loses the interpreter to others."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    if size:
+        yield b"".join(held)
+
+
+def _rename_or_look(source: str, target: str, handle: int, ops: Operations) -> os.stat_result | None:
+    """Rename our open file to a name that is free; where one is there already, return what it is. Raises: OSError."""
     try:
-        ops.rename(source, target)
-    except OSError:
-        # Over NFS a rename whose answer was lost is told as a failure.
+        ops.rename_new(source, target)
+    except OSError as e:
         try:
             there = os.lstat(target)
         except OSError:
-            there = None
-        if there is None or (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev):
+            if not isinstance(e, FileExistsError):
+                raise e from None
+            ops.rename_new(source, target)  # its reader took it meanwhile
+            return None
+        ours = os.fstat(handle)
+        if (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev):
+            return None  # over NFS a rename whose answer was lost is told as a failure
+        if not isinstance(e, FileExistsError):
             raise
+        return there
+    return None
 
 
 def _equal(one: str, other: str) -> bool:

@@ -69,5 +69,5 @@ def fails_at(call: int, error: OSError) -> Operations:
         return operation
 
     real = UNSYNCED
-    changing = ("open", "write", "pwrite", "fsync", "rename", "link", "mkdir")
+    changing = ("open", "write", "pwrite", "fsync", "rename", "rename_new", "link", "mkdir")
     return Operations(**{name: counted(name, getattr(real, name)) for name in changing})

@@ -250,7 +250,7 @@ def failing(at: int) -> tuple[Operations, list[str]]:
 
         return call
 
-    names = ("open", "write", "fsync", "rename", "unlink", "mkdir", "link")
+    names = ("open", "write", "fsync", "rename", "rename_new", "unlink", "mkdir", "link")
     return replace(REAL, **{name: wrapped(getattr(REAL, name)) for name in names}), failed
 
 
@@ -302,7 +302,7 @@ def wrapped(real):
         return real(*args)
     return call
 
-names = ("open", "write", "fsync", "rename", "unlink", "mkdir", "link")
+names = ("open", "write", "fsync", "rename", "rename_new", "unlink", "mkdir", "link")
 ops = replace(REAL, **{name: wrapped(getattr(REAL, name)) for name in names})
 made = codec()
 stem = f"{STEM}2"

@@ -64,7 +64,7 @@ def pieces() -> list[bytes]:
 def test_a_file_is_written_synced_named_and_its_folder_synced(tmp_path: Path) -> None:
     disk = Disk()
     assert place(tmp_path, "a.eml", pieces, ops=disk.operations) == "a.eml"
-    assert disk.calls == ["open", "write", "write", "write", "write", "write", "fsync", "rename", "open", "fsync"]
+    assert disk.calls == ["open", "write", "write", "write", "write", "fsync", "rename_new", "open", "fsync"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.eml"]
     assert (tmp_path / "a.eml").read_bytes() == TEXT
     assert stat.S_IMODE((tmp_path / "a.eml").stat().st_mode) & 0o027 == 0
@@ -80,7 +80,7 @@ def test_a_failing_call_leaves_a_whole_file_or_none(tmp_path: Path) -> None:
             place(folder, "a.eml", pieces, ops=Disk(number).operations)
         found = sorted(path.name for path in folder.iterdir())
         # from the rename on the file is there, and only its name may be lost in a power cut
-        assert found == (["a.eml"] if number > disk.calls.index("rename") + 1 else [])
+        assert found == (["a.eml"] if number > disk.calls.index("rename_new") + 1 else [])
         assert place(folder, "a.eml", pieces) == "a.eml"
         assert (folder / "a.eml").read_bytes() == TEXT
 
@@ -135,7 +135,7 @@ def test_a_rename_whose_answer_was_lost_has_happened(tmp_path: Path) -> None:
         os.rename(source, target)
         raise OSError(errno.EIO, "the server does not answer")
 
-    assert place(tmp_path, "a.eml", pieces, ops=Operations(rename=rename)) == "a.eml"
+    assert place(tmp_path, "a.eml", pieces, ops=Operations(rename_new=rename)) == "a.eml"
     assert (tmp_path / "a.eml").read_bytes() == TEXT
 
 

@@ -71,7 +71,7 @@ def test_a_trigger_comes_after_the_name_of_its_file_is_durable(tmp_path: Path, c
     assert names(tmp_path) == ["a.msg", "a.ok"]
     expected = {"none": b"", "size": b"4\r\n", "sha256": b"4 %s\r\n" % hashlib.sha256(b"text").hexdigest().encode()}
     assert (tmp_path / "a.ok").read_bytes() == expected[check]
-    data, trigger = (n for n, call in enumerate(disk.calls) if call == "rename")
+    data, trigger = (n for n, call in enumerate(disk.calls) if call == "rename_new")
     assert "fsync" in disk.calls[data:trigger], "a power cut never leaves a trigger without its file"
     assert disk.calls[-1] == "fsync"
 
