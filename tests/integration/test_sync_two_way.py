@@ -37,7 +37,7 @@ from tests.integration.sync_pair import NAME, Box, Shown, Waits, mail, opened
 from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.imap_filter import Answer, Bye, Command, ImapFilter, Lose
 
-RUNS: Final = int(os.environ.get("GATEPOST_TWO_WAY", "4"))
+RUNS: Final = int(os.environ.get("GATEPOST_TWO_WAY", "3"))
 POLICY: Final = Policy(mode="two-way", delete="remove", allow_removal=True, batch_items=3, page_items=4)
 WORDS: Final = st.sampled_from(["\\Seen", "\\Flagged", "word"])
 SIDES: Final = st.sampled_from(["left", "right"])
