@@ -77,7 +77,7 @@ soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_sync --kills $(KILLS)
 	GATEPOST_KILL_POINTS=60 $(PY) -m pytest -q -n 4 --dist loadgroup -k killed_at_every_step tests
 	GATEPOST_TWO_WAY=200 GATEPOST_EXAMPLES=thorough $(PY) -m pytest -q tests/integration/test_sync_two_way.py
-	GATEPOST_CUTOVER=50,10 $(PY) -m pytest -q -s -o timeout=1800 -k "each_message or every_step or was_cut or random_moments" tests/integration/test_cutover.py tests/gateway/sync/test_course.py
+	GATEPOST_CUTOVER=50,10 $(PY) -m pytest -q -s -o timeout=1800 -k "each_message or every_step or was_cut or random_moments" tests/integration/test_cutover.py tests/gateway/sync/test_course_steps.py
 	GATEPOST_HUGE_MIB=2100 $(PY) -m pytest -q -s -k huge tests/connectors/filedrop/test_many_a_file.py
 
 soak-crash: peers install

@@ -1,249 +1,41 @@
-"""The course of a mailbox by itself: every step cut short and gone on with, what is refused, what is given up.
-
-The mailboxes are in memory and the mapping is real. The gateway is a few lines that do what its nodes do: mail for
-somebody who is being cut over is kept, and goes to where the mailbox is once that is over. A message comes in at
-each step.
-"""
+"""The course of a mailbox by itself: there and back, what is refused, what is given up."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from gateway.config import Config, load
-from gateway.mailbox import Holds, OpenMailbox, StoreFault
-from gateway.mapping_desk.desk import Desk
+from gateway.config import load
+from gateway.mailbox import StoreFault
 from gateway.mapping_desk.edit import Author, add, change
 from gateway.outcome import Scope
 from gateway.spool.folder import lock_file
 from gateway.status import Status
-from gateway.sync.course import Course, Moved
-from gateway.sync.journal import Journal
 from gateway.sync.opening import locked
 from gateway.sync.pairing import pairings
 from gateway.sync.runner import Runner
 from gateway.sync.schema import PASS
-from gateway.sync.state import State
-from gateway.sync.switch import Switch
-from gateway.sync.values import Pairing
-from mappings.identity import Identity, Role, Stage
-from tests.gateway.sync.memory import HOLDS, Killed, Memory
+from mappings.identity import Role, Stage
+from tests.gateway.sync.course_world import (
+    NEW,
+    WHO,
+    MakeWorld,
+    end,
+    everything_once,
+    make_world,
+    seeded,
+    template,
+)
 
-WHO: Final = "smtp:ann@acme.example"
-NEW: Final = "smtp:ann@new.example"
-EACH: Final = 1 if "GATEPOST_CUTOVER" in os.environ else 3
-"""Every step is the last one in the long run, each third of them else."""
-_CONFIG: Final = """
-[gateway]
-name = "gw.example"
-spool = "sqlite:///spool"
-
-[mapping]
-domains = ["acme.example", "new.example"]
-
-[connector.oldmail]
-type = "smtp"
-smart_host = "127.0.0.1:2501"
-
-[connector.newmail]
-type = "smtp"
-smart_host = "127.0.0.1:2502"
-
-[connector.old]
-type = "imap"
-host = "127.0.0.1"
-tls = "none"
-password = "secret"
-
-[connector.new]
-type = "imap"
-host = "127.0.0.1"
-tls = "none"
-password = "secret"
-
-[sync.merger]
-from = "old"
-to = "new"
-home = "newmail"
-mode = "two-way"
-
-[[sync.merger.pair]]
-from = "ann"
-identity = "smtp:ann@acme.example"
-"""
-
-
-class Store:
-    """One mailbox, as a store."""
-
-    def __init__(self, box: Memory) -> None:
-        self.box = box
-
-    def holds(self) -> Holds:
-        return HOLDS
-
-    @asynccontextmanager
-    async def open(self, mailbox: str) -> AsyncIterator[OpenMailbox]:
-        yield self.box
-
-
-class World:
-    """Both mailboxes, the mapping, and mail that comes in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config: Config = load(folder / "gatepost.toml", mapping=False, dry=True)
-        self.desk = Desk(self.config)
-        self.old, self.new = Memory(), Memory()
-        self.old.put(b"Message-ID: <before@x>\r\n\r\nbefore\r\n", name="<before@x>")
-        self.new.put(b"Message-ID: <stranger@x>\r\n\r\nnot of the old one\r\n", name="<stranger@x>")
-        self.state = State(folder / "sync.sqlite")
-        self.pairings = pairings("merger", self.config.syncs["merger"], folder)
-        self.kept: list[bytes] = []
-        self.sent: list[bytes] = []
-        self.is_flowing = False
-
-    @property
-    def pairing(self) -> Pairing:
-        return self.pairings[0]
-
-    def who(self) -> Identity:
-        with self.desk.reading() as connection:
-            return self.desk.one(connection, "1")
-
-    def pump(self) -> None:
-        """Do what a node does by the mapping."""
-        who = self.who()
-        if who.stage is not Stage.CUTTING:
-            box = self.new if who.home == "newmail" else self.old
-            for octets in self.kept:
-                box.put(octets, name=octets.split(b"\r\n")[0].split(b" ")[1].decode())
-            self.kept.clear()
-
-    def mail(self) -> None:
-        """Take a message in."""
-        if self.is_flowing:
-            octets = b"Message-ID: <%d@x>\r\n\r\ntext %d\r\n" % (len(self.sent), len(self.sent))
-            self.sent.append(octets)
-            self.kept.append(octets)
-            self.pump()
-
-    def runner(self) -> Runner:
-        return Runner(self.config, self.state, {"old": Store(self.old), "new": Store(self.new)})
-
-    async def course(self, what: str, **options: Any) -> Moved:
-        """Do one command with a course of its own, as a process would."""
-        course = Course(self.runner(), wait_s=options.pop("wait_s", 1.0))
-        try:
-            (moved,) = await getattr(course, what)(self.pairings, **options)
-        finally:
-            course.close_files()
-        return moved
-
-    async def seed(self) -> None:
-        """Copy all once."""
-        (outcome,) = await self.runner().all(self.pairings)
-        assert outcome.is_done
-
-    def stage(self) -> str:
-        return next(stage for pairing, stage in asyncio.run(self.state.pairings()) if pairing.id == self.pairing.id)
-
-    def octets(self, box: Memory) -> list[bytes]:
-        return sorted(octets for _, octets, _ in box.shown())
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("course")
-    (folder / "gatepost.toml").write_text(_CONFIG)
-    desk = Desk(load(folder / "gatepost.toml", mapping=False, dry=True))
-    add(desk, Author("test", "new"), ["name=Ann Lee", f"+{WHO}", "home=oldmail", "stage=coexisting"])
-    return folder
-
-
-MakeWorld = Callable[[], World]
-
-
-@pytest.fixture
-def make_world(template: Path, tmp_path: Path) -> Iterator[MakeWorld]:
-    made: list[World] = []
-
-    def make() -> World:
-        folder = tmp_path / str(len(made))
-        shutil.copytree(template, folder)
-        world = World(folder)
-        made.append(world)
-        return world
-
-    yield make
-    for world in made:
-        world.state.close()
-
-
-class Steps:
-    """Counts the steps of a course, and ends the process before or after one of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-        self.world = world
-        self.count = 0
-        self.ends_at: int | None = None
-        for owner, name in (
-            (Journal, "note"), (Switch, "hold"), (Switch, "switch"), (Switch, "switch_back"), (Switch, "release"),
-            (Switch, "wait"), (Runner, "course_pass"),
-        ):  # fmt: skip
-            monkeypatch.setattr(owner, name, self._step(getattr(owner, name)))
-
-    def _step(self, real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def step(*given: Any, **named: Any) -> Any:
-            self._turn()
-            result = await real(*given, **named)
-            self._turn()
-            return result
-
-        return step
-
-    def _turn(self) -> None:
-        self.world.mail()
-        self.count += 1
-        if self.count - 1 == self.ends_at:
-            self.ends_at = None
-            raise Killed
-
-
-async def _seeded(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> tuple[World, Steps]:
-    world = make_world()
-    await world.seed()
-    steps = Steps(monkeypatch, world)
-    world.is_flowing = True
-    return world, steps
-
-
-def _everything_once(world: World, box: Memory) -> None:
-    """All that was ever sent is in a mailbox once, and nothing is kept."""
-    assert world.kept == []
-    held = world.octets(box)
-    assert len(held) == len(set(held)), "nothing is doubled"
-    assert {*world.sent, b"Message-ID: <before@x>\r\n\r\nbefore\r\n"} <= set(held), "nothing is lost"
-
-
-async def _end(world: World) -> None:
-    """No more mail comes, and what reached the old side last is fetched."""
-    world.is_flowing = False
-    world.pump()
-    (outcome,) = await world.runner().all(world.pairings)
-    assert outcome.is_done, outcome
+__all__ = ["make_world", "template"]  # fixtures
 
 
 async def test_a_cut_over_and_back(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, _ = await _seeded(make_world, monkeypatch)
+    world, _ = await seeded(make_world, monkeypatch)
     moved = await world.course("cut_over")
     assert (moved.error, moved.stage, moved.lines) == (None, "cut over", ())
     assert moved.held_s is not None
@@ -251,8 +43,8 @@ async def test_a_cut_over_and_back(make_world: MakeWorld, monkeypatch: pytest.Mo
     who = world.who()
     assert (who.home, who.stage) == ("newmail", Stage.MOVED)
     assert (await world.course("cut_over")).lines == ("it was cut over before",)
-    await _end(world)
-    _everything_once(world, world.new)
+    await end(world)
+    everything_once(world, world.new)
     world.new.put(b"Message-ID: <own@x>\r\n\r\nput in by hand\r\n", name="<own@x>")
     dropped = next(id for id, held in world.new.items.items() if b"before" in held.octets)
     world.new.drop(dropped)
@@ -263,77 +55,12 @@ async def test_a_cut_over_and_back(make_world: MakeWorld, monkeypatch: pytest.Mo
     who = world.who()
     assert (who.home, who.stage) == ("oldmail", Stage.COEXISTING)
     world.is_flowing = False
-    _everything_once(world, world.old)
+    everything_once(world, world.old)
     assert b"Message-ID: <own@x>\r\n\r\nput in by hand\r\n" in world.octets(world.old), "it was brought back"
 
 
-async def test_every_step_of_a_cut_over_may_be_the_last(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = 0
-    while True:
-        world, steps = await _seeded(make_world, monkeypatch)
-        steps.ends_at = at
-        try:
-            moved = await world.course("cut_over")
-        except Killed:
-            moved = await world.course("cut_over")
-        else:
-            assert at > 10, "there are as many steps"
-            break
-        assert moved.error is None, (at, moved)
-        assert world.who().home == "newmail"
-        await _end(world)
-        _everything_once(world, world.new)
-        monkeypatch.undo()
-        at += EACH
-
-
-async def test_every_step_of_a_roll_back_may_be_the_last(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at = 0
-    while True:
-        world, steps = await _seeded(make_world, monkeypatch)
-        assert (await world.course("cut_over")).error is None
-        steps.count, steps.ends_at = 0, at
-        try:
-            moved = await world.course("roll_back")
-        except Killed:
-            moved = await world.course("roll_back")
-        else:
-            assert at > 10, "there are as many steps"
-            break
-        assert moved.error is None, (at, moved)
-        assert (world.who().home, moved.stage) == ("oldmail", "coexisting")
-        world.is_flowing = False
-        _everything_once(world, world.old)
-        monkeypatch.undo()
-        at += EACH
-
-
-async def test_a_cut_over_that_was_cut_is_ended_instead(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = 0
-    while True:
-        world, steps = await _seeded(make_world, monkeypatch)
-        steps.ends_at = at
-        try:
-            await world.course("cut_over")
-        except Killed:
-            moved = await world.course("roll_back")
-        else:
-            break
-        if moved.error is None:
-            assert (world.who().home, moved.stage) == ("oldmail", "coexisting"), at
-        else:
-            assert "was not cut over: its stage is coexisting" in moved.error, "it was not begun"
-        world.is_flowing = False
-        world.pump()
-        _everything_once(world, world.old)
-        monkeypatch.undo()
-        at += EACH
-
-
 async def test_mail_goes_on_where_the_last_pass_fails(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, _ = await _seeded(make_world, monkeypatch)
+    world, _ = await seeded(make_world, monkeypatch)
     real = Runner.course_pass
 
     async def course_pass(self: Runner, *given: Any) -> Any:
@@ -348,7 +75,7 @@ async def test_mail_goes_on_where_the_last_pass_fails(make_world: MakeWorld, mon
     assert (world.who().home, world.who().stage, moved.stage) == ("oldmail", Stage.COEXISTING, "coexisting")
     world.is_flowing = False
     world.pump()
-    _everything_once(world, world.old)
+    everything_once(world, world.old)
     monkeypatch.setattr(Runner, "course_pass", real)
     assert (await world.course("cut_over")).stage == "cut over"
 
@@ -356,7 +83,7 @@ async def test_mail_goes_on_where_the_last_pass_fails(make_world: MakeWorld, mon
 async def test_the_mailbox_stays_where_a_roll_back_fails(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, _ = await _seeded(make_world, monkeypatch)
+    world, _ = await seeded(make_world, monkeypatch)
     assert (await world.course("cut_over")).error is None
 
     async def course_pass(self: Runner, *given: Any) -> Any:
