@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ class Side:
                     self.went.update(_id(part[1]) for part in parts if isinstance(part, tuple))
 
     @contextlib.contextmanager
-    def client(self):  # type: ignore[no-untyped-def]  # a context of an IMAP client
+    def client(self) -> Iterator[imaplib.IMAP4]:
         client = imaplib.IMAP4("127.0.0.1", self.server.port, timeout=120)
         client.login(self.user, PASSWORD)
         try:
