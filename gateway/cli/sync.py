@@ -23,6 +23,9 @@ AllowRemoval = Annotated[
 ]
 
 
+_NOTHING = {True: "nothing is left to be tried again", False: "all of them are closed"}
+
+
 @app.callback()
 def _group() -> None:
     """Copy mailboxes to another system, keep them in step, compare them, cut them over."""
@@ -116,16 +119,19 @@ def _passes(
     from gateway.sync.opening import WAIT_S
     from gateway.sync.passes import Passes
     from gateway.sync.progress import summary
+    from gateway.sync.stages import CLOSED
 
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
 
     async def work() -> tuple[list[Outcome], dict[str, list[str]]]:
         progress = shown(len(some), as_json=as_json)
         async with runner_of(loaded, some, listen=progress.heard) as runner:
-            todo = some
+            passes = Passes(runner.state)
+            stages = await passes.stages()
+            todo = [each for each in some if stages.get(each.id) != CLOSED]
             if retry:
-                counts = await Passes(runner.state).counts()
-                todo = [each for each in some if each.id in counts and counts[each.id].problems]
+                counts = await passes.counts()
+                todo = [each for each in todo if each.id in counts and counts[each.id].problems]
             with progress:
                 outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal, wait_s=WAIT_S)
             bad = [each for each in outcomes if each.not_done]
@@ -139,7 +145,7 @@ def _passes(
     else:
         for line in telling.after_lines(outcomes, problems):
             typer.echo(line)
-        typer.echo(summary(outcomes) if outcomes else "nothing is left to be tried again")
+        typer.echo(summary(outcomes) if outcomes else _NOTHING[retry])
     if not is_done:
         raise typer.Exit(1)
 

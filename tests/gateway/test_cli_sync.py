@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.app import app
 from gateway.control import ask_all
+from gateway.sync.state import State
 from tests.gateway.sync.test_dovecot import fill, login, message, shown
 from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.process import free_port, wait_until
@@ -171,6 +172,21 @@ def test_what_cannot_be_done_is_told(config: Path, tmp_path: Path, args: tuple[s
     people(tmp_path, "dan,,,one", "eve,,,two")
     told = gatepost(*args)
     assert (told.exit_code, bool(re.search(said, told.output))) == (code, True), told.output
+
+
+def test_what_is_closed_is_left_alone_and_is_no_failure(
+    servers: tuple[Dovecot, Dovecot], config: Path, tmp_path: Path
+) -> None:
+    people(tmp_path, "hal,,,", "ida,,,")
+    done("run")
+    state = State(tmp_path / "spool" / "sync.sqlite")
+    asyncio.run(state.set_stage("merger/hal", "closed"))
+    state.close()
+    fill(servers[0], "hal", 4)
+    fill(servers[0], "ida", 4)
+    assert "1 of 1 mailboxes in step, 7 items copied" in done("run")
+    assert shown(servers[1], "hal") == []
+    assert done("run", "-m", "hal") == "all of them are closed\n"
 
 
 def test_every_mistake_in_the_table_of_people_is_told(config: Path, tmp_path: Path) -> None:
