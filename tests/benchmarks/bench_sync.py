@@ -141,7 +141,9 @@ def fill(server: Dovecot, user: str, load: Load) -> None:
 
 def counted(server: Dovecot, user: str) -> int:
     """Return how many messages a mailbox has, by the server's own tool."""
-    told = server.adm("-f", "tab", "mailbox", "status", "-u", user, "messages", "*").splitlines()[1:]
+    told = server.adm("-f", "tab", "mailbox", "status", "-u", user, "messages", "*", timeout_s=TIMEOUT_S).splitlines()[
+        1:
+    ]
     return sum(int(line.split("\t")[1]) for line in told)
 
 
@@ -150,7 +152,7 @@ def same(servers: Sequence[Dovecot], users: Sequence[str], load: Load, *, sizes:
     fields = "hdr.message-id date.received" + (" size.virtual" if sizes else "")
     found = []
     for server, user in zip(servers, users, strict=True):
-        told = server.adm("-f", "tab", "fetch", "-u", user, fields, "mailbox", "*", "all")
+        told = server.adm("-f", "tab", "fetch", "-u", user, fields, "mailbox", "*", "all", timeout_s=TIMEOUT_S)
         found.append(sorted(told.splitlines()[1:]))
     if len(found[1]) != load.count or found[0] != found[1]:
         raise WrongRun(f"{load.count} messages at the source, {len(found[1])} at {users[1]}, and they differ")
@@ -335,7 +337,7 @@ def main() -> int:
     try:
         with work_folder(asked.folder) as folder:
             return bench(folder, asked.rounds, asked.scale, asked.only, not asked.no_growth)
-    except (OnlyInMemory, WrongRun, RuntimeError, TimeoutError) as fault:
+    except (OnlyInMemory, WrongRun, RuntimeError, TimeoutError, subprocess.SubprocessError) as fault:
         print(fault, file=sys.stderr)
         return 1
 

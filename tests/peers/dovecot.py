@@ -154,10 +154,10 @@ class Dovecot:
         log = self.folder / "log"
         return log.read_text(errors="replace") if log.exists() else ""
 
-    def adm(self, *args: str) -> str:
+    def adm(self, *args: str, timeout_s: float = 60) -> str:
         """Run doveadm, and return what it printed. Raises: CalledProcessError."""
         command = [program("doveadm"), "-c", str(self._config), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s).stdout
 
     def __enter__(self) -> Dovecot:
         self.start()
