@@ -124,7 +124,7 @@ def _passes(
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
 
     async def work() -> tuple[list[Outcome], dict[str, list[str]]]:
-        progress = shown(len(some), as_json=as_json)
+        progress = shown(as_json=as_json)
         async with runner_of(loaded, some, listen=progress.heard) as runner:
             passes = Passes(runner.state)
             stages = await passes.stages()
@@ -132,6 +132,7 @@ def _passes(
             if retry:
                 counts = await passes.counts()
                 todo = [each for each in todo if each.id in counts and counts[each.id].problems]
+            progress.expects(len(todo))
             with progress:
                 outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal, wait_s=WAIT_S)
             bad = [each for each in outcomes if each.not_done]

@@ -135,7 +135,7 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def shown(total: int, *, as_json: bool) -> Progress:
+def shown(*, as_json: bool) -> Progress:
     """Return what shows how passes go on: JSON, a live table on a terminal, or lines."""
     from gateway.sync.progress import JsonLines, Lines, LiveTable
 
@@ -144,5 +144,5 @@ def shown(total: int, *, as_json: bool) -> Progress:
     if sys.stdout.isatty():
         from rich.console import Console
 
-        return LiveTable(total, Console())
+        return LiveTable(Console())
     return Lines(typer.echo)

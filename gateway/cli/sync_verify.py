@@ -44,7 +44,8 @@ def verify(
     number = secrets.randbelow(1 << 31) if seed is None else seed
 
     async def work() -> list[Checked]:
-        progress = shown(len(some), as_json=as_json)
+        progress = shown(as_json=as_json)
+        progress.expects(len(some))
         async with runner_of(loaded, some, listen=progress.heard) as runner:
             with progress:
                 return await runner.each(some, partial(runner.check, sample=sample, seed=number, wait_s=WAIT_S))

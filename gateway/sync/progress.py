@@ -96,6 +96,10 @@ class Progress(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
+    def expects(self, total: int) -> None:
+        """Take how many mailboxes there will be."""
+        ...
+
     def heard(self, pairing: Pairing, what: Event) -> None:
         """Take what happens with a mailbox."""
         ...
@@ -151,6 +155,9 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return
 
+    def expects(self, total: int) -> None:
+        return
+
     def heard(self, pairing: Pairing, what: Event) -> None:
         now = self._clock()
         if what is None:
@@ -190,6 +197,9 @@ class JsonLines:
         return self
 
     def __exit__(self, *_: object) -> None:
+        return
+
+    def expects(self, total: int) -> None:
         return
 
     def heard(self, pairing: Pairing, what: Event) -> None:
@@ -232,10 +242,10 @@ def as_counts(report: Report) -> dict[str, Any]:
 class LiveTable:
     """A table that is drawn anew twice a second, with those that are under way; what is done goes above it."""
 
-    def __init__(self, total: int, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.live import Live
 
-        self._total = total
+        self._total = 0
         self._console = console
         self._clock = clock
         self._began = clock()
@@ -252,6 +262,9 @@ class LiveTable:
 
     def __exit__(self, *given: Any) -> None:
         self._live.__exit__(*given)
+
+    def expects(self, total: int) -> None:
+        self._total = total
 
     def heard(self, pairing: Pairing, what: Event) -> None:
         from rich.text import Text

@@ -114,7 +114,9 @@ def test_json_is_a_line_for_each_event() -> None:
 def test_the_table_shows_what_is_under_way_and_above_it_what_is_done() -> None:
     clock = Clock()
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, legacy_windows=False)
-    with LiveTable(3, console, clock) as shown:
+    table = LiveTable(console, clock)
+    table.expects(3)
+    with table as shown:
         shown.heard(ANN, None)
         shown.heard(BOB, None)
         for second in range(10):
@@ -123,7 +125,7 @@ def test_the_table_shows_what_is_under_way_and_above_it_what_is_done() -> None:
         shown.heard(BOB, outcome(BOB, fault="5.7.8 [red]no"))
         with console.capture() as captured:
             console.print(shown._draw())
-    table = captured.get()
+    text_shown = captured.get()
     for text in ("1 of 3 mailboxes, 1 with trouble; 3 items copied (2 KiB), 0:09", "[bold]Süd", "180", "400", "0:11"):
-        assert text in table
+        assert text in text_shown
     assert "bob → robert: 5.7.8 [red]no" in console.file.getvalue()  # type: ignore[attr-defined]
