@@ -59,6 +59,11 @@ def bad_name(text: str) -> StoreFault:
     return StoreFault(Status("5.3.3", text), Scope.MESSAGE)
 
 
+def unreadable(fault: OSError) -> Status:
+    """Return what is said of one message that can't be read, which stops no other."""
+    return Status("4.3.0", f"the message can't be read: {fault.strerror or fault}", str(fault))
+
+
 def shown_version(words: frozenset[str]) -> str:
     """Return an item's version, where only flags and keywords can change of it."""
     return ",".join(sorted(words)) or "-"

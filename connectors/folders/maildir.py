@@ -9,10 +9,12 @@ Sources: https://cr.yp.to/proto/maildir.html; Courier's README.maildirquota.html
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,11 +23,11 @@ from pathlib import Path
 from typing import Final
 
 from connectors.folders import keywords as table
-from connectors.folders.backend import GONE, Backend, folder_hash, item_id, no_folder, shown_version
+from connectors.folders.backend import GONE, Backend, folder_hash, item_id, no_folder, shown_version, unreadable
 from connectors.folders.headers import message_id
 from connectors.folders.maildir_folders import MaildirFolders
 from connectors.folders.reading import content_of, opened, pieces, sync_all, synced
-from connectors.folders.words import FORBIDDEN, keywords_of, marks_of, told
+from connectors.folders.words import FORBIDDEN, clean, keywords_of, marks_of, told
 from gateway.contract import (
     FLAGS,
     Appended,
@@ -59,6 +61,7 @@ _LETTERS: Final = Mark.SEEN | Mark.ANSWERED | Mark.FLAGGED | Mark.DELETED | Mark
 _KEY: Final = re.compile(r"\.[^.]*G([0-9a-f]{16})v?(?:\.|$)")
 _VERBATIM: Final = re.compile(r"\.[^.]*G[0-9a-f]{16}v(?:\.|$)")
 _HEAD: Final = 64 * 1024
+_TRIES: Final = 5
 _REMEMBERED: Final = 200_000
 _numbers: Final = itertools.count(1)
 
@@ -124,15 +127,12 @@ class Maildir(Backend):
         """Return the messages of a folder by their names, in the order in which they came."""
         root = self._tree.at(folder)
         files: list[_File] = []
-        for place in ("cur", "new"):
-            try:
-                names = os.listdir(root / place)
-            except FileNotFoundError:
-                self._tree.check(create=False)
-                if place == "cur":
-                    raise no_folder() from None
-                continue
-            files += [_File(place, text, read_name(text, self._mark)) for text in names if not text.startswith(".")]
+        for _ in range(_TRIES):
+            # A folder that programs rename files in while it is listed may not tell of one, or tell of it twice.
+            times = self._times(root)
+            files = [file for place in ("new", "cur") for file in self._in(root, place)]
+            if self._times(root) == times:
+                break
         files.sort(key=lambda file: (_seconds(file.name.unique), file.text))
         found: dict[str, _File] = {}
         for file in files:
@@ -144,19 +144,43 @@ class Maildir(Backend):
             found[name] = file
         return found
 
+    def _times(self, root: Path) -> tuple[int, ...]:
+        try:
+            return tuple(os.stat(root / place).st_mtime_ns for place in ("new", "cur"))
+        except FileNotFoundError:
+            return ()
+
+    def _in(self, root: Path, place: str) -> list[_File]:
+        try:
+            names = os.listdir(root / place)
+        except FileNotFoundError:
+            self._tree.check(create=False)
+            if place == "cur":
+                raise no_folder() from None
+            return []
+        return [_File(place, text, read_name(text, self._mark)) for text in names if not text.startswith(".")]
+
     def listing(self, folder: str) -> list[ItemState]:
         root, hash = self._tree.at(folder), folder_hash(folder)
         letters = table.read(root)
+        files = self._files(folder)
         states: list[ItemState] = []
-        for name, file in self._files(folder).items():
-            path = root / file.place / file.text
-            try:
-                there = os.lstat(path)
-                named = self._message_id(folder, file, path)
-            except FileNotFoundError:
-                continue  # renamed or removed this moment: the folder's time tells that it is to be read again
-            except OSError:
-                continue  # no regular file, or one that can't be read, is no message
+        for name in list(files):
+            # What a listing leaves out counts as removed, so one that was renamed this moment is looked for.
+            for _ in range(_TRIES):
+                file = files.get(name)
+                if file is None:
+                    break
+                try:
+                    there = os.lstat(root / file.place / file.text)
+                    break
+                except FileNotFoundError:
+                    files = self._files(folder)
+            else:
+                raise OSError(errno.EAGAIN, "another program renames the Maildir's files all the time")
+            if file is None or not stat.S_ISREG(there.st_mode):
+                continue
+            named = self._message_id(folder, file, root / file.place / file.text)
             flags, words = self._told(file, letters)
             states.append(
                 ItemState(
@@ -180,7 +204,10 @@ class Maildir(Backend):
         if key not in self._heads:
             if len(self._heads) >= _REMEMBERED:
                 self._heads.clear()
-            self._heads[key] = message_id(path)
+            try:
+                self._heads[key] = message_id(path)
+            except OSError:
+                return None  # it is there all the same, and is told as what it is when it is fetched
         return self._heads[key]
 
     def contents(self, folder: str, names: Sequence[str]) -> Iterator[tuple[str, Content | Status]]:
@@ -193,17 +220,21 @@ class Maildir(Backend):
                 content = self._content(folder, files.get(name))
             yield name, content or GONE
 
-    def _content(self, folder: str, file: _File | None) -> Content | None:
+    def _content(self, folder: str, file: _File | None) -> Content | Status | None:
         if file is None:
             return None
         try:
             handle = opened(self._tree.at(folder) / file.place / file.text)
         except FileNotFoundError:
             return None
+        except OSError as fault:
+            return unreadable(fault)
         try:
             size = os.fstat(handle).st_size
             is_verbatim = _VERBATIM.search(file.name.unique) is not None or _has_crlf(os.pread(handle, _HEAD, 0))
             return content_of(pieces(handle, 0, size), size, None if is_verbatim else to_crlf, self._scratch)
+        except OSError as fault:
+            return unreadable(fault)
         finally:
             os.close(handle)
 
@@ -313,7 +344,7 @@ class Maildir(Backend):
                     break
                 flags, keywords = self._told(file, letters)
                 words = (frozenset[str](flags) | keywords | add) - remove
-                given = {letter for letter, word in letters.items() if word in self._words(words)}
+                given = {letter for letter, word in letters.items() if clean(word) in self._words(words)}
                 marked = _with(file.name, marks_of(words), given).text(self._mark)
                 try:
                     if (file.place, file.text) != ("cur", marked):

@@ -20,14 +20,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from connectors.folders.backend import FRESH_S, GONE, Backend, bad_name, folder_hash, item_id, no_folder, shown_version
+from connectors.folders.backend import (
+    FRESH_S,
+    GONE,
+    Backend,
+    bad_name,
+    folder_hash,
+    item_id,
+    no_folder,
+    shown_version,
+    unreadable,
+)
 from connectors.folders.headers import message_id
 from connectors.folders.reading import content_of, opened, owned, pieces, sync_all, synced
 from connectors.folders.roles import with_roles
-from connectors.folders.words import FORBIDDEN, clean
-from gateway.contract import FLAGS, Appended, Content, Flag, Folder, Holds, ItemState, NewItem, Status, StoreFault
+from connectors.folders.sequences import FORBIDDEN, put, told, unheld, within
+from gateway.contract import FLAGS, Appended, Content, Fate, Folder, Holds, ItemState, NewItem, Note, Status, StoreFault
 from gateway.formats.lines import to_crlf, to_lf
-from gateway.formats.mh import MOST, SEQUENCES, UNSEEN, Range, merged, number, read_sequences, write_sequences
+from gateway.formats.mh import MOST, SEQUENCES, UNSEEN, Range, number, read_sequences, write_sequences
 from gateway.mailbox_lock import Locking, MailboxLock
 
 HOLDS: Final = Holds(
@@ -40,25 +50,13 @@ HOLDS: Final = Holds(
     nearly_exact=True,
     finds=False,
     forbidden_in_names="/\0",
-    forbidden_in_keywords=FORBIDDEN + "!#$&'+,/:;<=>?@[^`|}~",
+    forbidden_in_keywords=FORBIDDEN,
 )
-_SEQUENCES: Final[dict[str, Flag]] = {
-    "replied": "answered",
-    "flagged": "flagged",
-    "deleted": "deleted",
-    "drafts": "draft",
-    "forwarded": "forwarded",
-    "mdnsent": "mdn_sent",
-    "junk": "junk",
-}
-_NAMES: Final = {flag: name for name, flag in _SEQUENCES.items()}
-_OWN: Final = frozenset(("cur", "pseq", "new"))
-"""Sequences that are nmh's: the message that was read last, the last one asked for."""
-_SEQUENCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
 _NUMBER: Final = re.compile(r"[0-9]+")
 _ESCAPED: Final = re.compile(r"%(?:25)*3[0-9]+")
 _OCTETS: Final = 4 * 1024 * 1024
 _DEEPEST: Final = 32
+_TRIES: Final = 5
 _ANSWERS: Final = (36, 22, 84)
 """ENAMETOOLONG, EINVAL, EILSEQ: a name that the file system can't have."""
 
@@ -121,7 +119,7 @@ class Mh(Backend):
             times.append(os.stat(root / SEQUENCES).st_mtime_ns)
         numbers = [found for name in os.listdir(root) if (found := number(name)) is not None]
         unseen = self._sequences(root).get(UNSEEN, [])
-        unread = sum(_within(unseen, each) for each in numbers)
+        unread = sum(within(unseen, each) for each in numbers)
         is_settled = max(times) / 1e9 < time.time() - FRESH_S
         is_inbox = id.casefold() == self._inbox.casefold()
         path = ("INBOX",) if is_inbox else tuple(map(_name_of, id.split("/")))
@@ -206,38 +204,39 @@ class Mh(Backend):
 
     def _files(self, folder: str) -> dict[str, _File]:
         """Return a folder's messages by their names, in the order of their numbers."""
-        root = self._at(folder)
+        for _ in range(_TRIES):
+            # What programs renumber while it is listed may be told twice, or not at all.
+            changed, files = self._looked(self._at(folder))
+            if not changed:
+                break
+        return files
+
+    def _looked(self, root: Path) -> tuple[bool, dict[str, _File]]:
+        """Return whether the folder has changed meanwhile, and its messages."""
+        files: dict[str, _File] = {}
         try:
-            numbers = sorted(found for name in os.listdir(root) if (found := number(name)) is not None)
+            before = os.stat(root).st_mtime_ns
+            for each in sorted(found for name in os.listdir(root) if (found := number(name)) is not None):
+                with suppress(FileNotFoundError):
+                    file = _File(each, os.lstat(root / str(each)))
+                    name, again = file.base, 1
+                    while name in files:  # linked twice in one folder
+                        again += 1
+                        name = f"{file.base}-{again}"
+                    if stat.S_ISREG(file.there.st_mode):
+                        files[name] = file
+            return os.stat(root).st_mtime_ns != before, files
         except FileNotFoundError:
             self._check()
             raise no_folder() from None
-        files: dict[str, _File] = {}
-        for each in numbers:
-            try:
-                there = os.lstat(root / str(each))
-            except FileNotFoundError:
-                continue
-            if not stat.S_ISREG(there.st_mode):
-                continue
-            file = _File(each, there)
-            name, again = file.base, 1
-            while name in files:  # linked twice in one folder
-                again += 1
-                name = f"{file.base}-{again}"
-            files[name] = file
-        return files
 
     def listing(self, folder: str) -> list[ItemState]:
         root, hash = self._at(folder), folder_hash(folder)
         files, sequences = self._files(folder), self._sequences(root)
         states: list[ItemState] = []
         for name, file in files.items():
-            flags, keywords = _told(sequences, file.number)
-            try:
-                named = self._message_id(root, file)
-            except OSError:
-                continue  # gone this moment, or not to be read
+            flags, keywords = told(sequences, file.number)
+            named = self._message_id(root, file)
             states.append(
                 ItemState(
                     item_id(hash, name),
@@ -253,7 +252,10 @@ class Mh(Backend):
 
     def _message_id(self, root: Path, file: _File) -> str | None:
         if file.base not in self._ids:
-            self._ids[file.base] = message_id(root / str(file.number))
+            try:
+                self._ids[file.base] = message_id(root / str(file.number))
+            except OSError:
+                return None  # gone this moment, or not to be read, which is told when it is fetched
         return self._ids[file.base]
 
     def contents(self, folder: str, names: Sequence[str]) -> Iterator[tuple[str, Content | Status]]:
@@ -269,16 +271,20 @@ class Mh(Backend):
                 content = None if file is None else self._content(root, file)
             yield name, content or GONE
 
-    def _content(self, root: Path, file: _File) -> Content | None:
+    def _content(self, root: Path, file: _File) -> Content | Status | None:
         try:
             handle = opened(root / str(file.number))
         except FileNotFoundError:
             return None
+        except OSError as fault:
+            return unreadable(fault)
         try:
             there = os.fstat(handle)
             if there.st_ino != file.there.st_ino:
                 return None
             return content_of(pieces(handle, 0, there.st_size), there.st_size, to_crlf, self._scratch)
+        except OSError as fault:
+            return unreadable(fault)
         finally:
             os.close(handle)
 
@@ -300,7 +306,7 @@ class Mh(Backend):
                 for path, item in zip(written, items, strict=True):
                     highest = _link(path, root, highest + 1)
                     made.append(highest)
-                    _set(sequences, highest, frozenset[str](item.flags) | item.keywords)
+                    put(sequences, highest, frozenset[str](item.flags) | item.keywords)
                 self._write(root, handle, sequences)
                 synced(root)
                 files = {file.number: name for name, file in self._files(folder).items()}
@@ -315,7 +321,12 @@ class Mh(Backend):
             for path in written:
                 with suppress(OSError):
                     path.unlink()
-        return [Appended(files[each]) if each in files else GONE for each in made]
+        answers: list[Appended | Status] = []
+        for each, item in zip(made, items, strict=True):
+            lost = sorted(unheld(item.keywords))
+            notes = tuple(Note(Fate.DROPPED, f"keyword {word}", "no sequence can have that name") for word in lost)
+            answers.append(Appended(files[each], notes) if each in files else GONE)
+        return answers
 
     def _stage(self, root: Path, item: NewItem, written: list[Path], handles: list[int]) -> None:
         """Write a message into a file that no program takes for one. Raises: OSError."""
@@ -344,10 +355,10 @@ class Mh(Backend):
                 if file is None:
                     answers.append(GONE)
                     continue
-                flags, keywords = _told(sequences, file.number)
+                flags, keywords = told(sequences, file.number)
                 words = (frozenset[str](flags) | keywords | add) - remove
-                _set(sequences, file.number, words)
-                flags, keywords = _told(sequences, file.number)
+                put(sequences, file.number, words)
+                flags, keywords = told(sequences, file.number)
                 answers.append(shown_version(frozenset[str](flags) | keywords))
             self._write(root, handle, sequences)
         return answers
@@ -365,8 +376,8 @@ class Mh(Backend):
                 with suppress(FileNotFoundError):
                     highest = _link(root / str(file.number), there, highest + 1)
                     made[name] = highest
-                    flags, keywords = _told(sequences, file.number)
-                    _set(known, highest, frozenset[str](flags) | keywords)
+                    flags, keywords = told(sequences, file.number)
+                    put(known, highest, frozenset[str](flags) | keywords)
             self._write(there, handle, known)
             synced(there)
             placed = {file.number: name for name, file in self._files(target).items()}
@@ -381,7 +392,7 @@ class Mh(Backend):
                 file = files.get(name)
                 if file is not None:
                     (root / str(file.number)).unlink(missing_ok=True)
-                    _set(sequences, file.number, frozenset(["seen"]))
+                    put(sequences, file.number, frozenset(["seen"]))
             self._write(root, handle, sequences)
             synced(root)
         return [None for _ in names]
@@ -396,37 +407,6 @@ def _disk_name(name: str) -> str:
 
 def _name_of(name: str) -> str:
     return chr(int(name[1:3], 16)) + name[3:] if _ESCAPED.fullmatch(name) is not None else name
-
-
-def _within(ranges: Sequence[Range], each: int) -> bool:
-    return any(start <= each <= end for start, end in ranges)
-
-
-def _told(sequences: dict[str, list[Range]], each: int) -> tuple[frozenset[Flag], frozenset[str]]:
-    names = {name for name, ranges in sequences.items() if _within(ranges, each)}
-    flags: set[Flag] = {_SEQUENCES[name] for name in names if name in _SEQUENCES}
-    if UNSEEN not in names:
-        flags.add("seen")
-    return frozenset(flags), frozenset(names - _SEQUENCES.keys() - _OWN - {UNSEEN})
-
-
-def _set(sequences: dict[str, list[Range]], each: int, words: frozenset[str]) -> None:
-    """Let a message be in the sequences of these words, and in no other."""
-    wanted = {_NAMES[word] for word in FLAGS & words if word in _NAMES}
-    wanted |= {name for word in words - FLAGS if _SEQUENCE.fullmatch(name := _sequence(word))}
-    if "seen" not in words:
-        wanted.add(UNSEEN)
-    for name in wanted | (sequences.keys() - _OWN):
-        ranges = sequences.get(name, [])
-        if name in wanted:
-            sequences[name] = merged([*ranges, (each, each)])
-        elif _within(ranges, each):
-            cut = [part for start, end in ranges for part in ((start, min(end, each - 1)), (max(start, each + 1), end))]
-            sequences[name] = [(start, end) for start, end in cut if start <= end]
-
-
-def _sequence(word: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", clean(word))
 
 
 def _link(path: Path, folder: Path, first: int) -> int:

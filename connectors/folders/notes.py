@@ -17,7 +17,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Final
 
-from connectors.folders.words import clean, keywords_of, marks_of, told
+from connectors.folders.words import keywords_of, marks_of, plain, told
 from gateway.contract import Flag
 from gateway.formats.flags import STATUS_FIELDS, Mark, from_status, to_status
 
@@ -113,7 +113,7 @@ def _note(said: dict[bytes, str]) -> Note:
         flags |= {_LABEL_FLAGS[label.lower()] for label in labels if label.lower() in _LABEL_FLAGS}
         if "unread" not in map(str.lower, labels):
             flags |= {"seen"}
-        keywords |= {clean(label) for label in labels if label.lower() not in _LABELS}
+        keywords |= {plain(label) for label in labels if label.lower() not in _LABELS}
     match = re.search(r"<[^<>]+>", said.get(b"message-id", ""))
     is_internal = b"x-imap" in said and said.get(b"subject", "").startswith("DON'T DELETE THIS MESSAGE")
     return Note(flags, keywords, match[0] if match else None, bool(one & _EXPUNGED), is_internal)

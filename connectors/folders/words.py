@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.contract import FLAGS, Flag
 from gateway.formats.flags import Mark
+from gateway.formats.maildir import from_utf7, to_utf7
 
 _MARKS: Final[dict[Mark, Flag]] = {
     Mark.SEEN: "seen",
@@ -45,6 +46,7 @@ def marks_of(words: frozenset[str]) -> Mark:
 
 def told(marks: Mark, keywords: frozenset[str]) -> tuple[frozenset[Flag], frozenset[str]]:
     """Return flags and keywords of what a file has."""
+    keywords = frozenset(map(_read, keywords))
     flags = {_KEYWORDS[word.lower()] for word in keywords if word.lower() in _KEYWORDS}
     return flags_of(marks) | flags, frozenset(word for word in keywords if word.lower() not in _KEYWORDS)
 
@@ -56,6 +58,17 @@ def keywords_of(words: frozenset[str], *, letters: Mark) -> frozenset[str]:
     return frozenset(flags) | frozenset(clean(word) for word in words if word not in FLAGS)
 
 
-def clean(word: str) -> str:
+def plain(word: str) -> str:
     """Return a keyword with `_` for what it can't have."""
     return "".join("_" if char in FORBIDDEN else char for char in word)
+
+
+def clean(word: str) -> str:
+    """Return a keyword as it is written: in modified UTF-7, where it is of more than ASCII."""
+    word = plain(word)
+    return word if word.isascii() else to_utf7(word)
+
+
+def _read(word: str) -> str:
+    text = from_utf7(word)
+    return word if text.isascii() else text

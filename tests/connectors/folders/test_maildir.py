@@ -207,6 +207,25 @@ def test_words_keep_their_letters_and_go_along_when_a_message_moves(root: Path) 
     run(body)
 
 
+def test_words_of_more_than_ascii_are_such_as_imap_can_show(root: Path) -> None:
+    (root / "dovecot-keywords").write_text("0 &AOQ-lter\n1 röh\n")
+    (root / "cur" / "1.a.host:2,Sab").write_bytes(MAIL)
+
+    async def body() -> None:
+        async with opened(root) as mailbox:
+            ((id, state),) = (await listed(mailbox)).items()
+            assert state.keywords == {"älter", "röh"}
+            await mailbox.set_flags([id], frozenset(["größer", "R&D"]), frozenset())
+            ((_, after),) = (await listed(mailbox)).items()
+            assert after.keywords == {"älter", "röh", "größer", "R&D"}
+            assert "&APYA3w-er" in (root / "dovecot-keywords").read_text()
+            await mailbox.set_flags([id], frozenset(), frozenset(["röh", "älter"]))
+            ((_, last),) = (await listed(mailbox)).items()
+            assert last.keywords == {"größer", "R&D"}
+
+    run(body)
+
+
 def test_octets_come_back_whatever_their_line_ends_are(root: Path) -> None:
     odd = [
         MAIL,
@@ -248,5 +267,57 @@ def test_nothing_is_left_of_an_append_that_fails(root: Path, monkeypatch: pytest
             assert caught.value.unknown
             assert await mailbox.find("", ["a", "b"]) == {}
         assert [each for name in ("cur", "new", "tmp") for each in (root / name).iterdir()] == []
+
+    run(body)
+
+
+def test_what_is_renamed_while_it_is_listed_is_not_gone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        (root / "new" / f"{number}.a.host").write_bytes(MAIL)
+    listdir, lstat, moves = os.listdir, os.lstat, [0, 1, 2]
+
+    def moving(folder: Path) -> list[str]:
+        found = listdir(folder)
+        if Path(folder).name == "new" and len(moves) == 3:  # after a program has looked, and before `cur` is listed
+            number = moves.pop()
+            time.sleep(0.02)
+            (root / "new" / f"{number}.a.host").rename(root / "cur" / f"{number}.a.host:2,S")
+        return found
+
+    def flagging(path: Path) -> os.stat_result:
+        if moves and len(moves) < 3:
+            number = moves.pop()
+            time.sleep(0.02)
+            (root / "new" / f"{number}.a.host").rename(root / "cur" / f"{number}.a.host:2,F")
+        return lstat(path)
+
+    monkeypatch.setattr(os, "listdir", moving)
+    monkeypatch.setattr(os, "lstat", flagging)
+
+    async def body() -> None:
+        async with opened(root) as mailbox:
+            assert len(await listed(mailbox)) == 6
+        assert moves == []
+
+    run(body)
+
+
+def test_a_message_that_cannot_be_read_is_there_and_stops_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        (root / "cur" / f"{number}.a.host:2,").write_bytes(MAIL)
+    plain = os.open
+
+    def broken(path: Any, *args: Any, **more: Any) -> int:
+        if str(path).endswith("1.a.host:2,"):
+            raise OSError(5, "Input/output error")
+        return plain(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", broken)
+
+    async def body() -> None:
+        async with opened(root) as mailbox:
+            ids = list(await listed(mailbox))
+            assert len(ids) == 3
+            assert await read(mailbox, ids) == [MAIL, "4.3.0", MAIL]
 
     run(body)
