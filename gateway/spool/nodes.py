@@ -42,12 +42,18 @@ def live_nodes(connection: Connection, folder: Path | None) -> dict[str, str]:
     return found
 
 
+def stopped_workers(folder: Path | None) -> list[str]:
+    """Return the workers of a SQLite spool that do not live, and may have something in their queues."""
+    files = [] if folder is None else sorted(folder.glob("worker-*.db"))
+    return [path.stem.replace("-", " ") for path in files if not _is_held(path.with_suffix(".lock"))]
+
+
 def _is_held(path: Path) -> bool:
-    """Tell whether a process holds a lock. One that begins at this very moment tries again."""
+    """Tell whether a process holds a lock, which is not made. One that begins at this very moment tries again."""
+    if not path.exists():
+        return False
     try:
         os.close(lock_file(path))
     except BlockingIOError:
         return True
-    except FileNotFoundError:
-        return False
     return False

@@ -122,6 +122,10 @@ async def cut_over(way: Way, now: Now) -> list[str]:
     way.held_s = await way.since(HOLDING, now())
     await way.journal.note(CUT_OVER, CUT_OVER, held_s=way.held_s)
     said = [f"{each} has not said yet that it sends on what it kept; it does at its next word" for each in silent]
+    said += [
+        f"{each} does not run: what waits in its queue for the old home still goes there, and later passes fetch it"
+        for each in await switch.stopped()
+    ]
     try:
         late = await way.passed(final(way.runs.policy(way.pairing)))
     except Halted as fault:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from gateway.config import Config
 from gateway.mapping import MappingDatabase
 from gateway.mapping_desk.desk import Desk, DeskError, whoami
-from gateway.spool.nodes import live_nodes
+from gateway.spool.nodes import live_nodes, stopped_workers
 from mappings import followers, store
 from mappings.address import Address
 from mappings.checks import mistakes_of
@@ -128,6 +128,10 @@ class Switch:
             if not silent or loop.time() >= end:
                 return silent
             await asyncio.sleep(_LOOK_S)
+
+    async def stopped(self) -> list[str]:
+        """Return the workers that do not run, whose queues nobody has looked at."""
+        return await asyncio.to_thread(stopped_workers, self._database.folder)
 
     def _silent(self, revision: int) -> list[str]:
         with self._database.read() as connection:
