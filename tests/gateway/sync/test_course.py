@@ -128,6 +128,21 @@ async def test_who_is_stopped_by_hand_lets_the_mail_go_on(
     assert stages[world.pairing.id] == stage
 
 
+async def test_what_the_old_system_refuses_keeps_nobody_from_going_back(make_world: MakeWorld) -> None:
+    world = make_world()
+    await world.seed()
+    assert (await world.course("cut_over")).error is None
+    world.old.refuses[b"bad"] = Status("5.6.0", "no such thing here")
+    world.new.put(b"Message-ID: <bad@x>\r\n\r\nbad\r\n", name="<bad@x>")
+    world.new.put(b"Message-ID: <good@x>\r\n\r\ngood\r\n", name="<good@x>")
+    moved = await world.course("roll_back")
+    assert (moved.error, moved.stage) == (None, "coexisting")
+    assert [line.partition(":")[0] for line in moved.lines] == [
+        "1 items did not get back, and are in the new mailbox alone"
+    ]
+    assert b"Message-ID: <good@x>\r\n\r\ngood\r\n" in world.octets(world.old)
+
+
 async def test_a_node_that_says_nothing_is_told_and_nothing_is_switched(make_world: MakeWorld) -> None:
     world = make_world()
     await world.seed()
