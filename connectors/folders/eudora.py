@@ -19,7 +19,16 @@ from typing import Final
 
 from connectors.folders import eudora_mime as mime
 from connectors.folders import notes, toc
-from connectors.folders.backend import FRESH_S, GONE, Backend, folder_hash, item_id, no_folder, shown_version
+from connectors.folders.backend import (
+    FRESH_S,
+    GONE,
+    Backend,
+    folder_hash,
+    item_id,
+    no_folder,
+    shown_version,
+    unreadable,
+)
 from connectors.folders.reading import CHUNK, HEAD_LIMIT, blob_of, content_of, opened, pieces
 from connectors.folders.roles import with_roles
 from gateway.contract import Content, Flag, Folder, FolderRole, Holds, ItemState, Status, StoreFault
@@ -194,7 +203,10 @@ class Eudora(Backend):
         by_name = {held.name: held for held in found}
         for name in names:
             held = by_name.get(name)
-            yield name, GONE if held is None else self._content(folder, held, through)
+            try:
+                yield name, GONE if held is None else self._content(folder, held, through)
+            except OSError as fault:
+                yield name, unreadable(fault)
 
     def _content(self, folder: str, held: _Held, through: Filter) -> Content:
         handle = opened(self._at(folder))
