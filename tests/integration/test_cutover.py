@@ -31,8 +31,8 @@ from tests.peers.process import Process, descendants, wait_until
 from tests.peers.raw import send
 
 pytestmark = pytest.mark.xdist_group("cutover")
-MAILBOXES, ROLLED_BACK = (int(n) for n in os.environ.get("GATEPOST_CUTOVER", "6,2").split(","))
-KILLS: Final = 50 if "GATEPOST_CUTOVER" in os.environ else 2
+MAILBOXES, ROLLED_BACK = (int(n) for n in os.environ.get("GATEPOST_CUTOVER", "4,1").split(","))
+KILLS: Final = 50 if "GATEPOST_CUTOVER" in os.environ else 1
 HELD_S: Final = 30.0
 """On a machine that is busy with other tests; by itself it is under 2 s."""
 
