@@ -385,6 +385,10 @@ class _Pass:
         mark = self._marks["left"].get(folder.left or ""), self._marks["right"].get(folder.right or "")
         if folder.limits != self._limits:
             folder = replace(folder, left_token=None, limits=self._limits)
+        # Where an earlier pass was cut before it noted a page, only the rows know what it brought across: what of that
+        # is in no page now went meanwhile.
+        is_anew = folder.left_token is None and bool(intents or await self._state.count(self._pairing, folder.id))
+        there: set[str] = set()
         listed = await self._right_of(folder, intents)
         if listed is None:
             return
@@ -397,6 +401,8 @@ class _Pass:
                 items = {state.id: Item.of(state, folder.id) for state in page.items}
                 here, at = Seen(items, frozenset(page.removed)), page.token
                 base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
+            if is_anew:
+                there |= here.items.keys()
             known = {pair.left for pair in base}
             new = {id: item for id, item in here.items.items() if id not in known}
             if await self._resuming.settle(intents, "left", new, is_all=False):
@@ -412,6 +418,11 @@ class _Pass:
             await self._state.settle(self._pairing, folders=[folder])
             if here.whole:
                 break
+        if is_anew and (gone := await self._gone(folder, "left", there)):
+            here = Seen({}, frozenset(row.left or "" for row in gone))
+            made, _, _ = await self._plan(gone, here, Seen(), strangers=False)
+            if made.refused is not None or folder.id in await self._actor.act(made):
+                return
         made, _, _ = await self._plan([], Seen(), Seen(pool.items))
         if folder.id in await self._actor.act(made):
             return
@@ -437,10 +448,7 @@ class _Pass:
             token = page.token
         for row in await self._resuming.settle(intents, "right", new):
             new.pop(row.right or "", None)
-        gone: list[Pair] = []
-        async for rows in self._state.base(self._pairing, folder.id):
-            gone += [row for row in rows if row.right_folder == folder.id and row.right and row.right not in there]
-        if gone:
+        if gone := await self._gone(folder, "right", there):
             made, _, right = await self._plan(
                 gone, Seen(), Seen(new, frozenset(row.right or "" for row in gone)), strangers=False
             )
@@ -449,6 +457,14 @@ class _Pass:
             found = {row.right for row in made.rows}
             new = {id: item for id, item in right.items.items() if id not in found}
         return Pool(new), token
+
+    async def _gone(self, folder: FolderPair, side: Side, there: set[str]) -> list[Pair]:
+        """Return the rows of a folder whose item on a side is not there."""
+        gone: list[Pair] = []
+        async for rows in self._state.base(self._pairing, folder.id):
+            mine = [row for row in rows if row.folder_on(side) == folder.id]
+            gone += [row for row in mine if row.on(side) is not None and row.on(side) not in there]
+        return gone
 
     async def _done(self, folder: FolderPair, base: list[Pair], right: Seen) -> bool:
         made, _, _ = await self._plan(base, Seen(), right, strangers=False)

@@ -6,14 +6,16 @@ The server behind is a real Dovecot; between it and us is a filter that does to 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.mailbox import StoreFault
 from gateway.sync.pace import Pace
-from gateway.sync.values import Policy
+from gateway.sync.state import State
+from gateway.sync.values import Pair, Policy
 from tests.integration.sync_pair import Box, Two, Waits, mail, user
 from tests.peers.dovecot import Dovecot
 from tests.peers.liar_imap import Liar
@@ -135,4 +137,32 @@ def test_uidvalidity_changes_between_runs(server: Dovecot, tmp_path: Path, mode:
             assert (report.removed, report.conflicts) == (0, 0)
             assert report.copied <= 1
         assert len(pair.right.shown()) == len(before) + 1
+    are_same(pair)
+
+
+@pytest.mark.parametrize("page", [1, 2])
+def test_what_goes_while_a_first_pass_is_cut_is_gone_on_both_sides(
+    server: Dovecot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    pair = Two(Box(server, user()), Box(server, user()), tmp_path)
+    pair.left.put(*(mail(number) for number in range(12)))
+    policy = Policy(mode="two-way", delete="remove", batch_items=5, page_items=5)
+    settle, calls = State.settle, 0
+
+    async def cut(self: State, pairing: str, rows: Sequence[Pair] = (), **more: Any) -> None:
+        nonlocal calls
+        calls += bool(rows)
+        if calls == page:  # it is appended, and that is not noted any more
+            raise RuntimeError("killed")
+        await settle(self, pairing, rows, **more)
+
+    monkeypatch.setattr(State, "settle", cut)
+    with pytest.raises(RuntimeError, match="killed"):
+        pair.step(policy)
+    monkeypatch.undo()
+    assert len(pair.right.shown()) == 5 * page
+    pair.left.do("INBOX", ("STORE", "3,8", "+FLAGS", "(\\Deleted)"))
+    pair.step(policy)
+    pair.step(policy)
+    assert len(pair.left.shown()) == 10
     are_same(pair)
