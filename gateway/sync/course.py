@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.mapping_desk.desk import DeskError
-from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, passed, refusal
+from gateway.sync.cutover import GIVEN_UP, Halted, Way, cut_over, passed
 from gateway.sync.journal import Journal
 from gateway.sync.opening import NotNow, alone
 from gateway.sync.passes import BEAT_S, Passes
+from gateway.sync.progress import refusal
 from gateway.sync.rollback import ROLLED_BACK, roll_back
 from gateway.sync.stages import CLOSED, COEXISTING, CUT_OVER, CUTTING, PLANNED, ROLLING_BACK, final, policy_for
 from gateway.sync.switch import Switch, Turn
@@ -95,7 +96,10 @@ class Course:
             except (Halted, NotNow, DeskError) as fault:
                 moved.error = str(fault)
             except SQLAlchemyError as fault:
-                moved.error = f"a database cannot be used just now: {fault}"
+                moved.error = f"a database cannot be used just now: {getattr(fault, 'orig', None) or fault}"
+            except Exception as fault:  # a bug that one mailbox brings out must not stop the others
+                moved.error = f"a fault of this program: {type(fault).__name__}: {fault}"
+                self._runner.log.exception("course_fault", pairing=pairing.id)
             moved.stage = await self._stage(pairing)
             self._say(pairing, moved.error or moved.stage)
             return moved
@@ -161,7 +165,7 @@ class Course:
             result = await way.passed(policy_for(COEXISTING, self._runner.policy(pairing)))
             moved.copied = way.copied
             if result.refused is not None:
-                raise Halted(refusal(result))
+                raise Halted(refusal(result.refused))
             problems = await self._runner.state.problems(pairing.id)
             if problems and not despite_problems:
                 raise Halted(
@@ -208,7 +212,7 @@ class Course:
         else:
             raise Halted(f"only what is cut over is closed; its stage is {moved.stage}")
         if result.refused is not None:
-            raise Halted(refusal(result))
+            raise Halted(refusal(result.refused))
         moved.copied = result.report.copied
         problems = await self._runner.state.problems(pairing.id)
         if problems:

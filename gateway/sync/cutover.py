@@ -26,6 +26,7 @@ from gateway.contract import StoreFault
 from gateway.mapping_desk.desk import DeskError
 from gateway.sync.engine import Result
 from gateway.sync.journal import Journal
+from gateway.sync.progress import refusal
 from gateway.sync.stages import COEXISTING, CUT_OVER, CUTTING, final
 from gateway.sync.state import State
 from gateway.sync.switch import Switch, Turn
@@ -91,6 +92,11 @@ async def passed(runs: Runs, pairing: Pairing, policy: Policy) -> Result:
     except (StoreFault, OSError) as fault:
         said = str(fault.status) if isinstance(fault, StoreFault) else str(fault)
         raise Halted(f"the mailboxes cannot be brought in step: {said}") from fault
+    except SQLAlchemyError:
+        raise
+    except Exception as fault:  # mail is kept meanwhile: a bug that a mailbox brings out must let it go on, too
+        said = f"a fault of this program: {type(fault).__name__}: {fault}"
+        raise Halted(f"the mailboxes cannot be brought in step: {said}") from fault
 
 
 async def cut_over(way: Way, now: Now) -> list[str]:
@@ -103,7 +109,7 @@ async def cut_over(way: Way, now: Now) -> list[str]:
             await way.confirmed(await switch.hold(turn, f"cut-over of {name}: what comes is kept"))
             result = await way.passed(way.runs.policy(way.pairing))
             if result.refused is not None:
-                raise Halted(refusal(result))
+                raise Halted(refusal(result.refused))
             tokens = {folder.id: folder.right_token for folder in await way.runs.state.folders(name)}
             await way.journal.note(CUTTING, CAUGHT_UP, tokens=tokens)
             revision = await switch.switch(turn, f"cut-over of {name} to {turn.to}")
@@ -156,16 +162,6 @@ async def unhurried(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             if task.cancelled():
                 raise
-
-
-def refusal(result: Result) -> str:
-    """Say why a pass removed nothing."""
-    refused = result.refused
-    assert refused is not None
-    return (
-        f"{refused.removals} of {refused.total} items would be removed, and {refused.allowed} may be; "
-        "`gatepost sync run --allow-removal` removes them"
-    )
 
 
 class Now(Protocol):

@@ -17,7 +17,8 @@ Per item that is paired; S as it was, C changed (flags, or moved to another fold
 Unpaired: what is new on both sides in one folder and the same is adopted; else what is new on the left is copied, what
 is new on the right is copied two-way, left alone in copy, and in a strict mirror removed. What is gone in one folder
 and new in another on the same side has been moved; in the same folder, it has got another id.
-More removals than the policy allows are none at all: the rest is done.
+More removals than the policy allows are none at all: the rest is done. So it is with what is gone from the right in
+copy: a mailbox that was emptied or lost there is no mailbox whose owner wants nothing of it.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ class _Planner:
         self.now = now
         self.search = Search.parse(policy.search)
         self.made = Plan()
+        self.lost: list[Pair] = []
+        """What this pass would note as removed from the right by its owner, not to be copied again."""
 
     def states(self, base: Iterable[Pair]) -> list[tuple[Pair, dict[Side, _Now]]]:
         """Return each pair with both sides as they are now, moved and renumbered items found again."""
@@ -149,6 +152,8 @@ class _Planner:
         """Plan for a pair that is gone from `side`; None where an action is to make its row."""
         mode, across = self.policy.mode, other(side)
         if pair.on(side) is None or mode == "copy":
+            if side == "right" and pair.right is not None:
+                self.lost.append(after)
             return after
         assert there.id is not None
         item = Item(there.id, there.folder, there.words, pair.print_on(across))
@@ -261,8 +266,14 @@ class _Planner:
     def guard(self, total: int) -> None:
         """Drop all removals where they are too many."""
         removals = [action for action in self.made.actions if isinstance(action, Remove)]
-        allowed = int(max(self.policy.min_removed, self.policy.max_removed * total))
-        if self.policy.allow_removal or len(removals) <= allowed:
+        allowed = self.policy.removals_of(total)
+        if self.policy.allow_removal:
+            return
+        if len(self.lost) > allowed:
+            lost = {each.id for each in self.lost}
+            rows = [row for row in self.made.rows if not row.id or row.id not in lost]
+            self.made = replace(self.made, rows=rows, refused=Refusal(len(lost), allowed, total, is_lost=True))
+        if len(removals) <= allowed:
             return
         rest: list[Action] = [action for action in self.made.actions if not isinstance(action, Remove)]
         self.made = replace(self.made, actions=rest, refused=Refusal(len(removals), allowed, total))

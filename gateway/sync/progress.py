@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.quantity import show_size
 from gateway.sync.transfer import Report
-from gateway.sync.values import Pairing
+from gateway.sync.values import Pairing, Refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +52,21 @@ def names(pairing: Pairing) -> str:
     """Return a pairing for people: its mailboxes."""
     left, right = pairing.left.mailbox, pairing.right.mailbox
     return left if left == right else f"{left} → {right}"
+
+
+def refusal(refused: Refusal) -> str:
+    """Return in words why nothing was removed, and what can be done."""
+    if refused.is_lost:
+        return (
+            f"{show_count(refused.removals)} of {show_count(refused.total)} items are gone from where they were copied "
+            f"to, and at most {show_count(refused.allowed)} may be: look at it; `gatepost sync run` with "
+            '`mode = "mirror"` copies them again, with --allow-removal it takes them for removed by their owner'
+        )
+    return (
+        f"{show_count(refused.removals)} of {show_count(refused.total)} items would go, and at most "
+        f"{show_count(refused.allowed)} may: none was removed; look at it, then use "
+        "`gatepost sync run --allow-removal`"
+    )
 
 
 def told(report: Report) -> str:

@@ -17,7 +17,7 @@ from gateway.sync.opening import NotNow, alone
 from gateway.sync.pace import Pace, Server
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.preview import Preview, plan_pass
-from gateway.sync.progress import NOTHING, Event, as_counts, as_named, names, show_count, show_seconds, told
+from gateway.sync.progress import NOTHING, Event, as_counts, as_named, names, refusal, show_count, show_seconds, told
 from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
 from gateway.sync.transfer import Report
@@ -56,12 +56,7 @@ class Outcome:
     def refusal(self) -> str:
         """Return in words why nothing was removed; empty where nothing is the matter."""
         refused = self.result.refused
-        if refused is None:
-            return ""
-        return (
-            f"{show_count(refused.removals)} of {show_count(refused.total)} items would go, and at most "
-            f"{show_count(refused.allowed)} may: none was removed; look at it, then use --allow-removal"
-        )
+        return "" if refused is None else refusal(refused)
 
     def told(self) -> str:
         """Return it in a line."""
@@ -117,7 +112,7 @@ class Runner:
         self._stores = stores
         self._listen = listen or (lambda pairing, what: None)
         self._address_of = address_of
-        self._log = log or Silence({})
+        self.log = log or Silence({})
         self._clock = clock
         self._passes = Passes(state, clock)
         self._servers: dict[str, Server] = defaultdict(Server)
@@ -173,7 +168,7 @@ class Runner:
         return checked
 
     def _bug(self, pairing: Pairing, fault: Exception) -> str:
-        self._log.exception("sync_fault", pairing=pairing.id)
+        self.log.exception("sync_fault", pairing=pairing.id)
         return f"a fault of this program: {type(fault).__name__}: {fault}"
 
     async def one(
@@ -238,10 +233,9 @@ class Runner:
         except Exception as e:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
             outcome.fault = self._bug(pairing, e)
         finally:
-            if outcome.fault is None and outcome.result.refused is not None:
-                fault_told = "too much would be removed"
-            else:
-                fault_told = outcome.fault or ""
+            fault_told = outcome.fault or ""
+            if outcome.fault is None and (refused := outcome.result.refused) is not None:
+                fault_told = "too much is gone from the right" if refused.is_lost else "too much would be removed"
             report = outcome.result.report
             at = outcome.began_at
             await self._passes.end(pairing.id, report, is_done=outcome.is_done, fault=fault_told, began_at=at)

@@ -40,8 +40,8 @@ def policy_for(stage: str, policy: Policy) -> Policy:
 
 
 def final(policy: Policy) -> Policy:
-    """Return the policy of passes after the cut-over."""
-    return replace(policy, mode="copy", strict=False)
+    """Return the policy of passes after the cut-over: what people remove on the right by then is theirs to remove."""
+    return replace(policy, mode="copy", strict=False, allow_removal=True)
 
 
 def backwards(policy: Policy) -> Policy:

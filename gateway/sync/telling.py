@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.quantity import show_size
 from gateway.sync.passes import Counts, Passes, Told
 from gateway.sync.preview import FolderPreview, Preview
-from gateway.sync.progress import as_counts, as_named, names, show_count, told
+from gateway.sync.progress import as_counts, as_named, names, refusal, show_count, told
 from gateway.sync.runner import Outcome
 from gateway.sync.stages import PLANNED
 from gateway.sync.state import State
@@ -95,8 +95,9 @@ def _counted(*counts: tuple[str, int]) -> list[str]:
 
 
 def _notable(preview: Preview) -> Iterator[str]:
-    if preview.refused is not None:
-        refused = preview.refused
+    if (refused := preview.refused) is not None and refused.is_lost:
+        yield refusal(refused)
+    elif refused is not None:
         yield (
             f"{show_count(refused.removals)} of {show_count(refused.total)} items would go, and at most "
             f"{show_count(refused.allowed)} may: a run removes none without --allow-removal"

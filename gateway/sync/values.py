@@ -62,7 +62,7 @@ class Policy:
     min_removed: int = 10
     """That many are removed whatever share they are."""
     allow_removal: bool = False
-    """Remove however many."""
+    """Remove however many, and take however many for removed by their owner."""
     strict: bool = False
     """In mirror, what only the right one holds is removed, too."""
     max_size: int | None = None
@@ -92,6 +92,10 @@ class Policy:
     connections: int = 2
     """Folders that are worked on at once."""
     page_items: int = 500
+
+    def removals_of(self, total: int) -> int:
+        """Return how many of so many items one pass may remove."""
+        return int(max(self.min_removed, self.max_removed * total))
 
     @property
     def limits(self) -> str:
@@ -270,11 +274,13 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """More would have been removed than is allowed; nothing was."""
+    """More would have been removed than is allowed; nothing was. `is_lost`: they are gone from the right already, more
+    than people remove at once, and were not noted as removed there, after which nobody would copy them again."""
 
     removals: int
     allowed: int
     total: int
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

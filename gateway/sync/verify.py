@@ -41,6 +41,7 @@ MEANING: Final[dict[What, str]] = {
 }
 _CHUNK: Final = 50
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
+_SINCE: Final = "since the last pass"
 _DATE_S: Final = 1.0
 """Stores keep times of receipt to the second."""
 
@@ -227,6 +228,18 @@ class _Checking:
             await self._folder(pair, folder, items)
             self._checked.folders.append(folder)
         self._checked.folders.sort(key=lambda folder: folder.path)
+        self._judge_removals()
+
+    def _judge_removals(self) -> None:
+        """What is gone since the last pass may be its owner's doing; too much at once is a loss, until a pass is told
+        that it is none."""
+        since = [each for each in self._checked.findings if each.text == _SINCE]
+        if self._policy.allow_removal or len(since) <= self._policy.removals_of(self._checked.sum("left_items")):
+            return
+        for folder in self._checked.folders:
+            folder.findings = [
+                replace(each, what="missing", text="") if each.text == _SINCE else each for each in folder.findings
+            ]
 
     async def _listed(self, side: str, id: str | None, number: int) -> dict[str, Item]:
         if id is None:
@@ -290,7 +303,7 @@ class _Checking:
                 return _finding("left out", folder, item, "one of several that are the same, or removed there")
             return _finding("removed there", folder, item)
         if self._policy.mode == "copy":
-            return _finding("removed there", folder, item, "since the last pass")
+            return _finding("removed there", folder, item, _SINCE)
         return _finding("missing", folder, item)
 
     def _unpaired(self, item: Item, folder: Folder) -> Finding:

@@ -15,6 +15,7 @@ from gateway.mapping_desk.edit import Author, add, change
 from gateway.outcome import Scope
 from gateway.spool.folder import lock_file
 from gateway.status import Status
+from gateway.sync.journal import Journal
 from gateway.sync.opening import locked
 from gateway.sync.pairing import pairings
 from gateway.sync.runner import Runner
@@ -94,6 +95,43 @@ async def test_the_mailbox_stays_where_a_roll_back_fails(
     assert moved.error is not None
     assert moved.error.endswith("4.4.2 the server is gone; the mailbox stays at its new home")
     assert (world.who().home, world.who().stage, moved.stage) == ("newmail", Stage.MOVED, "cut over")
+
+
+@pytest.mark.parametrize("what", ["cut_over", "roll_back"])
+async def test_mail_goes_on_whatever_a_pass_stumbles_over(
+    what: str, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _ = await seeded(make_world, monkeypatch)
+    if what == "roll_back":
+        assert (await world.course("cut_over")).error is None
+    before, real = world.who(), Runner.course_pass
+
+    async def course_pass(self: Runner, *given: Any) -> Any:
+        if world.who().stage is Stage.CUTTING:
+            raise KeyError("what nobody thought of")
+        return await real(self, *given)
+
+    monkeypatch.setattr(Runner, "course_pass", course_pass)
+    moved = await world.course(what)
+    assert moved.error is not None
+    assert "a fault of this program: KeyError: 'what nobody thought of'; " in moved.error
+    assert (world.who().home, world.who().stage) == (before.home, before.stage)
+
+
+async def test_a_mailbox_that_brings_out_a_bug_stops_no_other(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+
+    async def newest(self: Journal) -> str:
+        raise KeyError("what nobody thought of")
+
+    await world.seed()
+    monkeypatch.setattr(Journal, "newest", newest)
+    moved = await world.course("roll_back")
+    assert moved.error is not None
+    assert moved.error.startswith("a fault of this program: ")
+    assert moved.stage == "coexisting"
 
 
 @pytest.mark.parametrize("what", ["cut_over", "roll_back"])

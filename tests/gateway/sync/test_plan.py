@@ -165,6 +165,21 @@ def test_too_many_removals_are_refused_and_the_rest_is_done() -> None:
     assert words(made).count("remove right") == 11
 
 
+def test_what_was_lost_on_the_right_is_not_taken_for_removed_by_its_owner() -> None:
+    pairs = [replace(PAIR, id=n, left=f"l{n}", right=f"r{n}") for n in range(1, 31)]
+    left = Seen({"x": item("x", message_id="<2@example.org>")})
+    right = Seen({}, frozenset(f"r{n}" for n in range(1, 12)))
+    made = plan(pairs, left, right, Policy(mode="copy"), CAN, total=30)
+    assert (words(made), made.rows) == (["copy right"], [])
+    assert made.refused is not None
+    assert (made.refused.removals, made.refused.allowed, made.refused.is_lost) == (11, 10, True)
+    for policy, total in ((Policy(mode="copy"), 60), (Policy(mode="copy", allow_removal=True), 30)):
+        made = plan(pairs, left, right, policy, CAN, total=total)
+        assert made.refused is None
+        assert {row.right for row in made.rows} == {None}
+    assert words(plan(pairs, Seen(), right, Policy(mode="mirror"), CAN, total=30)) == ["copy right again"] * 11
+
+
 def test_what_a_side_cannot_hold_is_not_cleared_on_the_other() -> None:
     poor = replace(HOLDS, flags=frozenset(["seen"]), keywords=True, forbidden_in_keywords=" ")
     can = Abilities(HOLDS, poor)

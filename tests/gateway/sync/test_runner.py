@@ -210,6 +210,38 @@ async def test_too_many_removals_are_refused_until_they_are_allowed(tmp_path: Pa
         assert (await made.runner.one(pairing, allow_removal=True)).report.removed == 20
 
 
+async def test_a_mailbox_that_was_lost_where_it_was_copied_to_is_not_in_step(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(30)), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        pairing = made.pairings[0]
+        assert (await made.runner.one(pairing)).is_done
+        for id in list(new.boxes["ann"].items):
+            new.boxes["ann"].drop(id)
+        old.boxes["ann"].put(message(50), "inbox", name="<50@example.org>")
+        for copied in (1, 0):
+            lost = await made.runner.one(pairing)
+            assert not lost.is_done
+            assert lost.report.copied == copied  # what is new goes on
+            assert "30 of 31 items are gone" in lost.told() or "30 of 30 items are gone" in lost.told()
+        checked = await made.runner.check(pairing)
+        assert (checked.is_done, checked.count("missing")) == (False, 30)
+    with rig(tmp_path, old, new, mode="mirror") as made:
+        assert (await made.runner.one(pairing)).report.copied == 30
+        assert (await made.runner.check(pairing)).is_done
+
+
+async def test_what_its_owner_removed_after_all_is_noted_when_it_is_said(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(30)), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        pairing = made.pairings[0]
+        assert (await made.runner.one(pairing)).is_done
+        for id in list(new.boxes["ann"].items):
+            new.boxes["ann"].drop(id)
+        assert (await made.runner.one(pairing, allow_removal=True)).is_done
+        assert (await made.runner.one(pairing)).is_done
+        assert (await made.runner.check(pairing)).count("removed there") == 30
+
+
 async def test_a_pass_is_told_from_its_begin_to_its_end(tmp_path: Path) -> None:
     heard: list[Event] = []
 
