@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.contract import MailboxStore, OpenMailbox, StoreFault
 from gateway.log import Silence
@@ -124,10 +126,16 @@ class Runner:
 
     @asynccontextmanager
     async def opened(self, pairing: Pairing) -> AsyncIterator[tuple[OpenMailbox, OpenMailbox]]:
-        """Open both sides. Raises: StoreFault."""
-        left, right = self._stores[pairing.left.connector], self._stores[pairing.right.connector]
-        async with left.open(pairing.left.mailbox) as one, right.open(pairing.right.mailbox) as two:
-            yield one, two
+        """Open both sides. Raises: StoreFault, which says where a mailbox cannot be opened."""
+        async with AsyncExitStack() as stack:
+            boxes: list[OpenMailbox] = []
+            for place in (pairing.left, pairing.right):
+                try:
+                    boxes.append(await stack.enter_async_context(self._stores[place.connector].open(place.mailbox)))
+                except StoreFault as fault:
+                    status = fault.status.but(text=f"at {place.connector}: {fault.status.text}")
+                    raise StoreFault(status, fault.scope, fault.retry_after_s, fault.unknown) from fault
+            yield boxes[0], boxes[1]
 
     async def preview(self, pairing: Pairing) -> Preview:
         """Return what a pass would do; nothing is written. Raises: StoreFault."""
@@ -197,9 +205,10 @@ class Runner:
         self._listen(pairing, outcome)
         return outcome
 
-    async def unopened(self, pairing: Pairing, fault: StoreFault) -> Outcome:
+    async def unopened(self, pairing: Pairing, fault: Exception) -> Outcome:
         """Note that a mailbox could not be opened; returns it as the outcome of a pass."""
-        outcome = Outcome(pairing, fault=str(fault.status), began_at=self._clock())
+        told_fault = str(fault.status) if isinstance(fault, StoreFault) else self._bug(pairing, fault)
+        outcome = Outcome(pairing, fault=told_fault, began_at=self._clock())
         await self.state.add_pairing(pairing)
         at, why = outcome.began_at, outcome.fault or ""
         await self._passes.end(pairing.id, outcome.report, is_done=False, fault=why, began_at=at)
@@ -225,6 +234,8 @@ class Runner:
             outcome.fault = str(fault.status)
         except OSError as e:
             outcome.fault = str(e)
+        except SQLAlchemyError as e:  # a disk that is full is no fault of this program
+            outcome.fault = f"the state of the syncs cannot be read or written: {getattr(e, 'orig', None) or e}"
         except _TakenOver:
             outcome.fault = "another process has taken this mailbox over, this one having lost its lock"
         except asyncio.CancelledError:

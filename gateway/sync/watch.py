@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from gateway.contract import OpenMailbox, StoreFault
 from gateway.sync.passes import Passes
 from gateway.sync.runner import Outcome, Runner
@@ -23,6 +25,8 @@ BUSY_S: Final = 10.0
 """How soon a mailbox is tried again at which another process is."""
 LOOK_S: Final = 10.0
 """How often it is looked at which stage each mailbox is."""
+AGAIN_S: Final = 10.0
+"""How soon a server that hung up is listened to again; twice as late each time that it does at once."""
 MOST_WAIT_S: Final = 3600.0
 BY_HAND: Final[frozenset[str]] = frozenset((PLANNED, SEEDING, COEXISTING, CUT_OVER))
 BY_ITSELF: Final[frozenset[str]] = frozenset((COEXISTING, CUT_OVER))
@@ -106,7 +110,9 @@ class Watch:
                         await asyncio.sleep(SETTLE_S)
                     if not self._takes_part(pairing):
                         return outcome
-        except StoreFault as fault:
+        except SQLAlchemyError:
+            raise
+        except Exception as fault:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
             outcome = await self._runner.unopened(pairing, fault)
             self._ended(outcome)
             return outcome
@@ -143,14 +149,23 @@ async def _hints(boxes: tuple[OpenMailbox, OpenMailbox]) -> AsyncIterator[asynci
 
 
 async def _hear(box: OpenMailbox, happened: asyncio.Event) -> None:
-    """Listen to one server. One that cannot be listened to is asked by the clock, which is told of what is wrong."""
-    try:
-        folders = sorted(await box.folders(), key=lambda folder: folder.role != "inbox")
-        hints: Any = box.watch([folder.id for folder in folders])
+    """Listen to one server, and again after a while where it hangs up: it was made anew, or something between let go of
+    a connection on which nothing was said. One that cannot be listened to is asked by the clock."""
+    wait_s = AGAIN_S
+    while True:
         try:
-            async for _ in hints:
-                happened.set()
-        finally:
-            await hints.aclose()
-    except StoreFault:
-        return
+            folders = sorted(await box.folders(), key=lambda folder: folder.role != "inbox")
+            hints: Any = box.watch([folder.id for folder in folders])
+            try:
+                async for _ in hints:
+                    happened.set()
+                    wait_s = AGAIN_S
+            finally:
+                await hints.aclose()
+            return
+        except StoreFault as fault:
+            if fault.status.is_permanent:
+                return
+        await asyncio.sleep(wait_s)
+        wait_s = min(MOST_WAIT_S, wait_s * 2)
+        happened.set()  # what came while nobody listened

@@ -43,7 +43,7 @@ async def test_one_bad_mailbox_stops_no_other(tmp_path: Path) -> None:
         outcomes = await made.runner.all(made.pairings)
     assert [each.fault for each in outcomes] == [
         None,
-        "5.1.1 there is no mailbox bob",
+        "5.1.1 at old: there is no mailbox bob",
         "a fault of this program: KeyError: 'a bug'",
         "5.7.8 wrong password",
         None,

@@ -75,6 +75,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "SETTLE_S", 0.01)
     monkeypatch.setattr(watch_module, "LOOK_S", 0.02)
     monkeypatch.setattr(watch_module, "BUSY_S", 0.02)
+    monkeypatch.setattr(watch_module, "AGAIN_S", 0.02)
 
 
 async def test_what_a_server_tells_is_followed_at_once(tmp_path: Path) -> None:
@@ -114,8 +115,8 @@ async def test_a_mailbox_that_cannot_be_had_is_tried_again_and_stops_no_other(tm
     with rig(tmp_path, old, new, interval=0.05) as made:
         async with watching(made) as ended:
             await until(lambda: len(new.boxes["bob"].items) == 2)
-            await until(lambda: any(each.fault == "4.4.1 it is away" for each in ended))
-            assert (await Passes(made.state).all())["merger/ann"].fault == "4.4.1 it is away"
+            await until(lambda: any(each.fault == "4.4.1 at old: it is away" for each in ended))
+            assert (await Passes(made.state).all())["merger/ann"].fault == "4.4.1 at old: it is away"
             old.down = False
             await until(lambda: len(new.boxes["ann"].items) == 1)
 
@@ -133,6 +134,43 @@ async def test_a_server_that_cannot_be_listened_to_is_asked_by_the_clock(tmp_pat
             await until(lambda: len(new.boxes["ann"].items) == 1)
             old.boxes["ann"].put(message(2), "inbox")
             await until(lambda: len(new.boxes["ann"].items) == 2)
+
+
+async def test_a_server_that_hung_up_is_listened_to_again(tmp_path: Path) -> None:
+    class Restarted(Telling):
+        watched = 0
+
+        async def watch(self, folders: Sequence[str]) -> AsyncIterator[str]:
+            self.watched += 1
+            if self.watched == 1:
+                raise StoreFault(Status("4.4.2", "the server hung up"), Scope.HOP)
+            async for each in super().watch(folders):
+                yield each
+
+    box = Restarted()
+    old, new = Store(ann=box), Store(ann=telling(0))
+    with rig(tmp_path, old, new, interval="1d") as made:
+        async with watching(made):
+            await until(lambda: box.watched == 2)
+            for count in (1, 2):
+                box.put(message(count), "inbox")
+                await until(lambda: len(new.boxes["ann"].items) == count)  # noqa: B023  ends before the next
+
+
+async def test_a_mailbox_that_brings_out_a_bug_stops_no_other(tmp_path: Path) -> None:
+    class Odd(Store):
+        @asynccontextmanager
+        async def open(self, name: str) -> AsyncIterator[Memory]:
+            if name == "ann":
+                raise KeyError("what nobody thought of")
+            async with super().open(name) as box:
+                yield box
+
+    old, new = Odd(ann=telling(1), bob=telling(2)), Store(ann=telling(0), bob=telling(0))
+    with rig(tmp_path, old, new, interval=0.05) as made:
+        async with watching(made) as ended:
+            await until(lambda: len(new.boxes["bob"].items) == 2)
+            await until(lambda: any("a fault of this program: KeyError" in (each.fault or "") for each in ended))
 
 
 async def test_by_itself_the_gateway_leaves_alone_what_was_not_begun_and_what_is_closed(tmp_path: Path) -> None:
