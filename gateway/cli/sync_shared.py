@@ -62,6 +62,9 @@ def chosen(
             mistakes += e.mistakes
     if mistakes:
         fail("\n".join(mistakes), as_json=as_json)
+    if not found:
+        names = ", ".join(f"[sync.{each}]" for each in (config.syncs if name is None else [name]))
+        fail(f"no mailbox stands in the tables of {names}", as_json=as_json)
     some, unmet = pairing.chosen(found, mailboxes=mailboxes or (), batches=batches or ())
     if unmet:
         fail(f"no mailbox is meant by: {', '.join(unmet)}", as_json=as_json, code=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,9 @@ def verify(
     from gateway.sync.opening import WAIT_S
 
     loaded, some = chosen(ctx, config, name, mailbox, batch, as_json=as_json)
+    for each in (html, csv):  # rather now than after hours
+        if each is not None and (each.is_dir() or not os.access(each if each.exists() else each.parent, os.W_OK)):
+            fail(f"the report cannot be written to {each}: no such folder, or no right to write there", as_json=as_json)
     number = secrets.randbelow(1 << 31) if seed is None else seed
 
     async def work() -> list[Checked]:
@@ -67,10 +71,12 @@ def _write(found: Sequence[Checked], html: Path | None, csv: Path | None, *, as_
     from gateway.sync.report import Table, as_csv, as_html
 
     table = as_csv(found) if csv is not None or html is not None else b""
+    place = csv
     try:
         if csv is not None:
             csv.write_bytes(table)
+        place = html
         if html is not None:
             html.write_bytes(as_html(found, table=None if csv is None else Table.of(csv.name, table)))
     except OSError as e:
-        fail(f"the report cannot be written: {e}", as_json=as_json)
+        fail(f"the report cannot be written to {place}: {e.strerror or e}", as_json=as_json)

@@ -76,9 +76,26 @@ def pairings(name: str, section: SyncSection, base: Path) -> list[Pairing]:
         if left == right:
             mistakes.append(f"{row.where}: {row.left} would be copied to itself")
         made.append(Pairing(id, name, left, right, row.identity, row.batch, section.mode, row.address))
+    mistakes += _shared(rows, section)
     if mistakes:
         raise PairingErrors(mistakes)
     return made
+
+
+def _shared(rows: Iterable[Row], section: SyncSection) -> list[str]:
+    """Return what is wrong where a mailbox stands in several rows: several may be copied into one, but what goes both
+    ways would bring each other's mail to their owners, and what removes what the left has not would remove it."""
+    if section.mode == "copy" or (section.mode == "mirror" and not section.strict):
+        return []
+    mistakes: list[str] = []
+    seen: dict[tuple[str, str], str] = {}
+    for row in rows:
+        for side, mailbox in (("from", row.left), ("to", row.right)):
+            before = seen.setdefault((side, mailbox), row.where)
+            if before != row.where and not (side == "from" and section.mode == "mirror"):
+                how = "two-way" if section.mode == "two-way" else "a strict mirror"
+                mistakes.append(f"{row.where}: {mailbox} stands under {side} in {before} already, and this is {how}")
+    return mistakes
 
 
 def read_table(octets: bytes, where: str) -> tuple[list[Row], list[str]]:
@@ -94,8 +111,10 @@ def read_table(octets: bytes, where: str) -> tuple[list[Row], list[str]]:
     rows: list[Row] = []
     mistakes: list[str] = []
     heads: list[str] = []
+    begun = 1
     try:
         for cells in reader:
+            begun = reader.line_num + 1
             cells = [cell.strip() for cell in cells]
             if not any(cells) or cells[0].startswith("#"):
                 continue
@@ -131,7 +150,9 @@ def read_table(octets: bytes, where: str) -> tuple[list[Row], list[str]]:
                 )
             )
     except csv.Error as e:
-        mistakes.append(f"{where}:{reader.line_num}: {e}")
+        is_open = "end of data" in str(e)
+        line = begun if is_open else reader.line_num
+        mistakes.append(f"{where}:{line}: {'a quotation mark has no other one that ends it' if is_open else e}")
     if not heads and not mistakes:
         mistakes.append(f"{where}: the table is empty")
     return rows, mistakes

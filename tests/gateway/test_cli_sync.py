@@ -166,12 +166,27 @@ def test_json_is_a_line_for_each_event_and_ends_with_all(
         (("cutover", "-m", "eve", "--yes"), 1, "it was not copied yet"),
         (("rollback", "-m", "eve", "--yes"), 1, "it was not cut over"),
         (("close", "-m", "eve", "--yes"), 1, "only what is cut over is closed"),
+        (("verify", "--html", "elsewhere/report.html"), 1, "written to elsewhere/report.html: no such folder"),
+        (("verify", "-m", "dan", "--csv", "/dev/full"), 1, "cannot be written to /dev/full: No space left on device"),
     ],
 )
 def test_what_cannot_be_done_is_told(config: Path, tmp_path: Path, args: tuple[str, ...], code: int, said: str) -> None:
     people(tmp_path, "dan,,,one", "eve,,,two")
     told = gatepost(*args)
     assert (told.exit_code, bool(re.search(said, told.output))) == (code, True), told.output
+
+
+def test_a_table_of_nobody_is_told(config: Path, tmp_path: Path) -> None:
+    people(tmp_path)
+    told = gatepost("run")
+    assert (told.exit_code, told.output) == (1, "no mailbox stands in the tables of [sync.merger]\n")
+
+
+def test_a_mailbox_that_cannot_be_opened_is_told_with_where(config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text().replace(f'"{PASSWORD}"', '"wrong"'))
+    people(tmp_path, "joe,,,")
+    told = gatepost("plan")
+    assert (told.exit_code, "joe: cannot be read: 4.7.8 at new: NO" in told.output) == (1, True), told.output
 
 
 def test_what_is_closed_is_left_alone_and_is_no_failure(

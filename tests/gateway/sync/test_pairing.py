@@ -41,7 +41,7 @@ def test_a_table_is_read_as_spreadsheets_write_it(octets: bytes) -> None:
         (b"from,to\n,ann\n", "people.csv:2: no mailbox under from"),
         (b"from,to\nann,bob,carl\n", "people.csv:2: 3 cells, and 2 columns are named"),
         (b"from,to\nann\xff,bob\n", "people.csv:2: the octet 0xff"),
-        (b'from,to\n"ann,bob\n', "people.csv:2"),
+        (b'from,to\nbob,\n"ann,bob\ncarl,\n', "people.csv:3: a quotation mark has no other one"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_told_with_its_line(octets: bytes, said: str) -> None:
@@ -70,6 +70,23 @@ def test_a_mailbox_is_not_copied_to_itself(tmp_path: Path) -> None:
     same = section(to="old", mailboxes=None, pair=[{"from": "ann"}, {"from": "ann", "to": "bob"}])
     with pytest.raises(PairingErrors, match="ann would be copied to itself"):
         pairings("merger", same, tmp_path)
+
+
+def test_what_goes_both_ways_brings_nobodys_mail_to_others(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("from,to\nann,all\nbob,all\ncarl,carl\ncarl,old.carl\n")
+    table = str(tmp_path / "people.csv")
+    assert len(pairings("merger", section(), tmp_path)) == 4
+    assert len(pairings("merger", section(mode="mirror"), tmp_path)) == 4
+    with pytest.raises(PairingErrors) as caught:
+        pairings("merger", section(mode="two-way"), tmp_path)
+    assert caught.value.mistakes == (
+        f"{table}:3: all stands under to in {table}:2 already, and this is two-way",
+        f"{table}:5: carl stands under from in {table}:4 already, and this is two-way",
+    )
+    with pytest.raises(PairingErrors) as caught:
+        pairings("merger", section(mode="mirror", strict=True), tmp_path)
+    (told,) = caught.value.mistakes
+    assert told == f"{table}:3: all stands under to in {table}:2 already, and this is a strict mirror"
 
 
 def test_what_a_command_means() -> None:
