@@ -116,7 +116,13 @@ def pair_folders(
             del across[here]
             wanted = path_across(here, *holds, across)
             across[here] = wanted
+            back[wanted] = here
             made.renamed.append((place, wanted))
+    by_path = {folder.path: folder for folder in right.values()}
+    alike: dict[str, list[tuple[str, ...]]] = {}
+    """Paths on the right that differ in case alone, by how they are without."""
+    for there in across.values():
+        alike.setdefault(_folded(there), []).append(there)
     by_role = {folder.role: folder for folder in right.values() if folder.role not in (None, "view")}
     for one in sorted(left.values(), key=lambda folder: (folder.role is None, len(folder.path), folder.path)):
         if one.role == "view" and not holds[0].labels:
@@ -129,13 +135,15 @@ def pair_folders(
         wanted = path_across(one.path, *holds, across)
         if two is None or two.id not in right:
             refused = (*wanted[:-1], all_escaped(wanted[-1]))  # as it is made where the name is refused
-            found = {folder.path: folder for folder in right.values() if folder.path in (wanted, refused)}
-            two = found.get(wanted) or found.get(refused)
+            same = [by_path[path] for path in (wanted, refused) if path in by_path and by_path[path].id in right]
+            two = same[0] if same else None
         if two is not None:
             del right[two.id]
-        elif clash := _clash(wanted, across.values()):
+        elif clash := next((path for path in alike.get(_folded(wanted), ()) if path != wanted), None):
             made.collisions.append(f"{'/'.join(one.path)} and {'/'.join(back[clash])} differ in case alone")
-        add(FolderPair(0, one.id, two.id if two else None, one.path), one.path, two.path if two is not None else wanted)
+        at = two.path if two is not None else wanted
+        add(FolderPair(0, one.id, two.id if two else None, one.path), one.path, at)
+        alike.setdefault(_folded(at), []).append(at)
     if mode == "two-way":
         for two in sorted(right.values(), key=lambda folder: (len(folder.path), folder.path)):
             path = path_across(two.path, holds[1], holds[0], back)
@@ -144,6 +152,5 @@ def pair_folders(
     return made
 
 
-def _clash(path: tuple[str, ...], others: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
-    folded = "/".join(path).casefold()
-    return next((each for each in others if "/".join(each).casefold() == folded and each != path), None)
+def _folded(path: tuple[str, ...]) -> str:
+    return "/".join(path).casefold()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -74,3 +75,19 @@ def test_folders_are_paired_by_role_and_by_path() -> None:
     assert FolderPair(0, None, "C", ("Other",)) in two_way.pairs
     some = pair_folders(left, right, [], holds, Policy(folders=("INBOX*", "!*a.b")), "copy")
     assert [pair.left for pair in some.pairs] == ["1"]
+
+
+def test_a_name_like_that_of_a_folder_that_was_renamed_is_told() -> None:
+    left = [Folder("1", ("NEW",)), Folder("2", ("New",))]
+    known = [FolderPair(7, "1", "A", ("Old",))]
+    made = pair_folders(left, [Folder("A", ("Old",))], known, (HOLDS, HOLDS), Policy(), "copy")
+    assert made.renamed == [(0, ("NEW",))]
+    assert made.collisions == ["New and NEW differ in case alone"]
+
+
+def test_many_folders_take_no_time() -> None:
+    many = [Folder(str(n), ("Projects", f"p{n}")) for n in range(8000)]
+    began = time.process_time()
+    made = pair_folders(many, [*many[:4000]], [], (HOLDS, HOLDS), Policy(), "copy")
+    assert len([pair for pair in made.pairs if pair.right is not None]) == 4000
+    assert time.process_time() - began < 5  # a look at all of them for each takes a minute
