@@ -7,6 +7,7 @@ is killed, and another one takes over what is left.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from tests.peers.process import wait_until
 HOW = ["never", "held"]
 """The request is held before it is done; or done, and its answer is held."""
 MOST = 60
+EVERY = 1 if os.environ.get("GATEPOST_KILLS") == "every" else 2
+"""Of how many requests one has a kill. One with an answer held leaves at the peer what one before the next request
+leaves, so that kills before and after each odd request find every state between two; `make soak` kills at all."""
 
 
 def killed_at(
@@ -53,8 +57,8 @@ def is_held(kit: Kit) -> bool:
 
 
 def every_request(tmp_path: Path, one: Callable[[Path, int], bool]) -> int:
-    """Call `one` with 1, 2 and so on until a run makes fewer requests; return how many there were."""
-    for nth in range(1, MOST):
+    """Call `one` with 1, 1 + EVERY and so on until a run makes fewer requests; return how many there were at most."""
+    for nth in range(1, MOST, EVERY):
         folder = tmp_path / str(nth)
         folder.mkdir()
         if not one(folder, nth):
