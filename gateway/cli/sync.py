@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,9 @@ from gateway.cli.options import AsJson, ConfigFile, print_json, print_table
 from gateway.cli.sync_shared import AsJsonLines, Batches, Mailboxes, Name, chosen, perform, runner_of, shown
 
 if TYPE_CHECKING:
-    from gateway.sync.runner import Outcome
+    from gateway.config import Config
+    from gateway.sync.outcome import Outcome
+    from gateway.sync.progress import Progress
     from gateway.sync.values import Pairing
 
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,40 +118,72 @@ def _passes(
 ) -> None:
     import json
 
-    from gateway.sync import telling
-    from gateway.sync.opening import WAIT_S
-    from gateway.sync.passes import Passes
+    from gateway.log import get_log
+    from gateway.sync.glance import in_step
+    from gateway.sync.outcome import after_lines
     from gateway.sync.progress import summary
-    from gateway.sync.stages import CLOSED
 
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
-
-    async def work() -> tuple[list[Outcome], dict[str, list[str]]]:
-        progress = shown(as_json=as_json)
-        async with runner_of(loaded, some, listen=progress.heard) as runner:
-            passes = Passes(runner.state)
-            stages = await passes.stages()
-            todo = [each for each in some if stages.get(each.id) != CLOSED]
-            if retry:
-                counts = await passes.counts()
-                todo = [each for each in todo if each.id in counts and counts[each.id].problems]
-            progress.expects(len(todo))
-            with progress:
-                outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal, wait_s=WAIT_S)
-            bad = [each for each in outcomes if each.not_done]
-            return outcomes, {each.pairing.id: await telling.problems(runner.state, each.pairing) for each in bad}
-
-    outcomes, problems = perform(loaded, work(), as_json=as_json)
+    progress = shown(as_json=as_json)
+    found: dict[str, Outcome] = {}
+    if not retry and not allow_removal:
+        found = perform(loaded, in_step(loaded, some, get_log("sync")), as_json=as_json)
+    rest = [each for each in some if each.id not in found]
+    problems: dict[str, list[str]] = {}
+    if rest:
+        work = _whole_passes(loaded, rest, progress, tuple(found.values()), retry=retry, allow_removal=allow_removal)
+        outcomes, problems = perform(loaded, work, as_json=as_json)
+        found |= {each.pairing.id: each for each in outcomes}
+    else:
+        with progress:
+            _tell(progress, found.values(), len(found))
+    outcomes = [found[each.id] for each in some if each.id in found]
     is_done = all(outcome.is_done for outcome in outcomes)
     if as_json:
         end = {"event": "end", "ok": is_done, "mailboxes": [each.values() for each in outcomes]}
         typer.echo(json.dumps(end, ensure_ascii=False))
     else:
-        for line in telling.after_lines(outcomes, problems):
+        for line in after_lines(outcomes, problems):
             typer.echo(line)
         typer.echo(summary(outcomes) if outcomes else _NOTHING[retry])
     if not is_done:
         raise typer.Exit(1)
+
+
+async def _whole_passes(
+    loaded: Config,
+    some: Sequence[Pairing],
+    progress: Progress,
+    in_step: Collection[Outcome],
+    *,
+    retry: bool,
+    allow_removal: bool,
+) -> tuple[list[Outcome], dict[str, list[str]]]:
+    """Do passes, those `in_step` being done already; returns what became of them, and by pairing the problems."""
+    from gateway.sync import telling
+    from gateway.sync.opening import WAIT_S
+    from gateway.sync.passes import Passes
+    from gateway.sync.stages import CLOSED
+
+    async with runner_of(loaded, some, listen=progress.heard) as runner:
+        passes = Passes(runner.state)
+        stages = await passes.stages()
+        todo = [each for each in some if stages.get(each.id) != CLOSED]
+        if retry:
+            counts = await passes.counts()
+            todo = [each for each in todo if each.id in counts and counts[each.id].problems]
+        with progress:
+            _tell(progress, in_step, len(in_step) + len(todo))
+            outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal, wait_s=WAIT_S)
+        bad = [each for each in outcomes if each.not_done]
+        return outcomes, {each.pairing.id: await telling.problems(runner.state, each.pairing) for each in bad}
+
+
+def _tell(progress: Progress, outcomes: Collection[Outcome], total: int) -> None:
+    progress.expects(total)
+    for outcome in outcomes:
+        progress.heard(outcome.pairing, None)
+        progress.heard(outcome.pairing, outcome)
 
 
 @app.command()

@@ -96,7 +96,6 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, leve
     Exits with the reason where nothing can be done at all, with 130 or 143 where it was stopped.
     """
     import uvloop
-    from sqlalchemy.exc import SQLAlchemyError
 
     from gateway.log import configure
     from gateway.sync.opening import SyncUnusable
@@ -120,12 +119,16 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, leve
         return uvloop.run(whole())
     except SyncUnusable as e:
         fail(str(e), as_json=as_json)
-    except SQLAlchemyError as e:
-        fail(f"the state of the syncs cannot be read or written: {getattr(e, 'orig', None) or e}", as_json=as_json)
     except asyncio.CancelledError:
         if not stopped:
             raise
         fail("stopped; run it again, and it goes on from here", as_json=as_json, code=128 + stopped[0])
+    except Exception as e:
+        from sqlalchemy.exc import SQLAlchemyError  # not imported where nothing is to be done
+
+        if not isinstance(e, SQLAlchemyError):
+            raise
+        fail(f"the state of the syncs cannot be read or written: {getattr(e, 'orig', None) or e}", as_json=as_json)
     finally:
         sink.close()
 

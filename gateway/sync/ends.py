@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field
 
 from gateway.mailbox import OpenMailbox, StoreFault
 from gateway.sync.pace import Pace
-from gateway.sync.values import Side
+from gateway.sync.values import Refusal, Side
 
 
 class Unsettled(Exception):
@@ -47,6 +48,24 @@ class Report:
     """The path of the one that is under way, joined by `/`."""
     waiting: str = ""
     """Why nothing is done just now."""
+
+
+def written(report: Report) -> str:
+    """Return a report as it is kept."""
+    return json.dumps(asdict(report), ensure_ascii=False)
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a pass. `left_out`: folders that are not kept in step, and why; `collisions`: names."""
+
+    report: Report = field(default_factory=Report)
+    refused: Refusal | None = None
+    left_out: list[str] = field(default_factory=list)
+    collisions: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What is better known before more is copied: that it will not fit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from gateway.mailbox import Folder, OpenMailbox, StoreFault
@@ -18,6 +18,7 @@ from gateway.outcome import Scope
 from gateway.status import Status
 from gateway.sync.acting import Actor
 from gateway.sync.ends import End, Report, Unsettled
+from gateway.sync.ends import Result as Result
 from gateway.sync.faithful import AddressOf
 from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
@@ -42,7 +43,6 @@ from gateway.sync.values import (
     Policy,
     Print,
     Problem,
-    Refusal,
     Seen,
     Side,
 )
@@ -50,19 +50,6 @@ from gateway.sync.values import (
 _NO_PRINT: Final = Print()
 MOST_TRIES: Final = 20
 """How often in a row a pass begins anew where it is not known what was done, and nothing more gets done."""
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of a pass. `left_out`: folders that are not kept in step, and why; `collisions`: names."""
-
-    report: Report = field(default_factory=Report)
-    refused: Refusal | None = None
-    left_out: list[str] = field(default_factory=list)
-    collisions: list[str] = field(default_factory=list)
-    conflicts: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    """What is better known before more is copied: that it will not fit."""
 
 
 async def run_pass(

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.contract import Connector, Context, MailboxStore
 from gateway.log import Silence
 from gateway.process_lock import lock_file
-from gateway.sync.database import StateUnusable
-from gateway.sync.state import State
 
 if TYPE_CHECKING:
     from gateway.config import Config
+    from gateway.sync.state import State
 
 STATE_FILE: Final = "sync.sqlite"
 WAIT_S: Final = 30.0
@@ -44,6 +43,10 @@ def state_place(config: Config) -> Path | str:
 @contextmanager
 def open_state(config: Config) -> Iterator[State]:
     """Open the state of all syncs. Raises: SyncUnusable."""
+    # A run that finds nothing to do needs neither, and SQLAlchemy takes longer to import than the rest of it.
+    from gateway.sync.database import StateUnusable
+    from gateway.sync.state import State
+
     place = state_place(config)
     try:
         if isinstance(place, Path):

@@ -10,14 +10,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from gateway.sync.ends import Report, written
 from gateway.sync.schema import ITEM, NOTE, PAIRING, PASS, PROBLEM
 from gateway.sync.state import State
-from gateway.sync.transfer import Report
 
 BEAT_S: Final = 2.0
 SILENT_S: Final = 60.0
@@ -74,7 +74,7 @@ class Passes:
     async def going(self, pairing: str, report: Report) -> bool:
         """Note how far it is; False where another process has begun one since, this one having lost its lock."""
         put = update(PASS).where(PASS.c.pairing == pairing, PASS.c.who == self._who)
-        put = put.values(report=_written(report), updated_at=self._clock())
+        put = put.values(report=written(report), updated_at=self._clock())
         return await self._state.do(lambda connection: connection.execute(put).rowcount > 0)
 
     async def end(
@@ -92,7 +92,7 @@ class Passes:
                 _write(connection, pairing, self._who, began_at, now, report, before)
             put = update(PASS).where(PASS.c.pairing == pairing)
             values = {
-                "report": _written(report),
+                "report": written(report),
                 "updated_at": now,
                 "ended_at": now,
                 "is_done": is_done,
@@ -161,16 +161,12 @@ def _write(
         "ended_at": None,
         "is_done": False,
         "fault": "",
-        "report": _written(report),
+        "report": written(report),
         "passes": before.passes if before is not None else 0,
         "copied": before.copied if before is not None else 0,
         "octets": before.octets if before is not None else 0,
     }
     connection.execute(insert(PASS).values(values))
-
-
-def _written(report: Report) -> str:
-    return json.dumps(asdict(report), ensure_ascii=False)
 
 
 def _told(row: Any) -> Told:

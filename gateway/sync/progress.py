@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.quantity import show_size
-from gateway.sync.transfer import Report
+from gateway.sync.ends import Report
 from gateway.sync.values import Pairing, Refusal
 
 if TYPE_CHECKING:

@@ -7,22 +7,22 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.contract import MailboxStore, OpenMailbox, StoreFault
 from gateway.log import Silence
-from gateway.sync.engine import Result, retry_pass, run_pass
+from gateway.sync.ends import Report, Result
+from gateway.sync.engine import retry_pass, run_pass
 from gateway.sync.opening import NotNow, alone
+from gateway.sync.outcome import Outcome as Outcome
 from gateway.sync.pace import Pace, Server
 from gateway.sync.passes import BEAT_S, Passes
 from gateway.sync.preview import Preview, plan_pass
-from gateway.sync.progress import NOTHING, Event, as_counts, as_named, names, refusal, show_count, show_seconds, told
+from gateway.sync.progress import Event
 from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
-from gateway.sync.transfer import Report
 from gateway.sync.values import Pairing, Policy
 from gateway.sync.verify import Checked, verify
 
@@ -30,63 +30,6 @@ if TYPE_CHECKING:
     from gateway.config import Config
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a mailbox's pass. `fault`: why it was not done, or not to the end."""
-
-    pairing: Pairing
-    result: Result = field(default_factory=Result)
-    fault: str | None = None
-    not_done: int = 0
-    """Items and folders that did not get across, in this pass or before."""
-    is_locked: bool = False
-    """It was not begun: another process is at it, or its stage says no."""
-    began_at: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def is_done(self) -> bool:
-        """Tell whether both sides are in step now, all items that could be."""
-        return self.fault is None and self.result.refused is None and not self.not_done
-
-    @property
-    def report(self) -> Report:
-        return self.result.report
-
-    def refusal(self) -> str:
-        """Return in words why nothing was removed; empty where nothing is the matter."""
-        refused = self.result.refused
-        return "" if refused is None else refusal(refused)
-
-    def told(self) -> str:
-        """Return it in a line."""
-        text = told(self.report)
-        if before := self.not_done - self.report.problems:
-            text += f", {show_count(before)} not done before" if before > 0 else ""
-        if self.result.refused is not None:
-            text += f"; {self.refusal()}"
-        if self.fault is not None:
-            text = f"{self.fault} (until then: {text})" if text != NOTHING else self.fault
-        return f"{names(self.pairing)}: {text}, in {show_seconds(self.seconds)}"
-
-    def values(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        refused = self.result.refused
-        return {
-            **as_named(self.pairing),
-            "ok": self.is_done,
-            "error": self.fault,
-            "seconds": round(self.seconds, 3),
-            **as_counts(self.report),
-            "not_done": self.not_done,
-            "refused": None if refused is None else asdict(refused),
-            "collisions": self.result.collisions,
-            "left_out": self.result.left_out,
-            "warnings": self.result.warnings,
-            "conflicts_told": self.result.conflicts,
-        }
 
 
 Listener = Callable[[Pairing, Event], None]

@@ -11,15 +11,12 @@ from gateway.quantity import show_size
 from gateway.sync.passes import Counts, Passes, Told
 from gateway.sync.preview import FolderPreview, Preview
 from gateway.sync.progress import as_counts, as_named, names, refusal, show_count, told
-from gateway.sync.runner import Outcome
 from gateway.sync.stages import PLANNED
 from gateway.sync.state import State
 from gateway.sync.values import Noted, Pairing, Problem
 from gateway.telling import clock_time, moment, span
 
 COLUMNS: Final = ("mailbox", "batch", "stage", "last pass", "items", "not done", "how it went")
-_MOST_SHOWN: Final = 20
-"""Problems of one mailbox that are shown after a run; `sync status --problems` shows all."""
 
 
 # -- what a pass would do
@@ -136,24 +133,6 @@ def preview_as_json(pairing: Pairing, preview: Preview | str, before: Sequence[s
 
 
 # -- after a run
-
-
-def after_lines(outcomes: Sequence[Outcome], problems: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield what is to be known of mailboxes after a run, beyond what was told as they ended."""
-    for outcome in outcomes:
-        lines = [f"names collide: {each}" for each in outcome.result.collisions]
-        lines += [f"left out: {each}" for each in outcome.result.left_out]
-        lines += outcome.result.warnings
-        lines += [f"changed on both sides: {each}" for each in outcome.result.conflicts]
-        some = list(problems.get(outcome.pairing.id, ()))
-        lines += some[:_MOST_SHOWN]
-        if len(some) > _MOST_SHOWN:
-            lines.append(f"and {len(some) - _MOST_SHOWN} more; `gatepost sync status --problems` lists all")
-        if outcome.result.refused is not None:
-            lines.append(outcome.refusal())
-        if lines:
-            yield f"{names(outcome.pairing)}:"
-            yield from (f"  {line}" for line in lines)
 
 
 async def problems(state: State, pairing: Pairing) -> list[str]:
