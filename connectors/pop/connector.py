@@ -95,14 +95,19 @@ def _context(config: PopConfig, base: Path) -> ssl.SSLContext:
 
 def _read_passwords(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames is None or not {"mailbox", "password"} <= set(rows.fieldnames):
-            raise ValueError(f"{path}: its first line must name the columns mailbox,password")
-        for row in rows:
-            if len(found) >= MOST_PASSWORDS:
-                raise ValueError(f"{path}: more than {MOST_PASSWORDS} mailboxes")
-            found[row["mailbox"] or ""] = row["password"] or ""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if rows.fieldnames is None or not {"mailbox", "password"} <= set(rows.fieldnames):
+                raise ValueError(f"{path}: its first line must name the columns mailbox,password")
+            for row in rows:
+                if len(found) >= MOST_PASSWORDS:
+                    raise ValueError(f"{path}: more than {MOST_PASSWORDS} mailboxes")
+                found[(row["mailbox"] or "").strip()] = row["password"] or ""
+    except UnicodeDecodeError:  # its own words show octets of passwords
+        raise ValueError(f"{path}: it must be text in UTF-8") from None
+    except csv.Error as fault:
+        raise ValueError(f"{path}: {fault}; a quotation mark may be without another one") from None
     return found
 
 
