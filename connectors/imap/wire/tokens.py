@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 MAX_DEPTH: Final = 64
+_EACH: Final = 64
+"""Octets of memory that a literal takes besides its own: there may be very many that are empty."""
 _LITERAL: Final = re.compile(rb"~?\{([0-9]{1,12})\+?\}\Z")
 _TOKEN: Final = re.compile(
     rb"""
@@ -133,7 +135,7 @@ class Cutter:
             if (size > self._limits.kept)
             else None
         )
-        self._kept += len(before) + (0 if self._to else size)
+        self._kept += len(before) + _EACH + (0 if self._to else size)
         if self._kept > self._limits.response:
             raise WireError(f"a response of more than {self._limits.response} octets")
         self._size = self._missing = size

@@ -104,6 +104,7 @@ def test_a_large_literal_is_not_kept_in_memory() -> None:
         (b"x" * 101, Limits(line=100)),
         (b"* {101}\r\n", Limits(literal=100)),
         (b"* {60}\r\n" + b"x" * 60 + b" {60}\r\n", Limits(response=100)),
+        (b"* {0}\r\n" + b"{0}\r\n" * 1000, Limits(response=10_000)),
     ],
 )
 def test_bounds(octets: bytes, limits: Limits) -> None:
