@@ -373,13 +373,14 @@ class _Pass:
         if folder.limits != self._limits:
             folder = replace(folder, left_token=None, limits=self._limits)
         # Where an earlier pass was cut before it noted a page, only the rows know what it brought across: what of that
-        # is in no page now went meanwhile.
+        # is in no page now went meanwhile. No page is noted before that is settled, or where this pass is cut, too, the
+        # next one goes on from a listing that begins after what went, and never learns of it.
         is_anew = folder.left_token is None and bool(intents or await self._state.count(self._pairing, folder.id))
-        there: set[str] = set()
+        lefts: set[str] = set()
         listed = await self._right_of(folder, intents)
         if listed is None:
             return
-        pool, token = listed
+        pool, token, rights = listed
         async for page in self._reader.pages(folder, "left", folder.left_token):
             if page.reset and folder.left_token is not None:  # what was copied has other ids now
                 here, at = await self._reader.listing(folder, "left", None)
@@ -389,27 +390,35 @@ class _Pass:
                 here, at = Seen(items, frozenset(page.removed)), page.token
                 base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
             if is_anew:
-                there |= here.items.keys()
+                lefts |= here.items.keys()
             known = {pair.left for pair in base}
             new = {id: item for id, item in here.items.items() if id not in known}
-            if await self._resuming.settle(intents, "left", new, is_all=False):
+            resumed: set[str | None] = set()
+            if rows := await self._resuming.settle(intents, "left", new, is_all=False):
                 base += await self._state.pairs(self._pairing, new, [])
+                resumed = {row.right for row in rows}
             new = {id: item for id, item in here.items.items() if id not in {pair.left for pair in base}}
-            made, _, near = await self._plan(base, here, Seen(pool.near(new.values())), strangers=False)
-            pool.settle(near.items, {row.right for row in made.rows})
+            # What was copied from the right has a row from now on, and may have changed or gone there since.
+            sources = {id: item for id, item in pool.items.items() if id in resumed}
+            there_now = Seen(pool.near(new.values()) | sources, frozenset(id for id in resumed if id) - rights)
+            made, _, near = await self._plan(base, here, there_now, strangers=False)
+            pool.settle(near.items, {row.right for row in made.rows} | resumed)
             passed = self._report.passed
             if made.refused is not None or folder.id in await self._actor.act(made):
                 return
             self._report.passed = passed + len(here.items)
             folder = replace(folder, left_token=at)
-            await self._state.settle(self._pairing, folders=[folder])
+            if not is_anew:
+                await self._state.settle(self._pairing, folders=[folder])
             if here.whole:
                 break
-        if is_anew and (gone := await self._gone(folder, "left", there)):
+        if is_anew and (gone := await self._gone(folder, "left", lefts)):
             here = Seen({}, frozenset(row.left or "" for row in gone))
             made, _, _ = await self._plan(gone, here, Seen(), strangers=False)
             if made.refused is not None or folder.id in await self._actor.act(made):
                 return
+        if is_anew:
+            await self._state.settle(self._pairing, folders=[folder])
         made, _, _ = await self._plan([], Seen(), Seen(pool.items))
         if folder.id in await self._actor.act(made):
             return
@@ -418,9 +427,9 @@ class _Pass:
         await self._state.settle(self._pairing, folders=[folder], intents=rest)
         self._folders[folder.id] = folder
 
-    async def _right_of(self, folder: FolderPair, intents: list[Intent]) -> tuple[Pool, str] | None:
-        """Return what the right one has and no row is of, and the token after it; None where something of what an
-        earlier pass has brought there is to be done again. Rows are read a page at a time."""
+    async def _right_of(self, folder: FolderPair, intents: list[Intent]) -> tuple[Pool, str, set[str]] | None:
+        """Return what the right one has and no row is of, the token after it, and all that it has; None where something
+        of what an earlier pass has brought there is to be done again. Rows are read a page at a time."""
         new: dict[str, Item] = {}
         there: set[str] = set()
         token = ""
@@ -443,7 +452,7 @@ class _Pass:
                 return None
             found = {row.right for row in made.rows}
             new = {id: item for id, item in right.items.items() if id not in found}
-        return Pool(new), token
+        return Pool(new), token, there
 
     async def _gone(self, folder: FolderPair, side: Side, there: set[str]) -> list[Pair]:
         """Return the rows of a folder whose item on a side is not there."""

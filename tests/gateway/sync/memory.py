@@ -191,9 +191,10 @@ class Memory:
 
     async def changes(self, folder: str, token: str | None, limit: int = 500) -> Changes:
         self._call("changes")
-        generation, _, after = (token or "").partition(":")
-        is_reset = token is None or int(generation) != self.generation
-        since = 0 if is_reset else int(after)
+        said = [int(each) for each in (token or "-1").split(":")]
+        is_reset = said[0] != self.generation
+        last_number = max((number for number, _, _ in self.log), default=0)
+        since, begun = (0, last_number) if is_reset else said[1:]
         last: dict[str, int] = {}
         for number, where, id in self.log:
             if where == folder and number > since:
@@ -204,9 +205,9 @@ class Memory:
         at = page[-1][1] if more else max([since, *last.values()])
         here = {id for id, held in self.items.items() if held.folder == folder}
         items = tuple(self.items[id].state for id, _ in page if id in here)
-        removed = tuple(id for id, _ in page if id not in here and self._was_told(id, since))
+        removed = tuple(id for id, _ in page if id not in here and last[id] > begun and self._was_told(id, since))
         self._call("changes", done=True)
-        return Changes(items, removed, f"{self.generation}:{at}", more, is_reset)
+        return Changes(items, removed, f"{self.generation}:{at}:{begun}", more, is_reset)
 
     async def fetch(self, ids: Sequence[str], form: str = "mime") -> AsyncIterator[tuple[str, Content | Status]]:
         for id in ids:

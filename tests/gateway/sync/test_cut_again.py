@@ -1,0 +1,85 @@
+"""First passes that are cut, with people at work meanwhile: what they remove is gone on both sides, nothing is doubled.
+
+A row is written after what it is of was appended, and a page is noted after its rows. Whatever goes between two of
+these moments is told by no listing that begins later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sync.state import State
+from gateway.sync.values import Pair, Policy
+from tests.gateway.sync.memory import Killed, Memory, mail
+from tests.gateway.sync.test_engine import step
+
+POLICY = Policy(mode="two-way", delete="remove", min_removed=100, batch_items=2, page_items=4)
+
+
+def put(box: Memory, *numbers: int) -> list[str]:
+    return [box.put(mail(number), at=1.6e9 + number, name=f"<{number}@example.org>") for number in numbers]
+
+
+def cut(path: Path, left: Memory, right: Memory, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do a pass that is killed before it notes the rows of so many batches."""
+    settle, count = State.settle, 0
+
+    async def killed(self: State, pairing: str, rows: Sequence[Pair] = (), **more: Any) -> None:
+        nonlocal count
+        count += bool(rows)
+        if count >= at:
+            raise Killed
+        await settle(self, pairing, rows, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "settle", killed)
+        with pytest.raises(Killed):
+            step(path, left, right, POLICY)
+
+
+def come_in_step(path: Path, left: Memory, right: Memory, count: int) -> None:
+    for _ in range(2):
+        step(path, left, right, POLICY)
+    assert left.shown() == right.shown()
+    assert len(left.items) == count
+
+
+@pytest.mark.parametrize("cuts", [(2, 2), (2, 3), (2, 2, 2), (3, 3)])
+@pytest.mark.parametrize("gone", [0, 2, 3, 6])
+def test_what_goes_after_the_first_of_several_cuts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: tuple[int, ...], gone: int
+) -> None:
+    left, right = Memory(), Memory()
+    ids = put(left, *range(12))
+    for number, at in enumerate(cuts):
+        cut(tmp_path, left, right, at, monkeypatch)
+        if not number:
+            left.drop(ids[gone])
+    come_in_step(tmp_path, left, right, 11)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_was_copied_back_is_known_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    left, right = Memory(), Memory()
+    put(right, *range(6))
+    cut(tmp_path, left, right, at, monkeypatch)
+    assert left.items, "some of it is there, with no row"
+    come_in_step(tmp_path, left, right, 6)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_was_copied_back_and_is_worked_with_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    left, right = Memory(), Memory()
+    ids = put(right, *range(6))
+    cut(tmp_path, left, right, at, monkeypatch)
+    first, second = ids[2 * at - 2], ids[2 * at - 1]
+    right.drop(first)
+    right.mark(second, ["seen", "word"])
+    come_in_step(tmp_path, left, right, 5)
+    assert [words for _, _, words in left.shown() if words] == [("seen", "word")]
