@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, TypeVar
@@ -36,6 +37,8 @@ _NO_FORM: Final = Status("5.6.3", "there are messages alone in these folders")
 _DONE: Final = "done"
 _AT_ONCE: Final = 256 * 1024
 _MOST_AT_ONCE: Final = 20
+_NO_RIGHT: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Waiting changes nothing about these, and no message is to blame for them."""
 
 
 def fault_of(fault: OSError) -> StoreFault:
@@ -47,6 +50,10 @@ def fault_of(fault: OSError) -> StoreFault:
         return StoreFault(Status("4.3.1", "the disk is full", text), Scope.HOP)
     if fault.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
         return StoreFault(Status("4.2.1", "another program holds the mailbox's lock", text), retry_after_s=5.0)
+    if fault.errno in _NO_RIGHT:
+        where = f": {os.fsdecode(fault.filename)}" if isinstance(fault.filename, str | bytes) else ""
+        text = f"the gateway has no right to read or write this: {text}{where}"
+        return StoreFault(Status("5.7.1", text), Scope.MESSAGE)
     return StoreFault(Status("4.2.1", f"the mailbox can't be read or written: {text}", str(fault)))
 
 
@@ -70,7 +77,8 @@ class FolderMailbox:
             return await asyncio.to_thread(guarded)
         except OSError as fault:
             found = fault_of(fault)
-            found.unknown = unknown  # some of it may be done, or is finished from a journal with the next look
+            # Some of it may be done, or is finished from a journal with the next look.
+            found.unknown = unknown and not found.status.is_permanent
             raise found from None
 
     def holds(self) -> Holds:

@@ -30,6 +30,7 @@ _SUSPECT: Final = 4
 _NOT_KNOWN: Final = "4.5.0"
 _BUSY: Final = ("4.2.1", "4.3.2", "4.4.2", "4.7.28")
 _ENDS: Final = "5.6.0"
+_NO_ROOM: Final = (MAILBOX_FULL.code, "4.3.1")
 _FULL_WAITS_S: Final = (5.0, 15.0, 30.0, 60.0)
 
 
@@ -169,8 +170,9 @@ class Appending:
                 answers = await self._end.mailbox.append(self._folder_id, noted.items)
             except StoreFault as fault:
                 if fault.unknown:
-                    self._means.losses.update(one.copy.item.id for one in noted.batch)
-                    self._means.said = str(fault.status)
+                    if fault.status.code not in _NO_ROOM:  # that is no message's doing
+                        self._means.losses.update(one.copy.item.id for one in noted.batch)
+                        self._means.said = str(fault.status)
                     raise Unsettled(self._side, fault) from None
                 if fault.status.is_permanent and fault.scope is Scope.MESSAGE:
                     return [fault.status for _ in noted.items]

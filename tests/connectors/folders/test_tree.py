@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.folders import Folders
-from gateway.contract import Content, Folder, NewItem, StoreFault
+from connectors.folders.opened import fault_of
+from gateway.contract import Content, Folder, NewItem, Scope, StoreFault
 from tests.connectors.folders.into_dovecot import made
 
 BOX = b"From a@b.example Fri Jul 14 02:40:00 2017\nSubject: s\n\nbody\n\n"
@@ -171,3 +173,10 @@ def test_folders_are_made_where_programs_keep_them_in_plain_folders(tmp_path: Pa
 
     asyncio.run(body())
     assert (tmp_path / "box" / "lists" / "nmh").is_file()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_where_the_gateway_has_no_right_is_told_at_once(number: int) -> None:
+    fault = fault_of(OSError(number, "no", "/mail/ann/cur"))
+    assert (fault.status.is_permanent, fault.scope) == (True, Scope.MESSAGE)
+    assert str(fault.status).endswith("no right to read or write this: no: /mail/ann/cur")

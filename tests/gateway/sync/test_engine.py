@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.contract import Folder, Status
+from gateway.contract import Folder, Scope, Status, StoreFault
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.state import State
@@ -256,3 +257,18 @@ def test_a_pass_may_end_between_any_two_calls(
             assert cut > 3
             return
     raise AssertionError("it has no end")
+
+
+def test_no_message_is_to_blame_for_a_full_disk(tmp_path: Path) -> None:
+    class Full(Memory):
+        full = 8
+
+        async def append(self, folder: str, items: Any) -> Any:
+            if self.full:
+                self.full -= 1
+                raise StoreFault(Status("4.3.1", "the disk is full"), Scope.HOP, unknown=True)
+            return await super().append(folder, items)
+
+    left, right = filled(3), Full()
+    result = step(tmp_path, left, right)
+    assert (result.report.copied, result.report.problems) == (3, 0)
