@@ -20,7 +20,6 @@ CUTTING: Final = "cutting"
 CUT_OVER: Final = "cut over"
 ROLLING_BACK: Final = "rolling back"
 CLOSED: Final = "closed"
-STAGES: Final = (PLANNED, SEEDING, COEXISTING, CUTTING, CUT_OVER, ROLLING_BACK, CLOSED)
 
 
 def begun(stage: str) -> str:
