@@ -38,12 +38,9 @@ from gateway.registry import ConnectorUnavailable, Entry, connectors
 from gateway.route import Route, RouteError, Routes, glob
 from mappings.encapsulation import Encapsulation, Key, new_key
 from mappings.identity import Identity
-from mappings.interchange import read_csv
 from mappings.network import Address, AddressError, NetworkError, registry
 from mappings.networks.smtp import domain_key
-from mappings.prove import RouteLike, prove
 from mappings.rule import Lookup, Place, Rule, RuleError, Way, compile_rule
-from mappings.table import MappingError
 
 _TABLE_NAME: Final = re.compile(r"\|table:([A-Za-z0-9_-]+)")
 
@@ -116,6 +113,8 @@ class _Loader:
         )
         if not self.wants_mapping:
             return config
+        from mappings.table import MappingError  # as below: many a command runs quicker without the mapping
+
         try:
             return replace(config, table=config.compile(identities, version=self.version))
         except MappingError as e:
@@ -292,6 +291,8 @@ class _Loader:
         self, mapping: MappingSection, rules: Sequence[Rule], routes: Routes, gates: Mapping[str, Address]
     ) -> None:
         """Note every reason why the rules and routes should not come into force together."""
+        from mappings.prove import RouteLike, prove
+
         doc = self.doc
         ways = [
             RouteLike(network, pattern, route.to, self._networks.get(route.to, ()))
@@ -338,6 +339,8 @@ class _Loader:
                 doc.mistake(("mapping", "paid_senders", n), show_value(pattern), str(e))
 
     def _identities(self, mapping: MappingSection) -> tuple[Identity, ...]:
+        from mappings.interchange import read_csv
+
         doc = self.doc
         identities: list[Identity] = []
         for n, name in enumerate(mapping.imports):

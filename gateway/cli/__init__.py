@@ -8,6 +8,7 @@ starting again does not help before an operator has acted.
 from __future__ import annotations
 
 import gc
+import os
 
 
 def main() -> None:
@@ -16,6 +17,8 @@ def main() -> None:
     # again. It would walk what a command imports, too, as that grows: a sixth of a start. A thousand messages that a
     # source has under way are 25,000 objects, which are gone before so many more have been made.
     gc.set_threshold(50_000, 20, 50)
+    # There is no plugin of pydantic's here, and to look for one it reads the metadata of every distribution there is.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from gateway.cli.app import app
 
     app()

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.process import free_port
 
 SELDOM: Final = (
@@ -20,6 +21,13 @@ SELDOM: Final = (
     "mappings.networks.x400", "mappings.networks.ftn",
 )  # fmt: skip
 """No gateway needs these that has a SQLite spool of this release, a smart host, and no connector but SMTP."""
+UNCHANGED: Final = (
+    "sqlalchemy", "psycopg", "alembic", "httpx", "rich", "jinja2", "cryptography", "exchangelib",
+    "gateway.adapt", "gateway.spool", "gateway.dispatch", "gateway.node", "gateway.planner", "mappings.prove",
+    "mappings.interchange", "gateway.sync.state", "gateway.sync.engine", "gateway.sync.runner",
+    "gateway.sync.telling", "connectors.smtp", "connectors.exchange", "connectors.filedrop", "connectors.mqtt",
+)  # fmt: skip
+"""No run needs these that finds two IMAP mailboxes in step."""
 CORE: Final = ("pydantic", "sqlalchemy", "asyncio", "gateway.node", "gateway.config")
 _PROGRAM: Final = """
 import atexit, sys
@@ -121,3 +129,20 @@ def test_without_configuration_a_connector_that_is_asked_about_is_the_only_one_l
     modules = loaded_by("connectors", "--options", "smtp")
     assert "connectors.smtp.connector" in modules
     assert of(modules, ["connectors.filedrop", "connectors.mqtt", "sqlalchemy"]) == []
+
+
+def test_a_run_that_finds_mailboxes_in_step_loads_little(tmp_path: Path) -> None:
+    with Dovecot() as server:
+        path = tmp_path / "gatepost.toml"
+        server_options = f'type = "imap"\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n'
+        server_options += f'password = "{PASSWORD}"\n'
+        path.write_text(
+            f'[gateway]\nname = "gw.example"\n[connector.old]\n{server_options}[connector.new]\n{server_options}'
+            '[sync.merger]\nfrom = "old"\nto = "new"\n[[sync.merger.pair]]\nfrom = "anna"\nto = "ben"\n'
+        )
+        run = ("sync", "run", "merger", "-c", path)
+        assert "gateway.sync.engine" in loaded_by(*run)
+        loaded_by(*run)
+        modules = loaded_by(*run)
+    assert "connectors.imap.connector" in modules
+    assert of(modules, UNCHANGED) == []
