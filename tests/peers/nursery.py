@@ -29,7 +29,9 @@ _MODULES: Final = (
     "gateway.cli.app", "gateway.cli.queue", "gateway.cli.mapping", "gateway.cli.db", "gateway.cli.reach",
     "gateway.node", "gateway.registry", "gateway.config_check", "gateway.mapping_desk.desk", "gateway.spool.sqlite",
     "gateway.spool.postgres", "alembic.command", "sqlalchemy.dialects.postgresql.psycopg", "connectors.smtp",
-    "connectors.filedrop.connector", "connectors.filedrop.looking", "connectors.mqtt", "uvloop",
+    "connectors.filedrop.connector", "connectors.filedrop.looking", "connectors.mqtt", "uvloop", "gateway.cli.sync",
+    "gateway.sync.runner", "gateway.sync.course", "gateway.sync.watch", "gateway.sync.verify", "gateway.sync.apart",
+    "connectors.imap", "connectors.folders", "connectors.pop",
 )  # fmt: skip
 """Also what a command imports only where it needs it."""
 _PREFIXES: Final = ("PYTHON", "LD_", "MALLOC_", "UV_")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.peers.ews.process import EwsCompany
 from tests.peers.graph.process import GraphCompany
+from tests.peers.nursery import nursery
 
 Company = EwsCompany | GraphCompany
 
@@ -32,8 +31,7 @@ def configured(folder: Path, kind: str, company: Company, **more: Any) -> Path:
 
 
 def gatepost(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "gateway", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = nursery().run([*map(str, arguments)], {}, 120)
     return done.returncode, done.stdout, done.stderr
 
 
