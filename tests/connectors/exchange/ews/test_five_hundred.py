@@ -18,10 +18,10 @@ from tests.peers.sink import Sink
 MAILBOXES: Final = 500
 STREAMS: Final = 3
 CONNECTIONS: Final = 4
-POLL_S: Final = 20
+POLL_S: Final = 10
 MIB: Final = 1024 * 1024
 PATIENCE_S: Final = 400.0
-AT_REST_S: Final = 40.0
+AT_REST_S: Final = 20.0
 MAILS: Final = 20
 
 CONFIG: Final = """
@@ -105,6 +105,6 @@ def test_five_hundred_mailboxes(ews_peer: EwsPeer, tmp_path: Path, sink: Sink) -
     )
     assert many_threads <= few_threads + CONNECTIONS + STREAMS + 3
     assert highest - little <= 60 * MIB
-    # Each folder is looked at every 18 to 22 s: once to three times while this is counted.
+    # Each folder is looked at every 9 to 11 s: once to three times while this is counted.
     assert MAILBOXES * 60 / POLL_S * 0.5 <= a_minute <= MAILBOXES * 60 / POLL_S * 1.5 + STREAMS
     assert late <= 5.0
