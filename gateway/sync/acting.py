@@ -11,7 +11,20 @@ from gateway.sync.ends import End, Report
 from gateway.sync.readying import Means
 from gateway.sync.state import State
 from gateway.sync.transfer import Transfer, is_gone
-from gateway.sync.values import Copy, FolderPair, Move, Pair, Placed, Plan, Policy, Problem, Remove, SetFlags, Side
+from gateway.sync.values import (
+    SIDES,
+    Copy,
+    FolderPair,
+    Move,
+    Pair,
+    Placed,
+    Plan,
+    Policy,
+    Problem,
+    Remove,
+    SetFlags,
+    Side,
+)
 
 _MANY: Final = 200
 """Items that one call changes."""
@@ -68,7 +81,7 @@ class Actor:
             if isinstance(action, Copy | Move):
                 await self._ensure(action.folder, action.side)
         await self._set_flags([a for a in plan.actions if isinstance(a, SetFlags)], rows, held, problems)
-        placed: list[Placed] = []
+        placed = self._adopted(plan)
         await self._move([a for a in plan.actions if isinstance(a, Move)], rows, held, problems, placed)
         if rows or plan.forget or problems:
             await self._state.settle(
@@ -94,6 +107,12 @@ class Actor:
         await self._remove([a for a in plan.actions if isinstance(a, Remove)], held)
         self._advance()
         return held
+
+    def _adopted(self, plan: Plan) -> list[Placed]:
+        """Return both sides of what is paired as it was found there, until what was listed is noted as read."""
+        sides: list[Side] = [side for side in SIDES if not self._ends[side].mailbox.holds().tells_unseen]
+        new = [row for row in plan.rows if row.id == 0]
+        return [Placed(side, row.folder_on(side), id) for side in sides for row in new if (id := row.on(side))]
 
     async def _ensure(self, number: int, side: Side) -> None:
         """Make a folder again that was removed and is wanted."""

@@ -73,6 +73,8 @@ class Appending:
         report: Report,
         advance: Callable[[], None],
         means: Means,
+        *,
+        source_tells: bool,
     ) -> None:
         self._pairing = pairing
         self._side: Side = side
@@ -84,6 +86,8 @@ class Appending:
         self._report = report
         self._advance = advance
         self._means = means
+        self._source_tells = source_tells
+        """It tells of removals that are in none of its listings."""
         self._full_s = 0.0
         """How long it was waited for room so far."""
         self.is_unsettled = False
@@ -264,6 +268,8 @@ class Appending:
             done.notes.append(Noted(item.folder, side, item.id, told(notes)))
         if not self._end.mailbox.holds().tells_unseen:
             done.placed.append(Placed(self._side, self._folder, answer.id))
+        if not self._source_tells:
+            done.placed.append(Placed(side, item.folder, item.id))
         self._means.losses.pop(item.id, None)
         self._report.mended += one.content is not one.came
         self._report.copied += 1

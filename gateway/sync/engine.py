@@ -32,7 +32,7 @@ from gateway.sync.readying import Means
 from gateway.sync.resuming import Resuming
 from gateway.sync.search import Search
 from gateway.sync.state import State
-from gateway.sync.unseen import went_unseen
+from gateway.sync.unseen import all_told, told_now, went_unseen
 from gateway.sync.values import (
     SIDES,
     FolderPair,
@@ -354,6 +354,7 @@ class _Pass:
                 if gone["left"] or gone["right"] or folder in whole["left"] | whole["right"]
             }
         done = [after for number, after in read.items() if number not in held and after != self._folders[number]]
+        known += await told_now(self._pairing, self._ends, self._state, {"left": left.items, "right": right.items})
         over = [each for each in known if each.folder not in held]
         if done or solved or over:
             await self._state.settle(self._pairing, folders=done, solved=solved, told=over)
@@ -409,7 +410,8 @@ class _Pass:
             self._report.passed = passed + len(here.items)
             folder = replace(folder, left_token=at)
             if not is_anew:
-                await self._state.settle(self._pairing, folders=[folder])
+                told = all_told(self._ends, folder.id, "left", here.items)
+                await self._state.settle(self._pairing, folders=[folder], told=told)
             if here.whole:
                 break
         if is_anew and (gone := await self._gone(folder, "left", lefts)):
@@ -418,13 +420,17 @@ class _Pass:
             if made.refused is not None or folder.id in await self._actor.act(made):
                 return
         if is_anew:
-            await self._state.settle(self._pairing, folders=[folder])
+            told = all_told(self._ends, folder.id, "left", lefts)
+            await self._state.settle(self._pairing, folders=[folder], told=told)
         made, _, _ = await self._plan([], Seen(), Seen(pool.items))
         if folder.id in await self._actor.act(made):
             return
         rest = [each.key for each in intents]
-        folder = replace(folder, right_token=token, left_mark=mark[0], right_mark=mark[1], is_known=True)
-        await self._state.settle(self._pairing, folders=[folder], intents=rest)
+        # What went unseen of what a pass that was cut had listed is found by the next one, which is to look again.
+        left_mark = mark[0] if self._ends["left"].mailbox.holds().tells_unseen else None
+        folder = replace(folder, right_token=token, left_mark=left_mark, right_mark=mark[1], is_known=True)
+        told = all_told(self._ends, folder.id, "right", rights)
+        await self._state.settle(self._pairing, folders=[folder], intents=rest, told=told)
         self._folders[folder.id] = folder
 
     async def _right_of(self, folder: FolderPair, intents: list[Intent]) -> tuple[Pool, str, set[str]] | None:

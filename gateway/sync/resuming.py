@@ -89,6 +89,8 @@ class Resuming:
         # What is found by its key alone was told by no listing yet.
         keyed = [Placed(side, each.folder, found[each.key].id) for each in mine if each.key in found]
         placed = [each for each in keyed if each.item not in new and not end.mailbox.holds().tells_unseen]
+        if not self._ends[other(side)].mailbox.holds().tells_unseen:
+            placed += [Placed(other(side), row.folder_on(other(side)), row.on(other(side)) or "") for row in rows]
         self._report.adopted += len(rows)
         done = {each.key for each in mine if is_all or each.key in found}
         await self._state.settle(self._pairing, rows, intents=list(done), placed=placed)

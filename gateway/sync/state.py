@@ -372,7 +372,8 @@ class State:
                 known = [{"of": pairing, "from": each.side, "which": each.item} for each in (*told, *placed)]
                 connection.execute(_TOLD, known)
             if placed:
-                put = [{"side": each.side, "item": each.item, "folder": each.folder} for each in placed]
+                last = {(each.side, each.item): each.folder for each in placed}
+                put = [{"side": side, "item": item, "folder": folder} for (side, item), folder in last.items()]
                 connection.execute(insert(PLACED).values(pairing=pairing), put)
             for problem in problems:
                 self._put_problem(connection, pairing, problem)

@@ -94,6 +94,7 @@ class Transfer:
             self._report,
             self._advance,
             self._means,
+            source_tells=self._ends[other(side)].mailbox.holds().tells_unseen,
         )
 
         async def read() -> None:

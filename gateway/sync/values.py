@@ -337,7 +337,8 @@ class Problem:
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An item that was put into a folder on a side, and that no listing has told yet."""
+    """An item that was put into a folder on a side, and that no listing has told yet; or one that something was made
+    of, and whose listing is not noted yet."""
 
     side: Side
     folder: int

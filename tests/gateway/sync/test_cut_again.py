@@ -7,6 +7,7 @@ these moments is told by no listing that begins later.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from gateway.sync.state import State
 from gateway.sync.values import Pair, Policy
-from tests.gateway.sync.memory import Killed, Memory, mail
+from tests.gateway.sync.memory import HOLDS, Killed, Memory, mail
 from tests.gateway.sync.test_engine import step
 
 POLICY = Policy(mode="two-way", delete="remove", min_removed=100, batch_items=2, page_items=4)
@@ -25,13 +26,13 @@ def put(box: Memory, *numbers: int) -> list[str]:
 
 
 def cut(path: Path, left: Memory, right: Memory, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do a pass that is killed before it notes the rows of so many batches."""
+    """Do a pass that is killed before it notes the rows of so many batches; with 0, before it notes what it read."""
     settle, count = State.settle, 0
 
     async def killed(self: State, pairing: str, rows: Sequence[Pair] = (), **more: Any) -> None:
         nonlocal count
         count += bool(rows)
-        if count >= at:
+        if (at and count >= at) or (not at and "folders" in more and more["folders"]):
             raise Killed
         await settle(self, pairing, rows, **more)
 
@@ -83,3 +84,28 @@ def test_what_was_copied_back_and_is_worked_with_at_once(
     right.mark(second, ["seen", "word"])
     come_in_step(tmp_path, left, right, 5)
     assert [words for _, _, words in left.shown() if words] == [("seen", "word")]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("how", ["copied", "copied back", "found on both sides", "copied at first"])
+@pytest.mark.parametrize("gone", ["left", "right"])
+def test_what_is_done_and_goes_before_what_was_read_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: bool, how: str, gone: str
+) -> None:
+    left, right = (Memory(holding=replace(HOLDS, tells_unseen=tells)) for _ in range(2))
+    put(left, *range(6))
+    if how != "copied at first":
+        for _ in range(2):
+            step(tmp_path, left, right, POLICY)
+    before = {"left": set(left.items), "right": set(right.items)}
+    put(right if how == "copied back" else left, 6, 7)
+    if how == "found on both sides":
+        put(right, 6, 7)
+    cut(tmp_path, left, right, 0, monkeypatch)
+    box = left if gone == "left" else right
+    box.drop(next(id for id in box.items if how == "copied at first" or id not in before[gone]))
+    for _ in range(3):
+        step(tmp_path, left, right, POLICY)
+    come_in_step(tmp_path, left, right, 7)
+    report = step(tmp_path, left, right, POLICY).report
+    assert (report.listed, report.read) == (0, 0)
