@@ -19,6 +19,7 @@ import math
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,7 @@ class Side:
     name: str
     came: set[str] = field(default_factory=set)
     went: set[str] = field(default_factory=set)
+    marked: set[str] = field(default_factory=set)
 
     def deliver(self, count: int, chance: random.Random) -> None:
         """Have mail come in, as a delivery agent puts it."""
@@ -73,8 +75,14 @@ class Side:
             for each in made:
                 shutil.chown(each, "nobody", "nogroup")
 
-    def work(self, chance: random.Random, *, remove: bool) -> None:
-        """Set flags here and there; remove some."""
+    def work(self, chance: random.Random, across: Side, state: Path, *, remove: bool) -> None:
+        """Set flags here and there; remove some.
+
+        Not what is marked on one side and removed on the other: that is kept. Nor is anything removed that a pass had
+        appended here and was killed before it was told so: it can't be known from what was never appended, and is
+        copied again.
+        """
+        spared = across.marked | _under_way(state / "sync.sqlite", "left" if self.name == "l" else "right")
         with self.client() as client:
             for folder in FOLDERS:
                 count = int((client.select(f'"{folder}"')[1][0] or b"0").decode())
@@ -82,13 +90,19 @@ class Side:
                 if not some:
                     continue
                 flag = chance.choice(("\\Seen", "\\Flagged", "\\Answered", "word"))
-                client.store(",".join(map(str, some)), "+FLAGS.SILENT", f"({flag})")
-                if remove:
-                    gone = str(some[0])
-                    parts = client.fetch(gone, "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")[1]
-                    client.store(gone, "+FLAGS.SILENT", "(\\Deleted)")
+                ids = {number: self._id(client, number) for number in some}
+                if marked := [number for number in some if ids[number] not in across.went]:
+                    client.store(",".join(map(str, marked)), "+FLAGS.SILENT", f"({flag})")
+                    self.marked.update(ids[number] for number in marked)
+                gone = next((number for number in some if ids[number] not in spared), None)
+                if remove and gone is not None:
+                    client.store(str(gone), "+FLAGS.SILENT", "(\\Deleted)")
                     client.expunge()
-                    self.went.update(_id(part[1]) for part in parts if isinstance(part, tuple))
+                    self.went.add(ids[gone])
+
+    def _id(self, client: imaplib.IMAP4, number: int) -> str:
+        parts = client.fetch(str(number), "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")[1]
+        return next(_id(part[1]) for part in parts if isinstance(part, tuple))
 
     @contextlib.contextmanager
     def client(self) -> Iterator[imaplib.IMAP4]:
@@ -116,6 +130,17 @@ class Side:
 
 def _id(octets: bytes) -> str:
     return octets.partition(b": ")[2].partition(b"\r\n")[0].decode()
+
+
+def _under_way(database: Path, side: str) -> set[str]:
+    """Return the Message-IDs of what was to be appended on a side when a pass was killed."""
+    if not database.exists():
+        return set()
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        try:
+            return {row[0] for row in connection.execute("SELECT message_id FROM sync_intent WHERE side = ?", (side,))}
+        except sqlite3.OperationalError:  # the pass was killed before it made the tables
+            return set()
 
 
 @dataclass
@@ -166,8 +191,8 @@ def soak(
             left.deliver(each_round, chance)
             if mode == "two-way":
                 right.deliver(each_round // 2, chance)
-                right.work(chance, remove=number % 3 == 1)
-            left.work(chance, remove=mode == "two-way" and number % 3 == 0)
+                right.work(chance, left, state, remove=number % 3 == 1)
+            left.work(chance, right, state, remove=mode == "two-way" and number % 3 == 0)
             liar.lose_answers = chance.randrange(1, 3) if number % 3 == 2 else 0
             command = sync_pass.command(left.server.port, liar.port, "soak", state, policy=policy)
             count.at_work += _killed(command, state, chance)
