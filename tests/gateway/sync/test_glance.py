@@ -153,7 +153,7 @@ def test_it_sees_each_change_and_nothing_else(servers: tuple[Dovecot, Dovecot], 
 
     settle()
     for client in (old, new):
-        client.append("INBOX", "", None, message(77))  # type: ignore[arg-type]  # now
+        client.append("INBOX", "", None, message(77))
         assert glanced(config) == {}
         assert passed(config).report.copied == 1
         settle()
