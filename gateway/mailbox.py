@@ -22,8 +22,11 @@ from gateway.status import Status
 Flag = Literal["seen", "answered", "flagged", "draft", "deleted", "forwarded", "mdn_sent", "junk"]
 FLAGS: Final[frozenset[Flag]] = frozenset(get_args(Flag))
 
-FolderRole = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "outbox", "view"]
-"""A `view` shows messages that are in other folders: all of them, the flagged ones (RFC 6154 §2)."""
+FolderRole = Literal[
+    "inbox", "sent", "drafts", "trash", "junk", "archive", "outbox", "view", "calendar", "contacts", "tasks", "notes"
+]  # fmt: skip
+"""A `view` shows messages that are in other folders: all of them, the flagged ones (RFC 6154 §2). The last four are the
+first folders of their kinds, whatever they are called."""
 ROLES: Final[frozenset[FolderRole]] = frozenset(get_args(FolderRole))
 
 Kind = Literal["mail", "calendar", "contacts", "tasks", "notes"]

@@ -60,6 +60,10 @@ class Actor:
         self._means = means
         self.paths: dict[int, dict[Side, tuple[str, ...]]] = {}
         self.is_unsettled = False
+        self.has_more = False
+        """A pass that follows at once has something to do."""
+        self.hide: Callable[[dict[Side, frozenset[str]]], None] = lambda hidden: None
+        """Is told what is still to be removed, having been replaced."""
 
     def folder_of(self, number: int, side: Side) -> str | None:
         """Return the id of a folder on a side; None where it is not there."""
@@ -104,7 +108,13 @@ class Actor:
             for copy in copies:
                 if copy.folder in transfer.again:
                     held |= {copy.folder, copy.item.folder}
+            replaced = [copy for copy in copies if copy.replaces is not None]
+            if replaced and not await self.pay():
+                held |= {folder for copy in replaced for folder in (copy.folder, copy.item.folder)}
         await self._remove([a for a in plan.actions if isinstance(a, Remove)], held)
+        if plan.again:
+            held |= plan.again
+            self.has_more = True
         self._advance()
         return held
 
@@ -114,12 +124,31 @@ class Actor:
         new = [row for row in plan.rows if row.id == 0]
         return [Placed(side, row.folder_on(side), id) for side in sides for row in new if (id := row.on(side))]
 
+    async def pay(self) -> bool:
+        """Remove what was replaced; tells whether all of it is. What can't be now is by a later pass, and is not looked
+        at until then."""
+        owed = await self._state.owed(self._pairing)
+        left_over: dict[Side, set[str]] = {"left": set(), "right": set()}
+        for side in SIDES:
+            end, some = self._ends[side], [item for at, item in owed if at == side]
+            for start in range(0, len(some), _MANY):
+                ids = some[start : start + _MANY]
+                answers = await end.pace.ask(
+                    lambda end=end, ids=ids: end.mailbox.remove(ids, purge=True)  # type: ignore[misc]  # as above
+                )
+                told = list(zip(ids, answers, strict=True))
+                paid = [id for id, answer in told if answer is None or is_gone(answer)]
+                left_over[side] |= set(ids) - set(paid)
+                await self._state.settle(self._pairing, paid=[(side, id) for id in paid])
+        self.hide({side: frozenset(left_over[side]) for side in SIDES})
+        return not any(left_over.values())
+
     async def _ensure(self, number: int, side: Side) -> None:
         """Make a folder again that was removed and is wanted."""
         if self.folder_of(number, side) is not None:
             return
         end, path = self._ends[side], self.paths[number][side]
-        made = await end.pace.ask(lambda: end.mailbox.create_folder(path))
+        made = await end.pace.ask(lambda: end.mailbox.create_folder(path, self._folders[number].kind))
         folder = self._folders[number]
         folder = replace(folder, left=made.id) if side == "left" else replace(folder, right=made.id)
         self._folders[number] = folder

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.fidelity import Fate, Note
@@ -19,6 +19,7 @@ from gateway.outcome import Scope
 from gateway.status import MAILBOX_FULL, Status
 from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.faithful import told
+from gateway.sync.objects import stamps
 from gateway.sync.readying import Means, Read, next_mended
 from gateway.sync.state import State
 from gateway.sync.values import Copy, Intent, Noted, Pair, Placed, Policy, Print, Problem, Side, all_carried, other
@@ -55,6 +56,7 @@ class _Done:
     placed: list[Placed] = field(default_factory=list)
     again: list[Read] = field(default_factory=list)
     full: list[Read] = field(default_factory=list)
+    owed: list[tuple[Side, str]] = field(default_factory=list)
     later: list[Read] = field(default_factory=list)
 
 
@@ -151,10 +153,13 @@ class Appending:
         items: list[NewItem] = []
         for key, one in zip(keys, batch, strict=True):
             item, row = one.copy.item, one.copy.pair.id if one.copy.pair is not None else 0
-            intents.append(Intent(key, self._folder, self._side, item.id, item.words, one.print, row, one.appended))
+            replaces = one.copy.replaces
+            intents.append(
+                Intent(key, self._folder, self._side, item.id, item.words, one.print, row, one.appended, replaces)
+            )
             words = all_carried(one.words, holds)
             flags = frozenset(flag for flag in FLAGS if flag in words)
-            items.append(NewItem(key, one.content, flags, words - FLAGS, one.at))
+            items.append(NewItem(key, one.content, flags, words - FLAGS, one.at, one.print.kind, one.form))
         await self._state.intend(self._pairing, intents)
         return _Noted(batch, keys, items)
 
@@ -194,9 +199,12 @@ class Appending:
 
     async def _sorted(self, noted: _Noted, answers: Sequence[Appended | Status]) -> _Done:
         done = _Done()
+        made = await self._read_back(noted, answers)
         for key, one, new, answer in zip(noted.keys, noted.batch, noted.items, answers, strict=True):
             source = one.copy.item.id
             if isinstance(answer, Appended):
+                if one.print.kind != "mail":
+                    one = replace(one, appended=made.get(answer.id))
                 self._done(one, new, answer, done)
             elif answer.code == MAILBOX_FULL.code:
                 done.full.append(one)
@@ -218,6 +226,16 @@ class Appending:
             done.settled.append(key)
         return done
 
+    async def _read_back(self, noted: _Noted, answers: Sequence[Appended | Status]) -> dict[str, bytes]:
+        """Return the digests of what is there now and may be edited there, as this store tells it."""
+        asked = [
+            (answer.id, one.print.kind)
+            for one, answer in zip(noted.batch, answers, strict=True)
+            if one.print.kind != "mail" and isinstance(answer, Appended)
+        ]
+        made = await stamps(self._end, asked, self._report) if asked else {}
+        return {id: digest for id, (digest, _) in made.items()}
+
     async def _settle(self, done: _Done) -> None:
         self._report.problems += len(done.problems)
         self._report.passed += len(done.rows) + len(done.problems)
@@ -229,6 +247,7 @@ class Appending:
             solved=done.solved,
             notes=done.notes,
             placed=done.placed,
+            owed=done.owed,
         )
         self._advance()
 
@@ -263,6 +282,8 @@ class Appending:
         side, item = other(one.copy.side), one.copy.item
         done.rows.append(row_of(one.copy, one.print, answer.id, _kept(new, answer.notes), one.appended))
         done.solved.append((side, item.id))
+        if one.copy.replaces is not None:
+            done.owed.append((self._side, one.copy.replaces))
         notes = [*one.notes, *(note for note in answer.notes if not note.what.startswith(("flag ", "keyword ")))]
         if notes:
             done.notes.append(Noted(item.folder, side, item.id, told(notes)))

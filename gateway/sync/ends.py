@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
-from gateway.mailbox import OpenMailbox, StoreFault
+from gateway.mailbox import Form, OpenMailbox, StoreFault
+from gateway.message import Content
+from gateway.status import Status
 from gateway.sync.pace import Pace
 from gateway.sync.values import Refusal, Side
+
+_GONE: Final = ("4.2.0", "5.1.1")
 
 
 class Unsettled(Exception):
@@ -74,3 +80,27 @@ class End:
 
     mailbox: OpenMailbox
     pace: Pace
+
+
+async def fetched(
+    end: End, ids: Sequence[str], report: Report, form: Form = "mime"
+) -> AsyncIterator[tuple[str, Content | Status]]:
+    """Yield contents, going on after faults that pass. Raises: StoreFault."""
+    at = 0
+    while at < len(ids):
+        await end.pace.ready()
+        try:
+            async for id, content in end.mailbox.fetch(ids[at:], form):
+                at += 1
+                report.read += 1
+                end.pace.good()
+                yield id, content
+        except StoreFault as fault:
+            end.pace.bad(fault)
+        else:
+            return
+
+
+def is_gone(status: Status) -> bool:
+    """Tell whether a status says that an item is not there (any more)."""
+    return status.code in _GONE

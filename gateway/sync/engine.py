@@ -51,6 +51,9 @@ _NO_PRINT: Final = Print()
 MOST_TRIES: Final = 20
 """How often in a row a pass begins anew where it is not known what was done, and nothing more gets done."""
 
+MOST_ROUNDS: Final = 3
+"""How often a pass goes on with what its plan left for after it."""
+
 
 async def run_pass(
     pairing: str,
@@ -91,7 +94,7 @@ async def run_pass(
     for pace in {one, two}:
         pace.watchers.append(waiting)
     try:
-        tries, done = 0, -1
+        tries, done, rounds = 0, -1, 0
         fault = StoreFault(Status("4.5.0"))
         while tries < MOST_TRIES:
             turn = _Pass(pairing, ends, state, policy, result, tell, means, retry, only_problems, clock)
@@ -102,7 +105,10 @@ async def run_pass(
                 ends[unsettled.side].pace.bad(fault)
             else:
                 if not turn.is_unsettled:
-                    break
+                    if not turn.has_more or rounds >= MOST_ROUNDS:
+                        break
+                    rounds += 1
+                    continue
                 fault = StoreFault(Status("4.5.0", "some appends are answered as neither done nor refused"))
             report = result.report
             now = report.copied + report.adopted + report.problems + report.moved + report.removed
@@ -183,11 +189,14 @@ class _Pass:
         self._reader = Reader(ends, policy, self._report, means)
         self._resuming = Resuming(pairing, ends, state, self._report, self._reader, self._actor)
         self._work = FolderWork(pairing, ends, state, policy, self._folders, self._actor)
+        self._actor.hide = self._hide
         self.is_unsettled = False
+        self.has_more = False
 
     async def run(self) -> None:
         """Do it. Raises: StoreFault, Unsettled."""
         await self._pair_folders()
+        await self._actor.pay()
         intents = await self._state.intents(self._pairing)
         problems = [each for each in await self._state.problems(self._pairing) if self._retry or not each.is_permanent]
         folders = list(self._folders.values())
@@ -209,7 +218,10 @@ class _Pass:
         if not self._only_problems:
             await self._work.drop_lost(self._lost)
         self._report.folder = ""
-        self.is_unsettled = self._actor.is_unsettled
+        self.is_unsettled, self.has_more = self._actor.is_unsettled, self._actor.has_more
+
+    def _hide(self, hidden: dict[Side, frozenset[str]]) -> None:
+        self._reader.hidden = hidden
 
     async def _guarded(
         self, folder: FolderPair, work: Callable[[FolderPair, list[Intent]], Awaitable[None]], intents: list[Intent]
@@ -330,7 +342,8 @@ class _Pass:
         paired = await self._state.pairs(self._pairing, told["left"], told["right"])
         there = {side: {pair.on(side) for pair in paired} for side in SIDES}  # two stores may have the same ids
         for problem in problems:
-            is_new = problem.item and problem.item not in there[problem.side] and problem.item not in gone[problem.side]
+            is_new = problem.item and problem.item not in gone[problem.side]
+            is_new = is_new and (problem.item not in there[problem.side] or problem.print.kind != "mail")
             if is_new and problem.folder in anywhere:
                 made = Item(problem.item, problem.folder, problem.words, problem.print)
                 items[problem.side].setdefault(problem.item, made)
@@ -387,7 +400,7 @@ class _Pass:
                 here, at = await self._reader.listing(folder, "left", None)
                 base = await self._base(here, Seen())
             else:
-                items = {state.id: Item.of(state, folder.id) for state in page.items}
+                items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
                 here, at = Seen(items, frozenset(page.removed)), page.token
                 base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
             if is_anew:
@@ -440,7 +453,7 @@ class _Pass:
         there: set[str] = set()
         token = ""
         async for page in self._reader.pages(folder, "right", None):
-            items = {state.id: Item.of(state, folder.id) for state in page.items}
+            items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
             base = await self._state.pairs(self._pairing, [], items)
             known = {pair.right for pair in base}
             there |= items.keys()

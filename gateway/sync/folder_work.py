@@ -55,11 +55,12 @@ class FolderWork:
         self, pair: FolderPair, paths: dict[Side, tuple[str, ...]], subscribed: Mapping[Side, Mapping[str, bool]]
     ) -> FolderPair:
         """Return a new pair of folders with the one that is missing made; `paths` is brought to where it is."""
+        kind = pair.kind
         for side in SIDES:
             source, id = (pair.right, pair.left) if side == "left" else (pair.left, pair.right)
             wanted = subscribed[other(side)].get(source or "", True)
             if id is None:
-                made = await self._named(side, paths[side], lambda box, path: box.create_folder(path))
+                made = await self._named(side, paths[side], lambda box, path: box.create_folder(path, kind))
                 paths[side], id, is_subscribed = made.path, made.id, made.subscribed
                 pair = replace(pair, left=id) if side == "left" else replace(pair, right=id)
             elif side == "left":

@@ -128,27 +128,31 @@ def pair_folders(
         if one.role == "view" and not holds[0].labels:
             made.left_out.append(f"{'/'.join(one.path)}: it shows what is in other folders")
             continue
-        if one.kind not in holds[1].kinds or one.kind != "mail":
+        if one.kind not in holds[1].kinds:
             made.left_out.append(f"{'/'.join(one.path)}: {one.kind}")
             continue
         two = by_role.get(one.role) if one.role is not None else None
         wanted = path_across(one.path, *holds, across)
-        if two is None or two.id not in right:
+        if two is None or two.id not in right or two.kind != one.kind:
             refused = (*wanted[:-1], all_escaped(wanted[-1]))  # as it is made where the name is refused
-            same = [by_path[path] for path in (wanted, refused) if path in by_path and by_path[path].id in right]
-            two = same[0] if same else None
+            same = [found for path in (wanted, refused) if (found := by_path.get(path)) is not None]
+            two = next((each for each in same if each.id in right and each.kind == one.kind), None)
         if two is not None:
             del right[two.id]
         elif clash := next((path for path in alike.get(_folded(wanted), ()) if path != wanted), None):
             made.collisions.append(f"{'/'.join(one.path)} and {'/'.join(back[clash])} differ in case alone")
         at = two.path if two is not None else wanted
-        add(FolderPair(0, one.id, two.id if two else None, one.path), one.path, at)
+        add(FolderPair(0, one.id, two.id if two else None, one.path, kind=one.kind), one.path, at)
         alike.setdefault(_folded(at), []).append(at)
     if mode == "two-way":
         for two in sorted(right.values(), key=lambda folder: (len(folder.path), folder.path)):
             path = path_across(two.path, holds[1], holds[0], back)
-            if two.kind == "mail" and is_wanted(path, policy):
-                add(FolderPair(0, None, two.id, path), path, two.path)
+            if not is_wanted(path, policy):
+                continue
+            if two.kind in holds[0].kinds:
+                add(FolderPair(0, None, two.id, path, kind=two.kind), path, two.path)
+            else:
+                made.left_out.append(f"{'/'.join(two.path)}: {two.kind}")
     return made
 
 

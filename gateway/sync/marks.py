@@ -31,6 +31,7 @@ _OPEN: Final = (
     "SELECT EXISTS (SELECT 1 FROM sync_intent WHERE pairing = :id)"
     " OR EXISTS (SELECT 1 FROM sync_problem WHERE pairing = :id)"
     " OR EXISTS (SELECT 1 FROM sync_placed WHERE pairing = :id)"
+    " OR EXISTS (SELECT 1 FROM sync_owed WHERE pairing = :id)"
     " OR NOT EXISTS (SELECT 1 FROM sync_pass WHERE pairing = :id AND ended_at IS NOT NULL AND is_done)"
 )
 _FOLDERS: Final = (

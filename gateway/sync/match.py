@@ -105,19 +105,73 @@ class Matcher:
         return found
 
 
+def same_objects(lefts: Iterable[Item], rights: Iterable[Item]) -> list[tuple[Item, Item]]:
+    """Return which items of other kinds than mail are the same: by their digests, then by their UIDs alone."""
+    found: list[tuple[Item, Item]] = []
+    lefts, rest = list(lefts), {item.id: item for item in rights}
+    for by_digest in (True, False):
+        there: dict[tuple[object, ...], list[Item]] = defaultdict(list)
+        for item in rest.values():
+            there[_named_by(item, by_digest)].append(item)
+        left_over: list[Item] = []
+        for item in lefts:
+            name = _named_by(item, by_digest)
+            if name[-1] is None or not there[name]:
+                left_over.append(item)
+                continue
+            found.append((item, there[name].pop(0)))
+            del rest[found[-1][1].id]
+        lefts = left_over
+    return found
+
+
+def _named_by(item: Item, by_digest: bool) -> tuple[object, ...]:
+    return item.folder, item.print.kind, item.print.digest if by_digest else item.print.message_id
+
+
+def same_items(lefts: Iterable[Item], rights: Iterable[Item], *, exact: bool) -> list[tuple[Item, Item]]:
+    """Return what is the same, of whatever kinds."""
+    (mails, objects), (other_mails, others) = apart(lefts), apart(rights)
+    found = Matcher(mails, other_mails, exact=exact).pairs()
+    return found + same_objects(objects, others) if objects and others else found
+
+
+def in_doubt(lefts: Iterable[Item], rights: Iterable[Item], *, exact: bool) -> tuple[set[str], set[str]]:
+    """Return the ids, left and right, whose digests `same_items` needs and that are not known."""
+    (mails, objects), (other_mails, others) = apart(lefts), apart(rights)
+    one, two = Matcher(mails, other_mails, exact=exact).doubts()
+    if objects and others:
+        both = {item.folder for item in objects} & {item.folder for item in others}
+        one |= {item.id for item in objects if item.folder in both and item.print.digest is None}
+        two |= {item.id for item in others if item.folder in both and item.print.digest is None}
+    return one, two
+
+
+def apart(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
+    """Return what is mail, and what is not."""
+    mails: list[Item] = []
+    objects: list[Item] = []
+    for item in items:
+        (mails if item.print.kind == "mail" else objects).append(item)
+    return mails, objects
+
+
 class Pool:
     """What one side has and no row is of. For each page of the other side it gives those that may be the same, so that
     a page costs by what is in it."""
 
     def __init__(self, items: Mapping[str, Item]) -> None:
         self.items = dict(items)
-        self._index = Matcher([], list(items.values()), exact=True)
+        self._index = Matcher([], apart(items.values())[0], exact=True)
 
     def near(self, page: Iterable[Item]) -> dict[str, Item]:
         """Return what may be the same as something of a page."""
         if not self.items:
             return {}
-        found = (item.id for left in page for item in self._index.candidates(left))
+        mails, objects = apart(page)
+        found = [item.id for left in mails for item in self._index.candidates(left)]
+        if objects:
+            found += [item.id for item in self.items.values() if item.print.kind != "mail"]
         return {id: self.items[id] for id in found if id in self.items}
 
     def settle(self, items: Mapping[str, Item], paired: Set[str | None]) -> None:
@@ -146,6 +200,8 @@ def same_again(before: Print, now: Print) -> bool | None:
 
     Message-ID, size and date at once are enough here, where nothing is left out for it: it is taken for the same.
     """
+    if before.kind != now.kind:
+        return False
     if before.object is not None and before.object == now.object:
         return True  # another one says nothing: a mailbox that was restored has new ones throughout
     if before.digest is not None and now.digest is not None:

@@ -17,6 +17,15 @@ Per item that is paired; S as it was, C changed (flags, or moved to another fold
 Unpaired: what is new on both sides in one folder and the same is adopted; else what is new on the left is copied, what
 is new on the right is copied two-way, left alone in copy, and in a strict mirror removed. What is gone in one folder
 and new in another on the same side has been moved; in the same folder, it has got another id.
+
+What is edited where it is (appointments, contacts, tasks, notes), E its content another one than it was:
+
+| left/right | copy                               | mirror        | two-way                                          |
+|------------|------------------------------------|---------------|--------------------------------------------------|
+| E/S        | replace right                      | replace right | replace right                                    |
+| S/E        | - (the right's own)                | replace right | replace left                                     |
+| E/E        | left's beside the right's, told    | replace right | both on both sides, told; or one's will          |
+
 More removals than the policy allows are none at all: the rest is done. So it is with what is gone from the right in
 copy: a mailbox that was emptied or lost there is no mailbox whose owner wants nothing of it.
 """
@@ -29,7 +38,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.mailbox import Holds
-from gateway.sync.match import Matcher, same_again
+from gateway.sync.match import in_doubt, same_again, same_items
 from gateway.sync.search import Search
 from gateway.sync.values import (
     SIDES,
@@ -52,6 +61,7 @@ from gateway.sync.values import (
 )
 
 _NONE: Final[frozenset[str]] = frozenset()
+_KEPT: Final = {"both": "both are kept", "left": "the left's it is", "right": "the right's it is"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,21 @@ class _Now:
     words: frozenset[str]
     changed: bool
     object: str | None = None
+    item: Item | None = None
+    """As it was told, where it is edited where it is."""
+    edited: bool = False
+
+
+def _now(pair: Pair, side: Side, item: Item) -> _Now:
+    """Return one side of a pair as it is told."""
+    print = item.print
+    is_changed = item.words != pair.words_on(side) or item.folder != pair.folder_on(side)
+    if print.kind == "mail" or print.kind != pair.print.kind:
+        return _Now(item.id, item.folder, item.words, is_changed, print.object)
+    version, digest = pair.stamp_on(side)
+    # Where nothing is known of it yet (a pass was cut just after it was put there), it is as it was put.
+    edited = None not in (digest, print.digest) and print.version != version and print.digest != digest
+    return _Now(item.id, item.folder, item.words, is_changed or edited, print.object, item, edited)
 
 
 class _Planner:
@@ -101,8 +126,7 @@ class _Planner:
                     sides[side] = _Now(None, folder, words, False)
                 elif (item := seen.items.get(id)) is not None:
                     self.new[side].pop(id, None)
-                    is_changed = item.words != words or item.folder != folder
-                    sides[side] = _Now(id, item.folder, item.words, is_changed, item.print.object)
+                    sides[side] = _now(pair, side, item)
                 elif id in seen.gone or folder in seen.whole:
                     sides[side] = _Now(None, folder, words, False)
                     gone[side].append((pair, sides))
@@ -127,8 +151,7 @@ class _Planner:
                         continue
                     if same_again(pair.print_on(side), item.print):
                         del self.new[side][item.id]
-                        changed = item.words != pair.words_on(side) or item.folder != folder
-                        sides[side] = _Now(item.id, item.folder, item.words, changed, item.print.object)
+                        sides[side] = _now(pair, side, item)
                         break
 
     def pair(self, pair: Pair, left: _Now, right: _Now) -> None:
@@ -138,8 +161,13 @@ class _Planner:
             return
         after = pair.with_side("left", left.id, left.folder, left.words, left.object)
         after = after.with_side("right", right.id, right.folder, right.words, right.object)
+        for side, now in (("left", left), ("right", right)):
+            if now.item is not None and not now.edited and now.item.print.digest is not None:
+                after = after.with_stamp("left" if side == "left" else "right", now.item.print)
         made: Pair | None
-        if left.id is None:
+        if left.edited or right.edited:
+            made = self._edited(after, pair, left, right)
+        elif left.id is None:
             made = self._one(after, pair, "left", right)
         elif right.id is None:
             made = self._one(after, pair, "right", left)
@@ -147,6 +175,44 @@ class _Planner:
             made = self._both(after, pair, left, right)
         if made is not None and made != pair:
             self.made.rows.append(made)
+
+    def _edited(self, after: Pair, pair: Pair, left: _Now, right: _Now) -> Pair | None:
+        """Plan for a pair whose content is another one; None where an action is to make its row."""
+        if left.id is None:
+            return self._one(after, pair, "left", right)
+        if right.id is None:
+            return self._one(after, pair, "right", left)
+        mode, now = self.policy.mode, {"left": left, "right": right}
+        both = left.edited and right.edited
+        if both and left.item is not None and right.item is not None and mode != "mirror":
+            if left.item.print.digest == right.item.print.digest:
+                after = after.with_stamp("left", left.item.print).with_stamp("right", right.item.print)
+                return self._both(after, pair, left, right)
+            self.made.conflicts.append(Conflict(pair, f"edited on both sides: {_KEPT[self.policy.conflict]}"))
+        side: Side = "right"
+        if mode == "two-way" and right.edited and (not left.edited or self.policy.conflict == "right"):
+            side = "left"
+        if mode == "copy" and not left.edited:
+            return self._both(after, pair, left, right)
+        is_beside = both and mode != "mirror" and self.policy.conflict == "both"
+        moved = len(self.made.actions)
+        made = self._both(after, pair, left, right)
+        if any(isinstance(action, Move) for action in self.made.actions[moved:]):
+            self.made.again.update((left.folder, right.folder, pair.left_folder, pair.right_folder))
+            return made  # where it is edited it is told once more, by another id perhaps
+        source = now[other(side)]
+        # What is set on the side that is replaced goes along from the other one, which has it by then.
+        self.made.actions[moved:] = [
+            action for action in self.made.actions[moved:] if not isinstance(action, SetFlags) or action.side != side
+        ]
+        print = source.item.print if source.item is not None else pair.print_on(other(side))
+        words = made.words_on(other(side))
+        item = Item(source.id or "", made.folder_on(other(side)), words, print)
+        replaces = None if is_beside else now[side].id
+        self.made.actions.append(Copy(side, item, made.folder_on(side), after, replaces))
+        if is_beside and mode == "two-way":
+            self.made.again.update((left.folder, right.folder))  # the other one, which no row is of then, goes back
+        return None
 
     def _one(self, after: Pair, pair: Pair, side: Side, there: _Now) -> Pair | None:
         """Plan for a pair that is gone from `side`; None where an action is to make its row."""
@@ -224,8 +290,7 @@ class _Planner:
 
     def unpaired(self, *, strangers: bool) -> None:
         """Plan for what no pair has."""
-        matcher = Matcher(list(self.new["left"].values()), list(self.new["right"].values()), exact=self.can.exact)
-        for one, two in matcher.pairs():
+        for one, two in same_items(self.new["left"].values(), self.new["right"].values(), exact=self.can.exact):
             del self.new["left"][one.id]
             del self.new["right"][two.id]
             self.made = replace(self.made, adopted=self.made.adopted + 1)
@@ -236,6 +301,10 @@ class _Planner:
             known = replace(one.print, digest=digest, object=None)
             made = Pair(0, one.id, two.id, one.folder, two.folder, mine, words, known)
             made = replace(made, left_object=one.print.object, right_object=two.print.object)
+            if one.print.kind != "mail":
+                made = replace(made, right_digest=two.print.digest, right_version=two.print.version)
+                if one.print.digest != two.print.digest and self.policy.mode == "two-way":
+                    self.made.conflicts.append(Conflict(made, "not the same on both sides: each stays as it is"))
             now = _Now(one.id, one.folder, one.words, True), _Now(two.id, two.folder, two.words, True)
             self.made.rows.append(self._both(made.with_side("left", one.id, one.folder, one.words), made, *now))
         for item in self.new["left"].values():
@@ -252,8 +321,9 @@ class _Planner:
     def _copy(self, side: Side, item: Item) -> None:
         size, at = item.print.size, item.print.received_at
         is_large = self.policy.max_size is not None and size is not None and size > self.policy.max_size
-        most = self.policy.max_age_s
-        is_wanted = self.search.may_take(item)
+        is_mail = item.print.kind == "mail"  # an appointment that was made long ago may be next week's
+        most = self.policy.max_age_s if is_mail else None
+        is_wanted = not is_mail or self.search.may_take(item)
         if (
             is_large
             or not is_wanted
@@ -309,16 +379,21 @@ def doubts(base: Iterable[Pair], left: Seen, right: Seen, can: Abilities) -> dic
     seen: dict[Side, Seen] = {"left": left, "right": right}
     new: dict[Side, dict[str, Item]] = {"left": dict(left.items), "right": dict(right.items)}
     gone: dict[Side, list[Pair]] = {"left": [], "right": []}
+    edited: dict[Side, set[str]] = {"left": set(), "right": set()}
     for pair in base:
         for side in SIDES:
             id = pair.on(side)
             if id is None:
                 continue
-            is_told = new[side].pop(id, None) is not None
-            if not is_told and (id in seen[side].gone or pair.folder_on(side) in seen[side].whole):
+            told = new[side].pop(id, None)
+            if told is not None:
+                print = told.print
+                if print.kind != "mail" and print.version != pair.stamp_on(side)[0] and print.digest is None:
+                    edited[side].add(id)
+            elif id in seen[side].gone or pair.folder_on(side) in seen[side].whole:
                 gone[side].append(pair)
-    lefts, rights = Matcher(list(new["left"].values()), list(new["right"].values()), exact=can.exact).doubts()
-    asked: dict[Side, set[str]] = {"left": lefts, "right": rights}
+    lefts, rights = in_doubt(new["left"].values(), new["right"].values(), exact=can.exact)
+    asked: dict[Side, set[str]] = {"left": lefts | edited["left"], "right": rights | edited["right"]}
     for side in SIDES:
         named = _named(new[side].values()) if gone[side] else {}
         for pair in gone[side]:
@@ -346,12 +421,15 @@ def _likely(pair: Pair, named: Mapping[str | None, list[Item]]) -> Iterable[Item
             yield from items
 
 
-def with_digests(seen: Seen, digests: Mapping[str, bytes]) -> Seen:
-    """Return what was seen with digests of items filled in."""
+def with_digests(seen: Seen, digests: Mapping[str, bytes], names: Mapping[str, str | None] | None = None) -> Seen:
+    """Return what was seen with digests of items filled in, and `names` as what is their Message-ID or UID."""
     if not digests:
         return seen
-    items = {
-        id: Item(id, item.folder, item.words, replace(item.print, digest=digests[id])) if id in digests else item
-        for id, item in seen.items.items()
-    }
+    named = names or {}
+
+    def known(item: Item) -> Item:
+        print = replace(item.print, digest=digests[item.id], message_id=named.get(item.id, item.print.message_id))
+        return Item(item.id, item.folder, item.words, print)
+
+    items = {id: known(item) if id in digests else item for id, item in seen.items.items()}
     return replace(seen, items=items)

@@ -15,6 +15,7 @@ from typing import Final
 from gateway.mailbox import Facts, Folder, Holds, OpenMailbox
 from gateway.sync.folders import Paired, pair_folders
 from gateway.sync.labels import by_labels
+from gateway.sync.objects import kinds_of
 from gateway.sync.pace import DAY_S
 from gateway.sync.plan import Abilities, doubts, plan
 from gateway.sync.state import State
@@ -136,6 +137,7 @@ class _Planning:
         self._policy = policy
         self._clock = clock
         self._holds: dict[Side, Holds] = {side: boxes[side].holds() for side in SIDES}
+        self._kinds = kinds_of(self._holds["left"], self._holds["right"])
         self._made = Preview(bytes_per_day=policy.bytes_per_day)
         self._by_number: dict[int, FolderPreview] = {}
         self._cannot: Counter[str] = Counter()
@@ -211,7 +213,7 @@ class _Planning:
                 items.clear()
                 gone.clear()
             for state in page.items:
-                items[state.id] = Item.of(state, folder.id)
+                items[state.id] = Item.of(state, folder.id, self._kinds)
             for each in page.removed:
                 items.pop(each, None)
                 gone.add(each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 
 from gateway.mailbox import Changes, Facts, StoreFault
 from gateway.message import Content
@@ -12,6 +13,7 @@ from gateway.quantity import show_size
 from gateway.sync.ends import End, Report
 from gateway.sync.faithful import variants
 from gateway.sync.fingerprint import digest_of, digest_of_content
+from gateway.sync.objects import kinds_of, stamps
 from gateway.sync.plan import with_digests
 from gateway.sync.readying import Means
 from gateway.sync.transfer import fetched
@@ -26,6 +28,9 @@ class Reader:
         self._policy = policy
         self._report = report
         self._means = means
+        self.kinds = kinds_of(ends["left"].mailbox.holds(), ends["right"].mailbox.holds())
+        self.hidden: dict[Side, frozenset[str]] = {"left": frozenset(), "right": frozenset()}
+        """What was replaced and is still to be removed."""
 
     async def warnings(self) -> list[str]:
         """Tell where the right mailbox may not hold what the left one does, as far as both say."""
@@ -57,6 +62,8 @@ class Reader:
             at = token
             page = await end.pace.ask(lambda at=at: end.mailbox.changes(id, at, self._policy.page_items))  # type: ignore[misc]  # as above
             self._report.listed += len(page.items)
+            if hidden := self.hidden[side]:
+                page = replace(page, items=tuple(each for each in page.items if each.id not in hidden))
             yield page
             token = page.token
             if not page.more:
@@ -74,7 +81,7 @@ class Reader:
                 items.clear()
                 gone.clear()
             for state in page.items:
-                items[state.id] = Item.of(state, folder.id)
+                items[state.id] = Item.of(state, folder.id, self.kinds)
                 gone.discard(state.id)
             for id in page.removed:
                 items.pop(id, None)
@@ -90,9 +97,16 @@ class Reader:
         """
         found: dict[Side, dict[str, bytes]] = {"left": {}, "right": {}}
         others: dict[Side, dict[str, set[bytes]]] = {"left": {}, "right": {}}
+        names: dict[Side, dict[str, str | None]] = {"left": {}, "right": {}}
         for side in SIDES:
             items = seen[side].items
             wanted = [id for id in asked[side] if id in items and items[id].print.digest is None]
+            objects = [(id, items[id].print.kind) for id in wanted if items[id].print.kind != "mail"]
+            if objects:
+                made = await stamps(self._ends[side], objects, self._report)
+                found[side] |= {id: digest for id, (digest, _) in made.items()}
+                names[side] = {id: uid for id, (_, uid) in made.items()}
+                wanted = [id for id in wanted if items[id].print.kind == "mail"]
             async for id, content in fetched(self._ends[side], wanted, self._report):
                 if isinstance(content, Content):
                     found[side][id] = await digest_of(content)
@@ -102,7 +116,7 @@ class Reader:
             for id, digests in others[side].items():
                 if found[side][id] not in there and digests & there:
                     found[side][id] = min(digests & there)
-        return {side: with_digests(seen[side], found[side]) for side in SIDES}
+        return {side: with_digests(seen[side], found[side], names[side]) for side in SIDES}
 
     def _others(self, content: Content) -> set[bytes]:
         """Return the digests of what may have become of a content on its way. Blocks on a Blob."""

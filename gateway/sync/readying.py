@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.fidelity import Fate, Note
-from gateway.mailbox import Holds
+from gateway.mailbox import Form, Holds
 from gateway.message import Content
 from gateway.status import Status
 from gateway.sync.faithful import AddressOf, Mend, asks_for_receipt, date_of, mended, mends_for, replyable, tries_of
@@ -50,6 +50,7 @@ class Read:
     notes: tuple[Note, ...] = ()
     tries: tuple[tuple[Mend, ...], ...] | None = None
     refusal: Status | None = None
+    form: Form = "mime"
 
 
 async def ready(copy: Copy, content: Content, holds: Holds, means: Means) -> Read:
@@ -74,7 +75,7 @@ async def ready(copy: Copy, content: Content, holds: Holds, means: Means) -> Rea
 
 async def next_mended(one: Read, refusal: Status, means: Means) -> Read | None:
     """Return a refused item with the next thing mended that may help; None where there is none."""
-    if not means.mends or refusal.code.startswith(_NO_MEND):
+    if not means.mends or one.copy.item.print.kind != "mail" or refusal.code.startswith(_NO_MEND):
         return None
     tries = one.tries
     if tries is None:

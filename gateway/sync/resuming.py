@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.sync.acting import Actor
 from gateway.sync.ends import End, Report
-from gateway.sync.match import Matcher
+from gateway.sync.match import in_doubt, same_items
 from gateway.sync.plan import Abilities
 from gateway.sync.reading import Reader
 from gateway.sync.state import State
@@ -60,21 +60,29 @@ class Resuming:
                     continue
                 told = await end.pace.ask(lambda folder=folder, keys=keys: end.mailbox.find(folder, keys))  # type: ignore[misc]  # as above
                 found |= {key: new.get(id) or Item(id, number, frozenset(), _NO_PRINT) for key, id in told.items()}
-        else:
+        # An export that was put in has its key a moment after it is there.
+        sought = [
+            each
+            for each in mine
+            if each.key not in found and (each.print.kind != "mail" or not end.mailbox.holds().finds)
+        ]
+        if sought:
             wanted = [
                 Item(each.key, each.folder, each.words, replace(each.print, digest=each.appended or each.print.digest))
-                for each in mine
+                for each in sought
             ]
-            _, asked = Matcher(wanted, list(new.values()), exact=self._exact).doubts()
+            _, asked = in_doubt(wanted, new.values(), exact=self._exact)
             both: dict[Side, Seen] = {side: Seen(dict(new)), other(side): Seen()}
             read = await self._reader.with_digests({side: asked, other(side): ()}, both)
-            pairs = Matcher(wanted, list(read[side].items.values()), exact=self._exact).pairs()
-            found = {one.id: two for one, two in pairs}
+            taken = {item.id for item in found.values()}
+            rest = [item for item in read[side].items.values() if item.id not in taken]
+            found |= {one.id: two for one, two in same_items(wanted, rest, exact=self._exact)}
         sources = [each.source for each in mine if each.key in found]
         known = await self._state.pairs(self._pairing, sources, [])
         known += await self._state.pairs(self._pairing, [], sources)
         by_number = {pair.id: pair for pair in known}
         rows: list[Pair] = []
+        owed: list[tuple[Side, str]] = []
         for intent in mine:
             item = found.get(intent.key)
             if item is None:
@@ -86,6 +94,8 @@ class Resuming:
             made = made.with_side(source, intent.source, at, intent.words)
             made = made.with_side(side, item.id, intent.folder, words)
             rows.append(made.with_octets(source, intent.print, intent.appended))
+            if intent.replaces is not None:
+                owed.append((side, intent.replaces))
         # What is found by its key alone was told by no listing yet.
         keyed = [Placed(side, each.folder, found[each.key].id) for each in mine if each.key in found]
         placed = [each for each in keyed if each.item not in new and not end.mailbox.holds().tells_unseen]
@@ -93,6 +103,8 @@ class Resuming:
             placed += [Placed(other(side), row.folder_on(other(side)), row.on(other(side)) or "") for row in rows]
         self._report.adopted += len(rows)
         done = {each.key for each in mine if is_all or each.key in found}
-        await self._state.settle(self._pairing, rows, intents=list(done), placed=placed)
+        await self._state.settle(self._pairing, rows, intents=list(done), placed=placed, owed=owed)
+        if owed:
+            await self._actor.pay()
         intents[:] = [each for each in intents if each.key not in done]
         return rows

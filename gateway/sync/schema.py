@@ -41,6 +41,7 @@ FOLDER: Final = Table(
     Column("right_mark", Text),
     Column("is_known", Boolean, nullable=False),
     Column("limits", Text),
+    Column("kind", Text, nullable=False),
     Index("sync_folder_by_pairing", "pairing"),
 )
 
@@ -59,9 +60,12 @@ ITEM: Final = Table(
     Column("message_id", Text),
     Column("digest", LargeBinary),
     Column("received_at", Float),
+    Column("kind", Text, nullable=False),
+    Column("version", Text),
     Column("right_digest", LargeBinary),
     Column("left_object", Text),
     Column("right_object", Text),
+    Column("right_version", Text),
     Index("sync_item_by_left", "pairing", "left"),
     Index("sync_item_by_right", "pairing", "right"),
     Index("sync_item_by_left_folder", "left_folder"),
@@ -83,7 +87,10 @@ INTENT: Final = Table(
     Column("message_id", Text),
     Column("digest", LargeBinary),
     Column("received_at", Float),
+    Column("kind", Text, nullable=False),
+    Column("version", Text),
     Column("appended", LargeBinary),
+    Column("replaces", Text),
     Index("sync_intent_by_pairing", "pairing"),
 )
 
@@ -95,6 +102,15 @@ PLACED: Final = Table(
     Column("item", Text, primary_key=True),
     Column("folder", BigInteger, nullable=False),
 )
+
+OWED: Final = Table(
+    "sync_owed",
+    METADATA,
+    Column("pairing", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+)
+"""What was replaced, and is still to be removed."""
 
 PROBLEM: Final = Table(
     "sync_problem",
@@ -112,6 +128,8 @@ PROBLEM: Final = Table(
     Column("message_id", Text),
     Column("digest", LargeBinary),
     Column("received_at", Float),
+    Column("kind", Text, nullable=False),
+    Column("version", Text),
 )
 
 NOTE: Final = Table(

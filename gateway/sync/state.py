@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, 
 from sqlalchemy.dialects import sqlite
 
 from gateway.sync.database import locking_engine, open_database
-from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, PAIRING, PLACED, PROBLEM
+from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, OWED, PAIRING, PLACED, PROBLEM
 from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Placed, Print, Problem, Side
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def _read_words(text: str) -> frozenset[str]:
 
 
 def _print(row: Row[Any]) -> Print:
-    return Print(row.size, row.message_id, row.digest, row.received_at)
+    return Print(row.size, row.message_id, row.digest, row.received_at, None, row.kind, row.version)
 
 
 def _print_columns(print: Print) -> dict[str, Any]:
@@ -58,6 +58,8 @@ def _print_columns(print: Print) -> dict[str, Any]:
         "message_id": print.message_id,
         "digest": print.digest,
         "received_at": print.received_at,
+        "kind": print.kind,
+        "version": print.version,
     }
 
 
@@ -74,6 +76,7 @@ def _pair(row: Row[Any]) -> Pair:
         row.right_digest,
         row.left_object,
         row.right_object,
+        row.right_version,
     )
 
 
@@ -89,6 +92,7 @@ def _pair_columns(pairing: str, pair: Pair) -> dict[str, Any]:
         "right_digest": pair.right_digest,
         "left_object": pair.left_object,
         "right_object": pair.right_object,
+        "right_version": pair.right_version,
         **_print_columns(pair.print),
     }
 
@@ -219,6 +223,7 @@ class State:
                     row.right_mark,
                     row.is_known,
                     row.limits,
+                    row.kind,
                 )
                 for row in connection.execute(asked)
             ]
@@ -238,6 +243,7 @@ class State:
             "right_mark": folder.right_mark,
             "is_known": folder.is_known,
             "limits": folder.limits,
+            "kind": folder.kind,
         }
 
         def act(connection: Connection) -> int:
@@ -299,6 +305,11 @@ class State:
         asked = select(PLACED).where(PLACED.c.pairing == pairing)
         return await self.do(lambda connection: [Placed(r.side, r.folder, r.item) for r in connection.execute(asked)])
 
+    async def owed(self, pairing: str) -> list[tuple[Side, str]]:
+        """Return what was replaced and is still to be removed, by side and item."""
+        asked = select(OWED).where(OWED.c.pairing == pairing)
+        return await self.do(lambda connection: [(r.side, r.item) for r in connection.execute(asked)])
+
     async def has_digest(self, pairing: str, folder: int, digest: bytes) -> bool:
         """Tell whether something with this digest is paired in a folder."""
         asked = select(ITEM.c.id).where(ITEM.c.pairing == pairing, ITEM.c.right_folder == folder)
@@ -317,6 +328,7 @@ class State:
                 "pair": each.pair,
                 "words": _words(each.words),
                 "appended": each.appended,
+                "replaces": each.replaces,
                 **_print_columns(each.print),
             }
             for each in intents
@@ -329,7 +341,9 @@ class State:
 
         def read(connection: Connection) -> list[Intent]:
             return [
-                Intent(r.key, r.folder, r.side, r.source, _read_words(r.words), _print(r), r.pair, r.appended)
+                Intent(
+                    r.key, r.folder, r.side, r.source, _read_words(r.words), _print(r), r.pair, r.appended, r.replaces
+                )
                 for r in connection.execute(asked)
             ]
 
@@ -348,10 +362,13 @@ class State:
         placed: Sequence[Placed] = (),
         told: Sequence[Placed] = (),
         folders: Iterable[FolderPair] = (),
+        owed: Sequence[tuple[Side, str]] = (),
+        paid: Sequence[tuple[Side, str]] = (),
     ) -> None:
         """Write what is done, in one transaction: rows, those to forget, intents that are known to be done or not,
         problems met and solved (by side and item), notes, items that were put where no listing told them yet and those
-        that one has told by now, and folders as far as they are read."""
+        that one has told by now, folders as far as they are read, and what is still to be removed or was by now, by
+        side and item."""
         new = [_pair_columns(pairing, pair) for pair in rows if pair.id == 0]
         old = [{"row": pair.id, **_pair_columns(pairing, pair)} for pair in rows if pair.id != 0]
         gone = [{"row": id} for id in forget]
@@ -375,6 +392,11 @@ class State:
                 last = {(each.side, each.item): each.folder for each in placed}
                 put = [{"side": side, "item": item, "folder": folder} for (side, item), folder in last.items()]
                 connection.execute(insert(PLACED).values(pairing=pairing), put)
+            for side, item in (*owed, *paid):
+                of_it = OWED.c.pairing == pairing, OWED.c.side == side, OWED.c.item == item
+                connection.execute(delete(OWED).where(*of_it))
+            for side, item in owed:
+                connection.execute(insert(OWED).values(pairing=pairing, side=side, item=item))
             for problem in problems:
                 self._put_problem(connection, pairing, problem)
             for note in notes:

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from dataclasses import replace
 
-from gateway.mailbox import StoreFault
-from gateway.message import Content
+from gateway.mailbox import Form
 from gateway.status import Status
 from gateway.sync.appending import Appending, problem_of
 from gateway.sync.ends import End as End
 from gateway.sync.ends import Report as Report
+from gateway.sync.ends import fetched as fetched
+from gateway.sync.ends import is_gone as is_gone
 from gateway.sync.lanes import Budget, together
+from gateway.sync.objects import form_across, stamps
 from gateway.sync.readying import Means, Read, ready
 from gateway.sync.state import State
 from gateway.sync.values import Copy, Policy, Side, other
-
-_GONE: Final = ("4.2.0", "5.1.1")
-
-
-async def fetched(end: End, ids: Sequence[str], report: Report) -> AsyncIterator[tuple[str, Content | Status]]:
-    """Yield contents, going on after faults that pass. Raises: StoreFault."""
-    at = 0
-    while at < len(ids):
-        await end.pace.ready()
-        try:
-            async for id, content in end.mailbox.fetch(ids[at:]):
-                at += 1
-                report.read += 1
-                end.pace.good()
-                yield id, content
-        except StoreFault as fault:
-            end.pace.bad(fault)
-        else:
-            return
-
-
-def is_gone(status: Status) -> bool:
-    """Tell whether a status says that an item is not there (any more)."""
-    return status.code in _GONE
 
 
 class Transfer:
@@ -115,6 +93,11 @@ class Transfer:
     async def _batches(self, side: Side, copies: Sequence[Copy]) -> AsyncIterator[list[Read]]:
         """Yield what is read, in batches bounded by items and octets."""
         source, most = self._ends[other(side)], self._ends[side].mailbox.holds().max_item_bytes
+        objects = [copy for copy in copies if copy.item.print.kind != "mail"]
+        if objects:
+            async for read in self._objects(side, objects):
+                yield read
+            copies = [copy for copy in copies if copy.item.print.kind == "mail"]
         by_id = {copy.item.id: copy for copy in copies}
         batch: list[Read] = []
         octets = 0
@@ -125,9 +108,7 @@ class Transfer:
                     await self._unread(copy, content)
                     continue
                 size = content.size
-                if most is not None and size > most:
-                    status = Status("5.3.4", f"of {size} octets, and the most that is taken is {most}")
-                    await self._problem(copy, status)
+                if await self._is_too_large(copy, size, most):
                     continue
                 if batch and (len(batch) >= self._policy.batch_items or octets + size > self._policy.batch_bytes):
                     yield batch
@@ -140,6 +121,36 @@ class Transfer:
                 octets += size
         if batch:
             yield batch
+
+    async def _objects(self, side: Side, copies: Sequence[Copy]) -> AsyncIterator[list[Read]]:
+        """Yield what is no mail, in its own forms. What it is like is read first, and again where it is edited then."""
+        source, holds = self._ends[other(side)], self._ends[side].mailbox.holds()
+        by_id = {copy.item.id: copy for copy in copies}
+        for chunk in self._chunks(copies):
+            asked = [(id, by_id[id].item.print.kind) for id in chunk]
+            known = await stamps(source, asked, self._report)
+            forms: dict[Form, list[str]] = {}
+            for id, kind in asked:
+                forms.setdefault(form_across(kind, source.mailbox.holds(), holds), []).append(id)
+            for form, ids in forms.items():
+                batch: list[Read] = []
+                async for id, content in fetched(source, ids, self._report, form):
+                    copy, (digest, uid) = by_id[id], known.get(id, (None, None))
+                    if isinstance(content, Status):
+                        await self._unread(copy, content)
+                    elif not await self._is_too_large(copy, content.size, holds.max_item_bytes):
+                        listed = copy.item.print
+                        print = replace(listed, digest=digest, message_id=uid, size=listed.size or content.size)
+                        words, at = copy.item.words, listed.received_at
+                        batch.append(Read(copy, content, content, print, words, at, form=form))
+                if batch:
+                    yield batch
+
+    async def _is_too_large(self, copy: Copy, size: int, most: int | None) -> bool:
+        if most is None or size <= most:
+            return False
+        await self._problem(copy, Status("5.3.4", f"of {size} octets, and the most that is taken is {most}"))
+        return True
 
     def _chunks(self, copies: Sequence[Copy]) -> list[list[str]]:
         """Return ids in such groups as are fetched at once."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from gateway.frozen import quickly_made
-from gateway.mailbox import FLAGS, Holds, ItemState
+from gateway.mailbox import FLAGS, Holds, ItemState, Kind
 
 Side = Literal["left", "right"]
 SIDES: Final[tuple[Side, Side]] = ("left", "right")
 Mode = Literal["copy", "mirror", "two-way"]
 NOTHING: Final[frozenset[str]] = frozenset()
+MAIL: Final[frozenset[Kind]] = frozenset(("mail",))
 OLDEST_S: Final = 86400.0
 """No mail is older than its networks: stores say 1899 or 1970 where they do not know."""
 
@@ -114,6 +115,10 @@ class Print:
     received_at: float | None = None
     object: str | None = None
     """The store's own word for the message, whichever folder it is in; it says nothing at another store."""
+    kind: Kind = "mail"
+    """Of other kinds, `message_id` is the UID and `digest` that of `objects.stamp_of`."""
+    version: str | None = None
+    """The store's own word for what it is like now, of what is edited where it is; mail is not."""
 
 
 @quickly_made
@@ -127,10 +132,13 @@ class Item:
     print: Print
 
     @staticmethod
-    def of(state: ItemState, folder: int) -> Item:
-        """Return a listed item of a folder."""
+    def of(state: ItemState, folder: int, kinds: frozenset[Kind] = MAIL) -> Item:
+        """Return a listed item of a folder; of a kind that is none of `kinds`, it goes along as mail."""
         words = frozenset[str](state.flags) | state.keywords
         at = state.received_at if state.received_at is None or state.received_at >= OLDEST_S else None
+        if state.kind != "mail" and state.kind in kinds:
+            known = Print(state.size or None, None, None, at, state.object, state.kind, state.version)
+            return Item(state.id, folder, words, known)
         # A size of 0 is what servers say that do not know it.
         return Item(state.id, folder, words, Print(state.size or None, state.message_id, None, at, state.object))
 
@@ -151,6 +159,7 @@ class FolderPair:
     """Both sides have been listed to the end once."""
     limits: str | None = None
     """The policy's limits when they were: what was left out then may be wanted by others."""
+    kind: Kind = "mail"
 
 
 @quickly_made
@@ -172,15 +181,18 @@ class Pair:
     print: Print = field(default_factory=Print)
     """As on the left."""
     right_digest: bytes | None = None
-    """Of the right's octets, where they are not the left's."""
+    """Of the right's octets, where they are not the left's; of other kinds than mail always, once it is known."""
     left_object: str | None = None
     right_object: str | None = None
+    right_version: str | None = None
+    """The left's is that of `print`."""
 
     def print_on(self, side: Side) -> Print:
         """Return what it is known again by on a side."""
         if side == "left":
             return replace(self.print, object=self.left_object)
-        return replace(self.print, digest=self.right_digest or self.print.digest, object=self.right_object)
+        digest = self.right_digest or self.print.digest
+        return replace(self.print, digest=digest, object=self.right_object, version=self.right_version)
 
     def on(self, side: Side) -> str | None:
         """Return its id on a side."""
@@ -207,10 +219,33 @@ class Pair:
     def with_octets(self, source: Side, print: Print, appended: bytes | None) -> Pair:
         """Return it with what it is known again by: `print` is the source's, and `appended` the digest of what was made
         of it for the other side, None where that is the same."""
+        if print.kind != "mail":
+            if source == "left":
+                return replace(self, print=print, right_digest=appended, right_version=None)
+            known = replace(print, digest=appended, version=None)
+            return replace(self, print=known, right_digest=print.digest, right_version=print.version)
         if source == "left":
             return replace(self, print=print, right_digest=appended)
         known = print if appended is None else replace(print, digest=appended)
         return replace(self, print=known, right_digest=print.digest if appended is not None else None)
+
+    def stamp_on(self, side: Side) -> tuple[str | None, bytes | None]:
+        """Return the version and the digest at which it was in step on a side, as far as they are known."""
+        if side == "left":
+            return self.print.version, self.print.digest
+        return self.right_version, self.right_digest
+
+    def with_stamp(self, side: Side, print: Print) -> Pair:
+        """Return it in step as a side's item is now."""
+        name = self.print.message_id or print.message_id
+        if side == "left":
+            known = replace(
+                self.print, message_id=name, version=print.version, digest=print.digest or self.print.digest
+            )
+            return replace(self, print=known)
+        known = replace(self.print, message_id=name)
+        digest = print.digest or self.right_digest
+        return replace(self, print=known, right_version=print.version, right_digest=digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +260,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Put `item` into `folder` on `side`. `pair` is the row whose side it fills again, None for a new one."""
+    """Put `item` into `folder` on `side`. `pair` is the row whose side it fills again, None for a new one; `replaces`
+    what was there before and goes once this is there."""
 
     side: Side
     item: Item
     folder: int
     pair: Pair | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +333,8 @@ class Plan:
     """Too large or too old for the policy."""
     refused: Refusal | None = None
     adopted: int = 0
+    again: set[int] = field(default_factory=set)
+    """Folders in which more is to be done once this is: a pass over them does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +351,8 @@ class Intent:
     """The row whose side it was to fill; 0 for a new one."""
     appended: bytes | None = None
     """The digest of what was to be appended, where it is not the source's octets."""
+    replaces: str | None = None
+    """What is to be removed once it is there."""
 
 
 @dataclass(frozen=True, slots=True)

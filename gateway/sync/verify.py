@@ -19,7 +19,8 @@ from gateway.quantity import show_size
 from gateway.sync.fingerprint import digest_of
 from gateway.sync.folders import pair_folders
 from gateway.sync.labels import by_labels
-from gateway.sync.match import Matcher
+from gateway.sync.match import apart, in_doubt, same_items
+from gateway.sync.objects import kinds_of, stamps
 from gateway.sync.pace import Pace
 from gateway.sync.plan import Abilities
 from gateway.sync.progress import as_named, names, show_count, show_seconds
@@ -197,6 +198,7 @@ class _Checking:
         self._clock = clock
         self._chance = random.Random(checked.seed)
         self._can = Abilities(ends["left"].mailbox.holds(), ends["right"].mailbox.holds())
+        self._kinds = kinds_of(self._can.left, self._can.right)
         self._reasons: dict[str, str] = {}
         self._notes: dict[str, str] = {}
 
@@ -250,7 +252,7 @@ class _Checking:
             asked = token
             page = await end.pace.ask(lambda asked=asked: end.mailbox.changes(id, asked, self._policy.page_items))  # type: ignore[misc]  # mypy takes no default of a lambda
             for state in page.items:
-                items[state.id] = Item.of(state, number)
+                items[state.id] = Item.of(state, number, self._kinds)
             for gone in page.removed:
                 items.pop(gone, None)
             self._report.listed += len(page.items)
@@ -322,12 +324,11 @@ class _Checking:
         """Return which of those without a row are the same, as where the state was lost."""
         if not lefts or not rights:
             return []
-        one, two = Matcher(lefts, rights, exact=self._can.exact).doubts()
-        digests: dict[str, bytes] = {}
-        for side, ids in (("left", one), ("right", two)):
-            digests |= await self._digests("left" if side == "left" else "right", ids)
-        known = [[_with(item, digests) for item in some] for some in (lefts, rights)]
-        return Matcher(known[0], known[1], exact=self._can.exact).pairs()
+        one, two = in_doubt(lefts, rights, exact=self._can.exact)
+        here = await self._digests("left", [item for item in lefts if item.id in one])
+        there = await self._digests("right", [item for item in rights if item.id in two])
+        known = [_with(item, here) for item in lefts], [_with(item, there) for item in rights]
+        return same_items(*known, exact=self._can.exact)
 
     def _marks(self, folder: Folder, matched: Iterable[tuple[Item, Item]]) -> None:
         holds = self._ends["right"].mailbox.holds()
@@ -344,8 +345,8 @@ class _Checking:
             matched = self._chance.sample(matched, sample)
         for chunk in _chunks(matched):
             lefts, rights = await asyncio.gather(
-                self._digests("left", [one.id for one, _ in chunk]),
-                self._digests("right", [two.id for _, two in chunk]),
+                self._digests("left", [one for one, _ in chunk]),
+                self._digests("right", [two for _, two in chunk]),
             )
             for one, two in chunk:
                 here, there = lefts.get(one.id), rights.get(two.id)
@@ -362,11 +363,16 @@ class _Checking:
                     folder.findings.append(_finding("differs", folder, one))
             self._progress(self._report)
 
-    async def _digests(self, side: Side, ids: Iterable[str]) -> dict[str, bytes]:
+    async def _digests(self, side: Side, items: Iterable[Item]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        async for id, content in fetched(self._ends[side], list(ids), self._report):
+        mails, objects = apart(items)
+        async for id, content in fetched(self._ends[side], [item.id for item in mails], self._report):
             if isinstance(content, Content):
                 found[id] = await digest_of(content)
+        if objects:
+            asked = [(item.id, item.print.kind) for item in objects]
+            made = await stamps(self._ends[side], asked, self._report, comparable=True)
+            found |= {id: digest for id, (digest, _) in made.items()}
         return found
 
 

@@ -53,6 +53,13 @@ NATIVE: Final = "exchange-fts"
 _NO_FORM: Final = "ErrorUnsupportedMimeConversion"
 _NO_MIME: Final = frozenset({_NO_FORM, "NoItem", "ErrorMimeContentConversionFailed", "ErrorContentConversionFailed"})
 _GONE: Final = frozenset({NOT_THERE, "ErrorItemNotFound", "ErrorInvalidIdMalformed", "ErrorInvalidFolderId"})
+_ROLES: Final[tuple[tuple[FolderRole, str], ...]] = (
+    *ROLES.items(),
+    ("calendar", "calendar"),
+    ("contacts", "contacts"),
+    ("tasks", "tasks"),
+    ("notes", "notes"),
+)
 _BATCH: Final = 20
 _MOST_PAGES: Final = 1000
 
@@ -89,8 +96,8 @@ class EwsShelf:
     async def folders(self, mailbox: str) -> list[Row]:
         top = self._named(mailbox, TOP)
         roles: dict[str, FolderRole] = {}
-        answers = await self._ask(mailbox, GetFolder, [top, *(self._named(mailbox, each) for each in ROLES.values())])
-        names: list[FolderRole | None] = [None, *ROLES]
+        answers = await self._ask(mailbox, GetFolder, [top, *(self._named(mailbox, name) for _, name in _ROLES)])
+        names: list[FolderRole | None] = [None, *(role for role, _ in _ROLES)]
         for role, answer in zip(names, answers, strict=False):
             if answer.ok and role is not None:
                 roles |= {row.id: role for row in read_folders(answer.element)}

@@ -9,13 +9,14 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.contract import FLAGS, Appended, Changes, Content, Facts, Folder, Holds, ItemState, NewItem, Status
+from gateway.contract import FLAGS, Appended, Changes, Content, Facts, Folder, Holds, ItemState, Kind, NewItem, Status
 from gateway.mailbox import StoreFault
 from gateway.outcome import Scope
 
 GONE = Status("4.2.0", "gone")
 FULL = Status("4.2.2", "no room")
 LOST = Status("4.4.2", "the connection was lost")
+NO_FORM = Status("5.6.3", "no such form")
 HOLDS = Holds(
     FLAGS, keywords=True, internal_date=True, change_tokens=True, stable_ids=False, exact=True, finds=False
 )  # fmt: skip
@@ -71,10 +72,11 @@ class Memory:
         at: float | None = 1.6e9,
         name: str | None = None,
         object: str | None = None,
+        kind: Kind = "mail",
     ) -> str:
         id = f"{folder}.{self.generation}.{next(self.numbers)}"
         flags = frozenset(flag for flag in FLAGS if flag in words)
-        state = ItemState(id, "", len(octets), flags, frozenset(words) - FLAGS, at, name, object=object)
+        state = ItemState(id, "", len(octets), flags, frozenset(words) - FLAGS, at, name, kind, object=object)
         self.items[id] = Held(octets, state, folder)
         self._touch(folder, id)
         return id
@@ -84,6 +86,11 @@ class Memory:
         words = (frozenset[str](held.state.flags) | held.state.keywords | set(add)) - set(remove)
         flags = frozenset(flag for flag in FLAGS if flag in words)
         held.state = replace(held.state, flags=flags, keywords=words - FLAGS)
+        self._touch(held.folder, id)
+
+    def edit(self, id: str, octets: bytes) -> None:
+        held = self.items[id]
+        held.octets, held.state = octets, replace(held.state, size=len(octets))
         self._touch(held.folder, id)
 
     def drop(self, id: str) -> None:
@@ -129,6 +136,8 @@ class Memory:
 
     def _touch(self, folder: str, id: str) -> None:
         self.log.append((next(self.numbers), folder, id))
+        if id in self.items:
+            self.items[id].state = replace(self.items[id].state, version=str(self.log[-1][0]))
 
     def _call(self, name: str, *, done: bool = False) -> None:
         """Count a call before and after it is done, and fail where it is time."""
@@ -163,14 +172,14 @@ class Memory:
         ]
         return sorted(found, key=lambda folder: folder.path)
 
-    async def create_folder(self, path: tuple[str, ...], kind: str = "mail") -> Folder:
+    async def create_folder(self, path: tuple[str, ...], kind: Kind = "mail") -> Folder:
         self._call("create_folder")
         if set(self.refuses_in_names) & set("".join(path)):
             raise StoreFault(Status("5.3.3", "no such name"), Scope.MESSAGE)
         for depth in range(1, len(path) + 1):
             if not any(each.path == path[:depth] for each in self.list_folders.values()):
                 id = f"f{next(self.numbers)}"
-                self.list_folders[id] = Folder(id, path[:depth])
+                self.list_folders[id] = Folder(id, path[:depth], kind if depth == len(path) else "mail")
         self._call("create_folder", done=True)
         return next(each for each in self.list_folders.values() if each.path == path)
 
@@ -213,13 +222,20 @@ class Memory:
         for id in ids:
             self._call("fetch")
             held = self.items.get(id)
-            yield id, Content(held.octets) if held is not None else GONE
+            if held is None:
+                yield id, GONE
+            elif form == "native" and self.holding.native is not None:
+                yield id, Content(b"%d\n%s" % (next(self.numbers), held.octets))  # another one each time
+            else:
+                yield id, Content(held.octets) if _forms(held.state.kind) == form else NO_FORM
 
     async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
         self._call("append")
         made: list[Appended | Status] = []
         for new in items:
             octets = new.content.octets()
+            if new.form == "native":
+                octets = octets.partition(b"\n")[2]
             if self.ends_on is not None and self.ends_on in octets:
                 raise StoreFault(LOST, Scope.HOP, retry_after_s=0.0, unknown=True)
             refused = next((status for bad, status in self.refuses.items() if bad in octets), None)
@@ -238,7 +254,8 @@ class Memory:
                 *new.flags,
                 *new.keywords,
                 at=new.received_at or 0.0,
-                name=name.decode() if name else None,
+                name=name.decode() if name and new.kind == "mail" else None,
+                kind=new.kind,
             )
             made.append(Appended(id))
         self._call("append", done=True)
@@ -274,6 +291,18 @@ class Memory:
     async def watch(self, folders: Sequence[str]) -> AsyncIterator[str]:
         for folder in folders:
             yield folder
+
+
+def _forms(kind: Kind) -> str:
+    return {"calendar": "ical", "tasks": "ical", "contacts": "vcard"}.get(kind, "mime")
+
+
+def event(number: int, text: str = "text", stamp: int = 0) -> bytes:
+    """Return an appointment; `stamp` is what says nothing of it."""
+    return (
+        f"BEGIN:VCALENDAR\r\nPRODID:{stamp}\r\nBEGIN:VEVENT\r\nUID:{number}@example.org\r\n"
+        f"DTSTAMP:2026010{stamp}T000000Z\r\nSUMMARY:{text}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    ).encode()
 
 
 def mail(number: int, text: str = "text", *, name: bool = True) -> bytes:

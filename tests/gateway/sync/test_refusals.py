@@ -12,7 +12,7 @@ import pytest
 
 from gateway.contract import Facts, Folder, Status
 from gateway.mailbox import StoreFault
-from gateway.sync import appending, plan
+from gateway.sync import appending, match
 from gateway.sync.ends import Report
 from gateway.sync.engine import Result, retry_pass, run_pass
 from gateway.sync.match import Matcher
@@ -361,7 +361,7 @@ def test_a_page_costs_by_what_is_in_it_however_much_is_there(peer: Peer, monkeyp
                 sizes.append(len(rights))
             super().__init__(lefts, rights, exact=exact)
 
-    monkeypatch.setattr(plan, "Matcher", Counted)
+    monkeypatch.setattr(match, "Matcher", Counted)
     report = peer.step(Policy(page_items=50)).report
     assert (report.copied, report.adopted) == (0, 1500)
     assert len(sizes) >= 60

@@ -92,6 +92,8 @@ class Control:
             if changes.get("delete"):
                 self._store.remove(number)
                 return id
+            if "octets" in changes:
+                self._store.alter(number, octets=base64.b64decode(changes["octets"]))
             if "is_read" in changes or "categories" in changes:
                 self._store.alter(number, is_read=changes.get("is_read"), categories=changes.get("categories"))
             if changes.get("move"):

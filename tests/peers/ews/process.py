@@ -142,6 +142,10 @@ class EwsCompany:
     def alter(self, name: str, id: str, **changes: object) -> str:
         return str(self.peer.tell("alter", address=self.address(name), id=id, **changes))
 
+    def edit(self, name: str, id: str, octets: bytes) -> None:
+        """Give an item another content, as its owner does with an appointment."""
+        self.alter(name, id, octets=base64.b64encode(octets).decode())
+
     def log(self, operation: str | None = None) -> list[Request]:
         found = self.peer.tell("log", domain=self.domain, operation=operation)
         octets = ("body", "answer")

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("right_mark", sa.Text),
         sa.Column("is_known", sa.Boolean, nullable=False),
         sa.Column("limits", sa.Text),
+        sa.Column("kind", sa.Text, nullable=False),
     )
     op.create_index("sync_folder_by_pairing", "sync_folder", ["pairing"])
     op.create_table(
@@ -56,9 +57,12 @@ def upgrade() -> None:
         sa.Column("message_id", sa.Text),
         sa.Column("digest", sa.LargeBinary),
         sa.Column("received_at", sa.Float),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("version", sa.Text),
         sa.Column("right_digest", sa.LargeBinary),
         sa.Column("left_object", sa.Text),
         sa.Column("right_object", sa.Text),
+        sa.Column("right_version", sa.Text),
     )
     op.create_index("sync_item_by_left", "sync_item", ["pairing", "left"])
     op.create_index("sync_item_by_right", "sync_item", ["pairing", "right"])
@@ -78,7 +82,10 @@ def upgrade() -> None:
         sa.Column("message_id", sa.Text),
         sa.Column("digest", sa.LargeBinary),
         sa.Column("received_at", sa.Float),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("version", sa.Text),
         sa.Column("appended", sa.LargeBinary),
+        sa.Column("replaces", sa.Text),
     )
     op.create_index("sync_intent_by_pairing", "sync_intent", ["pairing"])
     op.create_table(
@@ -87,6 +94,12 @@ def upgrade() -> None:
         sa.Column("side", sa.Text, primary_key=True),
         sa.Column("item", sa.Text, primary_key=True),
         sa.Column("folder", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "sync_owed",
+        sa.Column("pairing", sa.Text, primary_key=True),
+        sa.Column("side", sa.Text, primary_key=True),
+        sa.Column("item", sa.Text, primary_key=True),
     )
     op.create_table(
         "sync_problem",
@@ -103,6 +116,8 @@ def upgrade() -> None:
         sa.Column("message_id", sa.Text),
         sa.Column("digest", sa.LargeBinary),
         sa.Column("received_at", sa.Float),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("version", sa.Text),
     )
     op.create_table(
         "sync_note",
