@@ -29,6 +29,7 @@ from connectors.folders.backend import (
     shown_version,
     unreadable,
 )
+from connectors.folders.paths import untaken
 from connectors.folders.reading import CHUNK, HEAD_LIMIT, blob_of, content_of, opened, pieces
 from connectors.folders.roles import with_roles
 from gateway.contract import Content, Flag, Folder, FolderRole, Holds, ItemState, Status, StoreFault
@@ -95,8 +96,7 @@ class Eudora(Backend):
         self._check()
         found: dict[tuple[str, ...], Folder] = {}
         for id, path in self._below(self._root, "", (), _DEEPEST):
-            while path in found:
-                path = (*path[:-1], path[-1] + " (2)")
+            path = untaken(path, found)
             stem = Path(id).stem.casefold()
             role = _ROLES.get(stem) if len(path) == 1 else None
             if role == "inbox":

@@ -17,6 +17,7 @@ from typing import Final
 
 from connectors.folders import keywords as table
 from connectors.folders.backend import FRESH_S, bad_name, no_folder
+from connectors.folders.paths import untaken
 from connectors.folders.reading import owned, synced
 from connectors.folders.roles import with_roles
 from gateway.contract import Folder, Holds, Status, StoreFault
@@ -81,9 +82,8 @@ class MaildirFolders:
         if (self._root / "cur").is_dir():
             found[_INBOX] = self._folder("", _INBOX)
         for name in sorted(self._names()):
-            path = self._path(name)
-            while path in found:  # `.INBOX` beside the inbox itself, or two names that tell the same
-                path = (*path[:-1], path[-1] + " (2)")
+            # `.INBOX` may be beside the inbox itself, and two names may tell the same.
+            path = untaken(self._path(name), found)
             if not found and self._nested and path[-1].upper() == "INBOX" and len(path) == 1:
                 found[path] = self._folder(name, path)
                 continue

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connectors.folders.backend import FRESH_S, GONE, Backend, folder_hash, item_id, no_folder, shown_version
+from connectors.folders.paths import untaken
 from connectors.folders.reading import INLINE, FileBlob
 from connectors.folders.roles import with_roles
 from gateway.contract import FLAGS, Content, Flag, Folder, FolderRole, Holds, ItemState, Status, StoreFault
@@ -36,6 +37,8 @@ HOLDS: Final = Holds(
 )
 _LIST_S: Final = 600.0
 _ITEM_S: Final = 120.0
+_LONGEST: Final = 256 * 1024 * 1024
+"""Octets of the longest answer: a line of some 120 for each of two million items."""
 _INBOXES: Final = ("inbox", "posteingang", "boîte de réception", "bandeja de entrada", "posta in arrivo", "postvak in")
 
 
@@ -100,7 +103,7 @@ class Pst(Backend):
         pipe = self._child.stdout
         assert pipe is not None
         until = time.monotonic() + wait_s
-        octets = b""
+        octets = bytearray()
         with selectors.DefaultSelector() as waiting:
             waiting.register(pipe, selectors.EVENT_READ)
             while not octets.endswith(b"\n"):
@@ -110,6 +113,9 @@ class Pst(Backend):
                     self.close()
                     raise Broken("its reader has ended" if ready else "it takes too long to read")
                 octets += piece
+                if len(octets) > _LONGEST:
+                    self.close()
+                    raise Broken(f"its reader tells more than {_LONGEST >> 20} MiB at once")
         answer = json.loads(octets)
         if "error" in answer:
             raise Broken(answer["error"])
@@ -127,9 +133,7 @@ class Pst(Backend):
         mark = f"{there.st_size}.{there.st_mtime_ns}" if is_settled else None
         found: dict[tuple[str, ...], Folder] = {}
         for id, names, count in told:
-            path = tuple(names)
-            while path in found:
-                path = (*path[:-1], path[-1] + " (2)")
+            path = untaken(tuple(names), found)
             role: FolderRole | None = "inbox" if len(path) == 1 and path[0].casefold() in _INBOXES else None
             found[path] = Folder(id, path, "mail", role, count, mark=mark)
         return with_roles(found.values())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from connectors.folders.backend import bad_name, no_folder
+from connectors.folders.paths import untaken
 from connectors.folders.reading import opened, owned
 from gateway.contract import Status, StoreFault
 
@@ -77,8 +78,7 @@ class Tree:
                 path = ("INBOX",)
             elif path and path[0].upper() == "INBOX":
                 path = ("INBOX", *path[1:])
-            while path in found:
-                path = (*path[:-1], path[-1] + " (2)")
+            path = untaken(path, found)
             found[path] = Place(place.id, path, place.file)
         return sorted(found.values(), key=lambda place: (len(place.path), place.path))
 
