@@ -13,9 +13,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,8 @@ MOST: Final = 99_999_999
 _NAME: Final = re.compile(r"([0-9]{1,8})\.msg", re.IGNORECASE)
 _GROWN: Final = 1024
 """A message may have got longer by so many octets since it was put."""
+_KEPT: Final = 64 * 1024
+"""Octets of the longest message that is kept in memory while others are compared with it."""
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -74,13 +77,17 @@ class NetmailLayout:
         names = {found: name for name in os.listdir(self.folder) if (found := number(name)) is not None}
         highest = max(*names, self._scanned(names), FIRST - 1) if names else FIRST - 1
         sizes = self._sizes([names[each] for each in sorted(names)[-LOOKED_AT:]])
+        # A busy day's messages are much of one size, so each would be read for each.
+        look = cache(lambda name: _read(self.folder / name))
         beside: list[Path] = []
         made: list[_Made] = []
         try:
             missing: list[tuple[str, bytes]] = []
             for sheet in sheets:
                 new = [
-                    (path, octets) for path, octets in self._pieces(sheet) if not self._is_there(path, octets, sizes)
+                    (path, octets)
+                    for path, octets in self._pieces(sheet)
+                    if not self._is_there(path, octets, sizes, look)
                 ]
                 if new:
                     self._place_files(sheet, beside)
@@ -166,14 +173,23 @@ class NetmailLayout:
                 found.append((name, os.lstat(self.folder / name).st_size))
         return found
 
-    def _is_there(self, path: str, octets: bytes, sizes: Sequence[tuple[str, int]]) -> bool:
+    def _is_there(
+        self,
+        path: str,
+        octets: bytes,
+        sizes: Sequence[tuple[str, int]],
+        look: Callable[[str], StoredMessage | None],
+    ) -> bool:
         """Say whether an earlier attempt put the message; remove the hidden name that it may have left."""
         alike = [name for name, size in sizes if len(octets) <= size <= len(octets) + _GROWN]
         if not alike:
             return False
         ours = read_stored(octets)
         assert ours is not None
-        found = any(_is_same(ours, _read(self.folder / name)) for name in alike)
+        if len(octets) > _KEPT:
+            found = any(_is_same(ours, _read(self.folder / name)) for name in alike)
+        else:
+            found = any(_is_same(ours, look(name)) for name in alike)
         if found:
             with suppress(FileNotFoundError):
                 self._ops.unlink(path)
