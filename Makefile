@@ -38,7 +38,7 @@ run: install
 	$(PY) examples/quickstart/$(if $(EXCHANGE),exchange,run).py $(if $(ONCE),--once)
 
 test: peers install graph-sdk
-	$(PY) -m pytest -n 4 --dist loadgroup -q $(TESTS)
+	$(PY) -m pytest -n 5 --dist loadgroup -q $(TESTS)
 
 check: install
 	.venv/bin/ruff check .
@@ -76,6 +76,7 @@ soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_exchange --kills $(KILLS)
 	$(PY) -m tests.crash.soak_sync --kills $(KILLS)
 	GATEPOST_KILL_POINTS=60 $(PY) -m pytest -q -n 4 --dist loadgroup -k killed_at_every_step tests
+	GATEPOST_KILLS=every $(PY) -m pytest -q -k everywhere tests/connectors/exchange
 	GATEPOST_KILLS=every $(PY) -m pytest -q tests/connectors/exchange/test_killed.py tests/connectors/exchange/graph/test_killed_graph.py tests/connectors/filedrop/test_killed.py tests/gateway/sync/test_engine.py
 	GATEPOST_TWO_WAY=200 GATEPOST_EXAMPLES=thorough $(PY) -m pytest -q tests/integration/test_sync_two_way.py
 	GATEPOST_CUTOVER=50,10 $(PY) -m pytest -q -s -o timeout=1800 -k "each_message or every_step or was_cut or random_moments" tests/integration/test_cutover.py tests/gateway/sync/test_course_steps.py

@@ -148,7 +148,7 @@ def _read_passwords(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
+            rows = csv.DictReader(file, strict=True)
             if rows.fieldnames is None or not {"mailbox", "password"} <= set(rows.fieldnames):
                 raise ValueError(f"{path}: its first line must name the columns mailbox,password")
             for row in rows:

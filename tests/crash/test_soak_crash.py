@@ -33,10 +33,10 @@ def test_nothing_is_lost_by_kills(folder: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_harness_counts_postfix_in_the_same_way(folder: Path) -> None:
-    count = soak_postfix(folder, KILLS, seed=3)
+    count = soak_postfix(folder, 2, seed=3)
     print(count)
     assert not count.lost
-    assert count.accepted >= FLOOR_PER_KILL * KILLS
+    assert count.accepted >= FLOOR_PER_KILL * 2
 
 
 def test_a_count_judges() -> None:

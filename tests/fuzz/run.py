@@ -69,7 +69,11 @@ class Run(Generic[Input]):
         given = self.target.mutated(pool[int(r() * len(pool))], pool[int(r() * len(pool))], self._chance)
         self.inputs += 1
         try:
-            outcome, took = timed(self.target, given)
+            try:
+                outcome, took = timed(self.target, given)
+            except TooSlow:
+                # What was imported or collected meanwhile, or a busy machine, is not the input's fault: once more.
+                outcome, took = timed(self.target, given)
         except Exception as fault:  # noqa: BLE001  # any fault at all is what is looked for
             self._tell(given, fault)
             return False

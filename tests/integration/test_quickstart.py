@@ -95,6 +95,9 @@ def test_the_tour_with_an_exchange_fails_where_a_message_would_not_arrive(
     text = (folder / "exchange.toml").read_text()
     assert old in text
     (folder / "exchange.toml").write_text(text.replace(old, new))
+    program = (folder / "run.py").read_text()
+    assert "PATIENCE_S = 60.0" in program
+    (folder / "run.py").write_text(program.replace("PATIENCE_S = 60.0", "PATIENCE_S = 25.0"))
     ended = tour(folder, "exchange.py")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert said in ended.stdout

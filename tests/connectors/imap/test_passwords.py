@@ -19,6 +19,7 @@ def test_names_are_taken_without_blanks_and_passwords_as_they_are(tmp_path: Path
     [
         (b"name,password\nann,secret\n", "its first line must name the columns mailbox,password"),
         (b"mailbox,password\nann,secret\xff\n", "it must be text in UTF-8"),
+        (b'mailbox,password\nann,"secret\nbob,secret\n', "a quotation mark may be without another one"),
         (b'mailbox,password\nann,"' + b"secret\n" * 20_000, "a quotation mark may be without another one"),
     ],
 )

@@ -9,7 +9,15 @@ import pytest
 
 from connectors.exchange.graph import Graph, answers, token
 from connectors.exchange.graph.pacing import Pacing
-from tests.connectors.exchange.test_faults_everywhere import CUTS, LONGEST_HOLD_S, Fault, chance, soon, through
+from tests.connectors.exchange.test_faults_everywhere import (
+    CUTS,
+    LONGEST_HOLD_S,
+    Fault,
+    chance,
+    in_ways,
+    soon,
+    through,
+)
 from tests.peers.graph.process import GraphPeer
 from tests.peers.organisation import Company
 
@@ -54,8 +62,7 @@ def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("mode", ["deliver", "send"])
-@pytest.mark.parametrize("fault", EVERYWHERE)
+@pytest.mark.parametrize(("fault", "mode"), in_ways(EVERYWHERE))
 def test_a_graph_that_misbehaves_everywhere_costs_no_mail(
     tmp_path: Path, graph_peer: GraphPeer, fault: str, mode: str
 ) -> None:
