@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import os
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, ClassVar, Final, cast
+from typing import IO, ClassVar, cast
 
 from connectors.imap.config import ImapConfig
 from connectors.imap.mailbox import HOLDS, ImapMailbox
 from connectors.imap.pool import Pool
-from connectors.imap.session import Login, Session, open_session
+from connectors.imap.session import Session, open_session
 from connectors.imap.wire.tokens import Spilled
+from gateway.client_tls import client_tls
 from gateway.contract import (
     Connector,
     ConnectorConfig,
@@ -28,8 +28,7 @@ from gateway.contract import (
     Status,
     StoreFault,
 )
-
-MOST_PASSWORDS: Final = 1_000_000
+from gateway.mailbox_login import Login, read_passwords
 
 
 class Spool:
@@ -69,9 +68,9 @@ class Imap(Connector):
         """Read the authorities and the passwords. Raises: OSError or ValueError that names what is wrong."""
         config = cast(ImapConfig, self.config)
         if config.tls != "none":
-            self._tls = await asyncio.to_thread(_context, config, self.context.base_dir)
+            self._tls = await asyncio.to_thread(client_tls, config.ca_file, self.context.base_dir)
         if config.passwords is not None:
-            self._passwords = await asyncio.to_thread(_read_passwords, self.context.base_dir / config.passwords)
+            self._passwords = await asyncio.to_thread(read_passwords, self.context.base_dir / config.passwords)
 
     async def stop(self) -> None:
         return
@@ -135,31 +134,6 @@ def _content(octets: bytes | Spilled) -> Content:
         return Content(octets)
     assert isinstance(octets.to, Spool)
     return Content(octets.to)
-
-
-def _context(config: ImapConfig, base: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(base / config.ca_file) if config.ca_file else None)
-    except (OSError, ssl.SSLError) as fault:
-        raise ValueError(f"ca_file {config.ca_file}: {fault}; it must be a PEM file of certificates") from fault
-
-
-def _read_passwords(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, strict=True)
-            if rows.fieldnames is None or not {"mailbox", "password"} <= set(rows.fieldnames):
-                raise ValueError(f"{path}: its first line must name the columns mailbox,password")
-            for row in rows:
-                if len(found) >= MOST_PASSWORDS:
-                    raise ValueError(f"{path}: more than {MOST_PASSWORDS} mailboxes")
-                found[(row["mailbox"] or "").strip()] = row["password"] or ""
-    except UnicodeDecodeError:  # its own words show octets of passwords
-        raise ValueError(f"{path}: it must be text in UTF-8") from None
-    except csv.Error as fault:
-        raise ValueError(f"{path}: {fault}; a quotation mark may be without another one") from None
-    return found
 
 
 __all__ = ["Imap"]

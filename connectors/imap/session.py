@@ -13,7 +13,7 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from connectors.imap.connection import Closed, Connection, NotLoggedIn, Refused
@@ -21,22 +21,13 @@ from connectors.imap.wire.commands import Piece, astring, command, folder, joine
 from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.responses import Data, Said, as_number
 from connectors.imap.wire.tokens import Limits, Spill
+from gateway.mailbox_login import Login
 
 _PREAUTH: Final = "PREAUTH"
 OF_REV2: Final = frozenset(
     ("ENABLE", "ESEARCH", "IDLE", "LIST-EXTENDED", "LIST-STATUS", "MOVE", "NAMESPACE", "UIDPLUS", "UNSELECT")
 )
 """What IMAP4rev2 has without saying so (RFC 9051, appendix E)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who logs in, how, and whose mailbox is opened then."""
-
-    name: str
-    secret: str = field(repr=False)
-    act_as: str = ""
-    way: str = "auto"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from connectors.mqtt.client import Broker, ClientSettings
 from connectors.mqtt.config import MqttConfig, broker
 from connectors.mqtt.wire.values import Outgoing
+from gateway.client_tls import client_tls
 
 
 def tls_context(config: MqttConfig, base: Path) -> ssl.SSLContext | None:
@@ -17,10 +18,7 @@ def tls_context(config: MqttConfig, base: Path) -> ssl.SSLContext | None:
     """
     if not any(broker(text)[2] for text in config.brokers):
         return None
-    try:
-        context = ssl.create_default_context(cafile=str(base / config.ca_file) if config.ca_file else None)
-    except (OSError, ssl.SSLError) as fault:
-        raise ValueError(f"ca_file {config.ca_file}: {fault}; it must be a PEM file of certificates") from fault
+    context = client_tls(config.ca_file, base)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     if not config.tls_verify:
         context.check_hostname = False

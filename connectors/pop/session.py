@@ -13,7 +13,6 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from connectors.pop.faults import Closed, Refused
 from connectors.pop.taking import Taken
 from connectors.pop.wire import Replies, Reply, WireError
 from gateway.contract import Content
+from gateway.mailbox_login import Login
 
 WINDOW: Final = 20
 """How many commands go ahead of their answers: what they take never fills a socket's buffer."""
@@ -29,16 +29,6 @@ _PIECE: Final = 256 * 1024
 _MOST_LIST: Final = 128 * 1024 * 1024
 _LONGEST_FIRST: Final = 200
 """A longer first response of SASL goes on a line of its own (RFC 5034 §4)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who logs in, how, and whose mailbox is opened then."""
-
-    name: str
-    secret: str = field(repr=False)
-    act_as: str = ""
-    way: str = "auto"
 
 
 class Session:

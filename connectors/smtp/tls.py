@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gateway.client_tls import client_tls
+
 Policy = Literal["opportunistic", "require", "verify", "none", "implicit"]
 
 
@@ -40,7 +42,4 @@ def build(policy: Policy, ca_file: Path | None) -> TlsOptions:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return TlsOptions(policy, context)
-    try:
-        return TlsOptions(policy, ssl.create_default_context(cafile=str(ca_file) if ca_file else None))
-    except (OSError, ssl.SSLError) as fault:
-        raise ValueError(f"ca_file {ca_file}: {fault}; it must be a PEM file of certificates") from fault
+    return TlsOptions(policy, client_tls(ca_file, Path()))

@@ -14,6 +14,7 @@ from typing import Final
 import httpx
 
 from connectors.exchange.graph.config import GraphConfig
+from gateway.client_tls import client_tls
 
 _TALKATIVE: Final = ("httpx", "httpcore", "msal")
 """httpx writes every URL at INFO, httpcore every header at DEBUG, the token among them."""
@@ -24,10 +25,7 @@ def tls_context(config: GraphConfig, base: Path) -> ssl.SSLContext:
 
     Raises: ValueError that names the file and its fault.
     """
-    try:
-        context = ssl.create_default_context(cafile=str(base / config.ca_file) if config.ca_file else None)
-    except (OSError, ssl.SSLError) as fault:
-        raise ValueError(f"ca_file {config.ca_file}: {fault}; it must be a PEM file of certificates") from fault
+    context = client_tls(config.ca_file, base)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     return context
 

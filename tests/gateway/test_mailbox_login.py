@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from connectors.pop.connector import _read_passwords
+from gateway.mailbox_login import read_passwords
 
 
 def test_names_are_taken_without_blanks_and_passwords_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "who.csv").write_text("mailbox,password\nann , se cret \n", encoding="utf-8-sig")
-    assert _read_passwords(tmp_path / "who.csv") == {"ann": " se cret "}
+    assert read_passwords(tmp_path / "who.csv") == {"ann": " se cret "}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,6 @@ def test_names_are_taken_without_blanks_and_passwords_as_they_are(tmp_path: Path
 def test_what_is_wrong_is_told_without_a_password(tmp_path: Path, octets: bytes, said: str) -> None:
     (tmp_path / "who.csv").write_bytes(octets)
     with pytest.raises(ValueError, match=said) as caught:
-        _read_passwords(tmp_path / "who.csv")
+        read_passwords(tmp_path / "who.csv")
     assert str(tmp_path / "who.csv") in str(caught.value)
     assert "secret" not in str(caught.value)
