@@ -73,7 +73,7 @@ def test_a_status_file_tells_what_became_of_each(
     tmp_path: Path, disk: Path, start_gateway: Callable[..., Gateway]
 ) -> None:
     start_gateway(
-        free_port(), folder=tmp_path, more=DROP, gateway='delay_warning = "1s"\nexpire_after = "4s"\n' + QUICK
+        free_port(), folder=tmp_path, more=DROP, gateway='delay_warning = "1s"\nexpire_after = "10s"\n' + QUICK
     )
     put(tmp_path / "in", "good")
     put(tmp_path / "in", "late", to="bob@gone")

@@ -755,7 +755,7 @@ async def test_a_large_content_crosses_whole_and_takes_little_memory() -> None:
         server.close()
     assert [batch.codes() for batch in batches] == [["delivered 2.0.0"]] * 4
     assert received == [size + size // 64 + 3] * 4  # a doubled dot a line, and the end
-    assert peak < 16 * 1024 * 1024
+    assert peak < 24 * 1024 * 1024  # of 128 MiB; how much lies in the sockets' buffers is up to the machine
 
 
 async def test_a_content_that_cannot_be_read_to_its_end_is_never_ended() -> None:
