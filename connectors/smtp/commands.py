@@ -2,12 +2,13 @@
 
 Promises: every line gives a value or a Refusal with the reply to send, never an exception; what is not grammar is
 not guessed at. The mailbox inside a path is only set off here, its own grammar is that of the network `smtp`.
-Source: RFC 5321 §4.1; RFC 1870; RFC 3461 §4; RFC 6152; RFC 6531 §3; RFC 6710 §4.
+Source: RFC 5321 §4.1; RFC 1870; RFC 3461 §4; RFC 4954; RFC 6152; RFC 6531 §3; RFC 6710 §4.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -27,6 +28,8 @@ _HEX: Final = re.compile(r"\+([0-9A-F]{2})")
 _ADDR_TYPE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
 _UTF8_ADDRESS: Final = re.compile(r"[^\x00- =\x7f-\x9f]+")
+# RFC 4422 §3.1: up to 20 of A-Z 0-9 - _; RFC 4954 §4 has them in any case.
+_AUTH: Final = re.compile(rb" *([A-Za-z0-9_-]{1,20})(?: +([A-Za-z0-9+/=]+))? *")
 _NAME: Final = re.compile(rb"[!-~\x80-\xff]{1,255}")
 
 _NOTIFY: Final = {"SUCCESS": Notify.SUCCESS, "FAILURE": Notify.FAILURE, "DELAY": Notify.DELAY}
@@ -68,6 +71,7 @@ class Extensions:
 
     esmtp: bool = True
     priority: bool = False
+    auth: bool = False
 
 
 def _syntax(text: str) -> Refusal:
@@ -96,7 +100,7 @@ def parse_mail(line: bytes, offered: Extensions) -> Mail | Refusal:
     found: dict[str, int | str | bool] = {}
     for key, value in parameters.items():
         reader = _MAIL.get(key)
-        if reader is None or (key == "MT-PRIORITY" and not offered.priority):
+        if reader is None or (key == "MT-PRIORITY" and not offered.priority) or (key == "AUTH" and not offered.auth):
             return Refusal(555, "5.5.4", f"parameter {key[:32]} is not known here")
         read = reader(value)
         if isinstance(read, Refusal):
@@ -133,6 +137,22 @@ def parse_rcpt(line: bytes, offered: Extensions, *, smtputf8: bool) -> Rcpt | Re
     if isinstance(notify, Refusal):
         return notify
     return orcpt if isinstance(orcpt, Refusal) else Rcpt(path, notify, orcpt)
+
+
+def parse_auth(argument: bytes) -> tuple[str, bytes | None] | Refusal:
+    """Return the mechanism, and the initial response as it is written, None where there is none (RFC 4954 §4)."""
+    match = _AUTH.fullmatch(argument)
+    if match is None:
+        return _syntax("write AUTH mechanism, or AUTH mechanism initial-response")
+    return match[1].decode("ascii").upper(), match[2]
+
+
+def decode_response(octets: bytes) -> bytes | None:
+    """Return what base64 stands for; None where it is none."""
+    try:
+        return b64decode(octets, validate=True)
+    except ValueError:
+        return None
 
 
 def parse_bdat(argument: bytes) -> tuple[int, bool] | Refusal:
@@ -223,6 +243,13 @@ def _priority(value: str | None) -> dict[str, int] | Refusal:
     return {"priority": int(value)}
 
 
+def _auth(value: str | None) -> dict[str, int] | Refusal:
+    # RFC 4954 §5: who wrote the message by the client's word, which a server may leave aside as if it were <>
+    if value is None or (value != "<>" and decode_xtext(value) is None):
+        return _syntax("AUTH takes <>, or a mailbox in xtext")
+    return {}
+
+
 _MAIL: Final[dict[str, Callable[[str | None], dict[str, int] | dict[str, str] | dict[str, bool] | Refusal]]] = {
     "SIZE": _size,
     "BODY": _body,
@@ -230,6 +257,7 @@ _MAIL: Final[dict[str, Callable[[str | None], dict[str, int] | dict[str, str] | 
     "RET": _ret,
     "ENVID": _envid,
     "MT-PRIORITY": _priority,
+    "AUTH": _auth,
 }
 
 

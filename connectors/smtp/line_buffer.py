@@ -1,7 +1,7 @@
 """LineBuffer: octets that came in and are not worked off yet, as command lines or as they are.
 
 Promises: a command line ends with CRLF and nothing else, unless LF alone is allowed; no line is kept beyond
-LINE_LIMIT; the cost is linear in the octets.
+the limit; the cost is linear in the octets.
 Source: RFC 5321 §2.3.8, §4.5.3.1.4.
 """
 
@@ -12,6 +12,9 @@ from typing import Final
 
 LINE_LIMIT: Final = 4096
 """Octets of a command line: RFC 5321 §4.5.3.1.4 has 512, and each extension adds to it (ORCPT alone 500)."""
+
+AUTH_LINE_LIMIT: Final = 12_288
+"""The same where AUTH is offered: its tokens are long (RFC 4954 §4)."""
 
 
 @unique
@@ -24,12 +27,13 @@ class LineFault(Enum):
 
 
 class LineBuffer:
-    """Not yet read octets. `allows_bare_lf` lets a line end with LF alone."""
+    """Not yet read octets. `allows_bare_lf` lets a line end with LF alone; no line is longer than `limit`."""
 
-    __slots__ = ("_allows_bare_lf", "_octets", "_pos", "_skips")
+    __slots__ = ("_allows_bare_lf", "_limit", "_octets", "_pos", "_skips")
 
-    def __init__(self, *, allows_bare_lf: bool = False) -> None:
+    def __init__(self, *, allows_bare_lf: bool = False, limit: int = LINE_LIMIT) -> None:
         self._allows_bare_lf = allows_bare_lf
+        self._limit = limit
         self._octets = b""
         self._pos = 0
         self._skips = False
@@ -51,14 +55,14 @@ class LineBuffer:
         octets, start = self._octets, self._pos
         feed = octets.find(b"\n", start)
         if feed < 0:
-            if self._skips or len(octets) - start > LINE_LIMIT:
+            if self._skips or len(octets) - start > self._limit:
                 # The rest of the line is thrown away as it comes, and the fault told at its end.
                 self._skips = True
                 self._octets = b""
                 self._pos = 0
             return None
         self._pos = feed + 1
-        if self._skips or feed - start > LINE_LIMIT:
+        if self._skips or feed - start > self._limit:
             self._skips = False
             return LineFault.TOO_LONG
         if feed > start and octets[feed - 1] == 13:

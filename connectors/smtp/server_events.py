@@ -50,12 +50,31 @@ class StartTls:
     """The client may begin TLS once the output has been sent; what it sent after the command is forgotten."""
 
 
-Event = Mail | Rcpt | Piece | End | Dropped | StartTls | Idle
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The client begins to log in; `initial` is its initial response, decoded, None where it gave none."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthLine:
+    """The client's answer to a challenge, decoded."""
+
+    octets: bytes
+
+
+Event = Mail | Rcpt | Piece | End | Dropped | StartTls | Auth | AuthLine | Idle
 
 
 @dataclass(frozen=True, slots=True)
 class WireSettings:
-    """What all dialogues of one listener share. `starttls` is None where no certificate is at hand."""
+    """What all dialogues of one listener share. `starttls` is None where no certificate is at hand.
+
+    `auth` are the SASL mechanisms offered under TLS, `auth_in_clear` those without; `needs_auth` has MAIL refused of
+    who has not logged in.
+    """
 
     hostname: str
     lmtp: bool = False
@@ -64,3 +83,6 @@ class WireSettings:
     max_errors: int = 20
     inline_limit: int = INLINE_LIMIT
     starttls: Literal["offer", "require"] | None = None
+    auth: tuple[str, ...] = ()
+    auth_in_clear: tuple[str, ...] = ()
+    needs_auth: bool = False

@@ -3,18 +3,21 @@
 Theory of operation. `receive` takes what the network gave, of any size; `next_event` is called until it says
 NEED_DATA, WAIT or CLOSED; `take_output` gives the replies so far, in the order of the commands, to be sent in one
 piece. What only the grammar, the state of the dialogue or a limit decides is answered here. An event is what the
-owner decides: after Mail and Rcpt it calls `take` or `refuse`, after End `finish`, after StartTls `tls_started`;
-Piece and Dropped need no answer. Nothing is parsed between an End and its `finish`, so that the replies of
-pipelined commands (RFC 2920) keep their order and never speak of a transaction that is not over.
+owner decides: after Mail and Rcpt it calls `take` or `refuse`, after End `finish`, after StartTls `tls_started`,
+after Auth and AuthLine `challenge`, `auth_done` or `auth_failed`; Piece and Dropped need no answer. Nothing is parsed
+between an End and its `finish`, so that the replies of pipelined commands (RFC 2920) keep their order and never speak
+of a transaction that is not over.
 
 Promises: no exception whatever comes in; memory bounded by the inline limit, the line limit and what `receive` was
 given; content over the inline limit leaves at once as Pieces. A message that is refused for its size or its line
 ends is read to its end first: a reply in the middle would let the rest of it be taken for commands.
-Source: RFC 5321; RFC 2033 (LMTP); RFC 2920; RFC 3030 (CHUNKING); RFC 3207; RFC 6531. The grammar is in `commands`.
+Source: RFC 5321; RFC 2033 (LMTP); RFC 2920; RFC 3030 (CHUNKING); RFC 3207; RFC 4954; RFC 6531. The grammar is in
+`commands`.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from enum import Enum, unique
 from typing import Final
@@ -24,18 +27,22 @@ from connectors.smtp.commands import (
     Extensions,
     Mail,
     Refusal,
+    decode_response,
+    parse_auth,
     parse_bdat,
     parse_hello,
     parse_mail,
     parse_rcpt,
 )
 from connectors.smtp.data_reader import ChunkReader, DotReader, Gatherer, Problem
-from connectors.smtp.line_buffer import LineBuffer, LineFault
+from connectors.smtp.line_buffer import AUTH_LINE_LIMIT, LINE_LIMIT, LineBuffer, LineFault
 from connectors.smtp.replies import reply
 from connectors.smtp.server_events import (
     CLOSED,
     NEED_DATA,
     WAIT,
+    Auth,
+    AuthLine,
     Dropped,
     End,
     Event,
@@ -56,6 +63,8 @@ class _State(Enum):
     CONTENT = "octets of DATA or of a chunk are next"
     END = "the owner has an End"
     TLS = "the owner starts TLS"
+    AUTH = "the owner decides on an Auth or AuthLine"
+    RESPONSE = "the answer to a challenge is next"
     CLOSED = "nothing more is read or said"
 
 
@@ -89,6 +98,7 @@ class ServerWire:
         "recipients",
         "tls",
         "trusted",
+        "user",
     )
 
     def __init__(
@@ -97,8 +107,11 @@ class ServerWire:
         self._settings = settings
         self.trusted = trusted
         self.tls = tls
+        self.user = ""
+        """Who has logged in."""
         self._fix = fix_newlines
-        self._buffer = LineBuffer(allows_bare_lf=fix_newlines)
+        limit = AUTH_LINE_LIMIT if settings.auth or settings.auth_in_clear else LINE_LIMIT
+        self._buffer = LineBuffer(allows_bare_lf=fix_newlines, limit=limit)
         self._out: list[bytes] = []
         self._state = _State.COMMAND
         self.errors = 0
@@ -139,7 +152,9 @@ class ServerWire:
     def protocol(self) -> str:
         """The transmission type for the Received field, as far as it does not depend on the message (RFC 3848)."""
         word = "LMTP" if self._settings.lmtp else "ESMTP" if self._offered.esmtp else "SMTP"
-        return f"{word}S" if self.tls and word != "SMTP" else word
+        if word == "SMTP":
+            return word
+        return f"{word}{'S' if self.tls else ''}{'A' if self.user else ''}"
 
     def take_output(self) -> bytes:
         """Return the replies that are due, and forget them."""
@@ -185,6 +200,27 @@ class ServerWire:
         if accepted:
             self.errors = 0
 
+    def challenge(self, octets: bytes) -> None:
+        """Ask the client for more: the next line is its answer."""
+        self._out.append(b"334 %s\r\n" % b64encode(octets))
+        self._state = _State.RESPONSE
+
+    def auth_done(self, user: str) -> None:
+        """The client is `user`, and trusted."""
+        self.user = user
+        self.trusted = True
+        self._out.append(answers.AUTH_DONE)
+        self._state = _State.COMMAND
+        self.errors = 0
+
+    def auth_failed(self, answer: bytes, *, is_error: bool = True) -> None:
+        """The client is not who it says, or it can't be known now; `is_error` counts against it."""
+        self._state = _State.COMMAND
+        if is_error:
+            self._error(answer)
+        else:
+            self._out.append(answer)
+
     def tls_started(self) -> None:
         """TLS is active: the client begins anew, and nothing it said before counts (RFC 3207 §4.2)."""
         self._state = _State.COMMAND
@@ -212,6 +248,8 @@ class ServerWire:
                 if not self._buffer and not self._chunk_is_empty():
                     return NEED_DATA
                 event = self._content()
+            elif state is _State.RESPONSE:
+                event = self._response()
             else:
                 return CLOSED if state is _State.CLOSED else WAIT
             if event is not None:
@@ -280,7 +318,10 @@ class ServerWire:
         dropped = self._end_transaction()
         esmtp = verb != b"HELO"
         self.helo = name
-        self._offered = Extensions(esmtp=esmtp, priority=self.trusted) if esmtp else _NOTHING_OFFERED
+        if esmtp:
+            self._offered = Extensions(priority=self.trusted, auth=bool(self._mechanisms()))
+        else:
+            self._offered = _NOTHING_OFFERED
         self._out.append(self._extensions() if esmtp else reply(250, "", self._settings.hostname))
         return dropped
 
@@ -300,6 +341,8 @@ class ServerWire:
             lines.append("MT-PRIORITY")
         if settings.starttls is not None and not self.tls:
             lines.append("STARTTLS")
+        if mechanisms := self._mechanisms():
+            lines.append("AUTH " + " ".join(mechanisms))
         lines.append("HELP")
         return reply(250, "", "\n".join(lines))
 
@@ -310,6 +353,8 @@ class ServerWire:
             self._error(answers.NESTED)
         elif self._settings.starttls == "require" and not self.tls:
             self._error(answers.TLS_FIRST)
+        elif self._settings.needs_auth and not self.user:
+            self._error(answers.AUTH_FIRST)
         else:
             mail = parse_mail(line, self._offered)
             if isinstance(mail, Refusal):
@@ -416,6 +461,8 @@ class ServerWire:
             self._error(answers.TLS_TWICE)
         elif self._settings.starttls is None:
             self._error(answers.TLS_NO)
+        elif self.user:  # RFC 4954 §4: what was said in clear does not hold under TLS
+            self._error(answers.TLS_LATE)
         elif argument.strip():
             self._error(answers.NO_ARGUMENT)
         elif self.helo is None:
@@ -427,6 +474,63 @@ class ServerWire:
             self._buffer.clear()
             self._state = _State.TLS
             return StartTls()
+        return None
+
+    # AUTH
+
+    def _mechanisms(self) -> tuple[str, ...]:
+        return self._settings.auth if self.tls else self._settings.auth_in_clear
+
+    def _auth(self, _: bytes, argument: bytes) -> Event | None:
+        mechanisms = self._mechanisms()
+        if not (self._settings.auth or self._settings.auth_in_clear):
+            self._error(answers.UNKNOWN)
+        elif not self._offered.esmtp:
+            self._error(answers.HELLO_FIRST)
+        elif self.user:  # RFC 4954 §4: no second time in one session
+            self._error(answers.AUTH_TWICE)
+        elif self._mail is not None:
+            self._error(answers.AUTH_IN_MAIL)
+        elif not mechanisms:
+            self._error(answers.AUTH_UNKNOWN if self.tls else answers.AUTH_NEEDS_TLS)
+        else:
+            return self._begin_auth(mechanisms, argument)
+        return None
+
+    def _begin_auth(self, mechanisms: tuple[str, ...], argument: bytes) -> Event | None:
+        parsed = parse_auth(argument)
+        if isinstance(parsed, Refusal):
+            self._refusal(parsed)
+            return None
+        mechanism, written = parsed
+        if mechanism not in mechanisms:
+            self._error(answers.AUTH_UNKNOWN)
+            return None
+        # RFC 4954 §4: a single = is an initial response without any octet
+        initial = b"" if written == b"=" else None if written is None else decode_response(written)
+        if written is not None and initial is None:
+            self._error(answers.AUTH_CODING)
+            return None
+        self._state = _State.AUTH
+        return Auth(mechanism, initial)
+
+    def _response(self) -> Event | None:
+        """Read the line that answers a challenge: an event, or None to go on."""
+        line = self._buffer.line()
+        if line is None:
+            return NEED_DATA
+        self._state = _State.COMMAND
+        if line is LineFault.BARE_LF:
+            self.close(answers.BARE_LINE)
+        elif not isinstance(line, bytes):
+            self._error(answers.TOO_LONG if line is LineFault.TOO_LONG else answers.BARE_CR)
+        elif line == b"*":  # RFC 4954 §4: the client gives up
+            self._error(answers.AUTH_CANCELLED)
+        elif (octets := decode_response(line)) is None:
+            self._error(answers.AUTH_CODING)
+        else:
+            self._state = _State.AUTH
+            return AuthLine(octets)
         return None
 
     # Content
@@ -498,4 +602,5 @@ _VERBS: Final[dict[bytes, _Handler]] = {
     b"HELP": ServerWire._help,
     b"QUIT": ServerWire._quit,
     b"STARTTLS": ServerWire._starttls,
+    b"AUTH": ServerWire._auth,
 }
