@@ -307,6 +307,8 @@ class ConnectorSection:
     cls: type[Connector]
     type: str
     config: ConnectorConfig
+    deprecation: str | None = None
+    """What to tell an operator of a connector made for the contract's version before this one."""
 
 
 @dataclass(frozen=True)

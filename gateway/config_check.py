@@ -84,6 +84,7 @@ class _Loader:
         gates, rules = ({}, ()) if mapping is None else self._mapping(mapping)
         identities: tuple[Identity, ...] = ()
         encapsulation = None
+        doc.warnings += registry().deprecations.values()
         if self.wants_mapping and mapping is not None:
             if self.wants_identities:
                 identities = self._identities(mapping)
@@ -169,11 +170,14 @@ class _Loader:
         except ConnectorUnavailable as e:
             self.doc.broken_rule((*path, "type"), str(e))
             return
+        old = entry.deprecation()
+        if old is not None:
+            self.doc.warnings.append(f"{self.doc.shown}:{self.doc.line((*path, 'type'))}: {old}")
         options = {key: value for key, value in values.items() if key != "type"}
         config = self.doc.model(path, cls.Config, options, f"an option of connector type {kind}")
         if config is None:
             return
-        self.connectors[name] = ConnectorSection(name, cls, kind, config)
+        self.connectors[name] = ConnectorSection(name, cls, kind, config, old)
         try:
             made = cls(name, config, _context(self.doc.base, gateway))
             self._networks[name] = made.capabilities.header_networks

@@ -13,7 +13,7 @@ from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -53,8 +53,7 @@ from gateway.suppression import notify as notify_within
 from gateway.suppression import of as suppression_of
 from gateway.toml_file import read_toml
 from mappings.address import Address, AddressError
-
-CONTRACT_VERSION: Final = 1
+from mappings.contract_version import CONTRACT_VERSION, OLDEST_CONTRACT_VERSION
 
 
 class ConnectorConfig(BaseModel):
@@ -268,7 +267,9 @@ class Connector(ABC):
     """
 
     Config: ClassVar[type[ConnectorConfig]] = ConnectorConfig
-    contract_version: ClassVar[int] = CONTRACT_VERSION
+    contract_version: ClassVar[int] = 1
+    """The version of this contract that the connector was written for, `CONTRACT_VERSION` of that day as a number; 1 where
+    it states none. The gateway takes its own version and the one before, and says so where it takes one no more."""
     singleton: ClassVar[bool] = False
     """The source runs on exactly one node at a time; the node holds its lease."""
     takes_reports: bool = False
@@ -375,6 +376,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "FLAGS",
     "KINDS",
+    "OLDEST_CONTRACT_VERSION",
     "ORGANIZATION",
     "ROLES",
     "Action",

@@ -100,12 +100,13 @@ def _status(node: Node) -> dict[str, Any]:
         section = node.config.connectors.get(name)
         health = connector.health()
         restarts = node.sources.restarts.get(name, 0)
+        old = section.deprecation if section is not None else None
         connectors.append(
             {
                 "name": name,
                 "type": section.type if section is not None else "",
                 "ok": health.ok,
-                "text": health.text,
+                "text": old if old is not None and health.ok else health.text,
                 "restarts": restarts,
                 "waiting": name in node.sources.waiting,
             }

@@ -246,6 +246,8 @@ class Node:
             workers=self.config.gateway.workers,
             count=self._counter(name),
         )
+        if section.deprecation is not None:
+            context.log.warning("contract_deprecated", text=section.deprecation)
         connector = section.cls(name, section.config, context)
         self.connectors[name] = connector
         if isinstance(connector, Destination):

@@ -13,10 +13,13 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from typing import Any, Final
 
-from gateway.contract import CONTRACT_VERSION, Connector, ConnectorConfig
+from gateway.contract import Connector, ConnectorConfig
+from mappings.contract_version import CONTRACT_VERSION, OLDEST_CONTRACT_VERSION, deprecation, misfit
 from mappings.installed import installed
 
 GROUP: Final = "gatepost.connectors"
+PUBLIC: Final = ("gateway.contract", "gateway.testing", "mappings.network")
+"""The modules that plugins import: the contract, by its one version."""
 
 
 class ConnectorUnavailable(Exception):
@@ -48,23 +51,45 @@ class Entry:
             )
         try:
             found: Any = self.point.load()
+        except ImportError as e:
+            raise ConnectorUnavailable(self._newer_name(e) or self._not_imported(e)) from e
         except Exception as e:  # a plugin's import may raise anything, and must not take the others along
-            raise ConnectorUnavailable(
-                f"connector type {self.name!r} of {self.distribution} cannot be imported: {_reason(e)}; "
-                "install what it needs, or remove the distribution"
-            ) from e
+            raise ConnectorUnavailable(self._not_imported(e)) from e
         if not (isinstance(found, type) and issubclass(found, Connector)):
             raise ConnectorUnavailable(f"{self.point.value} of {self.distribution} is not a Connector class")
-        if found.contract_version != CONTRACT_VERSION:
-            raise ConnectorUnavailable(
-                f"connector type {self.name!r} of {self.distribution} is made for version {found.contract_version} of "
-                f"the connector contract, and this is version {CONTRACT_VERSION}; install a release that fits"
-            )
+        wrong = misfit(self._described, found.contract_version, CONTRACT_VERSION, OLDEST_CONTRACT_VERSION)
+        if wrong is not None:
+            raise ConnectorUnavailable(wrong)
         options: Any = found.Config
         if not (isinstance(options, type) and issubclass(options, ConnectorConfig)):
             raise ConnectorUnavailable(f"Config of {self.point.value} of {self.distribution} is not a ConnectorConfig")
         connector: type[Connector] = found
         return connector
+
+    def deprecation(self) -> str | None:
+        """Return what to tell an operator of a connector that is made for the contract's version before this one.
+
+        None where it is of this version. Raises: ConnectorUnavailable.
+        """
+        return deprecation(self._described, self.load().contract_version, CONTRACT_VERSION)
+
+    @property
+    def _described(self) -> str:
+        return f"connector type {self.name!r} of {self.distribution}"
+
+    def _not_imported(self, e: Exception) -> str:
+        return f"{self._described} cannot be imported: {_reason(e)}; install what it needs, or remove the distribution"
+
+    def _newer_name(self, e: ImportError) -> str | None:
+        """Return the text for an import of what the contract does not have: it fails before a version can be read."""
+        if e.name not in PUBLIC or "cannot import name" not in str(e):
+            return None
+        missing = str(e).split("'")[1:2]
+        return (
+            f"{self._described} imports {missing[0] if missing else 'a name'} from {e.name}, which version "
+            f"{CONTRACT_VERSION} of the connector contract does not have: it is made for another version; "
+            "upgrade gatepost, or install a release of it that fits"
+        )
 
 
 class Connectors(Mapping[str, Entry]):

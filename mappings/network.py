@@ -20,6 +20,7 @@ from threading import RLock
 from typing import Final, Literal
 
 from mappings.address import Address, AddressError
+from mappings.contract_version import deprecation, misfit
 from mappings.installed import installed
 
 GROUP: Final = "gatepost.networks"
@@ -45,6 +46,8 @@ class Network(ABC):
     """The type in an encapsulated address (`IMCEA<type>-…`), letters and digits, upper case."""
     aliases: tuple[str, ...] = ()
     """Further prefixes accepted on input, lower case."""
+    contract_version: int = 1
+    """The version of the connector contract that the network was written for; 1 where it states none."""
 
     @abstractmethod
     def parse(self, text: str) -> Address:
@@ -182,6 +185,8 @@ class Registry:
         self._loaded: dict[str, Network] = {}
         self._aliases: dict[str, str] | None = None
         self._types: dict[str, str] = {}
+        self.deprecations: dict[str, str] = {}
+        """What to tell an operator of networks, by name, that are loaded and made for the contract's version before."""
         self._lock = RLock()
         for entry in found:
             other = self._entries.setdefault(entry.name, entry)
@@ -259,6 +264,13 @@ class Registry:
                 ) from e
             if not isinstance(made, Network) or made.name != name:
                 raise NetworkError(f"{entry.value} of {_distribution(entry)} is not a Network named {name!r}")
+            what = f"network {name!r} of {_distribution(entry)}"
+            wrong = misfit(what, made.contract_version)
+            if wrong is not None:
+                raise NetworkError(wrong)
+            old = deprecation(what, made.contract_version)
+            if old is not None:
+                self.deprecations[name] = old
             self._loaded[name] = made
             return made
 

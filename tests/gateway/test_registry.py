@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
-from gateway.contract import Connector
+from gateway.config import load
+from gateway.contract import Connector, Context
+from gateway.faces import _status
+from gateway.node import Node
 from gateway.registry import GROUP, Connectors, ConnectorUnavailable, connectors
+from gateway.sources import Sources
 
 
 class Good(Connector):
@@ -17,6 +23,10 @@ class Good(Connector):
 
 class OfTheFuture(Connector):
     contract_version = 99
+
+
+class Unversioned(Connector):
+    contract_version = "latest"  # type: ignore[assignment]  # wrong on purpose
 
 
 class WrongConfig(Connector):
@@ -53,7 +63,17 @@ def test_types_are_sorted() -> None:
         ("no_such_module_here:X", r"'x' of no_such_module_here:X cannot be imported: No module named"),
         (f"{HERE}:Missing", r"cannot be imported: AttributeError"),
         (f"{HERE}:HERE", r"is not a Connector class"),
-        (f"{HERE}:OfTheFuture", r"is made for version 99 of the connector contract, and this is version 1"),
+        (
+            f"{HERE}:OfTheFuture",
+            r"type 'x' of .* is made for version 99 of the connector contract, and this gateway speaks version 1; "
+            r"upgrade gatepost, or install an older release of it",
+        ),
+        (f"{HERE}:Unversioned", r"'x' of .* states contract_version = 'latest'; it is a whole number such as 1"),
+        (
+            "tests.gateway.plugin_of_the_future:Pigeon",
+            r"imports Teleporter from gateway.contract, which version 1 of the connector contract does not have: it is "
+            r"made for another version; upgrade gatepost",
+        ),
         (f"{HERE}:WrongConfig", r"is not a ConnectorConfig"),
     ],
 )
@@ -73,3 +93,50 @@ def test_two_claims_on_one_name_are_both_named() -> None:
 def test_one_distribution_seen_twice_is_no_clash() -> None:
     found = Connectors([point("x", f"{HERE}:Good"), point("x", f"{HERE}:Good")])
     assert found["x"].load() is Good
+
+
+def versions(monkeypatch: pytest.MonkeyPatch, current: int, oldest: int) -> None:
+    monkeypatch.setattr("gateway.registry.CONTRACT_VERSION", current)
+    monkeypatch.setattr("gateway.registry.OLDEST_CONTRACT_VERSION", oldest)
+
+
+def test_one_of_the_version_before_works_and_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Connectors([point("x", f"{HERE}:Good")])["x"]
+    assert entry.deprecation() is None
+    versions(monkeypatch, current=2, oldest=1)
+    assert entry.load() is Good
+    assert entry.deprecation() == (
+        f"connector type 'x' of {HERE}:Good is made for version 1 of the connector contract; this gateway speaks "
+        "version 2 and the next will not take it any more: install a newer release of it"
+    )
+
+
+def test_one_of_an_older_version_is_refused_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, current=3, oldest=2)
+    with pytest.raises(
+        ConnectorUnavailable, match=r"version 1 .* takes versions 2 to 3; install a newer release of it"
+    ):
+        Connectors([point("x", f"{HERE}:Good")])["x"].load()
+
+
+def test_an_operator_is_told_by_check_and_by_health(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is deprecated works: the warning is the connector's text wherever its health is shown."""
+    monkeypatch.setattr("gateway.registry.CONTRACT_VERSION", 2)
+    (tmp_path / "gatepost.toml").write_text(
+        '[gateway]\nname = "gw.example"\nspool = "sqlite:///spool"\n'
+        '[connector.old]\ntype = "filedrop"\nnetwork = "mhs"\noutbox = "out"\n'
+    )
+    config = load(tmp_path / "gatepost.toml")
+    said = r"gatepost.toml:5: connector type 'filedrop' of gatepost [\d.]+ is made for version 1 .* install a newer"
+    assert any(re.search(said, warning) for warning in config.warnings)
+    section = config.connectors["old"]
+    assert section.deprecation is not None
+    node = Node(config)
+    node.connectors["old"] = section.cls("old", section.config, context_for(tmp_path))
+    node.sources = Sources(None, None, None)  # type: ignore[arg-type]  # asked for its counts alone
+    (told,) = _status(node)["connectors"]
+    assert (told["ok"], told["text"]) == (True, section.deprecation)
+
+
+def context_for(folder: Path) -> Context:
+    return Context("gw.example", folder, folder, None, lambda: 0.0)

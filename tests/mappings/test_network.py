@@ -132,3 +132,14 @@ def test_what_is_printed_is_read_back(address: Address) -> None:
     assert parse(str(address)) == address
     assert str(parse(str(address))) == str(address)
     assert network(address.network).parse(network(address.network).format(address)) == address
+
+
+def test_a_network_for_another_contract_is_refused_or_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pigeon, "contract_version", 2)
+    with pytest.raises(NetworkError, match=r"network 'pigeon' of .*Pigeon is made for version 2 .*; upgrade gatepost"):
+        Registry([entry("pigeon", "Pigeon")]).get("pigeon")
+    monkeypatch.setattr(Pigeon, "contract_version", 1)
+    monkeypatch.setattr("mappings.network.deprecation", lambda what, made: f"{what} is of version {made}")
+    found = Registry([entry("pigeon", "Pigeon")])
+    assert found.get("pigeon").name == "pigeon"
+    assert found.deprecations == {"pigeon": f"network 'pigeon' of {HERE}:Pigeon is of version 1"}
