@@ -268,7 +268,7 @@ class Connector(ABC):
 
     Config: ClassVar[type[ConnectorConfig]] = ConnectorConfig
     contract_version: ClassVar[int] = 1
-    """The version of this contract that the connector was written for, `CONTRACT_VERSION` of that day as a number; 1 where
+    """The version of this contract that the connector was written for: a number, `CONTRACT_VERSION` of that day; 1 where
     it states none. The gateway takes its own version and the one before, and says so where it takes one no more."""
     singleton: ClassVar[bool] = False
     """The source runs on exactly one node at a time; the node holds its lease."""
