@@ -113,9 +113,7 @@ def test_one_of_the_version_before_works_and_is_warned_of(monkeypatch: pytest.Mo
 
 def test_one_of_an_older_version_is_refused_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     versions(monkeypatch, current=3, oldest=2)
-    with pytest.raises(
-        ConnectorUnavailable, match="version 1 .* takes versions 2 to 3; install a newer release"
-    ):
+    with pytest.raises(ConnectorUnavailable, match=r"versions 2 to 3; install a newer release"):
         Connectors([point("x", f"{HERE}:Good")])["x"].load()
 
 
