@@ -12,7 +12,7 @@ wanted=(
   mmdebstrap:mmdebstrap uux:uucp
   mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail xxd:xxd
-  mosquitto:mosquitto mosquitto_pub:mosquitto-clients
+  mosquitto:mosquitto mosquitto_pub:mosquitto-clients prosody:prosody
   davmail-server:davmail-server java:default-jre-headless mbsync:isync
   node:nodejs npm:npm
   tnef:tnef ytnef:ytnef-tools
