@@ -268,8 +268,8 @@ class Connector(ABC):
 
     Config: ClassVar[type[ConnectorConfig]] = ConnectorConfig
     contract_version: ClassVar[int] = 1
-    """The version of this contract that the connector was written for, as a number: `CONTRACT_VERSION` of that day; 1 if
-    none is stated. The gateway takes its own version and the one before, and says so where it takes one no more."""
+    """The version of this contract that the connector was written for: the number that `CONTRACT_VERSION` was then. The
+    gateway takes its own version and the one before, and warns of the latter. Where none is stated, it is 1."""
     singleton: ClassVar[bool] = False
     """The source runs on exactly one node at a time; the node holds its lease."""
     takes_reports: bool = False
