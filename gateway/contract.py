@@ -370,6 +370,8 @@ class Context:
     """Over 1, listening sockets are shared by SO_REUSEPORT."""
     count: Callable[..., None] = field(default=lambda name, value=1, **labels: None)
     """Add to a counter of the connector's: `count("duplicates_possible", hop="mx.example")`."""
+    is_ours: Callable[[Address], bool] = field(default=lambda address: False)
+    """Whether an address is in a domain or space that this gateway answers for, or an identity's of its mapping."""
 
 
 __all__ = [

@@ -245,6 +245,7 @@ class Node:
             worker=self.worker,
             workers=self.config.gateway.workers,
             count=self._counter(name),
+            is_ours=lambda address: self.table.is_ours(address),
         )
         if section.deprecation is not None:
             context.log.warning("contract_deprecated", text=section.deprecation)
