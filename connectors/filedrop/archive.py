@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from connectors.filedrop.files import REAL, Operations, move
+from connectors.filedrop.files import move
+from gateway.mailbox_files import REAL, Operations
 
 
 class Archive:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from connectors.filedrop.files import REAL, InMemory, Occupied, OpenFile, Operations, place, sync_folder
+from connectors.filedrop.files import InMemory, Occupied, OpenFile, place
 from connectors.filedrop.formats.ftn.codec import Flavour, Ftn, Netmail
 from connectors.filedrop.formats.ftn.node import Node
 from connectors.filedrop.formats.ftn.packets import (
@@ -36,6 +36,7 @@ from connectors.filedrop.formats.ftn.packets import (
     read_messages,
 )
 from connectors.filedrop.layouts import Sheet
+from gateway.mailbox_files import REAL, Operations, sync_folder
 
 MAX_JOINED: Final = 1024 * 1024
 """A packet that is larger is left as it is, and a further one put beside it: each joining writes the whole anew."""

@@ -15,7 +15,6 @@ from connectors.filedrop.config import FileDropConfig, may_be_one
 from connectors.filedrop.counter import Counter
 from connectors.filedrop.destination import WRITERS, Letter, Outbox, OutboxDestination
 from connectors.filedrop.extras import extras_of
-from connectors.filedrop.files import REAL
 from connectors.filedrop.formats import Codec, Encoded, Options, codec_class
 from connectors.filedrop.inbox import Inbox
 from connectors.filedrop.layouts import FilesLayout, Layout, Put
@@ -33,6 +32,7 @@ from gateway.contract import (
     Intake,
     Parcel,
 )
+from gateway.mailbox_files import REAL
 
 READERS: Final = 2
 

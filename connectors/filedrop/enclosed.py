@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from connectors.filedrop.files import REAL, Claimed, NotRegular, OpenFile, Operations, is_token, short
+from connectors.filedrop.files import Claimed, NotRegular, OpenFile, is_token, short
 from connectors.filedrop.formats import Beside
 from connectors.filedrop.names import is_safe
+from gateway.mailbox_files import REAL, Operations
 
 MARK: Final = "+"
 """Stands behind the token in the name of a claimed file that a message names."""

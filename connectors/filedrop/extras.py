@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.filedrop.files import Operations
 from connectors.filedrop.formats import Codec
 from connectors.filedrop.layouts import Layout
+from gateway.mailbox_files import Operations
 
 
 def _any_name(name: str) -> bool:

@@ -22,11 +22,9 @@ from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.enclosed import Enclosed, Taken, belongs_to
 from connectors.filedrop.extras import extras_of
 from connectors.filedrop.files import (
-    REAL,
     Changed,
     Claimed,
     NotRegular,
-    Operations,
     claim,
     claimed,
     is_token,
@@ -41,6 +39,7 @@ from connectors.filedrop.reading import INLINE_OCTETS, Found, Reading
 from connectors.filedrop.ready import Naming, Rule, Since, rule_of
 from connectors.filedrop.reasons import NO_PERMISSION, NOT_REGULAR, REASON, explain, too_big, wrong_trigger
 from connectors.filedrop.signals import read_trigger, signal_name
+from gateway.mailbox_files import REAL, Operations
 
 CLAIMS: Final = ".claimed"
 SORTED_NAMES: Final = 100_000

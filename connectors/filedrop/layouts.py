@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from connectors.filedrop.files import REAL, Occupied, Operations, count_names, place, sync_folder
+from connectors.filedrop.files import Occupied, count_names, place
 from connectors.filedrop.formats import Codec, Encoded
 from connectors.filedrop.names import dos_stem
 from connectors.filedrop.signals import Check, digest_of, holds, locked, signal_name
+from gateway.mailbox_files import REAL, Operations, sync_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from connectors.filedrop.files import CHUNK, REAL, Occupied, Operations, count_names, sync_folder, write_new
+from connectors.filedrop.files import Occupied, count_names, write_new
 from gateway.formats.mh import MOST, SEQUENCES, merged, number, read_sequences, write_sequences
+from gateway.mailbox_files import CHUNK, REAL, Operations, sync_folder
 from gateway.mailbox_lock import Locking, MailboxLock
 
 if TYPE_CHECKING:

@@ -20,19 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from connectors.filedrop.files import (
-    REAL,
-    NotRegular,
-    Occupied,
-    OpenFile,
-    Operations,
-    count_names,
-    place,
-    sync_folder,
-    write_new,
-)
+from connectors.filedrop.files import NotRegular, Occupied, OpenFile, count_names, place, write_new
 from connectors.filedrop.formats.ftn.stored import HEADER_OCTETS, StoredMessage, read_stored
 from connectors.filedrop.layouts import Sheet
+from gateway.mailbox_files import REAL, Operations, sync_folder
 
 LOOKED_AT: Final = 512
 """How many of the highest numbers a retry looks for its messages in."""

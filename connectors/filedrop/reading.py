@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from connectors.filedrop.enclosed import Enclosed, NotSafe, NotThere
-from connectors.filedrop.files import CHUNK, Claimed, InMemory, OpenFile
+from connectors.filedrop.files import Claimed, InMemory, OpenFile
 from connectors.filedrop.formats import Bad, Beside, Codec, Part, Span, Stamp
 from connectors.filedrop.reasons import no_attachment, not_safe
+from gateway.mailbox_files import CHUNK
 
 INLINE_OCTETS: Final = 256 * 1024
 """A larger file, or content, is streamed into the spool."""

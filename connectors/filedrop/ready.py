@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from connectors.filedrop.config import FileDropConfig
-from connectors.filedrop.files import NotRegular, Operations
+from connectors.filedrop.files import NotRegular
 from connectors.filedrop.signals import OWN, is_ours, lock, read_trigger, signal_name
+from gateway.mailbox_files import Operations
 
 REMEMBERED: Final = 100_000
 EMPTY_GRACE_S: Final = 60.0

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from connectors.filedrop.files import CHUNK, REAL, Occupied, OpenFile, Operations
+from connectors.filedrop.files import Occupied, OpenFile
 from connectors.filedrop.names import stem_of
+from gateway.mailbox_files import CHUNK, REAL, Operations
 
 Check = Literal["none", "size", "sha256"]
 

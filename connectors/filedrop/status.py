@@ -14,12 +14,12 @@ from typing import Final
 
 from connectors.filedrop.config import FileDropConfig
 from connectors.filedrop.extras import extras_of
-from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats import Codec, Encoded
 from connectors.filedrop.formats.addresses import write_one
 from connectors.filedrop.layouts import FilesLayout, Layout, Put, Sheet
 from connectors.filedrop.names import safe_name, stem_of
 from gateway.contract import Notify, RecipientReport, Report, id_text
+from gateway.mailbox_files import REAL, Operations
 
 EXTENSION: Final = ".sts"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.filedrop.files import Operations
+from gateway.mailbox_files import Operations
 from gateway.mailbox_lock import STALE_S, Locking, MailboxLock
 from tests.connectors.filedrop.kill import run
 

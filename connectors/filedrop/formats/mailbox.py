@@ -20,7 +20,7 @@ from typing import ClassVar, Final
 from pydantic import Field, field_validator
 
 from connectors.filedrop.append import AppendLayout
-from connectors.filedrop.files import REAL, Operations, claimed
+from connectors.filedrop.files import claimed
 from connectors.filedrop.formats.addresses import ListError, in_network, read_list, read_one, write_one
 from connectors.filedrop.formats.header_envelope import (
     Header,
@@ -37,6 +37,7 @@ from connectors.filedrop.formats.values import Bare, FormatSettings, Options, St
 from connectors.filedrop.names import is_safe
 from gateway.contract import Address, AddressError, Content, Fate, Item, Note, Parcel, Recipient
 from gateway.formats.from_line import FromLine
+from gateway.mailbox_files import REAL, Operations
 from gateway.mailbox_lock import LOCK_SUFFIX, Locking, MailboxLock
 
 _ON_TOP: Final = frozenset(

@@ -15,7 +15,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.mailbox import MailboxSettings
 from connectors.filedrop.formats.single import decoded, encoded
 from connectors.filedrop.formats.values import Bad, Bare, Encoded, Options, Part, Stamp
@@ -23,6 +22,7 @@ from connectors.filedrop.maildir_layout import MaildirLayout
 from gateway.contract import Blob, Capabilities, Item, Parcel
 from gateway.formats.flags import Mark
 from gateway.formats.maildir import MARK, folder_name, read_name
+from gateway.mailbox_files import REAL, Operations
 
 
 class MaildirSettings(MailboxSettings):

@@ -16,13 +16,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.mailbox import MailboxSettings
 from connectors.filedrop.formats.single import decoded, encoded
 from connectors.filedrop.formats.values import Bad, Bare, Encoded, Options, Part, Stamp
 from connectors.filedrop.mh_layout import MhLayout
 from gateway.contract import Blob, Capabilities, Item, Parcel
 from gateway.formats.mh import UNSEEN, number
+from gateway.mailbox_files import REAL, Operations
 from gateway.mailbox_lock import Locking
 
 

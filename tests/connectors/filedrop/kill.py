@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final
 
-from connectors.filedrop.files import Operations
+from gateway.mailbox_files import Operations
 
 KILLED: Final = 9
 DONE: Final = 0

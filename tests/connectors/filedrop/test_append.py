@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from connectors.filedrop.append import REMEMBERED, AppendLayout
-from connectors.filedrop.files import InMemory, Operations
+from connectors.filedrop.files import InMemory
 from connectors.filedrop.formats import Encoded
 from connectors.filedrop.layouts import Sheet
 from gateway.formats import mmdf
 from gateway.formats.from_line import write
 from gateway.formats.mbox import Dialect, Entry, joint, scan, written
+from gateway.mailbox_files import Operations
 from gateway.mailbox_lock import MailboxLock
 from gateway.message import Content
 from tests.connectors.filedrop.kill import UNSYNCED, fails_at, run

@@ -18,10 +18,11 @@ import pytest
 
 from connectors.filedrop import bso
 from connectors.filedrop.bso import BsoLayout
-from connectors.filedrop.files import REAL, Occupied, Operations
+from connectors.filedrop.files import Occupied
 from connectors.filedrop.formats.ftn.codec import Ftn
 from connectors.filedrop.formats.ftn.packets import HEADER_OCTETS
 from connectors.filedrop.layouts import Sheet
+from gateway.mailbox_files import REAL, Operations
 from tests.connectors.filedrop.ftn_kit import STEM, codec, encode, packed, packet, parcel
 from tests.connectors.filedrop.test_ftn_outward import MIXED, mail
 
@@ -285,7 +286,7 @@ import os, sys
 from pathlib import Path
 from dataclasses import replace
 from connectors.filedrop.bso import BsoLayout
-from connectors.filedrop.files import REAL
+from gateway.mailbox_files import REAL
 from connectors.filedrop.layouts import Sheet
 from tests.connectors.filedrop.ftn_kit import STEM, codec, encode, parcel
 from tests.connectors.filedrop.test_ftn_outward import MIXED

@@ -12,18 +12,8 @@ from typing import Any
 
 import pytest
 
-from connectors.filedrop.files import (
-    REAL,
-    Changed,
-    NotRegular,
-    Occupied,
-    OpenFile,
-    Operations,
-    claim,
-    claimed,
-    move,
-    place,
-)
+from connectors.filedrop.files import Changed, NotRegular, Occupied, OpenFile, claim, claimed, move, place
+from gateway.mailbox_files import REAL, Operations
 
 TEXT = b"one message\r\n" * 1000
 CALLS = tuple(field.name for field in fields(Operations))

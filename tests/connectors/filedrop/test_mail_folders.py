@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from connectors.filedrop import maildir_layout
-from connectors.filedrop.files import Operations
 from connectors.filedrop.formats import Encoded, Options
 from connectors.filedrop.formats.maildir import MaildirFile, MaildirSettings
 from connectors.filedrop.layouts import Layout, Sheet
 from connectors.filedrop.maildir_layout import MaildirLayout
 from connectors.filedrop.mh_layout import MhLayout
+from gateway import mailbox_maildir
 from gateway.formats.maildir import read_name
 from gateway.formats.mh import read_sequences
+from gateway.mailbox_files import Operations
 from tests.connectors.filedrop.kill import UNSYNCED, fails_at, run
 
 STEM = "20261124T010203456Z-01k9rw3m8c00{}-0"
@@ -166,7 +166,7 @@ def test_a_listing_of_what_was_seen_is_made_anew(tmp_path: Path, monkeypatch: py
     put(layout, [sheet(0)])
     [there] = (tmp_path / "new").iterdir()
     there.rename(tmp_path / "cur" / f"{there.name}:2,S")
-    monkeypatch.setattr(maildir_layout, "RESCAN_S", 0.0)
+    monkeypatch.setattr(mailbox_maildir, "RESCAN_S", 0.0)
     put(layout, [sheet(0)])
     assert len(maildir_messages(tmp_path)) == 1
 

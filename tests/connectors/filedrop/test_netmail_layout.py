@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from connectors.filedrop import netmail_layout
-from connectors.filedrop.files import Occupied, Operations, rename_new
+from connectors.filedrop.files import Occupied
 from connectors.filedrop.formats.ftn.attributes import names
 from connectors.filedrop.formats.ftn.codec import Ftn, Netmail
 from connectors.filedrop.formats.ftn.packets import PackedMessage
@@ -24,6 +24,7 @@ from connectors.filedrop.formats.ftn.text import read_text
 from connectors.filedrop.layouts import Sheet
 from connectors.filedrop.netmail_layout import NetmailLayout, number
 from gateway.contract import Action, RecipientReport, Report, Status
+from gateway.mailbox_files import Operations, rename_new
 from mappings.network import parse
 from tests.connectors.filedrop.ftn_kit import AT, STEM, codec, encode, parcel, read_one, text_of
 from tests.connectors.filedrop.kill import UNSYNCED, fails_at, run

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from connectors.filedrop.files import REAL, Operations
 from connectors.filedrop.formats.ftn.attributes import IN_PACKETS, Attribute
 from connectors.filedrop.formats.ftn.charsets import chrs_of, encode
 from connectors.filedrop.formats.ftn.dates import usual_zone, write_date
@@ -38,6 +37,7 @@ from connectors.filedrop.formats.ftn.told import told
 from connectors.filedrop.formats.values import Bad, Encoded, FormatSettings, Options, Part, Span, Stamp
 from connectors.filedrop.layouts import Layout
 from gateway.contract import Action, Blob, Capabilities, Item, Parcel, RecipientReport, Report
+from gateway.mailbox_files import REAL, Operations
 
 Flavour = Literal["normal", "crash", "direct", "hold"]
 
