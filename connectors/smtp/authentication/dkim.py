@@ -1,0 +1,425 @@
+"""DKIM: read, verify and make signatures. Source: RFC 6376, 8301 (no SHA-1, no short keys), 8463 (Ed25519), 8616.
+
+A verification has three steps, so that a body of any size goes by once for all signatures: `read` takes the header,
+the body is fed to `Bodies`, `verify` asks for the keys. Signing is the same: `BodyHash`, then `sign`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+import idna
+
+from connectors.smtp.authentication import tags
+from connectors.smtp.authentication.canonical import HASHES, Bodies, Fields, Form, canonical_fields
+from connectors.smtp.authentication.keys import (
+    MAX_BITS,
+    MIN_BITS,
+    KeyCache,
+    KeyFault,
+    KeyRecord,
+    PrivateKey,
+    algorithm_of,
+    sign_digest,
+)
+from connectors.smtp.authentication.lookup import LookupFault, Resolver
+
+FIELD: Final = b"dkim-signature"
+MAX_SIGNATURES: Final = 10
+"""Signatures of one message that are verified; the rest is not looked at."""
+_MAX_SIGNED: Final = 500
+
+Verdict = Literal["pass", "fail", "neutral", "policy", "temperror", "permerror"]
+"""Source: RFC 8601 §2.7.1."""
+
+_B: Final = re.compile(rb"((?:^|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+)
+_SELECTOR: Final = re.compile(
+    r"(?=.{1,200}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
+_ALGORITHMS: Final = ("rsa-sha256", "ed25519-sha256", "rsa-sha1")
+
+
+class SignatureFault(ValueError):
+    """A signature that cannot be processed, and what is said of it."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        self.verdict: Verdict = verdict
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature field, read: `field` is it whole with its line end, the rest are its tags."""
+
+    field: bytes
+    algorithm: str
+    domain: str
+    selector: str
+    signed: tuple[bytes, ...]
+    header_form: Form
+    body_form: Form
+    body_hash: bytes
+    signature: bytes
+    identity: str = ""
+    length: int | None = None
+    timestamp: int | None = None
+    expires: int | None = None
+
+    @property
+    def hash(self) -> str:
+        return self.algorithm.partition("-")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """What one signature proves: with `pass`, that `domain` has signed header and body."""
+
+    verdict: Verdict
+    domain: str = ""
+    reason: str = ""
+    selector: str = ""
+    identity: str = ""
+    algorithm: str = ""
+    mark: str = ""
+    """The first octets of b=, which tell signatures of one domain apart (RFC 6008)."""
+    testing: bool = False
+    partial: bool = False
+    """By l=, what follows in the body is not signed."""
+
+
+def read(field: bytes) -> Signature:
+    """Read a whole DKIM-Signature field. Raises: SignatureFault."""
+    found = _tags(field)
+    if found.get("v") != b"1":
+        raise SignatureFault("neutral", "another version" if "v" in found else "v= missing")
+    return read_tags(field, found)
+
+
+def _tags(field: bytes) -> dict[str, bytes]:
+    try:
+        return tags.parse(field.partition(b":")[2])
+    except tags.TagFault as fault:
+        raise SignatureFault("neutral", str(fault)) from fault
+
+
+def read_tags(field: bytes, found: Mapping[str, bytes]) -> Signature:
+    """Read what DKIM-Signature and ARC-Message-Signature share. Raises: SignatureFault."""
+    for name in ("a", "b", "bh", "d", "h", "s"):
+        if not found.get(name):
+            raise SignatureFault("permerror", f"{name}= missing")
+    algorithm = found["a"].decode("latin-1").lower()
+    if algorithm not in _ALGORITHMS:
+        raise SignatureFault("neutral", "unknown algorithm")
+    domain, selector = host(found["d"]), host(found["s"], selector=True)
+    if "dns/txt" not in tags.names(found.get("q", b"dns/txt")):
+        raise SignatureFault("neutral", "keys by another way than DNS")
+    header_form, _, body_form = found.get("c", b"simple").decode("latin-1").lower().partition("/")
+    body_form = body_form or "simple"
+    if header_form not in ("simple", "relaxed") or body_form not in ("simple", "relaxed"):
+        raise SignatureFault("neutral", "unknown canonical form")
+    signed = tuple(name.strip() for name in tags.compact(found["h"]).lower().split(b":"))
+    if b"from" not in signed:
+        raise SignatureFault("permerror", "From not signed")
+    if len(signed) > _MAX_SIGNED:
+        raise SignatureFault("neutral", "too many names in h=")
+    timestamp, expires = _number(found, "t"), _number(found, "x")
+    if timestamp is not None and expires is not None and expires <= timestamp:
+        raise SignatureFault("neutral", "x= before t=")
+    return Signature(
+        field=field,
+        algorithm=algorithm,
+        domain=domain,
+        selector=selector,
+        signed=signed,
+        header_form=cast(Form, header_form),
+        body_form=cast(Form, body_form),
+        body_hash=octets_of(found["bh"]),
+        signature=octets_of(found["b"]),
+        identity=_identity(found.get("i", b""), domain),
+        length=_number(found, "l"),
+        timestamp=timestamp,
+        expires=expires,
+    )
+
+
+def host(value: bytes, *, selector: bool = False) -> str:
+    """Return a domain or selector of a tag, in lower case and A-labels (RFC 8616 §5). Raises: SignatureFault."""
+    try:
+        text = value.decode("utf-8").lower()
+        if not text.isascii():
+            text = idna.encode(text[:255], uts46=True).decode("ascii")
+    except (UnicodeError, idna.IDNAError) as fault:
+        raise SignatureFault("permerror", "no domain in d= or s=") from fault
+    if not (_SELECTOR if selector else _HOST).fullmatch(text):
+        raise SignatureFault("permerror", "no selector in s=" if selector else "no domain in d=")
+    return text
+
+
+def _identity(value: bytes, domain: str) -> str:
+    if not value:
+        return "@" + domain
+    local, at, of = value.rpartition(b"@")
+    own = host(of) if at else ""
+    if own != domain and not own.endswith("." + domain):
+        raise SignatureFault("permerror", "i= is not within d=")
+    return f"{local.decode('utf-8', 'replace')}@{own}"
+
+
+def _number(found: Mapping[str, bytes], name: str) -> int | None:
+    value = found.get(name)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 76:  # RFC 6376 §3.5
+        raise SignatureFault("neutral", f"no number in {name}=")
+    return int(value)
+
+
+def octets_of(value: bytes) -> bytes:
+    """Decode base64 with blanks. Raises: SignatureFault."""
+    try:
+        return base64.b64decode(tags.compact(value), validate=True)
+    except (ValueError, binascii.Error) as fault:
+        raise SignatureFault("neutral", "no base64") from fault
+
+
+def signing_input(fields: Sequence[bytes], form: Form, own: bytes) -> bytes:
+    """Return what is hashed and signed: chosen fields, and the signature's own field without its b= (§3.7)."""
+    name, _, value = own.partition(b":")
+    bare = name + b":" + _B.sub(rb"\1", value, count=1)
+    return canonical_fields(fields, form) + canonical_fields((bare,), form).removesuffix(b"\r\n").removesuffix(b"\n")
+
+
+class Verifier:
+    """The DKIM signatures of one message."""
+
+    __slots__ = ("_bodies", "_fields", "_read")
+
+    def __init__(self, fields: Fields, bodies: Bodies) -> None:
+        """Read the signatures, and ask `bodies`, which is to see the body next, for the hashes they need."""
+        self._fields = fields
+        self._bodies = bodies
+        self._read: list[Signature | DkimResult] = []
+        for field in fields.all(FIELD)[:MAX_SIGNATURES]:
+            try:
+                signature = read(field)
+            except SignatureFault as fault:
+                self._read.append(DkimResult(fault.verdict, _claimed(field), str(fault)))
+                continue
+            if signature.hash == "sha256":
+                bodies.want(signature.body_form, signature.hash, signature.length)
+            self._read.append(signature)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    async def verify(self, resolver: Resolver, keys: KeyCache, now: float) -> list[DkimResult]:
+        """Return a result for each signature in order; the body has gone by."""
+        return [
+            each
+            if isinstance(each, DkimResult)
+            else await verify(each, self._fields, self._bodies, resolver, keys, now)
+            for each in self._read
+        ]
+
+
+def _claimed(field: bytes) -> str:
+    """Return the domain of a signature that cannot be read, where that can."""
+    try:
+        return host(_tags(field).get("d", b""))
+    except SignatureFault:
+        return ""
+
+
+async def verify(
+    signature: Signature, fields: Fields, bodies: Bodies, resolver: Resolver, keys: KeyCache, now: float
+) -> DkimResult:
+    """Verify one signature, whose body hash `bodies` was asked for."""
+    testing = False
+    try:
+        _check_before(signature, bodies, now)
+        record = await key_of(signature.domain, signature.selector, resolver, keys)
+        testing = record.testing
+        _check_key(signature, record)
+        own = signing_input(fields.chosen(signature.signed), signature.header_form, signature.field)
+        if not record.verifies(signature.signature, HASHES[signature.hash](own).digest()):
+            raise SignatureFault("fail", "signature does not verify")
+    except SignatureFault as fault:
+        return _result(signature, fault.verdict, str(fault), testing)
+    return _result(signature, "pass", "", testing)
+
+
+def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool) -> DkimResult:
+    mark = base64.b64encode(signature.signature[:6]).decode("ascii")
+    return DkimResult(
+        verdict,
+        signature.domain,
+        reason,
+        signature.selector,
+        signature.identity,
+        signature.algorithm,
+        mark,
+        testing,
+        signature.length is not None,
+    )
+
+
+def _check_before(signature: Signature, bodies: Bodies, now: float) -> None:
+    """Check all that needs no key."""
+    if signature.hash != "sha256":
+        raise SignatureFault("policy", "SHA-1 proves nothing")  # RFC 8301 §3.1
+    if signature.expires is not None and signature.expires < now:
+        raise SignatureFault("fail", "expired")
+    digest, size = bodies.get(signature.body_form, signature.hash, signature.length)
+    if signature.length is not None and signature.length > size:
+        raise SignatureFault("fail", "body shorter than l=")
+    if digest != signature.body_hash:
+        raise SignatureFault("fail", "body hash does not match")
+
+
+async def key_of(domain: str, selector: str, resolver: Resolver, keys: KeyCache) -> KeyRecord:
+    """Look a key up. Raises: SignatureFault."""
+    try:
+        records = await resolver.txt(f"{selector}._domainkey.{domain}")
+    except LookupFault as fault:
+        raise SignatureFault("temperror", "no answer for the key") from fault
+    if not records:
+        raise SignatureFault("permerror", "no key")
+    try:
+        record = keys.read(records)
+    except KeyFault as fault:
+        raise SignatureFault("permerror", str(fault)) from fault
+    if record.key is None:
+        raise SignatureFault("permerror", "key revoked")
+    return record
+
+
+def _check_key(signature: Signature, record: KeyRecord) -> None:
+    check_algorithm(signature.algorithm, record)
+    if not {"*", "email"} & set(record.services):
+        raise SignatureFault("permerror", "key not for mail")
+    if record.strict and signature.identity.rpartition("@")[2] != signature.domain:
+        raise SignatureFault("permerror", "key not for subdomains")
+
+
+def check_algorithm(algorithm: str, record: KeyRecord) -> None:
+    """Raises: SignatureFault where a key is not for an algorithm, or proves nothing."""
+    kind, _, hashed = algorithm.partition("-")
+    if (kind == "rsa") != hasattr(record.key, "key_size"):
+        raise SignatureFault("permerror", "key of another kind")
+    if record.hashes is not None and hashed not in record.hashes:
+        raise SignatureFault("permerror", "key not for this hash")
+    if kind == "rsa" and not MIN_BITS <= record.bits <= MAX_BITS:
+        raise SignatureFault("policy", f"key of {record.bits} bits")
+
+
+# Signing
+
+
+def signed_names(fields: Fields, wanted: Iterable[bytes], *, oversign: Iterable[bytes] = (b"from",)) -> list[bytes]:
+    """Return what h= is to name: each wanted (lower-case) name as often as it stands in the header.
+
+    Names of `oversign` stand once more, whether there or not, so that no further one can be added to what was signed.
+    """
+    names: list[bytes] = []
+    for name in wanted:
+        names += [name] * fields.count(name)
+    return names + list(oversign)
+
+
+def sign(
+    fields: Fields,
+    body_hash: bytes,
+    *,
+    key: PrivateKey,
+    domain: str,
+    selector: str,
+    names: Sequence[bytes],
+    form: tuple[Form, Form] = ("relaxed", "relaxed"),
+    timestamp: int | None = None,
+    expires: int | None = None,
+    identity: str | None = None,
+) -> bytes:
+    """Return a DKIM-Signature field with its line end, to stand in front of the header that `fields` are of.
+
+    `body_hash` is the SHA-256 of the body in the second form of `form` (BodyHash); `domain`, `selector` and `identity`
+    are ASCII; `names` (see `signed_names`) must have b"from".
+    """
+    if b"from" not in names:
+        raise ValueError("From must be signed")
+    found = [("v", "1"), ("a", algorithm_of(key)), ("c", "/".join(form)), ("d", domain), ("s", selector)]
+    if identity is not None:
+        found.append(("i", identity))
+    return sign_field(b"DKIM-Signature", found, fields, body_hash, key, names, form[0], timestamp, expires)
+
+
+def sign_field(
+    name: bytes,
+    found: Sequence[tuple[str, str]],
+    fields: Fields,
+    body_hash: bytes,
+    key: PrivateKey,
+    names: Sequence[bytes],
+    form: Form,
+    timestamp: int | None,
+    expires: int | None,
+) -> bytes:
+    """Return a signature field of DKIM or ARC whose first tags are `found`."""
+    first = [f"{tag}={value};" for tag, value in found]
+    if timestamp is not None:
+        first.append(f"t={timestamp};")
+    if expires is not None:
+        first.append(f"x={expires};")
+    listed = b":".join(names).decode("ascii")
+    lines = [
+        *_filled(first, " ", room=len(name) + 2),
+        *_filled(_pieces("h=", listed, ";", ":"), ""),
+        f"bh={_text(body_hash)};",
+        "b=",
+    ]
+    bare = name + b": " + "\r\n\t".join(lines).encode("ascii")
+    own = signing_input(fields.chosen(names), form, bare)
+    signature = _text(sign_digest(key, hashlib.sha256(own).digest()))
+    return bare + _wrapped(signature).encode("ascii") + b"\r\n"
+
+
+def _text(octets: bytes) -> str:
+    return base64.b64encode(octets).decode("ascii")
+
+
+def _pieces(before: str, listed: str, after: str, between: str) -> list[str]:
+    parts = listed.split(between)
+    return [
+        (before if n == 0 else "") + part + (between if n < len(parts) - 1 else after) for n, part in enumerate(parts)
+    ]
+
+
+def _filled(parts: Iterable[str], blank: str, *, room: int = 0, columns: int = 72) -> list[str]:
+    """Fill lines with parts; the first one has `room` octets in front of it."""
+    lines = [""]
+    for part in parts:
+        line = lines[-1]
+        if line and room + len(line) + len(blank) + len(part) > columns:
+            lines.append(part)
+            room = 0
+        else:
+            lines[-1] = line + blank + part if line else part
+    return lines
+
+
+def _wrapped(text: str, columns: int = 72) -> str:
+    """Return base64 over several lines: after `b=` only the first has room that others have not."""
+    return "\r\n\t".join(text[at : at + columns] for at in range(0, len(text), columns))
+
+
+def signature_text(octets: bytes) -> str:
+    """Return a signature as a tag's value, on lines of its own."""
+    return _wrapped(_text(octets))
