@@ -353,42 +353,59 @@ def sign(
     `body_hash` is the SHA-256 of the body in the second form of `form` (BodyHash); `domain`, `selector` and `identity`
     are ASCII; `names` (see `signed_names`) must have b"from".
     """
+    bare = unsigned(
+        body_hash,
+        algorithm=algorithm_of(key),
+        domain=domain,
+        selector=selector,
+        names=names,
+        form=form,
+        timestamp=timestamp,
+        expires=expires,
+        identity=identity,
+    )
+    own = signing_input(fields.chosen(names), form[0], bare)
+    return completed(bare, sign_digest(key, hashlib.sha256(own).digest()))
+
+
+def unsigned(
+    body_hash: bytes,
+    *,
+    algorithm: str,
+    domain: str,
+    selector: str,
+    names: Sequence[bytes],
+    form: tuple[Form, Form] = ("relaxed", "relaxed"),
+    timestamp: int | None = None,
+    expires: int | None = None,
+    identity: str | None = None,
+) -> bytes:
+    """Return a DKIM-Signature field up to its `b=`.
+
+    What is signed is `signing_input(fields.chosen(names), form[0], field)`, by RSA over its SHA-256, by Ed25519 that
+    SHA-256 as if it were the text (RFC 8463 §3); `completed` puts the signature in.
+    """
     if b"from" not in names:
         raise ValueError("From must be signed")
-    found = [("v", "1"), ("a", algorithm_of(key)), ("c", "/".join(form)), ("d", domain), ("s", selector)]
-    if identity is not None:
-        found.append(("i", identity))
-    return sign_field(b"DKIM-Signature", found, fields, body_hash, key, names, form[0], timestamp, expires)
+    found = [("v", "1"), ("a", algorithm), ("c", "/".join(form)), ("d", domain), ("s", selector)]
+    for tag, value in (("i", identity), ("t", timestamp), ("x", expires)):
+        if value is not None:
+            found.append((tag, str(value)))
+    return unsigned_field(b"DKIM-Signature", found, names, body_hash)
 
 
-def sign_field(
-    name: bytes,
-    found: Sequence[tuple[str, str]],
-    fields: Fields,
-    body_hash: bytes,
-    key: PrivateKey,
-    names: Sequence[bytes],
-    form: Form,
-    timestamp: int | None,
-    expires: int | None,
-) -> bytes:
-    """Return a signature field of DKIM or ARC whose first tags are `found`."""
-    first = [f"{tag}={value};" for tag, value in found]
-    if timestamp is not None:
-        first.append(f"t={timestamp};")
-    if expires is not None:
-        first.append(f"x={expires};")
-    listed = b":".join(names).decode("ascii")
-    lines = [
-        *_filled(first, " ", room=len(name) + 2),
-        *_filled(_pieces("h=", listed, ";", ":"), ""),
-        f"bh={_text(body_hash)};",
-        "b=",
-    ]
-    bare = name + b": " + "\r\n\t".join(lines).encode("ascii")
-    own = signing_input(fields.chosen(names), form, bare)
-    signature = _text(sign_digest(key, hashlib.sha256(own).digest()))
-    return bare + _wrapped(signature).encode("ascii") + b"\r\n"
+def unsigned_field(name: bytes, found: Sequence[tuple[str, str]], names: Sequence[bytes], body_hash: bytes) -> bytes:
+    """Return a signature field of DKIM or ARC up to its `b=`, whose first tags are `found`."""
+    lines = _filled([f"{tag}={value};" for tag, value in found], " ", room=len(name) + 2)
+    lines += _filled(_pieces("h=", b":".join(names).decode("ascii"), ";", ":"), "")
+    lines += [f"bh={_text(body_hash)};", "b="]
+    return name + b": " + "\r\n\t".join(lines).encode("ascii")
+
+
+def completed(bare: bytes, signature: bytes) -> bytes:
+    """Return a signature field, which ended in `b=`, with its signature and line end."""
+    text = _text(signature)
+    return bare + "\r\n\t".join(text[at : at + 72] for at in range(0, len(text), 72)).encode("ascii") + b"\r\n"
 
 
 def _text(octets: bytes) -> str:
@@ -413,13 +430,3 @@ def _filled(parts: Iterable[str], blank: str, *, room: int = 0, columns: int = 7
         else:
             lines[-1] = line + blank + part if line else part
     return lines
-
-
-def _wrapped(text: str, columns: int = 72) -> str:
-    """Return base64 over several lines: after `b=` only the first has room that others have not."""
-    return "\r\n\t".join(text[at : at + columns] for at in range(0, len(text), columns))
-
-
-def signature_text(octets: bytes) -> str:
-    """Return a signature as a tag's value, on lines of its own."""
-    return _wrapped(_text(octets))
