@@ -83,6 +83,8 @@ class Envelope:
     dedupe_key: str | None = None
     to_members: bool = False
     """A group's members get it in its owner's name, who gets the reports too, and not where it came from."""
+    hold: str = ""
+    """Why it waits for an operator from the start, so that nothing of it is sent before it is released; not stored."""
 
 
 class Blob(Protocol):

@@ -373,6 +373,7 @@ class Planner:
             expires_at=envelope.expires_at,
             smtputf8=envelope.smtputf8,
             to_members=True,
+            hold=envelope.hold,
         )
         plan = _Plan(self, inner, outer.arrived_at, self._ids.next(), frozenset(), report=True)
         for recipient in inner.recipients:
@@ -566,6 +567,7 @@ class _Plan:
         if self._learns:
             self._note(target)
         waits = self._planner.waits(target.lane)
+        held = self._envelope.hold
         at = self._now if waits is None else min(waits[0], self._expires_at)
         self.deliveries.append(
             Delivery(
@@ -579,12 +581,12 @@ class _Plan:
                 priority=self._envelope.priority,
                 next_attempt_at=at,
                 expires_at=self._expires_at,
-                state=State.MOVING if target.cut else State.QUEUED,
-                reason="" if waits is None else waits[1],
+                state=State.HELD if held else State.MOVING if target.cut else State.QUEUED,
+                reason=held or ("" if waits is None else waits[1]),
                 at_once=waits is None,
             )
         )
-        self.why.append(target.why)
+        self.why.append(f"{target.why}; held: {held}" if held else target.why)
 
     def _note(self, target: Target) -> None:
         """Note what matters of a delivery for learning from its bounce."""

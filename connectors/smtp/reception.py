@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.data_reader import INLINE_LIMIT
@@ -32,6 +32,11 @@ from gateway.contract import (
 from mappings.network import network
 
 _FAULT: Final = b"451 4.3.0 a fault of this system, try again later\r\n"
+_DISCARDED: Final = b"250 2.0.0 taken\r\n"
+
+
+class Discarded(Exception):
+    """A check wants the message to be taken and thrown away."""
 
 
 @lru_cache(maxsize=2048)  # with the longest addresses there are, some 10 MiB
@@ -47,6 +52,9 @@ class Reception:
     """
 
     __slots__ = ("_envelope", "_fault", "_intake", "_recipients", "_writer", "log")
+
+    is_judged: ClassVar[bool] = False
+    """Checks are asked about the content before it is accepted."""
 
     def __init__(self, intake: Intake, log: Any, mail: Mail, origin: Origin) -> None:
         self._intake = intake
@@ -106,6 +114,8 @@ class Reception:
                 content = Content(end.octets, traits=end.traits)
             else:
                 content = await self._finish(end)
+            if self.is_judged:
+                content = await self._judge(content)
             message = Message(self._whole_envelope(), content)
             writer, self._writer = self._writer, None  # from here on what is stored may be the intake's
             try:
@@ -117,6 +127,10 @@ class Reception:
                 raise
         except (Rejected, Unavailable) as no:
             answer = refusal(no.status, at_end=True)
+        except Discarded:
+            if (removal := self.abandon()) is not None:
+                await removal
+            return _DISCARDED, True
         except Exception:
             self.log.exception("the message could not be accepted", peer=self._envelope.origin.peer)
             answer = _FAULT
@@ -125,6 +139,10 @@ class Reception:
         if (removal := self.abandon()) is not None:
             await removal
         return answer, False
+
+    async def _judge(self, content: Content) -> Content:
+        """Return what is accepted in the content's place. Raises: Rejected; Discarded."""
+        return content
 
     async def _finish(self, end: End) -> Content:
         if self._writer is None:

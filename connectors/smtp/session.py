@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients, client_of
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.reception import Reception
@@ -32,7 +33,7 @@ answer it with a reset, which can destroy the reply before the client has read i
 
 TLS_HANDSHAKE_S: Final = 30.0
 
-_STOPPING: Final = b"421 4.3.2 this system is going down for a moment, try again later\r\n"
+STOPPING: Final = b"421 4.3.2 this system is going down for a moment, try again later\r\n"
 _TIMEOUT: Final = b"421 4.4.2 nothing came for too long, closing\r\n"
 _RATE: Final = b"450 4.7.1 too many messages from your address, try again later\r\n"
 _TOO_EARLY: Final = b"554 5.5.1 a client waits for the greeting (RFC 5321 section 3.1)\r\n"
@@ -54,6 +55,10 @@ class Sharing:
     greet_delay_s: float
     is_trusted: Callable[[str], bool]
     new_wire: Callable[[str], ServerWire]
+    checks: CheckSet | None
+    """What sessions ask before they say yes; where there is something, they are CheckedSessions."""
+    find_name: Callable[[str], Coroutine[Any, Any, str]]
+    """The name of an address, forward-confirmed, for the checks that ask for it."""
 
 
 class Session(asyncio.Protocol):
@@ -127,10 +132,8 @@ class Session(asyncio.Protocol):
         self.deadline = self._loop.time() + shared.client_timeout_s
         if self._implicit_tls:
             self._begin_tls()
-        elif shared.greet_delay_s and not trusted:
-            self._task = shared.spawn(self._greet_later())
         else:
-            self._greet()
+            self._welcome(0 if trusted else shared.greet_delay_s)
 
     def data_received(self, data: bytes) -> None:
         wire = self._wire
@@ -174,7 +177,7 @@ class Session(asyncio.Protocol):
         if self._lingers:
             self.kill()
         elif self._task is None and not self._wire.in_content:
-            self._wire.close(_STOPPING)
+            self._wire.close(STOPPING)
             self._flush(lingers=False)
 
     def expire(self) -> None:
@@ -200,12 +203,19 @@ class Session(asyncio.Protocol):
 
     # The dialogue
 
+    def _welcome(self, delay_s: float) -> None:
+        """Let the dialogue begin, now or after a delay."""
+        if delay_s:
+            self._task = self._shared.spawn(self._greet_later(delay_s))
+        else:
+            self._greet()
+
     def _greet(self) -> None:
         self._wire.greet()
         self._go_on()
 
-    async def _greet_later(self) -> None:
-        await asyncio.sleep(self._shared.greet_delay_s)
+    async def _greet_later(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
         self._task = None
         if self._wire.waiting:
             self._shared.context.count("early_talkers")
@@ -214,7 +224,7 @@ class Session(asyncio.Protocol):
         elif self._stops:
             self.stop()
         else:
-            self._greet()
+            self._welcome(0)
 
     def _go_on(self) -> None:
         """Work off what the wire has, until it needs data, an answer of the intake, or a client that reads."""
@@ -225,7 +235,7 @@ class Session(asyncio.Protocol):
                 if self._at_eof:
                     wire.close()
                 elif self._stops and not wire.in_content:
-                    wire.close(_STOPPING)
+                    wire.close(STOPPING)
                 break
             if event is CLOSED or event is WAIT:
                 break
@@ -315,11 +325,15 @@ class Session(asyncio.Protocol):
             wire.refuse(_RATE, is_error=False)
             return
         try:
-            self._reception = Reception(shared.intake, shared.context.log, mail, self._origin_for(mail))
+            self._begin(mail)
         except AddressError as fault:
             wire.refuse(reply(553, "5.1.7", fault.message))
-        else:
-            wire.take()
+
+    def _begin(self, mail: Mail) -> None:
+        """Begin a transaction, and answer the MAIL. Raises: AddressError."""
+        shared = self._shared
+        self._reception = Reception(shared.intake, shared.context.log, mail, self._origin_for(mail))
+        self._wire.take()
 
     def _origin_for(self, mail: Mail) -> Origin:
         wire, origin = self._wire, self._origin
@@ -342,10 +356,14 @@ class Session(asyncio.Protocol):
             wire.refuse(reply(553, "5.1.3", fault.message), is_error=not wire.trusted)
             return
         if status is None:
-            wire.take()
+            self._take_rcpt(reception)
         else:
             # A stranger who tries names is stopped at some time; a trusted client may have a long, old list.
             wire.refuse(refusal(status), is_error=status.is_permanent and not wire.trusted)
+
+    def _take_rcpt(self, reception: Reception) -> None:
+        """Answer an RCPT that the intake takes."""
+        self._wire.take()
 
     def _piece(self, piece: Piece) -> None:
         reception = self._reception
@@ -370,9 +388,12 @@ class Session(asyncio.Protocol):
         answer, accepted = await reception.complete(end)
         # Nothing stands between the commit and the reply.
         self._task = self._reception = None
-        self._wire.finish(answer, accepted=accepted)
+        self._finish(reception, answer, accepted)
         if self._transport is not None:
             self._go_on()
+
+    def _finish(self, reception: Reception, answer: bytes, accepted: bool) -> None:
+        self._wire.finish(answer, accepted=accepted)
 
     def _abandon(self) -> None:
         if self._reception is not None:
@@ -407,8 +428,9 @@ class Session(asyncio.Protocol):
             self._origin = None
             self._wire.tls_started()
             if self._implicit_tls:
-                self._wire.greet()
-            self._go_on()
+                self._welcome(0)
+            else:
+                self._go_on()
         return data
 
     def _send_protected(self, layer: TlsLayer) -> None:

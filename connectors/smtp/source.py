@@ -18,8 +18,13 @@ from ipaddress import ip_address
 from typing import Any, Final, Literal
 
 from connectors.smtp.border import InwardBorder
+from connectors.smtp.check_list import check_makers
+from connectors.smtp.checked_session import CheckedSession
+from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients, Limits
-from connectors.smtp.server_config import ServerConfig, listen_at, networks
+from connectors.smtp.config import SmtpConfig
+from connectors.smtp.reverse_dns import ReverseDns
+from connectors.smtp.server_config import listen_at, networks
 from connectors.smtp.server_events import WireSettings
 from connectors.smtp.server_tls import server_context
 from connectors.smtp.server_wire import ServerWire
@@ -35,7 +40,7 @@ SPARE_FILES: Final = 512
 class SmtpSource:
     """The receiving side of the SMTP connector."""
 
-    def __init__(self, name: str, config: ServerConfig, context: Context) -> None:
+    def __init__(self, name: str, config: SmtpConfig, context: Context) -> None:
         self._name = name
         self._config = config
         self._context = context
@@ -45,6 +50,8 @@ class SmtpSource:
         """What new sessions get; those under way keep what they began with."""
         self._sockets: list[tuple[socket.socket, bool]] = []
         self._tls: ssl.SSLContext | None = None
+        self._names = ReverseDns(config.nameservers, config.nameserver_port)
+        self._checks: CheckSet | None = None
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._serves = False
@@ -68,6 +75,7 @@ class SmtpSource:
         """Read the certificate and bind. Raises: OSError or ValueError that names the option and its mend."""
         config = self._config
         self._tls = self._read_certificate(config)
+        self._checks = self._make_checks(config)
         if self.is_wanted:
             _raise_file_limit(config.max_connections + SPARE_FILES)
         try:
@@ -79,21 +87,33 @@ class SmtpSource:
             await self.stop()
             raise
 
-    def reconfigure(self, config: ServerConfig) -> bool:
+    def reconfigure(self, config: SmtpConfig) -> bool:
         """Give new sessions these options; False where the places to listen at differ.
 
         Raises: OSError or ValueError as `start` does; the old options stay in force then.
         """
         if (config.listen, config.tls_listen) != (self._config.listen, self._config.tls_listen):
             return False
-        self._tls = self._read_certificate(config)
+        tls = self._read_certificate(config)
+        checks, before = self._make_checks(config), self._checks
+        self._tls, self._checks = tls, checks
         self._config = config
         self._clients.limits = _limits(config)
         if self._sharing is not None and self._intake is not None:
             self._sharing = self._share(self._intake)
+        if before is not None:
+            before.close()
         return True
 
-    def _read_certificate(self, config: ServerConfig) -> ssl.SSLContext | None:
+    def _make_checks(self, config: SmtpConfig) -> CheckSet | None:
+        """Return what clients and mail are judged by; None where nothing is configured.
+
+        Raises: OSError or ValueError that names the option and its mend.
+        """
+        makers = check_makers(self._name, config, self._context) if self.is_wanted else []
+        return CheckSet(makers, self._context.log, self._context.count) if makers else None
+
+    def _read_certificate(self, config: SmtpConfig) -> ssl.SSLContext | None:
         if config.tls_cert is None:
             return None
         base = self._context.base_dir
@@ -145,13 +165,17 @@ class SmtpSource:
 
     def _session(self, loop: asyncio.AbstractEventLoop, implicit_tls: bool) -> Session:
         assert self._sharing is not None
-        return Session(self._sharing, loop, implicit_tls=implicit_tls)
+        kind = Session if self._sharing.checks is None else CheckedSession
+        return kind(self._sharing, loop, implicit_tls=implicit_tls)
 
     async def stop(self) -> None:
         """Close what `start` opened; `run` ends by cancellation."""
         for listener, _ in self._sockets:
             listener.close()
         self._sockets.clear()
+        if self._checks is not None:
+            self._checks.close()
+            self._checks = None
 
     def _sweep(self, now: float) -> None:
         for session in [s for s in self._sessions if s.deadline < now]:
@@ -216,10 +240,12 @@ class SmtpSource:
             greet_delay_s=config.greet_delay_s,
             is_trusted=is_trusted,
             new_wire=new_wire,
+            checks=self._checks,
+            find_name=self._names.name_of,
         )
 
 
-def _limits(config: ServerConfig) -> Limits:
+def _limits(config: SmtpConfig) -> Limits:
     return Limits(config.max_connections, config.max_connections_per_client, config.max_messages_per_minute)
 
 

@@ -17,6 +17,7 @@ from gateway.message import Content, Envelope, Message, Notify, Origin, Recipien
 from gateway.moved import is_automatic, notice
 from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.route import Route, Routes
+from gateway.spool.api import State, claims_of
 from mappings.encapsulation import Encapsulation, Key
 from mappings.identity import Held, Identity, Kind, Role, addresses
 from mappings.network import Address, parse
@@ -103,6 +104,16 @@ def test_a_rule_may_ask_where_a_message_comes_from() -> None:
         assert ways(stored) == [("oldmhs", goes_to)]
     with pytest.raises(Rejected):
         planned.plan(mail("smtp:joe@desk.example", origin="oldmhs"))
+
+
+def test_what_is_to_be_looked_at_waits_for_an_operator() -> None:
+    message = mail("smtp:staff@merged.example", "smtp:bob@merged.example")
+    held = replace(message, envelope=replace(message.envelope, hold="a filter wants it seen"))
+    planned = planner().plan(held)
+    for stored in (planned.message, *planned.more):
+        assert {(d.state, d.reason) for d in stored.deliveries} == {(State.HELD, "a filter wants it seen")}
+        assert all(why.endswith("; held: a filter wants it seen") for why in stored.why)
+        assert claims_of(stored) == []
 
 
 def test_a_group_without_owner_keeps_the_senders_name() -> None:

@@ -1,0 +1,103 @@
+"""CheckedReception: a transaction that checks look at, where checks are configured.
+
+Promises: what was stored of a content that a check replaced is removed; a message that comes to nothing leaves nothing
+behind, whoever gave it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+from connectors.smtp.checks import Action, Chain, Transaction, Verdict
+from connectors.smtp.commands import Mail
+from connectors.smtp.reception import Discarded, Reception
+from gateway.contract import Content, ContentWriter, Envelope, Intake, Origin, Recipient, Rejected, Status
+
+_NOBODY_LEFT: Final = Status("5.7.1", "no recipient of this message is left")
+_REFUSED: Final = Status("5.7.1", "refused")
+
+
+class CheckedReception(Reception):
+    """One transaction with its chain of checks. `asks` is called with True while a check is under way at the content,
+    when the whole may be given up, and with False after it."""
+
+    __slots__ = ("_asks", "_chain", "_made", "discards", "drops", "transaction")
+
+    is_judged: ClassVar[bool] = True
+
+    def __init__(
+        self, intake: Intake, log: Any, mail: Mail, origin: Origin, chain: Chain, asks: Callable[[bool], None]
+    ) -> None:
+        super().__init__(intake, log, mail, origin)
+        self._chain = chain
+        self._asks = asks
+        self._made: list[ContentWriter] = []
+        """Writers of contents that checks put in the place of what came."""
+        self.drops = False
+        """The connection is to be ended with the answer."""
+        self.discards = False
+        """A check has said, before there was a content, that it is not wanted."""
+        self.transaction = Transaction(mail, self._envelope.reverse_path, new_content=self._new_content)
+
+    def take_back(self) -> Recipient:
+        """Return the recipient that `add` took last, which is none any more until the checks have taken it."""
+        return self._recipients.pop()
+
+    def keep(self, recipient: Recipient) -> None:
+        """Take a recipient to which all checks have said yes."""
+        self._recipients.append(recipient)
+        self.transaction.recipients.append(recipient)
+
+    async def _judge(self, content: Content) -> Content:
+        if self.discards:
+            raise Discarded
+        came = content
+        self._asks(True)
+        try:
+            verdict, content = await self._chain.content(content)
+        finally:
+            self._asks(False)
+        if verdict is not None:
+            self._heed(verdict)
+        if not self.transaction.recipients:
+            raise Rejected(_NOBODY_LEFT)
+        if content.source is not came.source:
+            if self._writer is not None:
+                await self._writer.abandon()
+            self._writer = self._made.pop() if self._made and not content.is_inline else None
+        return content
+
+    def _heed(self, verdict: Verdict) -> None:
+        """Raises: Rejected; Discarded."""
+        if verdict.action is Action.DISCARD:
+            raise Discarded
+        self.drops = verdict.action is Action.DROP
+        raise Rejected(verdict.status or _REFUSED)
+
+    def _new_content(self) -> ContentWriter:
+        writer = self._intake.content()
+        self._made.append(writer)
+        return writer
+
+    def _whole_envelope(self) -> Envelope:
+        transaction = self.transaction
+        return replace(
+            self._envelope,
+            reverse_path=transaction.reverse_path,
+            recipients=tuple(transaction.recipients),
+            hold=transaction.hold,
+        )
+
+    def abandon(self) -> Coroutine[Any, Any, None] | None:
+        writers, self._made = self._made, []
+        came = super().abandon()
+        return _all(came, writers) if writers else came
+
+
+async def _all(first: Coroutine[Any, Any, None] | None, writers: list[ContentWriter]) -> None:
+    if first is not None:
+        await first
+    for writer in writers:
+        await writer.abandon()
