@@ -3,7 +3,7 @@
 .SHELLFLAGS := -euc
 # Where this is set, each start of a gateway would compile all of its modules anew, which takes a second.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: install graph-sdk run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt bench-exchange bench-sync soak soak-crash soak-power fuzz thorough matrix docs
+.PHONY: install graph-sdk plugins run test check bench bench-relay bench-mapping bench-filedrop bench-mqtt bench-exchange bench-sync soak soak-crash soak-power fuzz thorough matrix docs
 
 PY      := .venv/bin/python
 # Debian's own Python is built with profile-guided optimisation; one built by hand is 10 to 30 % slower.
@@ -34,10 +34,23 @@ build/graph-sdk/installed: tests/peers/graph/sdk.lock
 	build/graph-sdk/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	touch $@
 
+# The connectors of examples/ are no part of the gateway: each has an environment of its own, which sees that of the
+# gateway and adds what the connector needs.
+plugins: $(patsubst %,build/plugins/%/installed,webhook)
+
+build/plugins/%/installed: examples/gatepost-%/requirements.lock examples/gatepost-%/pyproject.toml | .venv/installed
+	$(PY) -m venv --without-pip --clear build/plugins/$*
+	own="$$(build/plugins/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	gateway="$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	printf 'import site; site.addsitedir("%s")\n' "$$gateway" > "$$own/gateway.pth"
+	$(PY) -m pip --python build/plugins/$*/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(PY) -m pip --python build/plugins/$*/bin/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e examples/gatepost-$*
+	touch $@
+
 run: install
 	$(PY) examples/quickstart/$(if $(EXCHANGE),exchange,run).py $(if $(ONCE),--once)
 
-test: peers install graph-sdk
+test: peers install graph-sdk plugins
 	$(PY) -m pytest -n 5 --dist loadgroup -q $(TESTS)
 
 check: install
