@@ -54,6 +54,7 @@ from gateway.suppression import of as suppression_of
 from gateway.toml_file import read_toml
 from mappings.address import Address, AddressError
 from mappings.contract_version import CONTRACT_VERSION, OLDEST_CONTRACT_VERSION
+from mappings.mail_rules import MailRules, MailTarget, RuleMistake, Vacation
 
 
 class ConnectorConfig(BaseModel):
@@ -370,6 +371,9 @@ class Context:
     """Over 1, listening sockets are shared by SO_REUSEPORT."""
     count: Callable[..., None] = field(default=lambda name, value=1, **labels: None)
     """Add to a counter of the connector's: `count("duplicates_possible", hop="mx.example")`."""
+    rules: Callable[[Address], MailRules | None] = field(default=lambda address: None)
+    """What the mapping says is to be done with the mail of whom an address belongs to; None where nobody has it.
+    Raises: RuleMistake."""
     is_ours: Callable[[Address], bool] = field(default=lambda address: False)
     """Whether an address is in a domain or space that this gateway answers for, or an identity's of its mapping."""
 
@@ -413,6 +417,8 @@ __all__ = [
     "Item",
     "ItemState",
     "Kind",
+    "MailRules",
+    "MailTarget",
     "Mailbox",
     "MailboxStore",
     "Memo",
@@ -429,6 +435,7 @@ __all__ = [
     "RecipientReport",
     "Rejected",
     "Report",
+    "RuleMistake",
     "Scope",
     "Source",
     "Status",
@@ -436,6 +443,7 @@ __all__ = [
     "Suppress",
     "Traits",
     "Unavailable",
+    "Vacation",
     "check_field_names",
     "compose",
     "id_text",
