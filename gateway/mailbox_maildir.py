@@ -37,13 +37,23 @@ class MaildirFolder:
     """One folder of a Maildir. `root` is the Maildir, `folder` the one in it that messages go to; used by threads."""
 
     def __init__(
-        self, root: Path, folder: Path, host: str, *, sizes: bool = True, mark: str = MARK, ops: Operations = REAL
+        self,
+        root: Path,
+        folder: Path,
+        host: str,
+        *,
+        sizes: bool = True,
+        mark: str = MARK,
+        quota_octets: int | None = None,
+        ops: Operations = REAL,
     ) -> None:
+        """`quota_octets`: the quota file is made to say so; None leaves to it what it says, and makes none."""
         self.root = root
         self.folder = folder
         self._host = host
         self._sizes = sizes
         self._mark = mark
+        self._quota_octets = quota_octets
         self._ops = ops
         self._guard = threading.Lock()
         self._seen: frozenset[str] = frozenset()
@@ -54,7 +64,7 @@ class MaildirFolder:
         self._make_folders()
         for post in posts:
             unique = self._unique(post.stem)
-            if unique not in self._in_cur():
+            if post.is_fresh or unique not in self._in_cur():
                 self._put(unique, post)
 
     def sync(self) -> None:
@@ -139,27 +149,34 @@ class MaildirFolder:
     def _quota(self, size: int) -> Quota | None:
         """Return what the quota file tells, made anew where it has to be; None where there is none."""
         path = self.root / QUOTA_FILE
+        limit = self._quota_octets
         try:
             text = path.read_bytes()
             changed = path.stat().st_mtime
         except FileNotFoundError:
-            return None
+            return None if limit is None else self._new_quota(b"%dS\n" % limit)
         quota = read_quota(text)
+        if limit is not None and (quota is None or quota.max_octets != limit or quota.max_messages is not None):
+            return self._new_quota(b"%dS\n" % limit)
         if quota is None:
             return None
         is_old = os.stat(self.folder / "tmp").st_mtime - changed > _OVER_S  # both by the share's clock
         if len(text) > _QUOTA_OCTETS or (not quota.has_room(size) and is_old):
-            octets, messages = self._used()
-            made = text.partition(b"\n")[0] + b"\n" + quota_line(octets, messages)
-            temporary = str(self.root / "tmp" / f"{QUOTA_FILE}.{os.getpid()}.{threading.get_ident()}")
-            handle = self._ops.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            try:
-                self._ops.write(handle, memoryview(made))
-            finally:
-                os.close(handle)
-            self._ops.rename(temporary, str(path))
-            quota = read_quota(made)
+            quota = self._new_quota(text.partition(b"\n")[0] + b"\n")
         return quota
+
+    def _new_quota(self, limits: bytes) -> Quota | None:
+        """Write the quota file anew, with these limits and what is there; return what it tells. Raises: OSError."""
+        octets, messages = self._used()
+        made = limits + quota_line(octets, messages)
+        temporary = str(self.root / "tmp" / f"{QUOTA_FILE}.{os.getpid()}.{threading.get_ident()}")
+        handle = self._ops.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            self._ops.write(handle, memoryview(made))
+        finally:
+            os.close(handle)
+        self._ops.rename(temporary, str(self.root / QUOTA_FILE))
+        return read_quota(made)
 
     def _add_to_quota(self, size: int) -> None:
         with suppress(OSError):  # the message is there: a count that is wrong is mended by the next that is made anew

@@ -11,10 +11,14 @@ from gateway.ids import text as id_text
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """`stem` names the delivery, the same at each attempt; `octets` gives what is put, each time it is called."""
+    """`stem` names the delivery, the same at each attempt; `octets` gives what is put, each time it is called.
+
+    `is_fresh` where no earlier attempt can have put it, so that nobody has to look for it.
+    """
 
     stem: str
     octets: Callable[[], Iterable[bytes]]
+    is_fresh: bool = False
 
 
 def stem_of(arrived_at: float, message_id: int, number: int) -> str:

@@ -7,21 +7,15 @@ as automatic, so that nothing answers it.
 from __future__ import annotations
 
 import hashlib
-import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
-from typing import Final
 
+from gateway.automatic import is_automatic, is_machine
 from gateway.message import Content
 from gateway.planner import Moved
 from gateway.spool.api import Stored
-from gateway.suppression import wants_no_answer
-
-_MACHINES: Final = re.compile(
-    r"(?:owner-.*|.*-(?:owner|request|bounces?)|mailer-daemon|postmaster|no-?reply)(?:\+.*)?", re.I
-)
 
 
 def key(each: Moved) -> str:
@@ -30,19 +24,11 @@ def key(each: Moved) -> str:
     return f"moved:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def is_automatic(content: Content) -> bool:
-    """Tell whether a message is one that nobody is to answer by machine (RFC 3834 §2, RFC 2919, MS-OXCMAIL)."""
-    submitted = (content.get(b"auto-submitted") or b"no").split(b";")[0].strip().lower()
-    precedence = (content.get(b"precedence") or b"").strip().lower()
-    lists = any(content.get(name) is not None for name in (b"list-id", b"list-post", b"list-unsubscribe"))
-    return submitted != b"no" or precedence in (b"bulk", b"junk", b"list") or lists or wants_no_answer(content)
-
-
 def notice(each: Moved, about: Stored, hostname: str, now: float) -> Content | None:
     """Return the notice, None where none may be sent."""
     if each.sender.network != "smtp" or is_automatic(about.content):
         return None
-    if _MACHINES.fullmatch(each.sender.value.rpartition("@")[0]):
+    if is_machine(each.sender.value):
         return None
     message = EmailMessage(policy=SMTP if each.sender.value.isascii() else SMTPUTF8)
     message["From"] = f"Mail gateway <postmaster@{hostname}>"

@@ -29,7 +29,7 @@ from gateway import dsn, learning
 from gateway.adapt.adapter import Adapter
 from gateway.adapt.fitted import Fitted
 from gateway.config import Config, ConfigErrors, ConnectorSection
-from gateway.contract import Capabilities, Connector, Context, Destination
+from gateway.contract import Address, Capabilities, Connector, Context, Destination, MailRules
 from gateway.control import ask_all
 from gateway.dispatch.backoff import Backoff
 from gateway.dispatch.dispatcher import Dispatcher
@@ -61,6 +61,7 @@ from gateway.sync.figures import Figures
 from gateway.upkeep import drop_parked
 from mappings.checks import MappingError
 from mappings.directory import Directory
+from mappings.mail_rules import rules_of
 from mappings.networks.smtp import domain_key
 from mappings.table import Table
 
@@ -245,6 +246,7 @@ class Node:
             worker=self.worker,
             workers=self.config.gateway.workers,
             count=self._counter(name),
+            rules=self._rules,
             is_ours=lambda address: self.table.is_ours(address),
         )
         if section.deprecation is not None:
@@ -253,6 +255,11 @@ class Node:
         self.connectors[name] = connector
         if isinstance(connector, Destination):
             self.destinations[name] = connector
+
+    def _rules(self, address: Address) -> MailRules | None:
+        """Return what the mapping in force says of somebody's mail. Raises: RuleMistake."""
+        who = self.table.identity_of(address)
+        return None if who is None else rules_of(who)
 
     def _counter(self, connector: str) -> Callable[..., None]:
         counters = self.counters
