@@ -46,6 +46,7 @@ from gateway.mailbox import (
 from gateway.memo import Attachment, Mailbox, Memo, compose, memo
 from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
+from gateway.person import Person
 from gateway.report import Action, RecipientReport, Report
 from gateway.status import Status
 from gateway.suppression import Suppress
@@ -376,6 +377,8 @@ class Context:
     Raises: RuleMistake."""
     is_ours: Callable[[Address], bool] = field(default=lambda address: False)
     """Whether an address is in a domain or space that this gateway answers for, or an identity's of its mapping."""
+    person: Callable[[Address], Person | None] = field(default=lambda address: None)
+    """Whom the mapping says an address belongs to now; None where it is nobody's."""
 
 
 __all__ = [
@@ -430,6 +433,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Parcel",
+    "Person",
     "Receipt",
     "Recipient",
     "RecipientReport",

@@ -44,6 +44,7 @@ from gateway.limiter import Limiter
 from gateway.log import configure, get_log, hide
 from gateway.mapping import FollowedMapping, MappingDatabase
 from gateway.moving import Mover
+from gateway.person import person_of
 from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.report import Report
 from gateway.reports_again import send_again
@@ -248,6 +249,7 @@ class Node:
             count=self._counter(name),
             rules=self._rules,
             is_ours=lambda address: self.table.is_ours(address),
+            person=lambda address: person_of(self.table, address, self.clock()),
         )
         if section.deprecation is not None:
             context.log.warning("contract_deprecated", text=section.deprecation)
