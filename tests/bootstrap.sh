@@ -14,6 +14,7 @@ wanted=(
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients prosody:prosody
   davmail-server:davmail-server java:default-jre-headless mbsync:isync
+  unbound:unbound opendkim:opendkim
   node:nodejs npm:npm
   tnef:tnef ytnef:ytnef-tools
 )

@@ -8,12 +8,12 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from connectors.smtp.border import BorderConfig
+from connectors.smtp.outward_config import OutwardConfig
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(?::(\d{1,5}))?")
 
 
-class ClientConfig(BorderConfig):
+class ClientConfig(OutwardConfig):
     """Options of an SMTP or LMTP destination."""
 
     smart_host: str | None = Field(
@@ -110,6 +110,14 @@ class ClientConfig(BorderConfig):
             raise ValueError("auth_user needs a smart_host: a password is for one host, not for every MX")
         if self.auth_user is not None and self.tls == "none" and not self.auth_without_tls:
             raise ValueError("auth_user with tls = 'none' sends the password in the clear: set auth_without_tls = true")
+        if self.dane and not self.nameservers:
+            raise ValueError("dane = true needs nameservers that validate DNSSEC, such as ['127.0.0.1']")
+        if self.tls == "none" and (self.dane or self.mta_sts or self.tls_reports_from is not None):
+            raise ValueError("dane, mta_sts and tls_reports_from need TLS: take another tls than 'none'")
+        if self.tls == "implicit" and (self.dane or self.mta_sts):
+            raise ValueError("tls = 'implicit' is verified by authorities: dane and mta_sts are for STARTTLS")
+        if self.mta_sts and self.smart_host is not None:
+            raise ValueError("mta_sts is for MX hosts: with a smart_host take tls = 'verify'")
         return self
 
 

@@ -19,6 +19,7 @@ from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.client_wire import ClientWire, Event, Extensions, PeerError, Reply, Stage, Transaction
 from connectors.smtp.faults import HopFault
 from connectors.smtp.mx import Target
+from connectors.smtp.tls import TlsOptions
 from gateway.contract import Content, Deferred, Scope, Status
 
 _WRITE_HIGH: Final = 256 * 1024
@@ -183,20 +184,23 @@ class Connection(asyncio.Protocol):
         finally:
             self._answer = None
 
-    async def start_tls(self, context: ssl.SSLContext) -> None:
+    async def start_tls(self, tls: TlsOptions) -> None:
         """Put TLS under the connection. Raises: OSError (of which SSLError is one)."""
+        assert tls.context is not None
         if self._transport is None or not self.wire.is_quiet:
             # RFC 3207 §6: what came in the clear behind the 220 may be another's.
             raise ssl.SSLError("octets in the clear after the answer to STARTTLS")
         transport = await self._loop.start_tls(
             self._transport,
             self,
-            context,
-            server_hostname=self.target.name,
+            tls.context,
+            server_hostname=tls.server_name or self.target.name,
             ssl_handshake_timeout=self._config.connect_timeout_s,
         )
         if transport is None or self.ended is not None:
             raise ssl.SSLError("the connection was lost in the TLS handshake")
+        if tls.check is not None:
+            tls.check(transport.get_extra_info("ssl_object"))
         self.connection_made(transport)
         self.wire.restart()
 

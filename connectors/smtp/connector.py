@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from connectors.smtp.config import SmtpConfig
 from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.source import SmtpSource
@@ -34,9 +36,12 @@ class Smtp(Connector):
         await self.destination.stop()
 
     def reconfigure(self, config: SmtpConfig) -> bool:
+        if (config.tls_reports_from is None) != (self.config.tls_reports_from is None):
+            return False
         if not self.source.reconfigure(config):
             return False
         self.destination.reconfigure(config)
+        self.config = config
         return True
 
     def health(self) -> Health:
@@ -46,7 +51,14 @@ class Smtp(Connector):
         return Health(False, "; ".join(side.text for side in (receiving, sending) if not side.ok))
 
     async def run(self, intake: Intake) -> None:
-        await self.source.run(intake)
+        if self.config.tls_reports_from is None:
+            await self.source.run(intake)
+            return
+        reporting = asyncio.create_task(self.destination.report_tls(intake), name=f"TLS reports of {self.name}")
+        try:
+            await self.source.run(intake)
+        finally:
+            reporting.cancel()
 
     def next_hop(self, address: Address) -> str:
         return self.destination.next_hop(address)

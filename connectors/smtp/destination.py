@@ -8,6 +8,8 @@ a peer does not offer only where no form of it fits.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from connectors.smtp.border import without_headers
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.courier import Courier
@@ -16,8 +18,12 @@ from connectors.smtp.mx import Finder, Resolver, resolver_for
 from connectors.smtp.offers import Offers
 from connectors.smtp.opening import open_connection
 from connectors.smtp.pool import Pool
-from connectors.smtp.tls import build
-from gateway.contract import Address, Batch, Capabilities, Context, Deferred, Health, Scope, Status
+from connectors.smtp.tls import TlsOptions, build
+from gateway.contract import Address, Batch, Capabilities, Context, Deferred, Health, Intake, Scope, Status
+
+if TYPE_CHECKING:
+    from connectors.smtp.domain_tls import DomainTls
+    from connectors.smtp.tls_guard import GuardedFinder
 
 _FAULT = Status("4.3.5", "a fault in the connector; the message stays queued")
 
@@ -39,6 +45,7 @@ class SmtpDestination:
         """Pools under options of before, until what they lent is back."""
         self._trouble: dict[str, str] = {}
         """Next hop -> what an operator must mend; only of a smart host, so one entry at most."""
+        self._domain_tls: DomainTls | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -64,12 +71,34 @@ class SmtpDestination:
         tls = build(config.tls, context.base_dir / config.ca_file if config.ca_file else None)
         name = config.ehlo_name or context.hostname
         finder = Finder(config, self._resolver or resolver_for(config), own_name=context.hostname, clock=context.clock)
+        most, idle_s = config.max_connections_per_hop, config.idle_timeout_s
+        if config.mta_sts or config.dane or config.tls_reports_from is not None:
+            guarded = self._guarded(finder, config, tls)
+            return Pool(
+                guarded,
+                lambda target, on_end: guarded.open(target, name, on_end),
+                max_per_hop=most,
+                idle_timeout_s=idle_s,
+            )
         return Pool(
             finder,
             lambda target, on_end: open_connection(target, config, tls, name, on_end),
-            max_per_hop=config.max_connections_per_hop,
-            idle_timeout_s=config.idle_timeout_s,
+            max_per_hop=most,
+            idle_timeout_s=idle_s,
         )
+
+    def _guarded(self, finder: Finder, config: ClientConfig, tls: TlsOptions) -> GuardedFinder:
+        """Put what domains ask of TLS in front of a finder."""
+        from connectors.smtp.domain_tls import DomainTls  # slow to import, and few ask for it
+
+        if self._domain_tls is None:
+            self._domain_tls = DomainTls(self._context)
+        return self._domain_tls.guard(finder, config, tls, self._resolver)
+
+    async def report_tls(self, intake: Intake) -> None:
+        """Send TLS reports while there are any to be sent; until cancelled."""
+        if self._domain_tls is not None:
+            await self._domain_tls.report(intake, self.name)
 
     def reconfigure(self, config: ClientConfig) -> None:
         """Send by these options from the next batch on; what is under way goes on by the old ones.
@@ -89,6 +118,8 @@ class SmtpDestination:
         for pool in (*self._former, self._pool):
             if pool is not None:
                 await pool.close(min(2.0, self._context.stop_s / 2))
+        if self._domain_tls is not None:
+            await self._domain_tls.stop()
 
     def health(self) -> Health:
         """Say what only an operator can mend: a smart host that wants other credentials or TLS."""

@@ -12,10 +12,10 @@ import re
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import groupby
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import dns.exception
 import dns.name
@@ -24,6 +24,9 @@ from connectors.smtp.client_config import ClientConfig, host_port
 from connectors.smtp.faults import HopFault
 from connectors.smtp.transaction import ascii_domain
 from gateway.contract import Deferred, Failed, Scope, Status
+
+if TYPE_CHECKING:
+    from connectors.smtp.tls_guard import Guard
 
 MAX_HOSTS: Final = 8
 MAX_TARGETS: Final = 12
@@ -65,6 +68,8 @@ class Target:
     name: str
     address: str
     port: int
+    guard: Guard | None = field(default=None, compare=False)
+    """What DNS and policy say of TLS to it, where they are asked."""
 
 
 class Resolver(Protocol):

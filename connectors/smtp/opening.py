@@ -120,9 +120,8 @@ async def _start_tls(connection: Connection, tls: TlsOptions, name: str) -> None
         if tls.is_needed:
             raise HopFault(_refusal(Stage.STARTTLS, said, remote))
         return
-    assert tls.context is not None
     try:
-        await connection.start_tls(tls.context)
+        await connection.start_tls(tls)
     except (OSError, TimeoutError) as fault:
         raise _TlsFault(f"{remote}: {str(fault) or 'the TLS handshake timed out'}") from fault
     wire.hello(name)

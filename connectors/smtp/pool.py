@@ -6,15 +6,25 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from connectors.smtp.connection import Connection
 from connectors.smtp.faults import HopFault
-from connectors.smtp.mx import Finder, Target
+from connectors.smtp.mx import Target
 from gateway.contract import Deferred, Failed, Scope, Status
 
 Open = Callable[[Target, Callable[[Connection], None]], Awaitable[Connection]]
 """Open a connection to a target; the callback is to be called when it ends. Raises HopFault."""
+
+
+class Finds(Protocol):
+    """What a Pool asks of a Finder."""
+
+    async def find(self, next_hop: str) -> list[Target]: ...
+
+    def shun(self, target: Target) -> None: ...
+
+    def praise(self, target: Target) -> None: ...
 
 
 _STOPPED: Final = Status("4.3.2", "the gateway is being stopped")
@@ -39,7 +49,7 @@ class Pool:
     one is closed in good order after `idle_timeout_s`; after `close` none is left.
     """
 
-    def __init__(self, finder: Finder, open_: Open, *, max_per_hop: int, idle_timeout_s: float) -> None:
+    def __init__(self, finder: Finds, open_: Open, *, max_per_hop: int, idle_timeout_s: float) -> None:
         self._finder = finder
         self._open = open_
         self._max = max_per_hop

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.client_tls import client_tls
 
@@ -18,6 +19,10 @@ class TlsOptions:
 
     policy: Policy
     context: ssl.SSLContext | None
+    check: Callable[[Any], None] | None = None
+    """Asked about the SSLObject after the handshake; raises ssl.SSLError where the host is not who it is to be."""
+    server_name: str = ""
+    """The name given in the handshake (SNI) where it is another than the host's."""
 
     @property
     def is_needed(self) -> bool:
@@ -37,9 +42,13 @@ def build(policy: Policy, ca_file: Path | None) -> TlsOptions:
     if policy == "none":
         return TlsOptions(policy, None)
     if policy in ("opportunistic", "require"):
-        # RFC 7435: encryption against listeners, without a promise of who is at the other end.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return TlsOptions(policy, context)
+        return TlsOptions(policy, unverified())
     return TlsOptions(policy, client_tls(ca_file, Path()))
+
+
+def unverified() -> ssl.SSLContext:
+    """Return a context for encryption against listeners, without a promise of who is at the other end (RFC 7435)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
