@@ -111,8 +111,11 @@ def _tags(field: bytes) -> dict[str, bytes]:
         raise SignatureFault("neutral", str(fault)) from fault
 
 
-def read_tags(field: bytes, found: Mapping[str, bytes]) -> Signature:
-    """Read what DKIM-Signature and ARC-Message-Signature share. Raises: SignatureFault."""
+def read_tags(field: bytes, found: Mapping[str, bytes], *, signs_from: bool = True) -> Signature:
+    """Read what DKIM-Signature and ARC-Message-Signature share. Raises: SignatureFault.
+
+    `signs_from` asks for From among what is signed (RFC 6376 §5.4).
+    """
     for name in ("a", "b", "bh", "d", "h", "s"):
         if not found.get(name):
             raise SignatureFault("permerror", f"{name}= missing")
@@ -127,11 +130,11 @@ def read_tags(field: bytes, found: Mapping[str, bytes]) -> Signature:
     if header_form not in ("simple", "relaxed") or body_form not in ("simple", "relaxed"):
         raise SignatureFault("neutral", "unknown canonical form")
     signed = tuple(name.strip() for name in tags.compact(found["h"]).lower().split(b":"))
-    if b"from" not in signed:
+    if signs_from and b"from" not in signed:
         raise SignatureFault("permerror", "From not signed")
     if len(signed) > _MAX_SIGNED:
         raise SignatureFault("neutral", "too many names in h=")
-    timestamp, expires = _number(found, "t"), _number(found, "x")
+    timestamp, expires = read_number(found, "t"), read_number(found, "x")
     if timestamp is not None and expires is not None and expires <= timestamp:
         raise SignatureFault("neutral", "x= before t=")
     return Signature(
@@ -145,7 +148,7 @@ def read_tags(field: bytes, found: Mapping[str, bytes]) -> Signature:
         body_hash=octets_of(found["bh"]),
         signature=octets_of(found["b"]),
         identity=_identity(found.get("i", b""), domain),
-        length=_number(found, "l"),
+        length=read_number(found, "l"),
         timestamp=timestamp,
         expires=expires,
     )
@@ -174,7 +177,8 @@ def _identity(value: bytes, domain: str) -> str:
     return f"{local.decode('utf-8', 'replace')}@{own}"
 
 
-def _number(found: Mapping[str, bytes], name: str) -> int | None:
+def read_number(found: Mapping[str, bytes], name: str) -> int | None:
+    """Return the number in a tag, None where there is no such tag. Raises: SignatureFault."""
     value = found.get(name)
     if value is None:
         return None
