@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectors.smtp.checks import CheckMaker
 from connectors.smtp.config import SmtpConfig
+from connectors.smtp.milter import MilterMaker
 from gateway.contract import Context
 
 
@@ -13,4 +14,5 @@ def check_makers(name: str, config: SmtpConfig, context: Context) -> list[CheckM
     Raises: OSError or ValueError with a text that names the option and its mend.
     """
     makers: list[CheckMaker] = []
+    makers += [MilterMaker(name, table, config.max_message_bytes, context) for table in config.milters]
     return makers

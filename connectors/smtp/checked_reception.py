@@ -67,6 +67,9 @@ class CheckedReception(Reception):
             if self._writer is not None:
                 await self._writer.abandon()
             self._writer = self._made.pop() if self._made and not content.is_inline else None
+        for writer in self._made:
+            await writer.abandon()
+        self._made.clear()
         return content
 
     def _heed(self, verdict: Verdict) -> None:

@@ -26,8 +26,9 @@ class Edit:
     """One change of the header. `value` None takes the field away.
 
     Without `nth` a field is added: at place `at`, counted from 0 at the top, or at the end where that is None. With it
-    the `nth` field of this name, counted from 1, gets the value; where there is none, it is added at the end. The value
-    may be folded by CR LF and a blank; it is written behind the colon as it is, after one blank where it has none.
+    the `nth` field of this name, counted from 1, gets the value; where there is none, it is added at the end. A field
+    that is taken away keeps its number for the edits of the same verdict. The value may be folded by CR LF and a blank;
+    it is written behind the colon as it is, after one blank where it has none.
     """
 
     name: str
@@ -72,9 +73,9 @@ def _edited(content: Content, edits: Iterable[Edit]) -> Content:
         found = places[edit.nth - 1] if 0 < edit.nth <= len(places) else None
         if edit.value is None:
             if found is not None:
-                del fields[found]
+                fields[found] = (name, b"")  # its number stays taken, for edits that count on it
         elif found is not None:
             fields[found] = (name, field(edit.name, edit.value))
         else:
             fields.append((name, field(edit.name, edit.value)))
-    return content.with_head(b"".join(octets if octets.endswith(b"\n") else octets + b"\r\n" for _, octets in fields))
+    return content.with_head(b"".join(o if o[-1:] in (b"\n", b"") else o + b"\r\n" for _, o in fields))

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from connectors.smtp.border import BorderConfig
+from connectors.smtp.filter_config import MilterTable
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|\*|[^\s:\[\]]+):(\d{1,5})")
 
@@ -62,6 +63,10 @@ class ServerConfig(BorderConfig):
         ge=0,
         le=60,
         description="Seconds before the greeting, but for `relay_networks`; who speaks before it is cut off.",
+    )
+
+    milters: tuple[MilterTable, ...] = Field(
+        (), description="Filters that are asked over the milter protocol, in this order."
     )
 
     @field_validator("listen", "tls_listen")
