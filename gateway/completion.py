@@ -116,9 +116,7 @@ def addr_specs(value: bytes) -> list[str]:
         token, at = match[0], match.end()
         if token == b"(":
             at = _comment_end(value, at)
-        elif token == b"," and (angle is None or closed or not angle or angle[0] != b"@"):
-            flush()
-        elif token == b";" and (angle is None or closed):
+        elif token in (b",", b";") and (angle is None or closed or (token == b"," and angle[:1] != [b"@"])):
             flush()
         elif token == b":":  # a group's name, or a route (RFC 5322 §4.4)
             if angle is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,26 @@ def server_context(cert: Path, key: Path | None) -> ssl.SSLContext:
         where = f"tls_cert {cert}" + (f", tls_key {key}" if key else "")
         raise ValueError(f"{where}: {fault}; they must be PEM files of a certificate and of its key") from fault
     return context
+
+
+def end_point(cert: Path) -> Mapping[str, bytes]:
+    """Return what a channel is bound by on account of our certificate: `tls-server-end-point`, where it has one.
+
+    Blocks on the disk. Source: RFC 5929 §4.1.
+    """
+    from cryptography import x509  # only where clients log in
+    from cryptography.hazmat.primitives import hashes
+
+    made = x509.load_pem_x509_certificate(cert.read_bytes())
+    try:
+        digest = made.signature_hash_algorithm
+    except ValueError:
+        digest = None
+    if digest is None:  # as of Ed25519, for which nothing is defined
+        return {}
+    if isinstance(digest, hashes.MD5 | hashes.SHA1):
+        digest = hashes.SHA256()
+    return {"tls-server-end-point": made.fingerprint(digest)}
 
 
 class TlsLayer:
@@ -76,6 +97,13 @@ class TlsLayer:
 
     def output(self) -> bytes:
         return self._outgoing.read()
+
+    @property
+    def bindings(self) -> Mapping[str, bytes]:
+        """What this very channel is bound by: `tls-unique` up to TLS 1.2 (RFC 5929 §3); later nothing that Python
+        gives."""
+        unique = self._object.get_channel_binding("tls-unique") if self._object.version() == "TLSv1.2" else None
+        return {} if unique is None else {"tls-unique": unique}
 
     @property
     def description(self) -> str:

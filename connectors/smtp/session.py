@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients, client_of
@@ -23,6 +23,9 @@ from connectors.smtp.server_events import CLOSED, NEED_DATA, WAIT, Dropped, End,
 from connectors.smtp.server_tls import TlsLayer
 from connectors.smtp.server_wire import ServerWire
 from gateway.contract import AddressError, Context, Intake, Origin
+
+if TYPE_CHECKING:
+    from connectors.smtp.login.desk import LoginDesk
 
 READ_AHEAD: Final = 64 * 1024
 """Octets that a client may send ahead of our answers before reading stops."""
@@ -59,6 +62,10 @@ class Sharing:
     """What sessions ask before they say yes; where there is something, they are CheckedSessions."""
     find_name: Callable[[str], Coroutine[Any, Any, str]]
     """The name of an address, forward-confirmed, for the checks that ask for it."""
+    login: LoginDesk | None = None
+    """Where clients log in; where there is one, sessions are LoginSessions."""
+    bindings: Mapping[str, bytes] = field(default_factory=dict)
+    """What channels are bound by on account of the certificate; see `server_tls.end_point`."""
 
 
 class Session(asyncio.Protocol):

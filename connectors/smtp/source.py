@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Coroutine
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from connectors.smtp.border import InwardBorder
 from connectors.smtp.check_list import check_makers
@@ -26,10 +26,13 @@ from connectors.smtp.config import SmtpConfig
 from connectors.smtp.reverse_dns import ReverseDns
 from connectors.smtp.server_config import listen_at, networks
 from connectors.smtp.server_events import WireSettings
-from connectors.smtp.server_tls import server_context
+from connectors.smtp.server_tls import end_point, server_context
 from connectors.smtp.server_wire import ServerWire
 from connectors.smtp.session import Session, Sharing
 from gateway.contract import Context, Health, Intake
+
+if TYPE_CHECKING:
+    from connectors.smtp.login.desk import LoginDesk
 
 SWEEP_S: Final = 1.0
 BACKLOG: Final = 4096
@@ -52,6 +55,8 @@ class SmtpSource:
         self._tls: ssl.SSLContext | None = None
         self._names = ReverseDns(config.nameservers, config.nameserver_port)
         self._checks: CheckSet | None = None
+        self._login: LoginDesk | None = None
+        self._kind: type[Session] = Session
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._serves = False
@@ -75,6 +80,13 @@ class SmtpSource:
         """Read the certificate and bind. Raises: OSError or ValueError that names the option and its mend."""
         config = self._config
         self._tls = self._read_certificate(config)
+        if config.login is not None and self.is_wanted:
+            # Only here, since what few configure need not slow the start of all.
+            from connectors.smtp.login.desk import LoginDesk
+            from connectors.smtp.login.session import LoginSession
+
+            self._login, self._kind = LoginDesk(config.login, self._context), LoginSession
+            await self._login.start()
         self._checks = self._make_checks(config)
         if self.is_wanted:
             _raise_file_limit(config.max_connections + SPARE_FILES)
@@ -88,11 +100,12 @@ class SmtpSource:
             raise
 
     def reconfigure(self, config: SmtpConfig) -> bool:
-        """Give new sessions these options; False where the places to listen at differ.
+        """Give new sessions these options; False where the places to listen at, or the accounts, differ.
 
         Raises: OSError or ValueError as `start` does; the old options stay in force then.
         """
-        if (config.listen, config.tls_listen) != (self._config.listen, self._config.tls_listen):
+        was = self._config
+        if (config.listen, config.tls_listen, config.login) != (was.listen, was.tls_listen, was.login):
             return False
         tls = self._read_certificate(config)
         checks, before = self._make_checks(config), self._checks
@@ -111,6 +124,11 @@ class SmtpSource:
         Raises: OSError or ValueError that names the option and its mend.
         """
         makers = check_makers(self._name, config, self._context) if self.is_wanted else []
+        if self._login is not None:
+            from connectors.smtp.login.submission import SubmissionMaker
+
+            # The first, so that the others see what will leave.
+            makers.insert(0, SubmissionMaker(self._login, self._context))
         return CheckSet(makers, self._context.log, self._context.count) if makers else None
 
     def _read_certificate(self, config: SmtpConfig) -> ssl.SSLContext | None:
@@ -165,7 +183,7 @@ class SmtpSource:
 
     def _session(self, loop: asyncio.AbstractEventLoop, implicit_tls: bool) -> Session:
         assert self._sharing is not None
-        kind = Session if self._sharing.checks is None else CheckedSession
+        kind = self._kind if self._sharing.checks is None or self._login is not None else CheckedSession
         return kind(self._sharing, loop, implicit_tls=implicit_tls)
 
     async def stop(self) -> None:
@@ -176,6 +194,9 @@ class SmtpSource:
         if self._checks is not None:
             self._checks.close()
             self._checks = None
+        login, self._login = self._login, None
+        if login is not None:
+            await login.stop()
 
     def _sweep(self, now: float) -> None:
         for session in [s for s in self._sessions if s.deadline < now]:
@@ -215,6 +236,9 @@ class SmtpSource:
         starttls: Literal["offer", "require"] | None = None
         if self._tls is not None and config.starttls != "off":
             starttls = config.starttls
+        login, bindings = self._login, {}
+        if login is not None and self._tls is not None and config.tls_cert is not None:
+            bindings = end_point(self._context.base_dir / config.tls_cert)
         settings = WireSettings(
             hostname=self._context.hostname,
             lmtp=config.protocol_in == "lmtp",
@@ -222,6 +246,9 @@ class SmtpSource:
             max_recipients=config.max_recipients,
             max_errors=config.max_errors,
             starttls=starttls,
+            auth=() if login is None else login.mechanisms(binds=bool(bindings)),
+            auth_in_clear=() if login is None or not login.config.in_clear else login.mechanisms(binds=False),
+            needs_auth=login is not None and login.config.required,
         )
 
         def new_wire(peer: str) -> ServerWire:
@@ -242,6 +269,8 @@ class SmtpSource:
             new_wire=new_wire,
             checks=self._checks,
             find_name=self._names.name_of,
+            login=login,
+            bindings=bindings,
         )
 
 

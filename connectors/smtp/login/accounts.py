@@ -1,0 +1,220 @@
+"""Accounts: who there is, whether a password is theirs, and which addresses they may send as.
+
+`PasswordFile` has a file of its own, `TableAccounts` asks the mapping; LDAP and Dovecot have modules of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from connectors.smtp.login.passwords import fault, is_right, scram_keys, store
+from connectors.smtp.login.saslprep import saslprep
+from connectors.smtp.login.steps import ScramKeys
+from gateway.contract import AddressError, Context
+from mappings.network import network
+
+STORED_PASSWORD: Final = "login_password"
+"""The identity's attribute that has what is stored of its password."""
+MOST_OCTETS: Final = 256 * 1024 * 1024
+
+
+class Unready(Exception):
+    """It can't be known now; the client is to try again. The text is for the log, and holds no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account: its name in its one form, and the patterns of addresses it may send as, beside that name itself:
+    an address, `*@domain`, or `*`."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+
+
+class Accounts(Protocol):
+    """Where accounts are."""
+
+    scram: bool
+    """It can give the keys of SCRAM."""
+
+    async def start(self) -> None:
+        """Make ready. Raises: OSError or ValueError that names what is wrong."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def check(self, login: str, password: str) -> Account | None:
+        """Return the account where this is its password. Raises: Unready."""
+        ...
+
+    async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
+        """Return what is stored for SCRAM. Raises: Unready."""
+        ...
+
+    async def find(self, login: str) -> Account | None:
+        """Return the account, its holder proven by other means. Raises: Unready."""
+        ...
+
+
+def folded(login: str) -> str:
+    """Return the one form of a name: nobody has the same name in other capitals."""
+    return login.casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    account: Account
+    stored: str = field(repr=False)
+
+
+_DUMMY: Final = store(secrets.token_urlsafe(), "scrypt")
+"""What a password is compared with where there is no such account, so that the time tells nothing."""
+
+
+async def _is_right(stored: str | None, password: str) -> bool:
+    right = await asyncio.to_thread(is_right, stored if stored is not None else _DUMMY, password)
+    return right and stored is not None
+
+
+class PasswordFile:
+    """Accounts of a file, read anew when it has changed. Lines beginning with # and empty ones are passed over."""
+
+    scram = True
+
+    def __init__(self, path: Path, log: Any) -> None:
+        self._path = path
+        self._log = log
+        self._entries: Mapping[str, _Entry] = {}
+        self._stamp: tuple[int, int, int] | None = None
+
+    async def start(self) -> None:
+        """Read the file. Raises: OSError; ValueError that names each wrong line."""
+        self._entries, self._stamp = await asyncio.to_thread(self._read)
+
+    async def stop(self) -> None:
+        return
+
+    async def check(self, login: str, password: str) -> Account | None:
+        entry = await self._entry(login)
+        return entry.account if await _is_right(entry and entry.stored, password) and entry else None
+
+    async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
+        entry = await self._entry(login)
+        found = scram_keys(entry.stored) if entry is not None else None
+        return (found, entry.account) if found is not None and entry is not None else None
+
+    async def find(self, login: str) -> Account | None:
+        entry = await self._entry(login)
+        return entry.account if entry is not None else None
+
+    async def _entry(self, login: str) -> _Entry | None:
+        try:
+            if await asyncio.to_thread(self._stamp_now) != self._stamp:
+                self._entries, self._stamp = await asyncio.to_thread(self._read)
+        except (OSError, ValueError) as e:
+            # What was read before is no worse than nobody being let in; who was taken out is let in until it is mended.
+            self._log.error("accounts_unreadable", file=str(self._path), error=str(e))
+            if not self._entries:
+                raise Unready(str(e)) from None
+        return self._entries.get(folded(login))
+
+    def _stamp_now(self) -> tuple[int, int, int]:
+        found = self._path.stat()
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _read(self) -> tuple[Mapping[str, _Entry], tuple[int, int, int]]:
+        stamp = self._stamp_now()
+        if stamp[2] > MOST_OCTETS:
+            raise ValueError(f"{self._path}: it is larger than {MOST_OCTETS} octets")
+        return read_accounts(self._path), stamp
+
+
+def read_accounts(path: Path) -> dict[str, _Entry]:
+    """Return the accounts of a password file by the one form of their names.
+
+    Raises: OSError; ValueError that names the file, each wrong line and its mend, and shows no password.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: it must be text in UTF-8") from None
+    found: dict[str, _Entry] = {}
+    wrong = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, stored, patterns, why = split_line(line)
+        why = why or ("the name stands twice" if folded(name) in found else "")
+        if why:
+            wrong.append(f"line {number}: {why}")
+        else:
+            found[folded(name)] = _Entry(Account(name, patterns), stored)
+    if wrong:
+        more = f"; and {len(wrong) - 5} more lines" if len(wrong) > 5 else ""
+        raise ValueError(f"{path}: {'; '.join(wrong[:5])}{more}")
+    return found
+
+
+def split_line(line: str) -> tuple[str, str, tuple[str, ...], str]:
+    """Return name, stored password and addresses of a line, and what is wrong with it, empty where nothing is."""
+    name, colon, rest = line.partition(":")
+    name = name.strip()
+    # SCRAM's keys as PostgreSQL writes them have colons of their own, two of them.
+    fields = rest.split(":")
+    cut = 3 if rest.startswith("SCRAM-SHA-256$") else 1
+    stored, addresses = ":".join(fields[:cut]).strip(), ":".join(fields[cut:])
+    patterns = tuple(word.strip() for word in addresses.split(",") if word.strip())
+    if not colon or saslprep(name) != name:
+        return name, "", (), "it is to be 'name:stored password', with ':address,address' behind it or not"
+    why = fault(stored) or next((bad for word in patterns if (bad := pattern_fault(word))), "")
+    return name, stored, patterns, why
+
+
+def pattern_fault(pattern: str) -> str:
+    """Return what is wrong with a pattern of addresses, empty where nothing is."""
+    if pattern == "*":
+        return ""
+    try:
+        network("smtp").parse("x" + pattern[1:] if pattern.startswith("*@") else pattern)
+    except AddressError:
+        return f"{pattern[:80]!r} is no address, nor '*@domain', nor '*'"
+    return ""
+
+
+class TableAccounts:
+    """The mapping's identities as accounts: named by any present address, with what is stored of their password in an
+    attribute."""
+
+    scram = True
+
+    def __init__(self, context: Context) -> None:
+        self._person = context.person
+
+    async def start(self) -> None:
+        return
+
+    async def stop(self) -> None:
+        return
+
+    async def check(self, login: str, password: str) -> Account | None:
+        stored = self._stored(login)
+        return Account(login) if await _is_right(stored, password) else None
+
+    async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
+        found = scram_keys(self._stored(login) or "")
+        return (found, Account(login)) if found is not None else None
+
+    async def find(self, login: str) -> Account | None:
+        return Account(login) if self._stored(login) is not None else None
+
+    def _stored(self, login: str) -> str | None:
+        try:
+            person = self._person(network("smtp").parse(login))
+        except AddressError:
+            return None
+        return None if person is None else person.attributes.get(STORED_PASSWORD)
