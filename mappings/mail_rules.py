@@ -27,12 +27,12 @@ from mappings.network import Registry
 
 PREFIX: Final = "mail."
 FORWARD: Final = "mail.forward"
-_MAILBOX: Final = "mail.mailbox"
+MAILBOX: Final = "mail.mailbox"
 _DELIVER: Final = "mail.deliver"
 _VACATION: Final = "mail.vacation"
 _NAMES: Final = (
     FORWARD,
-    _MAILBOX,
+    MAILBOX,
     _DELIVER,
     _VACATION,
     *(f"{_VACATION}.{each}" for each in ("subject", "since", "until", "days")),
@@ -88,7 +88,7 @@ def rules_of(identity: Identity) -> MailRules:
     return MailRules(
         identity.name,
         tuple(held.address for held in sorted(identity.addresses, key=lambda held: held.role.value != "primary")),
-        _mailbox(facts.get(_MAILBOX, "")),
+        _mailbox(facts.get(MAILBOX, "")),
         _targets(facts.get(_DELIVER, "")),
         _vacation(facts),
     )
@@ -139,7 +139,7 @@ def _parts(value: str) -> list[str]:
 
 def _mailbox(value: str) -> str:
     if value and (value.startswith(".") or not value.isprintable() or re.search(r"[/\\]", value)):
-        raise RuleMistake(f"{_MAILBOX}: {value!r} can be no mailbox's name; it has no / and begins with no dot")
+        raise RuleMistake(f"{MAILBOX}: {value!r} can be no mailbox's name; it has no / and begins with no dot")
     return value
 
 
