@@ -52,6 +52,7 @@ from gateway.status import Status
 from gateway.suppression import Suppress
 from gateway.suppression import notify as notify_within
 from gateway.suppression import of as suppression_of
+from gateway.taking import take
 from gateway.toml_file import read_toml
 from mappings.address import Address, AddressError
 from mappings.contract_version import CONTRACT_VERSION, OLDEST_CONTRACT_VERSION
@@ -456,5 +457,6 @@ __all__ = [
     "quickly_made",
     "read_toml",
     "suppression_of",
+    "take",
     "without_fields",
 ]

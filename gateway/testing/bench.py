@@ -20,7 +20,10 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 
 from gateway.contract import Address, Connector, Context
+from gateway.testing.calls import Calls
 from gateway.testing.peers import KitLog
+from gateway.testing.samples import MARK
+from gateway.testing.stall import StallWatch
 
 T = TypeVar("T")
 
@@ -32,10 +35,10 @@ class Broken(AssertionError):
     """A sentence of the contract does not hold."""
 
 
-def promise(held: bool, says: str, found: str) -> None:
+def promise(held: bool, says: str, found: str, *, who: str = "the connector") -> None:
     """Raise Broken, in words, unless a sentence of the contract `held`."""
     if not held:
-        raise Broken(f"\n  the contract promises: {says}\n  the connector:         {found}")
+        raise Broken(f"\n  the contract promises: {says}\n  {who + ':':22} {found}")
 
 
 class SourceDriver(ABC):
@@ -50,6 +53,9 @@ class SourceDriver(ABC):
 
     flood: ClassVar[int] = 50
     """How many messages are sent at once to see whether that bound is kept: more than it."""
+
+    mark: ClassVar[bytes] = MARK
+    """The field, in lower case, in which the number of a message comes; another one where the network renames it."""
 
     @abstractmethod
     def submit(self, number: int, octets: bytes) -> None:
@@ -83,6 +89,9 @@ class Got:
 class DestinationDriver(ABC):
     """Stands for the next hop of a destination. Called from outside of the connector's event loop."""
 
+    together: ClassVar[int] = 200
+    """How many messages are sent in one call to see that each is settled as it is known; few where each costs much."""
+
     @abstractmethod
     def recipient(self, number: int) -> Address:
         """Return the address of a recipient whom the peer takes mail for."""
@@ -100,8 +109,11 @@ class DestinationDriver(ABC):
         """Return what the peer has taken responsibility for so far."""
 
     def made_anew(self, sent: bytes, got: bytes) -> bool:
-        """Tell whether `got` is what the network makes of `sent`, for one that carries no octets; an outcome's notes
-        then have to say what it altered."""
+        """Tell whether `got` is what the network makes of `sent`, for one that carries no octets.
+
+        An outcome's notes then have to say what it altered; not so where the Capabilities say `mime=False`, which tells
+        it beforehand: there `sent` is what the core has made of a message for them, one text and files.
+        """
         return False
 
     @abstractmethod
@@ -159,7 +171,9 @@ class Bench:
         self.log = KitLog()
         self.counted: dict[str, int] = {}
         (tmp / "state").mkdir(exist_ok=True)
+        self.calls = Calls()
         self.driver: Any = driver(self)  # before the configuration: it may have chosen `peer_port` itself
+        self.calls.watch_peer(self.driver)
         self.config = kind.Config.model_validate(self._filled(config))
 
     def make(self) -> Any:
@@ -173,16 +187,35 @@ class Bench:
             stop_s=self.stop_s,
             count=self._count,
         )
-        return self.kind("kit", self.config, context)
+        return self.calls.watch(self.kind("kit", self.config, context))
 
     def run(self, body: Coroutine[Any, Any, T]) -> T:
-        """Run one test's coroutine; every test has an end."""
+        """Run one test's coroutine: it has an end, and nothing blocks the loop meanwhile. Raises: Broken."""
+        watch = StallWatch(self.kind, type(self.driver))
 
         async def bounded() -> T:
-            async with asyncio.timeout(4 * PATIENCE_S):
-                return await body
+            watch.start()
+            try:
+                async with asyncio.timeout(4 * PATIENCE_S):
+                    return await body
+            finally:
+                watch.stop()
 
-        return asyncio.run(bounded())
+        try:
+            result = asyncio.run(bounded())
+        except TimeoutError:
+            self._not_blocked(watch)
+            promise(False, "every call comes to an end", f"was still busy with one after {4 * PATIENCE_S:.0f} s")
+            raise
+        except Broken:
+            self._not_blocked(watch)
+            raise
+        self._not_blocked(watch)
+        return result
+
+    def _not_blocked(self, watch: StallWatch) -> None:
+        found = watch.found
+        promise(found is None, "nothing blocks the event loop: what takes long is awaited, or in a thread", f"{found}")
 
     async def until(self, done: Callable[[], bool], says: str, found: Callable[[], str] | str) -> None:
         """Wait until `done`; where that takes too long, the contract is broken."""
@@ -218,6 +251,7 @@ def fixture_of(kind: type[Connector], *, config: Mapping[str, Any], driver: Call
         finally:
             bench.driver.close()
 
+    connector.gatepost_kind = kind  # type: ignore[attr-defined]  # so that a connector's suites can be told from others
     return connector
 
 

@@ -121,7 +121,7 @@ def points(total: int, limit: int = POINTS) -> Iterator[int]:
 async def cancel_at(step: int, work: Coroutine[Any, Any, None], within_s: float) -> bool:
     """Run `work` and cancel it before its own step number `step`; tell whether it got that far.
 
-    Raises: AssertionError where it does not end within `within_s` seconds of the cancellation; what it raises.
+    Raises: TimeoutError where it does not end within `within_s` seconds of the cancellation; what it raises.
     """
     reached = False
     count = 0
@@ -148,7 +148,8 @@ async def cancel_at(step: int, work: Coroutine[Any, Any, None], within_s: float)
     task = asyncio.get_running_loop().create_task(Steps())
     done, _ = await asyncio.wait((task,), timeout=within_s)
     if not done:
-        raise AssertionError(f"not over within {within_s} s")
+        task.cancel()
+        raise TimeoutError(f"not over within {within_s} s")
     if not task.cancelled():
         task.result()
     return reached

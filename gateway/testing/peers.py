@@ -40,6 +40,9 @@ from gateway.contract import (
     Unavailable,
 )
 from gateway.spool.api import Delivery, Stored
+from gateway.testing.calls import Calls
+from gateway.testing.calls import message as shown
+from gateway.testing.calls import outcome as shown_outcome
 from gateway.testing.samples import MARK
 from mappings.table import compile_table
 
@@ -73,11 +76,12 @@ class Accepted:
     message: Message
     receipt: Receipt
     octets: bytes
+    field: bytes = MARK
 
     @property
     def mark(self) -> int | None:
         """The number that the kit gave the message, None where it has none."""
-        value = self.message.content.get(MARK)
+        value = self.message.content.get(self.field)
         return int(value) if value is not None and value.isdigit() else None
 
 
@@ -132,9 +136,12 @@ class RecordingIntake:
     `gate` closed makes `accept` wait before its commit; `unavailable` and `faults` count how many calls of `accept`
     raise Unavailable or a plain exception; `rejects` and `check_answer` are the Status to refuse with; `no_room`
     is what a content writer that drains meets. With a journal, hand-overs accepted by an earlier process are known.
+    `mark` is the field in which a message's number comes.
     """
 
-    def __init__(self, journal: Journal | None = None) -> None:
+    def __init__(self, journal: Journal | None = None, *, mark: bytes = MARK) -> None:
+        self.calls_log: Calls | None = None
+        self.mark = mark
         self.accepted: list[Accepted] = []
         self.writers: list[MemoryWriter] = []
         self.gate = asyncio.Event()
@@ -163,14 +170,25 @@ class RecordingIntake:
         self.writers.append(writer)
         return writer
 
+    def __repr__(self) -> str:
+        return "the intake"
+
+    def _note(self, text: str) -> None:
+        if self.calls_log is not None:
+            self.calls_log.note(text)
+
     async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         self.calls += 1
         self.in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
+        self._note(f"  intake.accept({shown(message)})")
         try:
             await self.gate.wait()
             await asyncio.sleep(0)
             return await self._commit(message)
+        except BaseException as fault:
+            self._note(f"  intake.accept raised {fault!r}")
+            raise
         finally:
             self.in_flight -= 1
 
@@ -194,8 +212,9 @@ class RecordingIntake:
             self._next += 1
             if key is not None:
                 self._known[key] = receipt.message_id
-        one = Accepted(message, receipt, b"".join(message.content.chunks()))
+        one = Accepted(message, receipt, b"".join(message.content.chunks()), self.mark)
         self.accepted.append(one)
+        self._note(f"  intake.accept: message {one.mark} is in the spool, {receipt}")
         if self._journal is not None:
             digest = hashlib.sha256(one.octets).hexdigest()
             self._journal.add({"id": receipt.message_id, "key": key, "mark": one.mark, "sha256": digest})
@@ -220,8 +239,28 @@ class ListBatch:
     settled_twice: int = 0
     on_settle: Callable[[tuple[int, int], Outcome], None] | None = None
     journal: Journal | None = None
+    strange: list[object] = field(default_factory=list)
+    """What was settled that is no item of this batch's, or with what is no Outcome."""
+    calls_log: Calls | None = None
+    _ids: set[tuple[int, int]] = field(default_factory=set)
+    _of: int = -1
+
+    def _known(self) -> set[tuple[int, int]]:
+        if self._of != len(self.parcels):
+            self._ids, self._of = {item.id for p in self.parcels for item in p.items}, len(self.parcels)
+        return self._ids
+
+    def __str__(self) -> str:
+        return f"a batch of {len(self.parcels)} parcels for {self.next_hop!r}"
 
     def settle(self, id: tuple[int, int], outcome: Outcome) -> None:
+        given: object = outcome  # whatever it is
+        if self.calls_log is not None:
+            shown = shown_outcome(given) if isinstance(given, Outcome) else repr(given)
+            self.calls_log.note(f"  batch.settle({id}, {shown})")
+        if not isinstance(given, Outcome) or id not in self._known():
+            self.strange.append((id, outcome))
+            return
         if id in self.settled:
             self.settled_twice += 1
             return

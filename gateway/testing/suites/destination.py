@@ -22,7 +22,8 @@ from gateway.testing.suites.connector import ConnectorSuite
 AN_OUTCOME_EACH: Final = "deliver() settles an Outcome for every item, and raises nothing but cancellation"
 HAS_IT: Final = "Delivered is settled only once the next hop has the message durably by its own word"
 AS_A_WHOLE: Final = "a fault of the whole next hop is Deferred with Scope.HOP"
-TOGETHER: Final = 200
+CANCELLED: Final = "a cancelled deliver() ends within context.stop_s"
+ITS_OWN: Final = "an outcome is settled by the id of an item of the batch, and is Delivered, Deferred or Failed"
 
 
 def _carries(got: bytes, content: bytes) -> bool:
@@ -34,6 +35,10 @@ def _tells(outcome: Outcome) -> bool:
     """Tell whether an outcome says itself what was altered or left out: a network that makes a message anew from
     properties of its own carries no content octet for octet, and its connector notes it."""
     return isinstance(outcome, Delivered) and any(note.fate is not Fate.KEPT for note in outcome.notes)
+
+
+def _raised(e: Exception) -> str:
+    return f"had not returned after {PATIENCE_S:.0f} s" if isinstance(e, TimeoutError) else f"raised {e!r}"
 
 
 def _mark(number: int) -> bytes:
@@ -65,7 +70,8 @@ class DestinationSuite(ConnectorSuite):
             async with asyncio.timeout(PATIENCE_S):
                 await made.deliver(batch)
         except Exception as e:  # noqa: BLE001 - whatever it is, it is what the contract forbids
-            promise(False, AN_OUTCOME_EACH, f"raised {e!r}")
+            promise(False, AN_OUTCOME_EACH, _raised(e))
+        promise(not batch.strange, ITS_OWN, f"settled {batch.strange[:2]}")
         return batch.outcomes
 
     def test_the_next_hop_is_pure(self, connector: Bench) -> None:
@@ -219,8 +225,10 @@ class DestinationSuite(ConnectorSuite):
                     at_first.append(len(driver.received()))
 
             async with self._started(connector) as made:
-                parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in range(1, 2 * TOGETHER + 1)]
-                batch = self._batch(made, parcels[:TOGETHER], waiting=[parcels[TOGETHER:]], on_settle=first)
+                parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in range(1, 2 * driver.together + 1)]
+                batch = self._batch(
+                    made, parcels[: driver.together], waiting=[parcels[driver.together :]], on_settle=first
+                )
                 outcomes = await self._deliver(made, batch)
                 undelivered = [id for id, outcome in outcomes.items() if not isinstance(outcome, Delivered)]
                 promise(not undelivered, AN_OUTCOME_EACH, f"did not deliver {undelivered[:5]}")
@@ -292,13 +300,13 @@ class DestinationSuite(ConnectorSuite):
                     parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in (number, number + 1)]
                     batch = self._batch(made, parcels)
                     began = time.monotonic()
-                    reached = await cancel_at(step, made.deliver(batch), connector.stop_s + 1)
+                    try:
+                        reached = await cancel_at(step, made.deliver(batch), connector.stop_s + 1)
+                    except Exception as e:
+                        promise(False, CANCELLED if isinstance(e, TimeoutError) else AN_OUTCOME_EACH, f"raised {e!r}")
+                        raise
                     took = time.monotonic() - began
-                    promise(
-                        took <= connector.stop_s,
-                        "a cancelled deliver() ends within context.stop_s",
-                        f"took {took:.1f} s",
-                    )
+                    promise(took <= connector.stop_s, CANCELLED, f"took {took:.1f} s, cancelled at its step {step}")
                     for (id, _), outcome in batch.settled.items():
                         has = not isinstance(outcome, Delivered) or _has(driver, id)
                         promise(bool(has), HAS_IT, f"settled Delivered for what the peer lacks, cancelled at {step}")
@@ -327,12 +335,13 @@ class DestinationSuite(ConnectorSuite):
             self._kill_destination_at(connector, driver, tmp_path, number, at)
 
     def _kill_destination_at(self, connector: Bench, driver: DestinationDriver, tmp: Path, number: int, at: int) -> int:
-        journal = Journal(tmp / f"settled-{number}")
+        journal, calls = Journal(tmp / f"settled-{number}"), tmp / f"calls-{number}"
         parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in (number, number + 1)]
 
         async def body(loop: SteppingLoop) -> None:
             made = connector.make()
             await made.start()
+            connector.calls.into(calls)
             loop.armed = True
             await made.deliver(self._batch(made, parcels, journal=journal))
 
@@ -343,6 +352,7 @@ class DestinationSuite(ConnectorSuite):
         finally:
             steps = victim.steps
             victim.kill()
+            connector.calls.take_over(calls, f"the gateway is killed, {'before' if at else 'after'} step {at or steps}")
         delivered = {line["id"][0] for line in journal.lines() if line["outcome"] == "Delivered"}
         if not at:
             promise(len(delivered) == 2, AN_OUTCOME_EACH, f"delivered {delivered} of two in a process of its own")

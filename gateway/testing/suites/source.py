@@ -11,15 +11,17 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.contract import Status
+from gateway.contract import AddressError, Envelope, Status
 from gateway.testing.bench import PATIENCE_S, Bench, SourceDriver, promise
 from gateway.testing.crash import SteppingLoop, Victim, points
 from gateway.testing.peers import Journal, RecordingIntake
 from gateway.testing.samples import body_of, names, numbered, sample
 from gateway.testing.suites.connector import ConnectorSuite
+from mappings.network import parse
 
 ACK_AFTER_COMMIT: Final = "a source acknowledges to its peer only after intake.accept has returned"
 NOTHING_LOST: Final = "what a peer was told is taken is in the spool, whatever happens"
+SERVES: Final = "run() serves until it is cancelled, and raises nothing"
 TAKEN_IN_THE_END: Final = "a message that was not accepted is handed over again"
 
 
@@ -36,8 +38,23 @@ async def running(connector: Bench, intake: RecordingIntake) -> AsyncIterator[as
         task.cancel()
         await asyncio.wait((task,), timeout=2 * connector.stop_s)
         await made.stop()
-        if task.done() and not task.cancelled():
-            task.result()
+    if task.done() and not task.cancelled():
+        promise(False, SERVES, f"ended with {task.exception()!r}" if task.exception() else "returned by itself")
+
+
+def _check_envelope(envelope: Envelope) -> None:
+    """What a source hands over is written with addresses that their networks read back."""
+    says = "an address that comes in is one that its network reads back as it is"
+    promise(bool(envelope.recipients), "a message has a recipient at least", "handed one over without any")
+    for each in (envelope.reverse_path, *(recipient.address for recipient in envelope.recipients)):
+        if each is None:
+            continue
+        try:
+            again = parse(str(each))
+        except AddressError as e:
+            promise(False, says, f"handed over {each}, of which its network says: {e}")
+        else:
+            promise((again, again.value) == (each, each.value), says, f"handed over {each}, which is read as {again}")
 
 
 class SourceSuite(ConnectorSuite):
@@ -47,7 +64,7 @@ class SourceSuite(ConnectorSuite):
         driver: SourceDriver = connector.driver
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             intake.gate.clear()
             async with running(connector, intake):
                 for number in range(3):
@@ -67,6 +84,8 @@ class SourceSuite(ConnectorSuite):
                 "each message is handed over once while nothing fails",
                 f"handed over {sorted(intake.marks)} of [0, 1, 2]",
             )
+            for one in intake.accepted:
+                _check_envelope(one.message.envelope)
 
         connector.run(body())
 
@@ -76,7 +95,7 @@ class SourceSuite(ConnectorSuite):
         octets = sample(name)
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             async with running(connector, intake):
                 driver.submit(0, octets)
                 driver.submit(1, numbered(1))
@@ -104,7 +123,7 @@ class SourceSuite(ConnectorSuite):
         driver: SourceDriver = connector.driver
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             intake.unavailable = 2
             async with running(connector, intake):
                 driver.submit(0, numbered(0))
@@ -127,7 +146,7 @@ class SourceSuite(ConnectorSuite):
         driver: SourceDriver = connector.driver
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             intake.rejects = Status("5.1.1", "no such mailbox here")
             async with running(connector, intake):
                 driver.submit(0, numbered(0))
@@ -149,7 +168,7 @@ class SourceSuite(ConnectorSuite):
         driver: SourceDriver = connector.driver
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             intake.faults = 1
             async with running(connector, intake) as task:
                 driver.submit(0, numbered(0))
@@ -158,7 +177,7 @@ class SourceSuite(ConnectorSuite):
                 await connector.until(
                     lambda: 1 in driver.acknowledged(), "one bad message never stops the others", "took no other"
                 )
-                promise(not task.done(), "run() serves until cancelled", "ended at a fault of one message")
+                promise(not task.done(), SERVES, "ended at a fault of one message")
                 answered = 0 in driver.acknowledged() and 0 not in intake.marks
                 promise(not answered, ACK_AFTER_COMMIT, "acknowledged a message for which accept had failed")
                 promise(0 not in driver.refused(), "an unknown fault is a deferral", "refused the message for good")
@@ -171,7 +190,7 @@ class SourceSuite(ConnectorSuite):
         assert driver.flood > bound, "the driver's flood must exceed its in_flight_bound"
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             intake.gate.clear()
             async with running(connector, intake):
                 for number in range(driver.flood):
@@ -202,7 +221,7 @@ class SourceSuite(ConnectorSuite):
 
         async def body() -> None:
             for idle in (True, False):
-                intake = RecordingIntake()
+                intake = RecordingIntake(mark=driver.mark)
                 made = connector.make()
                 await made.start()
                 task = asyncio.create_task(made.run(intake))
@@ -235,7 +254,7 @@ class SourceSuite(ConnectorSuite):
         driver: SourceDriver = connector.driver
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=driver.mark)
             intake.gate.clear()
             made = connector.make()
             await made.start()
@@ -271,14 +290,15 @@ class SourceSuite(ConnectorSuite):
     def _kill_source_at(self, connector: Bench, driver: SourceDriver, tmp: Path, base: int, at: int) -> int:
         """Hand over two messages, with a kill before step `at` (0: none); return the steps it took."""
         journal = Journal(tmp / f"journal-{base}")
-        ready = tmp / f"ready-{base}"
+        ready, calls = tmp / f"ready-{base}", tmp / f"calls-{base}"
         mine = {base, base + 1}
 
         async def body(loop: SteppingLoop) -> None:
             made = connector.make()
             await made.start()
+            connector.calls.into(calls)
             loop.armed = True
-            task = asyncio.ensure_future(made.run(RecordingIntake(journal)))
+            task = asyncio.ensure_future(made.run(RecordingIntake(journal, mark=connector.driver.mark)))
             ready.touch()
             await task
 
@@ -292,12 +312,13 @@ class SourceSuite(ConnectorSuite):
         finally:
             steps = victim.steps
             victim.kill()
+            connector.calls.take_over(calls, f"the gateway is killed, {'before' if at else 'after'} step {at or steps}")
         told = driver.acknowledged() & mine
         stored = {line["mark"] for line in journal.lines()}
         promise(told <= stored, ACK_AFTER_COMMIT, f"had acknowledged {told} with {stored} stored, killed at step {at}")
 
         async def restarted() -> None:
-            intake = RecordingIntake(journal)
+            intake = RecordingIntake(journal, mark=connector.driver.mark)
             async with running(connector, intake):
                 await connector.until(
                     lambda: mine <= driver.acknowledged(),

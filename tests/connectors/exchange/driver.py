@@ -8,8 +8,7 @@ from functools import cache
 from typing import ClassVar, Final
 
 from gateway.contract import Address
-from gateway.testing import Bench, DestinationDriver, Got, SourceDriver
-from gateway.testing.samples import body_of
+from gateway.testing import Bench, DestinationDriver, Got, SourceDriver, body_of
 from mappings.network import network
 from tests.peers.ews.process import EwsCompany, EwsPeer
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from connectors.exchange.ews import Ews
 from gateway.contract import Address
 from gateway.testing import Bench, DestinationSuite, Got, fixture_of
@@ -34,6 +32,8 @@ class HonestDriver(EwsDriver):
 class SendingDriver(EwsDriver):
     """Ann sends all mail, as whoever it is from. An unknown recipient is told by a report later, not by the server."""
 
+    together = 60  # each is two requests
+
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
         self.company.grant("ann", "*")
@@ -57,10 +57,6 @@ class TestEwsHonest(DestinationSuite):
 
 class TestEwsSend(DestinationSuite):
     """Each mail that is sent is two requests at least."""
-
-    @pytest.fixture(autouse=True)
-    def _fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.testing.suites.destination.TOGETHER", 60)
 
     connector = fixture_of(
         Ews, config=config(watch=[], mode="send", send_as="ann@kit{port}.example"), driver=SendingDriver

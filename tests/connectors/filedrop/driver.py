@@ -120,6 +120,7 @@ class FtnDriver(FileDropDriver):
     """A FidoNet mailer leaves packets of type 2+ in the inbound folder (FTS-0001, FSC-0039)."""
 
     extension = ".pkt"
+    mark = b"x-ftn-pid"  # the number that the kit knows its messages by comes as a control line
     HERE: Final = (280, 464)
     THERE: Final = (280, 999)
 

@@ -8,8 +8,7 @@ import pytest
 
 from connectors.filedrop import FileDrop
 from gateway.contract import memo
-from gateway.testing import Bench, DestinationSuite, RecordingIntake, SourceSuite, fixture_of, numbered, sample
-from gateway.testing.suites.source import running
+from gateway.testing import Bench, DestinationSuite, RecordingIntake, SourceSuite, fixture_of, numbered, running, sample
 from tests.connectors.filedrop.driver import (
     FileDropDriver,
     FtnDriver,
@@ -28,18 +27,21 @@ class TestPickup(DestinationSuite, SourceSuite):
     connector = fixture_of(FileDrop, config=BOTH | ALONE, driver=FileDropDriver)
 
 
-class TestPickupInAProcessOfItsOwn:
+class TestPickupInAProcessOfItsOwn(
+    SourceSuite,
+    only=(
+        "test_acknowledges_after_the_commit_alone",
+        "test_unavailable_is_told_as_later",
+        "test_rejected_is_told_for_good",
+        "test_a_fault_loses_nothing",
+        "test_back_pressure_is_the_await",
+        "test_stops_within_its_bound",
+        "test_a_stop_finishes_what_is_being_accepted",
+    ),
+):
     """What depends on the process that reads; each test starts it anew."""
 
     connector = fixture_of(FileDrop, config=BOTH, driver=FileDropDriver)
-    test_acknowledges_after_the_commit_alone = SourceSuite.test_acknowledges_after_the_commit_alone
-    test_unavailable_is_told_as_later = SourceSuite.test_unavailable_is_told_as_later
-    test_rejected_is_told_for_good = SourceSuite.test_rejected_is_told_for_good
-    test_a_fault_loses_nothing = SourceSuite.test_a_fault_loses_nothing
-    test_back_pressure_is_the_await = SourceSuite.test_back_pressure_is_the_await
-    test_stops_within_its_bound = SourceSuite.test_stops_within_its_bound
-    test_a_stop_finishes_what_is_being_accepted = SourceSuite.test_a_stop_finishes_what_is_being_accepted
-    _hang = SourceSuite._hang
 
 
 class TestReplay(DestinationSuite, SourceSuite):
@@ -59,7 +61,7 @@ class TextSuite(SourceSuite):
         octets = {"8bit": "X: y\r\n\r\nÄrger mit Öl\r\n".encode("cp437")}.get(name) or sample(name)
 
         async def body() -> None:
-            intake = RecordingIntake()
+            intake = RecordingIntake(mark=connector.driver.mark)
             async with running(connector, intake):
                 connector.driver.submit(0, octets)
                 connector.driver.submit(1, numbered(1))
@@ -84,13 +86,18 @@ class TestFtn(TextSuite):
         driver=FtnDriver,
     )
 
-    @pytest.fixture(autouse=True)
-    def _mark(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Here the number that the kit knows its messages by comes as a control line."""
-        monkeypatch.setattr("gateway.testing.peers.MARK", b"x-ftn-pid")
 
-
-class TestNetmailFolder:
+class TestNetmailFolder(
+    DestinationSuite,
+    only=(
+        "test_each_recipient_has_its_own_outcome",
+        "test_settles_each_as_soon_as_it_is_known",
+        "test_may_be_called_several_times_at_once",
+        "test_a_broken_next_hop_defers_as_a_whole",
+        "test_destination_cancelled_at_every_await_stays_usable",
+        "test_destination_killed_at_every_step_loses_nothing",
+    ),
+):
     """What depends on the folder; that the format carries text, and no octets, is tested with its codec."""
 
     connector = fixture_of(
@@ -104,11 +111,3 @@ class TestNetmailFolder:
         },
         driver=NetmailDriver,
     )
-    test_each_recipient_has_its_own_outcome = DestinationSuite.test_each_recipient_has_its_own_outcome
-    test_settles_each_as_soon_as_it_is_known = DestinationSuite.test_settles_each_as_soon_as_it_is_known
-    test_may_be_called_several_times_at_once = DestinationSuite.test_may_be_called_several_times_at_once
-    test_a_broken_next_hop_defers_as_a_whole = DestinationSuite.test_a_broken_next_hop_defers_as_a_whole
-    test_cancelled_at_every_await = DestinationSuite.test_destination_cancelled_at_every_await_stays_usable
-    test_killed_at_every_step_loses_nothing = DestinationSuite.test_destination_killed_at_every_step_loses_nothing
-    _started, _batch, _deliver = DestinationSuite._started, DestinationSuite._batch, DestinationSuite._deliver
-    _kill_destination_at = DestinationSuite._kill_destination_at

@@ -51,15 +51,16 @@ class TestExactlyOnce(DestinationSuite, SourceSuite):
     connector = fixture_of(Mqtt, config=config(2), driver=ExactlyOnceDriver)
 
 
-class TestOldVersion:
+class TestOldVersion(
+    DestinationSuite,
+    SourceSuite,
+    only=(
+        "test_acknowledges_after_the_commit_alone",
+        "test_back_pressure_is_the_await",
+        "test_a_stop_finishes_what_is_being_accepted",
+        "test_a_broken_next_hop_defers_as_a_whole",
+    ),
+):
     """What depends on the version alone."""
 
     connector = fixture_of(Mqtt, config=config(2, version="3.1.1"), driver=ExactlyOnceDriver)
-    test_acknowledges_after_the_commit_alone = SourceSuite.test_acknowledges_after_the_commit_alone
-    test_back_pressure_is_the_await = SourceSuite.test_back_pressure_is_the_await
-    test_a_stop_finishes_what_is_being_accepted = SourceSuite.test_a_stop_finishes_what_is_being_accepted
-    test_a_broken_next_hop_defers_as_a_whole = DestinationSuite.test_a_broken_next_hop_defers_as_a_whole
-    _hang = SourceSuite._hang
-    _started = DestinationSuite._started
-    _batch = DestinationSuite._batch
-    _deliver = DestinationSuite._deliver

@@ -95,6 +95,8 @@ class GraphDriver(SourceDriver, DestinationDriver):
 class SendingDriver(GraphDriver):
     """Ann sends all mail, as whoever it is from. An unknown recipient is told by a report later, not by Graph."""
 
+    together = 60  # each is two requests, and thirty mails a minute are taken of a mailbox
+
     def _options(self) -> dict[str, Any]:
         self.company.grant("ann", "*")
         return {"mode": "send", "send_as": self.company.address("ann")}

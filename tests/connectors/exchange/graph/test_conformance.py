@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from connectors.exchange.graph import Graph
 from gateway.testing import DestinationSuite, SourceSuite, fixture_of
 from tests.connectors.exchange.graph.driver import CONFIG, GraphDriver, SendingDriver
@@ -15,9 +13,5 @@ class TestGraph(DestinationSuite, SourceSuite):
 
 class TestGraphSend(DestinationSuite):
     """Each mail that is sent is two requests at least, and Exchange Online takes thirty mails a minute of a mailbox."""
-
-    @pytest.fixture(autouse=True)
-    def _fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.testing.suites.destination.TOGETHER", 60)
 
     connector = fixture_of(Graph, config=CONFIG, driver=SendingDriver)
