@@ -8,6 +8,7 @@ import typer
 
 from gateway.cli import message
 from gateway.cli.commands import Commands, LightCommand
+from gateway.cli.new_connector import new_connector
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
@@ -39,6 +40,7 @@ UNUSABLE = 78
 
 app.command()(message.trace)
 app.command()(message.why)
+app.command(cls=LightCommand)(new_connector)
 
 
 @app.callback()
