@@ -25,6 +25,7 @@ from gateway.message import Content, Envelope, Message, Notify, Origin, Recipien
 from gateway.route import Routes
 from gateway.spool.api import Delivery, LaneKey, State, Stored, TraceEvent
 from gateway.status import (
+    FAULT,
     LOOP,
     NO_RELAY,
     NO_ROUTE,
@@ -53,6 +54,8 @@ _RECEIVED: Final = re.compile(rb"(?im)^received[ \t]*:")
 _UNPRINTABLE: Final = re.compile(r"[^!-'*-\[\]-~]")
 _TRIED: Final = re.compile(rb"\(tried((?: [a-z2-7]{12})+)\)")
 _REMEMBERED_TARGETS: Final = 50_000
+_MOST_FORWARDINGS: Final = 20
+"""How often one message is forwarded from person to person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ class Target:
     carried: bool = False
     cut: bool = False
     """The mailbox is being cut over: what goes there waits until that is done."""
+    forwards: tuple[Address, ...] = ()
+    """Where the mail goes on to instead; beside it where `keeps`."""
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +230,8 @@ class Planner:
             found.former,
             found.is_carried,
             found.is_cut,
+            found.forwards,
+            found.keeps,
         )
 
     def _at(self, address: Address, home: str | None, why: str) -> Target | Status:
@@ -241,7 +249,10 @@ class Planner:
             final = self.table.translate(final, networks[0], Direction.OUTWARD, place).address
             if final.network not in networks:
                 return NO_ROUTE.but(text=f"{address.value} has no form that {networks[0]} can carry")
-        hop = route.next_hop if route.next_hop is not None else destination.next_hop(final)
+        try:
+            hop = route.next_hop if route.next_hop is not None else destination.next_hop(final)
+        except Exception as fault:  # noqa: BLE001  a connector's bug is no refusal
+            return FAULT.but(cause=f"next_hop() of {route.connector} raised {fault!r}")
         return Target(final, (route.connector, hop), False, f"{why}; {route.rule}" if why else route.rule)
 
     def again(self, delivery: Delivery) -> Target | None:
@@ -396,7 +407,7 @@ class Planner:
         """
         now = self._clock()
         message_id = self._ids.next()
-        found = self._back(to, source) or self.target(to)
+        found = self._back(to, source) or self._forwarded(self.target(to))
         state = State.MOVING if isinstance(found, Target) and found.cut else State.QUEUED
         if not isinstance(found, Target):
             why = str(found) if isinstance(found, Status) else "the address is nobody's own"
@@ -419,6 +430,18 @@ class Planner:
             reason=found.lane[1] if state is State.PARKED else "",
         )
         return Stored(message_id, envelope, b"", content, now, (delivery,), is_report=True)
+
+    def _forwarded(self, found: Found) -> Found:
+        """Return where a report goes to somebody whose mail is forwarded: to the first of those addresses, and nowhere
+        else, so that a report stays one message. Their own mailbox gets it where the addresses lead back to it."""
+        away = found
+        for _ in range(_MOST_FORWARDINGS):
+            if not isinstance(away, Target):
+                break
+            if not away.forwards or away.keeps:
+                return away
+            away = self.target(away.forwards[0])
+        return found
 
     def takes_reports(self, envelope: Envelope) -> bool:
         """Say whether reports on a message go back to the connector by which it came in."""
@@ -471,8 +494,9 @@ class _Plan:
     """The deliveries of one message, as they come together."""
 
     __slots__ = (
-        "_envelope", "_expires_at", "_learns", "_now", "_planner", "_reached", "_report", "_sender", "_tried",
-        "deliveries", "goes_astray", "groups", "leaves", "looped", "message_id", "moved", "refused", "tokens", "why",
+        "_envelope", "_expires_at", "_forwarding", "_learns", "_now", "_planner", "_reached", "_report", "_sender",
+        "_tried", "deliveries", "goes_astray", "groups", "leaves", "looped", "message_id", "moved", "refused", "tokens",
+        "why",
     )  # fmt: skip
 
     def __init__(
@@ -493,6 +517,7 @@ class _Plan:
         self._sender = envelope.reverse_path.value if envelope.reverse_path is not None else "<>"
         self._expires_at = envelope.expires_at or now + planner.settings.expire_after_s
         self._reached: set[tuple[LaneKey, str]] = set()
+        self._forwarding: list[tuple[LaneKey, str]] = []
         self.message_id = message_id
         self.deliveries: list[Delivery] = []
         self.why: list[str] = []
@@ -526,16 +551,20 @@ class _Plan:
             if refusal is not None:
                 found = refusal
         if isinstance(found, Status):
-            self.refused.append(found)
-            self.looped += looped
-            if not self._report and not looped:
-                return
+            if self._report or not within:
+                self.refused.append(found)
+                self.looped += looped
+                if not self._report and not looped:
+                    return
+            # What somebody's mail is forwarded to, or a member of a group, was nothing to refuse at RCPT: the sender
+            # is told.
             found = Target(asked, (REFUSALS, str(found.as_permanent())), False, "refused at intake")
         elif within and (found.lane, found.address.key) in self._reached:
             return  # a member of two groups, or of the list and named beside it
-        self._deliver(found, wrote, recipient.notify, recipient.orcpt)
-        for copy in found.copies:
-            self._deliver(copy, wrote, Notify.NEVER, None)
+        if not found.forwards or not self._forward(found, recipient, wrote):
+            self._deliver(found, wrote, recipient.notify, recipient.orcpt)
+            for copy in found.copies:
+                self._deliver(copy, wrote, Notify.NEVER, None)
         reverse_path = self._envelope.reverse_path
         if found.former is not None and planner.settings.tell_moved and reverse_path is not None and not within:
             # What the sender can write to: the person may have no address of their own on the sender's network.
@@ -550,6 +579,23 @@ class _Plan:
             systems = [target.lane[0], *((origin.connector,) if origin.connector in found.systems else ())]
             self.tokens += [self._planner._token(found.address, system) for system in systems]
         return target
+
+    def _forward(self, found: Target, recipient: Recipient, wrote: Address) -> bool:
+        """Send on what is for somebody whose mail is forwarded; say whether their own mailbox gets none of it.
+
+        It gets what comes round to it again, so that nothing is lost where two forward to each other. Reports about
+        what is sent on are the sender's where nothing is kept; else the mailbox's own say enough.
+        """
+        here = (found.lane, found.address.key)
+        if here in self._forwarding or len(self._forwarding) >= _MOST_FORWARDINGS:
+            return False
+        self._forwarding.append(here)
+        notify = Notify.NEVER if found.keeps else recipient.notify
+        orcpt = None if found.keeps else recipient.orcpt
+        for address in found.forwards:
+            self.add(Recipient(address, notify, orcpt), original=wrote, within=True)
+        self._forwarding.pop()
+        return not found.keeps
 
     def _expand(self, members: Members, recipient: Recipient, wrote: Address) -> None:
         group = members.group

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from mappings.address import Address, AddressError
 from mappings.identity import Held, Identity, Kind, Role
-from mappings.network import Registry
+from mappings.mail_rules import mistakes_in
+from mappings.network import Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.prove import prove_rules
 from mappings.rule import Compiled, Rule, RuleError, compile_rule
@@ -112,6 +113,7 @@ def mistakes_of(identity: Identity, homes: Mapping[str, str] | None = None) -> l
     ]
     if identity.kind is not Kind.GROUP and (identity.members or identity.owner):
         found.append(f"{who} has members or an owner, and is no group")
+    found += mistakes_in(identity, registry())
     for home in (identity.home, identity.copy_home):
         if home is None or homes is None:
             continue

@@ -12,10 +12,11 @@ import orjson
 
 from mappings.address import Address
 from mappings.identity import Identity, Kind, Role, Stage
+from mappings.mail_rules import FORWARD
 from mappings.record import FIRST, FORMER, HOME, MORE, NAME, PRIMARY, TAB, TIMED, WIDTH, decode
 
 _LAZY: Final = frozenset(
-    ("copy_home", "former", "home", "identity", "is_timed", "kind", "name", "primaries", "stage"),
+    ("copy_home", "former", "forward", "home", "identity", "is_timed", "kind", "name", "primaries", "stage"),
 )
 _new: Final = object.__new__
 
@@ -35,6 +36,8 @@ class Person:
     copy_home: str | None
     stage: Stage | None
     is_timed: bool
+    forward: str | None
+    """Where mail is forwarded to, as `mappings.mail_rules` reads it; None where it is not."""
     primaries: Mapping[str, Address]
     """The address to use and to show on each network that has one, by network."""
     former: frozenset[tuple[str, str]]
@@ -50,6 +53,7 @@ class Person:
         self.copy_home = identity.copy_home
         self.stage = identity.stage
         self.is_timed = now is not None
+        self.forward = identity.attribute(FORWARD)
         held = identity.addresses if now is None else [h for h in identity.addresses if h.holds_at(now)]
         self.primaries = {h.address.network: h.address for h in held if h.role is Role.PRIMARY}
         self.former = frozenset((h.address.network, h.address.key) for h in held if h.role is Role.FORMER)
@@ -75,6 +79,7 @@ class Person:
                 self.stage = Stage(more["stage"]) if "stage" in more else None
                 self.copy_home = more.get("copy_home")
                 self.is_timed = False
+                self.forward = dict(more["attributes"]).get(FORWARD) if "attributes" in more else None
             return object.__getattribute__(self, name)
 
     def primary(self, network: str) -> Address | None:

@@ -53,6 +53,9 @@ class Resolution:
     """The answer holds for this moment only."""
     is_carried: bool = False
     """It was named by an address that this gateway signed, and is nobody's that is known here."""
+    forwards: tuple[Address, ...] = ()
+    """Where the mail goes on to, instead of the person's own mailbox; beside it where `keeps`."""
+    keeps: bool = False
     is_cut: bool = False
     """The mailbox is being cut over: what comes for it waits until that is done."""
 

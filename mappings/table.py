@@ -18,6 +18,7 @@ from mappings.checks import Checked, MappingError, check, check_identities
 from mappings.directory import Directory, MemoryDirectory, Person
 from mappings.encapsulation import Encapsulation, EncapsulationError
 from mappings.identity import Identity, Kind, Stage
+from mappings.mail_rules import RuleMistake, forwards_of
 from mappings.network import Network, Registry, registry
 from mappings.networks.smtp import domain_key
 from mappings.resolution import Direction, Group, Resolution, Translation, Verdict
@@ -233,13 +234,33 @@ class Table:
             if copy is not None:
                 copies = ((person.copy_home, copy),)
                 steps = (*steps, f"a copy goes to {copy} at {person.copy_home}")
+        forwards: tuple[Address, ...] = ()
+        keeps = False
+        if person.forward is not None:
+            try:
+                forwards, keeps = self._forwards(person)
+            except RuleMistake as mistake:
+                text = "the forwarding of this mailbox cannot be read; tell the postmaster"
+                return Resolution(Verdict.REFUSED, asked, code="4.3.5", text=text, steps=(*steps, str(mistake)))
+            there = ", ".join(map(str, forwards))
+            beside = " besides" if keeps else ""
+            steps = (*steps, f"its mail is forwarded to {there}{beside}") if forwards else steps
         is_cut = person.stage is Stage.CUTTING
         if is_cut:
             steps = (*steps, "the mailbox is being cut over: what comes waits here")
         return Resolution(
             Verdict.KNOWN, target, home, person.name, "", "", steps, copies, None, now_shown, None, person.is_timed,
-            is_cut=is_cut,
+            forwards=forwards, keeps=keeps, is_cut=is_cut,
         )  # fmt: skip
+
+    def _forwards(self, person: Person) -> tuple[tuple[Address, ...], bool]:
+        """Return where somebody's mail is forwarded, and whether their own mailbox has it, too: where one of their own
+        addresses stands among them. Raises: RuleMistake."""
+        named = forwards_of(person.forward or "", self._networks)
+        found = [(address, self._find(address)) for address in named]
+        # By value: a directory may make the object anew at each look.
+        away = tuple(address for address, who in found if who is None or who.identity != person.identity)
+        return away, len(away) < len(named)
 
     def _former(self, person: Person, asked: Address) -> Address | None:
         """Return the address that replaces the one asked for, None where that one is current."""

@@ -172,7 +172,11 @@ def _inward(desk: Desk, planner: Planner, address: Address, connector: str | Non
             for system in found.systems
         )
         return Explanation(str(address), tuple(steps), ends, None, _may_write(desk, found))
-    return Explanation(str(address), tuple(steps), (_end(found, address, sources),), None, _may_write(desk, found))
+    ends = (_end(found, address, sources),)
+    if isinstance(found, Target) and found.forwards:
+        there = tuple(_end(planner.target(each), each, sources) for each in found.forwards)
+        ends = (*ends, *there) if found.keeps else there
+    return Explanation(str(address), tuple(steps), ends, None, _may_write(desk, found))
 
 
 def _end(found: Found, asked: Address, sources: _Sources) -> End:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from gateway import learning
+from gateway.automatic import is_automatic
 from gateway.contract import Batch, Rejected
 from gateway.ids import IdSource
 from gateway.limiter import Limiter
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
-from gateway.moved import is_automatic, notice
+from gateway.moved import notice
 from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
 from gateway.route import Route, Routes
 from gateway.spool.api import State, claims_of
