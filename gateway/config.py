@@ -406,6 +406,7 @@ def load(
     identities: bool = True,
     version: int = 1,
     dry: bool = False,
+    isolate: bool = False,
 ) -> Config:
     """Read and check a configuration.
 
@@ -413,6 +414,8 @@ def load(
     files under `import` unread, so that the table has the rules alone. `version` numbers the table.
     Where no encapsulation key is configured and none is kept yet, one is made for the table, and is durable when
     this returns; but with `dry` nothing is touched, and the table serves for a check alone.
+    With `isolate` a connector whose plugin cannot be used is no mistake, but a warning, and `gateway.absent.Absent`
+    stands for it, by which its mail is kept.
     Raises: ConfigErrors, with every mistake.
     """
     document = Document(Path(path), environ)
@@ -420,7 +423,7 @@ def load(
         document.finish()
     from gateway.config_check import check
 
-    return check(document, mapping=mapping, identities=identities, version=version, dry=dry)
+    return check(document, mapping=mapping, identities=identities, version=version, dry=dry, isolate=isolate)
 
 
 def load_gateway(path: Path | str, *, environ: Mapping[str, str] | None = None) -> tuple[GatewaySection, Path]:

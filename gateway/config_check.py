@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from gateway.absent import Absent, AbsentConfig, networks_of, remembered
 from gateway.config import (
     CONNECTOR_NAME,
     KEY_FILE,
@@ -45,18 +46,23 @@ from mappings.rule import Lookup, Place, Rule, RuleError, Way, compile_rule
 _TABLE_NAME: Final = re.compile(r"\|table:([A-Za-z0-9_-]+)")
 
 
-def check(document: Document, *, mapping: bool, identities: bool, version: int, dry: bool) -> Config:
+def check(
+    document: Document, *, mapping: bool, identities: bool, version: int, dry: bool, isolate: bool = False
+) -> Config:
     """Check a document and return its Config; see `gateway.config.load`. Raises: ConfigErrors."""
     try:
-        return _Loader(document, mapping, identities, version, dry).load()
+        return _Loader(document, mapping, identities, version, dry, isolate).load()
     except NetworkError as e:  # an installed network cannot be used, whatever the file says
         document.broken_rule((), str(e))
         raise ConfigErrors(document.mistakes) from None
 
 
 class _Loader:
-    def __init__(self, document: Document, mapping: bool, identities: bool, version: int, dry: bool) -> None:
+    def __init__(
+        self, document: Document, mapping: bool, identities: bool, version: int, dry: bool, isolate: bool
+    ) -> None:
         self.doc = document
+        self.isolate = isolate
         self.wants_mapping = mapping
         self.wants_identities = identities
         self.version = version
@@ -154,6 +160,8 @@ class _Loader:
             if not isinstance(kind, str):
                 found = "no such key" if kind is None else show_value(kind)
                 self.doc.mistake((*path, "type"), found, f"an installed connector type: {', '.join(installed)}")
+            elif kind not in installed and self.isolate and self._was_at_work(name, kind, gateway):
+                self._absent(name, kind, f"connector type {kind!r} is not installed any more", gateway)
             elif kind not in installed:
                 near = nearest(kind, list(installed))
                 expected = f"an installed connector type: {', '.join(installed)}"
@@ -168,7 +176,10 @@ class _Loader:
         try:
             cls = entry.load()
         except ConnectorUnavailable as e:
-            self.doc.broken_rule((*path, "type"), str(e))
+            if self.isolate:
+                self._absent(name, kind, str(e), gateway)
+            else:
+                self.doc.broken_rule((*path, "type"), str(e))
             return
         old = entry.deprecation()
         if old is not None:
@@ -186,8 +197,31 @@ class _Loader:
                 self._sends.add(name)
             if isinstance(made, MailboxStore):
                 self._stores.add(name)
-        except Exception as e:  # noqa: BLE001  a plugin may raise anything, and the rest is still to be checked
+        except (OSError, ValueError, ConfigErrors) as e:
             self.doc.broken_rule(path, f"the connector does not take these options: {e}")
+        except Exception as e:  # noqa: BLE001  a plugin may raise anything, and the rest is still to be checked
+            if self.isolate:
+                self._absent(name, kind, f"it cannot be built: {e!r}", gateway)
+            else:
+                self.doc.broken_rule(path, f"the connector does not take these options: {e!r}")
+
+    def _was_at_work(self, name: str, kind: str, gateway: GatewaySection | None) -> bool:
+        if gateway is None:
+            return False
+        known = remembered(state_dir(gateway, self.doc.base)).get(name)
+        return known is not None and known["type"] == kind
+
+    def _absent(self, name: str, kind: str, reason: str, gateway: GatewaySection | None) -> None:
+        """Let something stand for a connector that cannot be used, which keeps what it is to send."""
+        path = ("connector", name)
+        state = None if gateway is None else state_dir(gateway, self.doc.base)
+        networks = networks_of(kind, name, state)
+        self.connectors[name] = ConnectorSection(name, Absent, kind, AbsentConfig(reason=reason, networks=networks))
+        self._networks[name] = networks
+        self.homes[name] = networks[0]
+        self._sends.add(name)
+        self._stores.add(name)
+        self.doc.warnings.append(f"{self.doc.shown}:{self.doc.line(path)}: {reason}; mail for it is kept")
 
     def _routes(self) -> Routes | None:
         doc = self.doc

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import metrics, operate, upkeep
 from gateway.admin import AdminServer
 from gateway.config import split_listen
+from gateway.contract import Health
 from gateway.control import Command, ControlError, ControlServer, ask_all, socket_path
 from gateway.log import get_log, lines_dropped
 from gateway.mapping import MappingDatabase
@@ -96,9 +97,9 @@ def _commands(node: Node) -> Mapping[str, Command]:
 def _status(node: Node) -> dict[str, Any]:
     """Return how this worker is: its connectors' health by their own word."""
     connectors = []
-    for name, connector in node.connectors.items():
+    for name in node.connectors:
         section = node.config.connectors.get(name)
-        health = connector.health()
+        health = health_of(node, name)
         restarts = node.sources.restarts.get(name, 0)
         old = section.deprecation if section is not None else None
         connectors.append(
@@ -118,6 +119,15 @@ def _status(node: Node) -> dict[str, Any]:
         "oldest_age_s": node.oldest_age_s,
         "connectors": connectors,
     }
+
+
+def health_of(node: Node, name: str) -> Health:
+    """Return how a connector is: by its own word, unless it is not at work, or does what it may not."""
+    health = node.hosting.health(name)
+    if not health.ok:
+        return health
+    trouble = node.sources.troubles.get(name) or node.dispatcher.fault_of(name)
+    return health if trouble is None else Health(False, trouble)
 
 
 async def samples(node: Node) -> list[metrics.Sample]:
@@ -147,8 +157,8 @@ async def samples(node: Node) -> list[metrics.Sample]:
         states["open" if live.lane.is_ready else "closed"] += 1
     found += [sample("gatepost_lanes", n, state=state) for state, n in states.items()]
     found += [
-        sample("gatepost_connector_healthy", float(c.health().ok), connector=name)
-        for name, c in node.connectors.items()
+        sample("gatepost_connector_healthy", float(health_of(node, name).ok), connector=name)
+        for name in node.connectors
     ]
     for (connector, event, labels), value in node.counters.items():
         detail = ",".join(f"{k}={v}" for k, v in labels)

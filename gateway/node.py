@@ -25,18 +25,20 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import config as configuration
-from gateway import dsn, learning
+from gateway import dsn, learning, operate
+from gateway.absent import ABSENT_HOP, Absent
 from gateway.adapt.adapter import Adapter
 from gateway.adapt.fitted import Fitted
 from gateway.config import Config, ConfigErrors, ConnectorSection
-from gateway.contract import Address, Capabilities, Connector, Context, Destination, MailRules
-from gateway.control import ask_all
+from gateway.contract import Address, Capabilities, Context, MailRules
+from gateway.control import ControlError, ask_all
 from gateway.dispatch.backoff import Backoff
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.lane import Limits
 from gateway.dispatch.lanebook import Hooks
 from gateway.dispatch.settings import Settings
-from gateway.faces import faces
+from gateway.faces import desk, faces
+from gateway.hosting import Hosting
 from gateway.ids import IdSource
 from gateway.intake import Expansions, GatewayIntake, Refusals
 from gateway.learner import Learner, traced
@@ -82,8 +84,15 @@ class Node:
         self.worker = worker
         self.clock = clock
         self.log = get_log("node")
-        self.connectors: dict[str, Connector] = {}
-        self.destinations: dict[str, Destination] = {}
+        self.hosting = Hosting(
+            self._context_for,
+            self.log,
+            stop_s=lambda: self.config.gateway.stop_after,
+            back=self._connector_back,
+            reload=self.reload,
+        )
+        self.connectors = self.hosting.connectors
+        self.destinations = self.hosting.destinations
         self.counters: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
         """Connectors' own counters: (connector, name, labels) -> value."""
         self.sync_figures = Figures(config, clock)
@@ -122,11 +131,13 @@ class Node:
             stack.push_async_callback(self.mapping.close)
             await self._build()
             stack.push_async_callback(self.learner.close)
-            stack.push_async_callback(self._stop_connectors)
+            stack.push_async_callback(self.hosting.stop)
             stack.callback(self.sync_figures.close)
             await stack.enter_async_context(faces(self))
-            for name, connector in self.connectors.items():
-                await self._start_connector(name, connector)
+            for name in self.connectors:
+                await self.hosting.start(name, first=True)
+            if self.worker == 0:
+                self.hosting.remember(self.config.state_dir)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             await self.mover.begin()
             await self._send_reports_again()
@@ -142,8 +153,9 @@ class Node:
                 stack.callback(adopting.cancel)
                 watching = tasks.create_task(self._watching.run(), name="sync")
                 stack.callback(watching.cancel)
-            for name, connector in self.connectors.items():
-                self.sources.start(name, connector)
+            for name in self.connectors:
+                await self._lead_on(name)
+                self._start_source(name)
             self.log.info("started", name=self.config.gateway.name, connectors=sorted(self.connectors))
             await self._stop.wait()
             self.log.info("stopping")
@@ -177,7 +189,7 @@ class Node:
             get_log("mapping"),
         )
         try:
-            directory = await self.mapping.open(lambda: configuration.load(config.path).identities)
+            directory = await self.mapping.open(lambda: configuration.load(config.path, isolate=True).identities)
             return config.compile(directory, version=1, tokens=self.mapping.tokens)
         except BaseException as fault:
             await self.mapping.close()
@@ -206,7 +218,7 @@ class Node:
 
     async def _build(self) -> None:
         for section in self.config.connectors.values():
-            self._add(section)
+            self.hosting.add(section)
         self.planner = self._plan(self.config)
         self.dispatcher = Dispatcher(
             self.spool,
@@ -233,7 +245,7 @@ class Node:
         self.mover.in_force(self.mapping.head, self.mapping.cutting)
         self.sources = Sources(self.intake, self.spool.hold_singleton, self.log)
 
-    def _add(self, section: ConnectorSection) -> None:
+    def _context_for(self, section: ConnectorSection) -> Context:
         name = section.name
         state = self.config.state_dir / name
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -253,10 +265,7 @@ class Node:
         )
         if section.deprecation is not None:
             context.log.warning("contract_deprecated", text=section.deprecation)
-        connector = section.cls(name, section.config, context)
-        self.connectors[name] = connector
-        if isinstance(connector, Destination):
-            self.destinations[name] = connector
+        return context
 
     def _rules(self, address: Address) -> MailRules | None:
         """Return what the mapping in force says of somebody's mail. Raises: RuleMistake."""
@@ -289,7 +298,7 @@ class Node:
             paid_senders=tuple(glob(pattern) for pattern in mapping.paid_senders),
         )
         self._limiter.per_hour = mapping.encapsulation.per_hour
-        networks = {n: c.capabilities.header_networks for n, c in self.connectors.items()}
+        networks = self.hosting.networks()
         self.destinations[REFUSALS] = Refusals()
         self.destinations[EXPANDED] = Expansions()
         self.adapter = Adapter(networks, hostname=gateway.name)
@@ -333,21 +342,28 @@ class Node:
 
     # -- connectors
 
-    async def _start_connector(self, name: str, connector: Connector) -> None:
-        try:
-            await connector.start()
-        except (OSError, ValueError) as fault:
-            raise type(fault)(f"connector {name!r} cannot start: {fault}") from fault
+    def _start_source(self, name: str) -> None:
+        if self.hosting.is_at_work(name):
+            self.sources.start(name, self.connectors[name])
 
-    async def _stop_connectors(self) -> None:
-        for name, connector in self.connectors.items():
-            await self._stop_connector(name, connector)
+    async def _connector_back(self, name: str) -> None:
+        """Have a connector that was not at work do what waited for it."""
+        self._put_in_force(self.table)  # what it carries may be known only now
+        self.dispatcher.reconnect()
+        with contextlib.suppress(SpoolError, LeaseLost):  # else at the deliveries' own times
+            await operate.requeue(desk(self), {"where": {"connector": name}})
+        self.sources.start(name, self.connectors[name])
 
-    async def _stop_connector(self, name: str, connector: Connector) -> None:
+    async def _lead_on(self, name: str) -> None:
+        """Give what waited for a plugin that could not be asked for next hops the way that it says now."""
+        if isinstance(self.connectors[name], Absent) or name not in self.destinations:
+            return
+        where = {"connector": name, "next_hop": ABSENT_HOP}
         try:
-            await asyncio.wait_for(connector.stop(), self.config.gateway.stop_after + 1.0)
-        except Exception as fault:  # noqa: BLE001  # a connector's bug must not keep the others from stopping
-            self.log.error("connector_stop_fault", connector=name, error=repr(fault))
+            while (await operate.reroute(desk(self), {"where": where, "to": name}))["changed"]:
+                self.log.info("led_on", connector=name)
+        except (SpoolError, LeaseLost, ControlError) as fault:
+            self.log.error("not_led_on", connector=name, error=str(fault))
 
     # -- reload
 
@@ -358,7 +374,7 @@ class Node:
         """
         async with self._reloading:
             try:
-                new = await asyncio.to_thread(configuration.load, self.config.path, identities=False)
+                new = await asyncio.to_thread(configuration.load, self.config.path, identities=False, isolate=True)
                 directory = self.mapping.directory
                 table = new.compile(self.mapping.directory, version=self.table.version + 1, tokens=self.mapping.tokens)
             except (ConfigErrors, MappingError, OSError) as fault:
@@ -381,27 +397,27 @@ class Node:
         gone = [name for name in old.connectors if name not in kept]
         fresh = [name for name in new.connectors if name not in kept]
         await self.sources.stop(gone, within_s=old.gateway.stop_after + 1.0)
-        for name in gone:
-            await self._stop_connector(name, self.connectors.pop(name))
-            self.destinations.pop(name, None)
+        await self.hosting.stop(gone)
         self.config = new
         for name in fresh:
-            self._add(new.connectors[name])
-            try:
-                await self._start_connector(name, self.connectors[name])
-            except (OSError, ValueError) as fault:
-                self.log.error("connector_start_fault", connector=name, error=str(fault))
+            self.hosting.add(new.connectors[name])
+            await self.hosting.start(name, first=False)
+        if self.worker == 0:
+            self.hosting.remember(new.state_dir)
         self._put_in_force(table)
         self.sync_figures.put_in_force(new)
         self._watching.put_in_force(new)
         await self._send_reports_again()
         self.dispatcher.reconnect()
         for name in fresh:
-            self.sources.start(name, self.connectors[name])
+            await self._lead_on(name)
+            self._start_source(name)
 
     def _reconfigure(self, name: str, section: ConnectorSection) -> bool:
         connector = self.connectors[name]
         if type(connector) is not section.cls:
+            return False
+        if not self.hosting.is_at_work(name):
             return False
         try:
             return connector.reconfigure(section.config)
@@ -511,7 +527,7 @@ def main(path: Path, *, worker: int | None = None) -> None:
     With several workers this process starts one child per worker and watches over them; `worker` says which
     one this process is. Raises: ConfigErrors, SpoolUnusable, SpoolError, OSError, ValueError.
     """
-    config = configuration.load(path, identities=False)
+    config = configuration.load(path, identities=False, isolate=True)
     gateway = config.gateway
     several = gateway.workers > 1
     sink = configure(

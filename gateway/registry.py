@@ -53,7 +53,7 @@ class Entry:
             found: Any = self.point.load()
         except ImportError as e:
             raise ConnectorUnavailable(self._newer_name(e) or self._not_imported(e)) from e
-        except Exception as e:  # a plugin's import may raise anything, and must not take the others along
+        except (Exception, SystemExit) as e:  # a plugin's import may raise anything, and must not take the others along
             raise ConnectorUnavailable(self._not_imported(e)) from e
         if not (isinstance(found, type) and issubclass(found, Connector)):
             raise ConnectorUnavailable(f"{self.point.value} of {self.distribution} is not a Connector class")
@@ -77,7 +77,7 @@ class Entry:
     def _described(self) -> str:
         return f"connector type {self.name!r} of {self.distribution}"
 
-    def _not_imported(self, e: Exception) -> str:
+    def _not_imported(self, e: BaseException) -> str:
         return f"{self._described} cannot be imported: {_reason(e)}; install what it needs, or remove the distribution"
 
     def _newer_name(self, e: ImportError) -> str | None:
@@ -124,5 +124,5 @@ def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
 
 
-def _reason(e: Exception) -> str:
+def _reason(e: BaseException) -> str:
     return f"{e}" if isinstance(e, ImportError) else f"{type(e).__name__}: {e}"

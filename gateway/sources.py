@@ -16,6 +16,8 @@ from gateway.spool.api import LeaseLost, SpoolError
 
 RESTART_MIN_S: Final = 1.0
 RESTART_MAX_S: Final = 60.0
+WELL_AFTER_S: Final = 30.0
+"""A source that fell over, and has run for so long since, is well again."""
 _RENEW_S: Final = 5.0
 
 HoldSingleton = Callable[[str], Awaitable[bool]]
@@ -30,6 +32,8 @@ class Sources:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.restarts: dict[str, int] = {}
+        self.troubles: dict[str, str] = {}
+        """Of sources that fell over: what happened, until they have run for some time again."""
         self.waiting: set[str] = set()
         """Singleton sources that another node runs."""
 
@@ -40,6 +44,8 @@ class Sources:
 
     async def stop(self, names: list[str] | None = None, *, within_s: float) -> None:
         """Cancel sources and wait for them to finish what they are accepting, at most `within_s`."""
+        for name in list(self._tasks) if names is None else names:
+            self.troubles.pop(name, None)
         chosen = [self._tasks.pop(n) for n in (list(self._tasks) if names is None else names) if n in self._tasks]
         for task in chosen:
             task.cancel()
@@ -53,40 +59,54 @@ class Sources:
 
     async def _keep(self, name: str, connector: Connector, source: Source) -> None:
         delay = RESTART_MIN_S
+        loop = asyncio.get_running_loop()
         while True:
-            loop = asyncio.get_running_loop()
             began = loop.time()
+            well = loop.call_later(WELL_AFTER_S, self.troubles.pop, name, None)
             try:
-                if connector.singleton:
-                    await self._run_leased(name, source)
-                else:
+                if not connector.singleton:
                     await source.run(self._intake)
+                elif await self._run_leased(name, source):
+                    continue
+                trouble = "its source ended by itself"
                 self._log.error("source_ended", connector=name, text="run() returned by itself")
-            except Exception as fault:  # noqa: BLE001  # a connector's bug must not reach the node
+            except asyncio.CancelledError as fault:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                trouble = "its source fell over: something that it waited for was cancelled"
                 self._log.error("source_fault", connector=name, error=repr(fault), exc_info=fault)
+            except (Exception, SystemExit) as fault:  # noqa: BLE001  a connector's bug must not reach the node
+                trouble = f"its source fell over: {fault!r}"
+                self._log.error("source_fault", connector=name, error=repr(fault), exc_info=fault)
+            finally:
+                well.cancel()
             if loop.time() - began > RESTART_MAX_S:
                 delay = RESTART_MIN_S
             self.restarts[name] = self.restarts.get(name, 0) + 1
+            self.troubles[name] = trouble
             await asyncio.sleep(delay)
             delay = min(RESTART_MAX_S, delay * 2)
 
-    async def _run_leased(self, name: str, source: Source) -> None:
+    async def _run_leased(self, name: str, source: Source) -> bool:
+        """Run a source while the lease is held; tell whether that was lost."""
         while not await self._has_lease(name):
             self.waiting.add(name)
             await asyncio.sleep(_RENEW_S)
         self.waiting.discard(name)
-        running = asyncio.create_task(source.run(self._intake), name=f"source {name} leased")
+        running = asyncio.create_task(_run(source, self._intake), name=f"source {name} leased")
         try:
             while not running.done():
                 await asyncio.wait((running,), timeout=_RENEW_S)
                 if not running.done() and not await self._has_lease(name):
                     self._log.warning("source_lease_lost", connector=name)
-                    return
+                    return True
         finally:
             if not running.done():
                 running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+        return False
 
     async def _has_lease(self, name: str) -> bool:
         try:
@@ -94,3 +114,11 @@ class Sources:
         except (SpoolError, LeaseLost) as fault:
             self._log.warning("source_lease_unknown", connector=name, error=str(fault))
             return False
+
+
+async def _run(source: Source, intake: Intake) -> None:
+    """Run a source; a SystemExit would else end the event loop from within its task."""
+    try:
+        await source.run(intake)
+    except SystemExit as fault:
+        raise RuntimeError(f"the connector asked for the end of the process: {fault!r}") from fault

@@ -86,7 +86,7 @@ def _leaf(fault: BaseException) -> BaseException:
 @app.command()
 def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Check the configuration and everything it names; tell every mistake at once."""
-    checked = load_config(ctx, config, as_json=as_json, mapping=True)
+    checked = load_config(ctx, config, as_json=as_json, mapping=True, isolate=False)
     if checked.syncs:
         _check_people(checked, as_json=as_json)
     if as_json:

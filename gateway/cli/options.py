@@ -56,12 +56,19 @@ def config_path(ctx: typer.Context, after: Path | None) -> Path:
 
 
 def load_config(
-    ctx: typer.Context, after: Path | None, *, as_json: bool = False, mapping: bool = False, identities: bool = True
+    ctx: typer.Context,
+    after: Path | None,
+    *,
+    as_json: bool = False,
+    mapping: bool = False,
+    identities: bool = True,
+    isolate: bool = True,
 ) -> Config:
     """Load the whole configuration, or tell every mistake and exit. See `gateway.config.load`."""
     from gateway.config import load
 
-    return _or_exit(lambda: load(config_path(ctx, after), mapping=mapping, identities=identities, dry=True), as_json)
+    path = config_path(ctx, after)
+    return _or_exit(lambda: load(path, mapping=mapping, identities=identities, dry=True, isolate=isolate), as_json)
 
 
 def load_gateway(ctx: typer.Context, after: Path | None, *, as_json: bool = False) -> tuple[GatewaySection, Path]:
@@ -80,7 +87,7 @@ def load_unmapped(path: Path) -> Config:
     """Load a configuration without its mapping. Raises: ConfigErrors."""
     from gateway.config import load
 
-    return load(path, mapping=False, dry=True)
+    return load(path, mapping=False, dry=True, isolate=True)
 
 
 def _or_exit(read: Callable[[], T], as_json: bool) -> T:

@@ -320,6 +320,13 @@ class Dispatcher:
         """Return the lanes in memory, to look at."""
         return dict(self._lanes.all)
 
+    def fault_of(self, connector: str) -> str | None:
+        """Return in words how a connector's destination side breaks the contract just now; None where it does not."""
+        for (name, _), live in self._lanes.all.items():
+            if name == connector and live.raised:
+                return f"its deliver() raised {live.fault}"
+        return None
+
     def lose_lease(self) -> None:
         """Drop everything: this node's deliveries may be another's by now. Calls that run are cancelled, and what they
         say is void."""

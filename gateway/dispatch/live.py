@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class LiveLane:
         "capabilities",
         "crowded",
         "destination",
+        "fault",
         "feeding",
         "idle_since",
         "key",
@@ -70,6 +72,8 @@ class LiveLane:
         """So many messages are still sent one by one, after a connector raised on a batch."""
         self.raised = 0
         """Calls in a row in which the connector raised."""
+        self.fault = ""
+        """What it raised last."""
         self.idle_since = now
 
     def look(self) -> None:
@@ -77,7 +81,8 @@ class LiveLane:
         # The core's own destinations have no capabilities to speak of: they take anything.
         ask = getattr(self.destination, "capabilities_for", None)
         if ask is not None:
-            self.capabilities = ask(self.key[1])
+            with suppress(Exception):  # a connector's bug: what it said before stays
+                self.capabilities = ask(self.key[1])
 
     @property
     def kind(self) -> Kind:

@@ -222,8 +222,9 @@ class Runners:
             rest = CANCELLED
             if work.state == "running":
                 raise
-        except Exception:  # noqa: BLE001  a connector may raise nothing, but one that does must hurt no other lane
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  one that raises hurts no other lane
             self._log.exception("connector_raised", connector=live.key[0], hop=live.key[1])
+            live.fault = repr(fault)[:500]
             rest = self._raised(work)
         finally:
             if work.state in ("hung", "lost") and task is not None:
