@@ -17,8 +17,8 @@ from connectors.smtp.reception import Reception
 from connectors.smtp.replies import refusal, reply
 from connectors.smtp.session import STOPPING, Session
 
-Asked = Callable[..., Coroutine[Any, Any, Verdict | None]]
-Then = Callable[[Verdict | None], None]
+Asked = Callable[..., Coroutine[Any, Any, Any]]
+Then = Callable[[Any], None]
 
 
 class CheckedSession(Session):

@@ -12,7 +12,7 @@ import math
 import resource
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -236,7 +236,8 @@ class SmtpSource:
         starttls: Literal["offer", "require"] | None = None
         if self._tls is not None and config.starttls != "off":
             starttls = config.starttls
-        login, bindings = self._login, {}
+        login = self._login
+        bindings: Mapping[str, bytes] = {}
         if login is not None and self._tls is not None and config.tls_cert is not None:
             bindings = end_point(self._context.base_dir / config.tls_cert)
         settings = WireSettings(

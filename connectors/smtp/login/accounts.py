@@ -101,7 +101,8 @@ class PasswordFile:
 
     async def check(self, login: str, password: str) -> Account | None:
         entry = await self._entry(login)
-        return entry.account if await _is_right(entry and entry.stored, password) and entry else None
+        right = await _is_right(None if entry is None else entry.stored, password)
+        return entry.account if right and entry is not None else None
 
     async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
         entry = await self._entry(login)

@@ -71,7 +71,7 @@ class Dovecot:
             writer.write(("\t".join(word.translate(_UNFIT) for word in words) + "\n").encode())
             return await asyncio.wait_for(waiting, ANSWER_S)
         except (OSError, TimeoutError) as e:
-            raise Unready(f"Dovecot's auth service: {e or 'no answer'}") from None
+            raise Unready(f"Dovecot's auth service: {str(e) or 'no answer'}") from None
         finally:
             self._waiting.pop(number, None)
 
@@ -92,7 +92,7 @@ class Dovecot:
                         writer.close()
                         raise
             except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError) as e:
-                raise Unready(f"{e or 'no answer'}") from None
+                raise Unready(str(e) or "no answer") from None
             self._writer = writer
             self._reading = asyncio.create_task(self._read(reader, writer))
 

@@ -45,7 +45,7 @@ class Ldap:
         Raises: ValueError that names what is missing.
         """
         try:
-            import ldap3  # noqa: F401
+            import ldap3  # type: ignore[import-untyped]  # noqa: F401
         except ImportError:
             raise ValueError("login.ldap needs ldap3: install gatepost[ldap]") from None
         if self._config.ca_file and not (self._base_dir / self._config.ca_file).is_file():
@@ -76,7 +76,7 @@ class Ldap:
             self._under_way -= 1
 
     def _tell_faults(self, work: Callable[[], R]) -> R:
-        from ldap3.core.exceptions import LDAPException
+        from ldap3.core.exceptions import LDAPException  # type: ignore[import-untyped]
 
         try:
             return work()
@@ -102,7 +102,7 @@ class Ldap:
     def _search(self, login: str) -> tuple[str, Account] | None:
         """Return the name of the entry that an account is, and the account; None for none, or for several."""
         from ldap3 import SUBTREE
-        from ldap3.utils.conv import escape_filter_chars
+        from ldap3.utils.conv import escape_filter_chars  # type: ignore[import-untyped]
 
         config = self._config
         sought = config.filter.replace("{login}", escape_filter_chars(login))
