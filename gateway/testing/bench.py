@@ -22,7 +22,7 @@ import pytest
 from gateway.contract import Address, Connector, Context
 from gateway.testing.calls import Calls
 from gateway.testing.peers import KitLog
-from gateway.testing.samples import MARK
+from gateway.testing.samples import MARK, body_of, number_in
 from gateway.testing.stall import StallWatch
 
 T = TypeVar("T")
@@ -57,6 +57,10 @@ class SourceDriver(ABC):
     mark: ClassVar[bytes] = MARK
     """The field, in lower case, in which the number of a message comes; another one where the network renames it."""
 
+    def number(self, octets: bytes) -> int | None:
+        """Return the number of a message that was handed over, None where it has none; for networks without fields."""
+        return number_in(octets, self.mark)
+
     @abstractmethod
     def submit(self, number: int, octets: bytes) -> None:
         """Begin to hand over a message, for one recipient; return at once. Also where no connector runs yet."""
@@ -72,6 +76,10 @@ class SourceDriver(ABC):
     def body_carried(self, body: bytes) -> bytes:
         """Return the body that the network itself makes of one, where it can't carry it as it is."""
         return body
+
+    def carried(self, sent: bytes, got: bytes) -> bool:
+        """Tell whether `got`, which was handed over, is what the network makes of `sent`; for one that carries text."""
+        return got.endswith(self.body_carried(body_of(sent)))
 
     def close(self) -> None:
         """Let go of everything."""
@@ -103,6 +111,10 @@ class DestinationDriver(ABC):
     def refused_recipient(self) -> Address | None:
         """Return one whom the peer refuses for good; None where it can't refuse anybody."""
         return None
+
+    def has_number(self, got: Got, number: int) -> bool:
+        """Tell whether this is the kit's message of a number: by its field, or by its subject where it has none."""
+        return MARK + b": %d\r\n" % number in got.octets.lower()
 
     @abstractmethod
     def received(self) -> list[Got]:

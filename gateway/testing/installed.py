@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from inspect import getattr_static
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ class Wanted:
         if issubclass(suite, NetworkSuite):
             network: Any = getattr(suite, "network", None)
             return (network if isinstance(network, str) else getattr(network, "name", None)) in self.networks
-        kind = getattr(getattr(suite, "connector", None), "gatepost_kind", None)
+        kind = getattr(getattr_static(suite, "connector", None), "gatepost_kind", None)
         return self.kind is not None and kind is self.kind
 
     def untested(self) -> Iterator[str]:

@@ -43,7 +43,7 @@ from gateway.spool.api import Delivery, Stored
 from gateway.testing.calls import Calls
 from gateway.testing.calls import message as shown
 from gateway.testing.calls import outcome as shown_outcome
-from gateway.testing.samples import MARK
+from gateway.testing.samples import number_in
 from mappings.table import compile_table
 
 INLINE_OCTETS: Final = 256 * 1024
@@ -76,13 +76,8 @@ class Accepted:
     message: Message
     receipt: Receipt
     octets: bytes
-    field: bytes = MARK
-
-    @property
-    def mark(self) -> int | None:
-        """The number that the kit gave the message, None where it has none."""
-        value = self.message.content.get(self.field)
-        return int(value) if value is not None and value.isdigit() else None
+    mark: int | None
+    """The number that the kit gave the message, None where it has none."""
 
 
 class MemoryWriter:
@@ -136,12 +131,12 @@ class RecordingIntake:
     `gate` closed makes `accept` wait before its commit; `unavailable` and `faults` count how many calls of `accept`
     raise Unavailable or a plain exception; `rejects` and `check_answer` are the Status to refuse with; `no_room`
     is what a content writer that drains meets. With a journal, hand-overs accepted by an earlier process are known.
-    `mark` is the field in which a message's number comes.
+    `number` finds a message's number in its octets.
     """
 
-    def __init__(self, journal: Journal | None = None, *, mark: bytes = MARK) -> None:
+    def __init__(self, journal: Journal | None = None, *, number: Callable[[bytes], int | None] = number_in) -> None:
         self.calls_log: Calls | None = None
-        self.mark = mark
+        self._number = number
         self.accepted: list[Accepted] = []
         self.writers: list[MemoryWriter] = []
         self.gate = asyncio.Event()
@@ -212,7 +207,8 @@ class RecordingIntake:
             self._next += 1
             if key is not None:
                 self._known[key] = receipt.message_id
-        one = Accepted(message, receipt, b"".join(message.content.chunks()), self.mark)
+        octets = b"".join(message.content.chunks())
+        one = Accepted(message, receipt, octets, self._number(octets))
         self.accepted.append(one)
         self._note(f"  intake.accept: message {one.mark} is in the spool, {receipt}")
         if self._journal is not None:

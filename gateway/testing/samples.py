@@ -6,6 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+from gateway.contract import Content
+
 MARK: Final = b"x-kit"
 """A field, in lower case, by which a numbered message is known again."""
 
@@ -35,10 +37,16 @@ def sample(name: str) -> bytes:
 
 
 def numbered(number: int) -> bytes:
-    """Return a small plain message that carries its number in the field `X-Kit`."""
-    return b"X-Kit: %d\r\nMessage-ID: <kit-%d@origin.example>\r\n" % (number, number) + sample("plain").replace(
-        b"Message-ID: <plain@origin.example>\r\n", b""
-    )
+    """Return a small plain message that carries its number in the field `X-Kit`, and in its subject: `kit 7`."""
+    plain = sample("plain").replace(b"Message-ID: <plain@origin.example>\r\n", b"")
+    plain = plain.replace(b"Subject: plain\r\n", b"Subject: kit %d\r\n" % number)
+    return b"X-Kit: %d\r\nMessage-ID: <kit-%d@origin.example>\r\n" % (number, number) + plain
+
+
+def number_in(octets: bytes, mark: bytes = MARK) -> int | None:
+    """Return the number that a message carries in the field `mark` (lower case); None where it has none."""
+    value = Content(octets).get(mark)
+    return int(value) if value is not None and value.isdigit() else None
 
 
 def body_of(octets: bytes) -> bytes:

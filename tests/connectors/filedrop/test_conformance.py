@@ -61,7 +61,7 @@ class TextSuite(SourceSuite):
         octets = {"8bit": "X: y\r\n\r\nÄrger mit Öl\r\n".encode("cp437")}.get(name) or sample(name)
 
         async def body() -> None:
-            intake = RecordingIntake(mark=connector.driver.mark)
+            intake = RecordingIntake(number=connector.driver.number)
             async with running(connector, intake):
                 connector.driver.submit(0, octets)
                 connector.driver.submit(1, numbered(1))
