@@ -68,7 +68,11 @@ class MilterTable(FilterTable):
         "an operator releases or drops them (`gatepost queue`); 'ignore' passes it on.",
     )
     max_idle_connections: int = Field(
-        4, ge=0, le=100, description="Connections to the filter that are kept for the next client; 0 keeps none."
+        0,
+        ge=0,
+        le=100,
+        description="Connections to the filter that are kept for the next client, for filters that can take one client "
+        "after another, as rspamd; those made with libmilter (OpenDKIM, clamav-milter) can't, and need 0.",
     )
     macros: dict[str, str] = Field(
         {}, description="Further macros that the filter gets at the connection, by name: `{v = 'Gatepost'}`."

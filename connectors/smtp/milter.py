@@ -1,8 +1,8 @@
 """Milter: a check that asks a filter over the milter protocol, as sendmail and Postfix do.
 
 A filter hears of the client, its HELO, each transaction, and the whole message, and may refuse at every step, change
-header, body and envelope at the end, throw the message away or have it held. A connection to the filter serves one
-client after another where the filter speaks version 6.
+header, body and envelope at the end, throw the message away or have it held. A connection to the filter serves all
+messages of a client, and where `max_idle_connections` says so, one client after another.
 Limits: filters hear of recipients that the gateway itself takes, not of those that it refuses; parameters of a
 recipient or sender that a filter names are passed over. A recipient that a filter adds is taken under the same rules
 as any: a client that may not relay does not by a filter.

@@ -63,8 +63,6 @@ class MilterConnection:
             raise MilterError(f"{said} in answer to the negotiation")
         if not wire.OLDEST_VERSION <= said.version <= wire.VERSION:
             raise MilterError(f"version {said.version} of the protocol")
-        if said.wishes & ~wire.OFFERED:
-            raise MilterError(f"it asks for what was not offered: {said.wishes & ~wire.OFFERED:#x}")
         self.options = said
 
     async def step(self, packets: bytes, silent: Wishes = Wishes(0)) -> Ending:  # noqa: B008  a constant

@@ -75,8 +75,8 @@ class Wishes(IntFlag):
 
 
 ALL_ACTIONS: Final = Actions(0x1FF)
-OFFERED: Final = Wishes(0x1FFFFF) & ~(Wishes.REFUSED_RCPT | Wishes.NR_UNKNOWN)
-"""All but to be told of refused recipients; of unknown commands no filter is told, so that none need answer."""
+OFFERED: Final = Wishes(0x1FFFFF) & ~Wishes.REFUSED_RCPT
+"""All but to be told of refused recipients."""
 
 
 @unique
