@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 
 from gateway.sendmail import handover, options
 from gateway.sendmail.way import Kept, Unreachable, ask, drop, folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OK, USAGE, NOINPUT, UNAVAILABLE, IOERR, TEMPFAIL = 0, 64, 66, 69, 74, 75
 

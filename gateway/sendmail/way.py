@@ -1,10 +1,16 @@
-"""The way of a hand-over: to the daemon by its socket, or else into the drop folder. Blocks; few imports."""
+"""The way of a hand-over: to the daemon by its socket, or else into the drop folder. Blocks.
+
+Imported is what costs little: `socket` alone would take as long as all the rest, for classes that are not needed here.
+"""
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
-from collections.abc import Iterable, Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 FOLDER = "/var/spool/gatepost-sendmail"
 """Where socket and drop folder are; $GATEPOST_SENDMAIL names another one."""
@@ -28,21 +34,23 @@ def folder() -> str:
 
 def ask(where: str, pieces: Iterable[bytes]) -> tuple[int, str]:
     """Hand over to the daemon; return its exit status and its words. Raises: Unreachable."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
         end.settimeout(ANSWER_S)
+        end.connect(os.path.join(where, SOCKET))
         try:
-            end.connect(os.path.join(where, SOCKET))
-            try:
-                for piece in pieces:
-                    end.sendall(piece)
-                end.shutdown(socket.SHUT_WR)
-            except BrokenPipeError:
-                pass  # it has said why already
-            answer = bytearray()
-            while len(answer) < MOST_ANSWER and (octets := end.recv(PIECE)):
-                answer += octets
-        except OSError as fault:
-            raise Unreachable(fault.strerror or str(fault)) from None
+            for piece in pieces:
+                end.sendall(piece)
+            end.shutdown(_socket.SHUT_WR)
+        except BrokenPipeError:
+            pass  # it has said why already
+        answer = bytearray()
+        while len(answer) < MOST_ANSWER and (octets := end.recv(PIECE)):
+            answer += octets
+    except OSError as fault:
+        raise Unreachable(fault.strerror or str(fault)) from None
+    finally:
+        end.close()
     status, blank, text = answer.decode("utf-8", "replace").partition(" ")
     if not blank or not status.isdigit():
         raise Unreachable("the daemon hung up")
