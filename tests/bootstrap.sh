@@ -14,7 +14,7 @@ wanted=(
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients prosody:prosody
   davmail-server:davmail-server java:default-jre-headless mbsync:isync
-  unbound:unbound opendkim:opendkim
+  unbound:unbound opendkim:opendkim rspamd:rspamd clamd:clamav-daemon clamav-milter:clamav-milter
   node:nodejs npm:npm
   tnef:tnef ytnef:ytnef-tools
 )

@@ -122,7 +122,7 @@ class Rspamd(_Peer):
             lua = "{folder}/rules.lua";
             actions {{ reject = 15; "add header" = 6; }}
             modules {{ path = "/usr/share/rspamd/plugins/milter_headers.lua"; }}
-            milter_headers {{ use = ["x-spam-status", "x-spam-level"]; skip_local = false; skip_authenticated = false; }}
+            milter_headers {{ use = ["x-spam-status"]; skip_local = false; skip_authenticated = false; }}
             worker "rspamd_proxy" {{
               bind_socket = "127.0.0.1:{self.port}"; milter = yes; timeout = 30s; count = 1;
               upstream "local" {{ default = yes; self_scan = yes; }}

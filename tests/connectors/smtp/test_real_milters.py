@@ -1,4 +1,4 @@
-"""The filters of Debian behind the gateway: rspamd, ClamAV by clamav-milter, and OpenDKIM, each as its makers built it."""
+"""The filters of Debian behind the gateway: rspamd, ClamAV by clamav-milter, and OpenDKIM."""
 
 from __future__ import annotations
 
