@@ -14,5 +14,12 @@ def check_makers(name: str, config: SmtpConfig, context: Context) -> list[CheckM
     Raises: OSError or ValueError with a text that names the option and its mend.
     """
     makers: list[CheckMaker] = []
+    if config.authentication is not None:
+        # Before the milters, which may change what was signed, and look at the results. Slow to import.
+        from connectors.smtp.authentication.check import AuthenticationMaker
+        from connectors.smtp.authentication.dns_lookup import DnsLookup
+
+        lookup = DnsLookup(config.nameservers, config.nameserver_port)
+        makers.append(AuthenticationMaker(config.authentication, lookup, context))
     makers += [MilterMaker(name, table, config.max_message_bytes, context) for table in config.milters]
     return makers

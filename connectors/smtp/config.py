@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from connectors.smtp.authentication.config import AuthenticationConfig
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.login.config import LoginConfig
 from connectors.smtp.server_config import ServerConfig
@@ -16,6 +17,9 @@ class SmtpConfig(ServerConfig, ClientConfig):
 
     login: LoginConfig | None = Field(
         None, description="Submission by those who log in; a table of its own. Absent: nobody can."
+    )
+    authentication: AuthenticationConfig | None = Field(
+        None, description="SPF, DKIM, ARC and DMARC of what comes in; a table of its own. Absent: nothing is asked."
     )
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf.settings import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
 from connectors.mqtt import rules as mqtt
+from connectors.smtp.authentication.config import AuthenticationConfig
 from gateway import config, config_sync
 from gateway.config_model import option_table
 from gateway.registry import connectors
@@ -84,8 +85,10 @@ MODELS |= {
     "mqtt will": mqtt.Will,
     "exchange watch": Watched,
 }
+MODELS["smtp authentication"] = AuthenticationConfig
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
+PAGES += ["docs/connectors/authentication.md"]
 PAGES += ["docs/connectors/imap.md", "docs/connectors/exchange.md", "docs/connectors/graph.md"]
 PAGES += ["docs/connectors/folders.md", "docs/connectors/pop.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]

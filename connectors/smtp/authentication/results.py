@@ -1,0 +1,192 @@
+"""Authentication-Results: the field that tells the next ones what was found out here. Source: RFC 8601.
+
+`write` makes the field, `read` takes one apart, `is_ours` tells the forged ones that came with a message. Any octets
+are taken, bounded in size; what cannot be read says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+FIELD: Final = b"authentication-results"
+MAX_OCTETS: Final = 32 * 1024
+MAX_RESULTS: Final = 100
+_MAX_VALUE: Final = 300
+_COLUMNS: Final = 76
+
+_TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([;=/.])|([^\s"();=]+)|(.)', re.DOTALL)
+_WORD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`{|}~.:@/\[\]]+")
+_METHOD: Final = re.compile(r"([A-Za-z0-9-]{1,40})(?:/\d{1,3})?")
+_PROPERTY: Final = re.compile(r"([A-Za-z0-9-]{1,20})\.([A-Za-z0-9_-]{1,40})")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result: `properties` are by `ptype.property`; `comment` explains, for a person."""
+
+    method: str
+    verdict: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+    comment: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What one field says, under whose name; both in lower case."""
+
+    server: str
+    results: tuple[Result, ...] = ()
+
+
+def write(server: str, results: Sequence[Result]) -> bytes:
+    """Return authserv-id and results, folded, without the field's name and line end."""
+    parts = [f"{server}; none"] if not results else [f"{server};"]
+    for number, each in enumerate(results):
+        words = [f"{each.method}={each.verdict}"]
+        if each.comment:
+            words.append(f"({_commented(each.comment)})")
+        if each.reason:
+            words.append(f"reason={_value(each.reason, quoted=True)}")
+        words += [f"{name}={_value(value)}" for name, value in each.properties.items() if value]
+        if number < len(results) - 1:
+            words[-1] += ";"
+        parts.append(_folded(words))
+    return "\r\n\t".join(parts).encode("utf-8", "replace")
+
+
+def field_of(server: str, results: Sequence[Result]) -> bytes:
+    """Return the whole field with its line end."""
+    return b"Authentication-Results: " + write(server, results) + b"\r\n"
+
+
+def _folded(words: Iterable[str]) -> str:
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > _COLUMNS:
+            lines.append("\t" + word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return "\r\n\t".join(lines)
+
+
+def _value(text: str, *, quoted: bool = False) -> str:
+    """Return a value as one word, or quoted; without control characters, and of a bounded length."""
+    text = "".join(c if c.isprintable() else "?" for c in text[:_MAX_VALUE])
+    if not quoted and _WORD.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _commented(text: str) -> str:
+    return "".join(c if c.isprintable() and c not in "()\\" else " " for c in text[:_MAX_VALUE])
+
+
+def read(value: bytes) -> Results | None:
+    """Take a field's value apart (without the instance of an ARC one); None where not even the server can be read.
+
+    A result that cannot be read is left out, and so is all that comes behind it.
+    """
+    if len(value) > MAX_OCTETS:
+        return None
+    parts = list(_parts(value))
+    if not parts or not parts[0]:
+        return None
+    server = parts[0][0].lower()
+    if server in "=/.;" or len(server) > 255 or any(not word.isdigit() for word in parts[0][1:]):
+        return None
+    found = []
+    for words in parts[1 : MAX_RESULTS + 1]:
+        result = _result(words)
+        if result is None:
+            break
+        found.append(result)
+    return Results(server, tuple(found))
+
+
+def _parts(value: bytes) -> Iterator[list[str]]:
+    """Yield the words between semicolons; a quoted one is one word, comments are none (RFC 5322 §3.2.2)."""
+    words: list[str] = []
+    for text, quoted in _tokens(value.decode("utf-8", "replace")):
+        if text == ";" and not quoted:
+            yield words
+            words = []
+        else:
+            words.append(text)
+    yield words
+
+
+def _tokens(text: str) -> Iterator[tuple[str, bool]]:
+    at, end = 0, len(text)
+    while at < end:
+        char = text[at]
+        if char.isspace():
+            at += 1
+        elif char == "(":
+            at = _after_comment(text, at)
+        else:
+            match = _TOKEN.match(text, at)
+            assert match is not None  # the last branch takes any character
+            at = match.end()
+            if match[1] is not None:
+                yield re.sub(r"\\(.)", r"\1", match[1]), True
+            else:
+                yield match[0], False
+
+
+def _after_comment(text: str, at: int) -> int:
+    """Return where a comment ends: behind its closing parenthesis, or at the end of a text in which there is none."""
+    depth = 0
+    while at < len(text):
+        char = text[at]
+        if char == "\\":
+            at += 1
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return len(text)
+
+
+def _result(words: list[str]) -> Result | None:
+    pairs = list(_pairs(words))
+    if not pairs:
+        return None
+    method = _METHOD.fullmatch(pairs[0][0])
+    if method is None:
+        return None
+    properties: dict[str, str] = {}
+    reason = ""
+    for name, value in pairs[1:]:
+        match = _PROPERTY.fullmatch(name)
+        if match is not None:
+            properties.setdefault(f"{match[1]}.{match[2]}".lower(), value)
+        elif name.lower() == "reason":
+            reason = value
+    return Result(method[1].lower(), pairs[0][1].lower(), properties, reason=reason)
+
+
+def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield what stands around each `=`; blanks may stand within a name, as in `smtp . mailfrom`."""
+    name = ""
+    after = False
+    for word in words:
+        if word == "=" and name and not after:
+            after = True
+        elif after:
+            yield name, word
+            name, after = "", False
+        elif word != "=":
+            name += word
+
+
+def is_ours(value: bytes, servers: frozenset[str]) -> bool:
+    """Say whether a field claims to be of one of these servers (in lower case), or cannot be read to say it is not."""
+    found = read(value[:MAX_OCTETS])
+    return found is None or found.server in servers or found.server.rstrip(".") in servers
