@@ -33,6 +33,7 @@ __all__ = [
     "Options",
     "Problem",
     "Reading",
+    "RouteRow",
     "Writer",
     "Written",
     "by_name",
@@ -40,6 +41,16 @@ __all__ = [
 ]
 
 Options = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """A row that says how mail for a domain is carried: `connector` is None where nobody has said which one it is."""
+
+    line: int
+    match: str
+    connector: str | None
+    next_hop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     states: frozenset[str] = frozenset()
+    routes: list[RouteRow] = field(default_factory=list)
+    """What tables of transports say of domains, in the order that routes need; each is also one of the notes."""
 
 
 @dataclass(frozen=True, slots=True)

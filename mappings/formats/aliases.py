@@ -91,6 +91,9 @@ class Aliases:
                     self._write(own, out.members_of(identity), number, owners, out)
                     if identity.owner is not None:
                         self._write(_OWNER + own, [identity.owner.value], number, owners, out)
+            forwards = out.forwards_of(identity, networks) if own is not None else []
+            if own is not None and forwards:
+                self._write(own, forwards, number, owners, out)
             for name in sorted(written - {own}):
                 self._write(name, [primary.value], number, owners, out)
         if elsewhere:

@@ -14,7 +14,7 @@ Promises: `Table.resolve` of the result gives what following the rows gives, wit
 - a sub-address is kept wherever the network can carry it: also where the row's result has a sub-address of its own
   (then that one alone), and for an alias that ends in a domain's catch-all;
 - a name in quotes matches no rule for a whole domain;
-- a row that keeps the mail and copies it too is a problem: the identity's `copy_home` is the place for it.
+- a row that keeps the mail and copies it too is an identity whose mail is forwarded and kept (`mappings.mail_rules`).
 Time and memory are linear in the number of rows and results.
 Source: virtual(5), canonical(5), generic(5), relocated(5), aliases(5), ADDRESS_REWRITING_README.
 """
@@ -29,6 +29,7 @@ from typing import Final
 from mappings.address import Address, AddressError
 from mappings.formats import Entry, OptionError, Options
 from mappings.identity import Held, Identity, Kind, Role
+from mappings.mail_rules import FORWARD
 from mappings.network import Registry
 from mappings.networks.smtp import domain_key, unquote
 from mappings.rule import Rule, RuleError, Way, compile_rule
@@ -128,6 +129,8 @@ class Forwarding:
         self._seen_users: dict[str, int] = {}
         self._wholes: dict[str, Whole] = {}
         self._owners: dict[str, Address] = {}
+        self._forwards: dict[str, tuple[int, tuple[Address, ...]]] = {}
+        """By key of an address that keeps its mail and has it copied: the line, and all that get it."""
 
     def add(self, line: int, address: Address, targets: Sequence[Address]) -> None:
         """Take a row for an address; of two for one, the first counts, as it does for postmap."""
@@ -217,6 +220,11 @@ class Forwarding:
             if row.address != end.address:
                 person.others.append(row.address)
         looping = self._looping(lists, ends) if lists else set()
+        if not groups:
+            for key, (line, targets) in self._forwards.items():
+                message = f"{people[key].address} becomes {len(targets)} addresses; here it can be one alone"
+                self._problems.add(line, "value", message)
+            self._forwards.clear()
         found = []
         for key, person in (*people.items(), *lists.items()):
             if key in looping:
@@ -231,11 +239,15 @@ class Forwarding:
         address = person.address
         held = (Held(address, Role.PRIMARY), *(Held(other, role) for other in person.others))
         name = unquote(address.value.rpartition("@")[0]).strip() if members else address.value
+        attributes = [("ref", address.key)]
+        if address.key in self._forwards:
+            _, targets = self._forwards[address.key]
+            attributes.insert(0, (FORWARD, ";".join(str(target) for target in targets)))
         identity = Identity(
             name if name and name.isprintable() else ascii(address.value),
             held,
             Kind.GROUP if members else Kind.PERSON,
-            attributes=(("ref", address.key),),
+            attributes=tuple(attributes),
             members=members,
             owner=self._owners.get(address.key) if members else None,
         )
@@ -311,12 +323,7 @@ class Forwarding:
                     end = End(address, is_group=False)
                     break
                 if address in targets:
-                    self._problems.add(
-                        row.line,
-                        "value",
-                        f"{address} keeps its mail and copies it to {len(targets) - 1} more; the copies are left out: "
-                        "give the identity a copy_home, or give the group an address of its own",
-                    )
+                    self._forwards[address.key] = (row.line, targets)
                     end = End(address, is_group=False)
                     break
                 if len(targets) > 1:

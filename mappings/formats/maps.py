@@ -8,6 +8,8 @@ from typing import Final
 
 from mappings.formats import Written
 from mappings.identity import Identity
+from mappings.mail_rules import FORWARD, RuleMistake, forwards_of
+from mappings.network import Registry
 from mappings.rule import Rule, Way
 from mappings.tabular import Problems
 
@@ -60,6 +62,22 @@ class Map:
                 self.line, "members", f"{identity.name!r} has one member alone, and is read again as its alias"
             )
         return members
+
+    def forwards_of(self, identity: Identity, networks: Registry) -> list[str]:
+        """Return the smtp addresses that somebody's mail is forwarded to; what else there is of them is a problem."""
+        value = identity.attribute(FORWARD)
+        if value is None:
+            return []
+        try:
+            found = forwards_of(value, networks)
+        except RuleMistake as e:
+            self.problems.add(self.line, "attributes", f"{identity.name!r}: {e}")
+            return []
+        for address in found:
+            if address.network != "smtp":
+                message = f"{identity.name!r} has mail forwarded to {address}, which has no form in a map"
+                self.problems.add(self.line, "attributes", message)
+        return [address.value for address in found if address.network == "smtp"]
 
     def refuse_rules(self, rules: Iterable[Rule], name: str) -> None:
         for rule in rules:

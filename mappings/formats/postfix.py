@@ -90,12 +90,12 @@ class Rewriting:
         check_options(options, self.options, self.name)
         out = Map()
         for identity in identities:
-            self._write_one(identity, out)
+            self._write_one(identity, networks, out)
         for rule in rules:
             self._write_rule(rule, rules, out)
         return out.written()
 
-    def _write_one(self, identity: Identity, out: Map) -> None:
+    def _write_one(self, identity: Identity, networks: Registry, out: Map) -> None:
         found = held_on_smtp(out.line, identity, out.problems)
         if found is None:
             return
@@ -109,7 +109,8 @@ class Rewriting:
                 out.problems.add(out.line, "members", f"the members of {identity.name!r} have no place in {self.name}")
         else:
             # Without a row of its own a domain's row would take it, and reading would not find it again.
-            out.row(primary.value, primary.value)
+            forwards = out.forwards_of(identity, networks) if self._groups else []
+            out.row(primary.value, ", ".join(forwards or [primary.value]))
         for held in others:
             out.row(held.address.value, primary.value)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mappings.address import AddressError
-from mappings.formats import Entry, OptionError, Options, Reading
+from mappings.formats import Entry, OptionError, Options, Reading, RouteRow
 from mappings.identity import Held, Identity, Role
 from mappings.network import Registry
 from mappings.networks.smtp import domain_key
@@ -66,6 +66,7 @@ class Hops:
         self._entries: dict[str, Entry] = {}
         self._domains: dict[str, int] = {}
         self._notes: list[tuple[int, int, str]] = []
+        self._routes: list[tuple[int, int, RouteRow]] = []
 
     def address(self, line: int, text: str, transport: str, nexthop: str) -> None:
         """Take a row for one address: its home."""
@@ -106,10 +107,14 @@ class Hops:
             self._problems.add(line, "key", f"{key[:200]!r} has a row already, on line {first}; that one is in force")
             return
         connector = self._homes.connector(transport, nexthop, any_hop=True)
+        hop: str | None = None
+        if connector and _MX.fullmatch(nexthop) and self._homes.connector(transport, nexthop, any_hop=False) is None:
+            hop = nexthop
+        self._routes.append((rank, line, RouteRow(line, match, connector, hop)))
         lines = [f"line {line}: a route for the configuration:", "[[route]]", f"match = {json.dumps(match)}"]
         lines.append(f"to = {json.dumps(connector or _NO_CONNECTOR)}")
-        if connector and _MX.fullmatch(nexthop) and self._homes.connector(transport, nexthop, any_hop=False) is None:
-            lines.append(f"next_hop = {json.dumps(nexthop)}")
+        if hop is not None:
+            lines.append(f"next_hop = {json.dumps(hop)}")
         if connector is None:
             lines[0] = (
                 f"line {line}: a route for the configuration; {_NO_CONNECTOR} is the one that stands for "
@@ -133,4 +138,5 @@ class Hops:
         notes = [text for _, _, text in self._notes[:_MAX_NOTES]]
         if len(self._notes) > _MAX_NOTES:
             notes.append(f"and {len(self._notes) - _MAX_NOTES} more routes")
-        return Reading(list(self._entries.values()), [], self._problems.in_order(), notes)
+        routes = [row for _, _, row in sorted(self._routes, key=lambda each: each[:2])]
+        return Reading(list(self._entries.values()), [], self._problems.in_order(), notes, routes=routes)

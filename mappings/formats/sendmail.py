@@ -202,7 +202,7 @@ class MailerTable:
         except Unreadable as e:
             return unreadable(e)
         found = hops.reading()
-        return Reading(found.entries, rules, found.problems, found.notes)
+        return Reading(found.entries, rules, found.problems, found.notes, routes=found.routes)
 
 
 class _Detail:

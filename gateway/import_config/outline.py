@@ -1,0 +1,175 @@
+"""Outline: what the configuration of another mail server says, in words of no server.
+
+A reader fills it in; what it cannot say here it adds to `left`, so that nothing is dropped without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Carriage = Literal["smtp", "lmtp"]
+WhenDown = Literal["accept", "tempfail", "reject"]
+TlsOut = Literal["none", "opportunistic", "require", "verify", "implicit"]
+
+MAX_LEFT: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that was not taken: where it stands, what it is, and why it was not or what to do instead."""
+
+    place: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}: {self.why}" if self.place else f"{self.what}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How mail is carried to one next hop. `host` is None for the MX hosts of each recipient's domain.
+
+    With `by_mx` it goes to the MX hosts of `host`, else to `host` itself, which may be a path, for a socket of the file
+    system. `port` is None for the protocol's own.
+    """
+
+    carriage: Carriage = "smtp"
+    host: str | None = None
+    port: int | None = None
+    by_mx: bool = False
+
+    @property
+    def smart_host(self) -> str | None:
+        """Return it as the option `smart_host` has it, None for MX hosts."""
+        if self.host is None or self.by_mx:
+            return None
+        if self.host.startswith("/"):
+            return f"unix:{self.host}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """That mail is for mailboxes of this machine; `path` has `{user}` and `{domain}`, or `{mailbox}` in it."""
+
+    form: Literal["maildir", "mbox"] = "mbox"
+    path: str = "/var/mail/{user}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that says who has which addresses or how mail is carried.
+
+    `format` is one of `mappings.formats`, or `users` and `mailboxes`, whose keys alone count; `place` is shown to
+    people. `options` are those of the format, without `origin`, `destinations` and `homes`.
+    """
+
+    format: str
+    place: str
+    octets: bytes
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    """A mail filter: its socket as `unix:/path` or `host:port`, and what happens while it is down."""
+
+    socket: str
+    when_down: WhenDown = "tempfail"
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One row of an access table: of whom it is said (`client`, `helo`, `sender`, `recipient`), and what.
+
+    `pattern` is an address, a domain with all below it, a user as `user@`, or for clients also a network.
+    """
+
+    place: str
+    who: Literal["client", "helo", "sender", "recipient"]
+    pattern: str
+    action: Literal["accept", "reject", "defer", "discard"]
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Outline:
+    """All that is known of one server. Domains and networks are in the order in which they were met, once each."""
+
+    system: str
+    name: str = ""
+    postmaster: str | None = None
+    listen: list[str] = field(default_factory=list)
+    """Plain SMTP, as `host:port`."""
+    submission: list[str] = field(default_factory=list)
+    submission_tls: list[str] = field(default_factory=list)
+    """Submission by those who log in, with STARTTLS and with TLS from the first octet."""
+    origin: str | None = None
+    """The domain of users who are named without one."""
+    local_domains: dict[str, None] = field(default_factory=dict)
+    """Domains of the users of this machine."""
+    alias_domains: dict[str, None] = field(default_factory=dict)
+    """Domains of ours that have addresses in tables alone."""
+    mailbox_domains: dict[str, None] = field(default_factory=dict)
+    """Domains whose mailboxes are named by a table."""
+    relay_domains: dict[str, str] = field(default_factory=dict)
+    """Domains of others that we take mail for, each with its place; `.example` stands for all below it."""
+    relay_recipients: list[Table] | None = None
+    """Who there is in `relay_domains`; None where everybody is taken."""
+    relay_networks: dict[str, None] = field(default_factory=dict)
+    default: Hop = field(default_factory=Hop)
+    """Where mail goes that no table says anything of."""
+    relay_hop: Hop | None = None
+    """Where mail for `relay_domains` goes, if elsewhere."""
+    local: Local | Hop | None = None
+    """How the users of this machine get their mail; None where it has none."""
+    mailboxes: Local | Hop | None = None
+    """How those of `mailbox_domains` do."""
+    users: list[tuple[str, str]] = field(default_factory=list)
+    """(login name, full name) of the users of this machine."""
+    tables: list[Table] = field(default_factory=list)
+    hops: dict[str, Hop | Local] = field(default_factory=dict)
+    """What the transports in tables stand for, by `transport:nexthop`."""
+    auth: tuple[str, str] | None = None
+    """User and password at the smart host."""
+    dovecot_auth: str | None = None
+    """Dovecot's socket by which those who submit mail log in."""
+    senders: Literal["own", "any"] = "any"
+    """Whether those who log in may send under their own addresses alone."""
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_in: Literal["off", "offer", "require"] | None = None
+    tls_out: TlsOut | None = None
+    ca_file: str | None = None
+    max_message_bytes: int | None = None
+    max_recipients: int | None = None
+    max_hops: int | None = None
+    expire_after_s: float | None = None
+    delay_warning_s: float | None = None
+    retry_min_s: float | None = None
+    retry_max_s: float | None = None
+    max_concurrency: int | None = None
+    greet_delay_s: float | None = None
+    milters: list[Milter] = field(default_factory=list)
+    dnsbl: dict[str, None] = field(default_factory=dict)
+    access: list[Access] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    irrelevant: dict[str, None] = field(default_factory=dict)
+    """Settings of the other program's own installation, which say nothing of mail."""
+
+    def leave(self, place: str, what: str, why: str) -> None:
+        """Note something that is not taken."""
+        if len(self.left) < MAX_LEFT:
+            self.left.append(Left(place, what[:300], why))
+        elif self.left[-1].what != "more":
+            self.left.append(Left("", "more", f"over {MAX_LEFT} settings or rows were not taken; these are the first"))
+
+    @property
+    def ours(self) -> dict[str, None]:
+        """All domains in which an unknown address is nobody's."""
+        return {**self.local_domains, **self.alias_domains, **self.mailbox_domains}
