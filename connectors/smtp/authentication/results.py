@@ -190,3 +190,12 @@ def is_ours(value: bytes, servers: frozenset[str]) -> bool:
     """Say whether a field claims to be of one of these servers (in lower case), or cannot be read to say it is not."""
     found = read(value[:MAX_OCTETS])
     return found is None or found.server in servers or found.server.rstrip(".") in servers
+
+
+def first_of(values: Iterable[bytes], servers: frozenset[str]) -> Results | None:
+    """Return what the topmost field of these servers says (their names in lower case); None where there is none."""
+    for value in values:
+        found = read(value)
+        if found is not None and found.server in servers:
+            return found
+    return None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.smtp.authentication.results import Result, Results, field_of, is_ours, read, write
+from connectors.smtp.authentication.results import Result, Results, field_of, first_of, is_ours, read, write
 
 OURS = frozenset({"mx.us.example"})
 
@@ -141,3 +141,9 @@ def test_authres_reads_it_too() -> None:
 def test_any_octets(octets: bytes) -> None:
     found = read(octets)
     assert found is None or isinstance(found, Results)
+
+
+def test_the_topmost_field_of_ours() -> None:
+    values = [b"other.example; dkim=fail", b"mx.us.example; dkim=pass", b"mx.us.example; dkim=fail"]
+    assert first_of(values, OURS) == Results("mx.us.example", (Result("dkim", "pass"),))
+    assert first_of(values[:1], OURS) is None
