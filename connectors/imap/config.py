@@ -7,8 +7,32 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gateway.contract import ConnectorConfig
+from gateway.retrieval.config import FetchConfig
 
 LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+class ImapFetch(FetchConfig):
+    """A mailbox whose messages are fetched, and for whom they are."""
+
+    folder: str = Field("INBOX", min_length=1, description="The folder they are in, levels parted by /.")
+    after: Literal["delete", "move", "mark", "keep"] = Field(
+        "delete",
+        description="What is done on the server with a message that is in the spool: it is removed for good, moved to "
+        "`move_to`, marked as seen, or left as it is.",
+    )
+    move_to: str = Field("", description="The folder that they are moved to, with after = 'move'.")
+    refused_to: str = Field(
+        "", description="The folder that takes messages which nobody takes here; made where it is missing. Empty: none."
+    )
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        if (self.after == "move") != bool(self.move_to):
+            raise ValueError("after = 'move' needs move_to, and nothing else does")
+        if self.folder in (self.move_to, self.refused_to):
+            raise ValueError("what is moved has to go to another folder than it comes from")
+        return self
 
 
 class ImapConfig(ConnectorConfig):
@@ -55,6 +79,13 @@ class ImapConfig(ConnectorConfig):
     timeout_s: float = Field(120.0, gt=0, le=3600, description="Seconds in which the server must say something.")
     compress: bool = Field(True, description="Compress what goes over the wire, where the server can.")
     multiappend: bool = Field(True, description="Append several messages by one command, where the server can.")
+
+    poll_s: float = Field(
+        60.0, gt=0, le=1740, description="Seconds between two looks for changes that the server does not tell of."
+    )
+    fetch: tuple[ImapFetch, ...] = Field(
+        (), description="Mailboxes whose mail is fetched, each a table `[[connector.NAME.fetch]]`."
+    )
 
     @field_validator("username", "act_as")
     @classmethod

@@ -1,4 +1,4 @@
-"""imap: the mailboxes of an IMAP server, as a store."""
+"""imap: the mailboxes of an IMAP server, as a store, and as a source that mail is fetched from."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, ClassVar, cast
 
-from connectors.imap.config import ImapConfig
+from connectors.imap.config import ImapConfig, ImapFetch
 from connectors.imap.mailbox import HOLDS, ImapMailbox
 from connectors.imap.pool import Pool
 from connectors.imap.session import Session, open_session
@@ -24,11 +24,14 @@ from gateway.contract import (
     Context,
     Health,
     Holds,
+    Intake,
+    OpenMailbox,
     Scope,
     Status,
     StoreFault,
 )
 from gateway.mailbox_login import Login, read_passwords
+from gateway.retrieval.source import Acknowledge, Retrieval, Way
 
 
 class Spool:
@@ -54,15 +57,22 @@ class Imap(Connector):
     """An IMAP server's mailboxes."""
 
     Config: ClassVar[type[ConnectorConfig]] = ImapConfig
+    singleton: ClassVar[bool] = True
 
     def __init__(self, name: str, config: ImapConfig, context: Context) -> None:
         super().__init__(name, config, context)
         self._tls: ssl.SSLContext | None = None
         self._passwords: dict[str, str] = {}
         self._trouble: str | None = None
+        ways = [
+            Way(each, _path(each.folder), _acknowledge(each), refused_to=_path(each.refused_to))
+            for each in config.fetch
+        ]
+        self._retrieval = Retrieval(name, context, ways, self.open, peer=config.host, protocol="IMAP")
 
     def health(self) -> Health:
-        return Health(self._trouble is None, self._trouble or "")
+        trouble = self._trouble or self._retrieval.trouble()
+        return Health(trouble is None, trouble or "ok")
 
     async def start(self) -> None:
         """Read the authorities and the passwords. Raises: OSError or ValueError that names what is wrong."""
@@ -74,6 +84,10 @@ class Imap(Connector):
 
     async def stop(self) -> None:
         return
+
+    async def run(self, intake: Intake) -> None:
+        """Fetch from the mailboxes that are configured, until cancelled."""
+        await self._retrieval.run(intake)
 
     def holds(self) -> Holds:
         return HOLDS
@@ -100,7 +114,7 @@ class Imap(Connector):
 
         pool = Pool(make, config.max_connections)
         try:
-            opened = ImapMailbox(pool, _content, poll_s=60.0, several=config.multiappend)
+            opened = ImapMailbox(pool, _content, poll_s=config.poll_s, several=config.multiappend)
             try:
                 await opened.prepare()
             except StoreFault as fault:
@@ -127,6 +141,31 @@ class Imap(Connector):
             raise StoreFault(Status("4.7.8", f"{source} has nothing to log in to {mailbox} by"))
         name = config.username.replace("{mailbox}", mailbox)
         return Login(name, secret, (config.act_as or "").replace("{mailbox}", mailbox), config.auth)
+
+
+def _path(folder: str) -> tuple[str, ...]:
+    return tuple(part for part in folder.split("/") if part)
+
+
+def _acknowledge(fetch: ImapFetch) -> Acknowledge | None:
+    """Return what is done with messages that are in the spool."""
+
+    async def delete(box: OpenMailbox, ids: Sequence[str]) -> Sequence[Status | None]:
+        return await box.remove(ids, purge=True)
+
+    async def mark(box: OpenMailbox, ids: Sequence[str]) -> Sequence[Status | None]:
+        return [_unless_gone(each) for each in await box.set_flags(ids, frozenset(("seen",)), frozenset())]
+
+    async def move(box: OpenMailbox, ids: Sequence[str]) -> Sequence[Status | None]:
+        folder = await box.create_folder(_path(fetch.move_to))
+        return [_unless_gone(each) for each in await box.move(ids, folder.id)]
+
+    return {"delete": delete, "mark": mark, "move": move, "keep": None}[fetch.after]
+
+
+def _unless_gone(answer: str | Status) -> Status | None:
+    """Return a fault; that the item is gone, or that the server does not say where to, is none."""
+    return answer if isinstance(answer, Status) and answer.code not in ("4.2.0", "4.5.0") else None
 
 
 def _content(octets: bytes | Spilled) -> Content:

@@ -7,8 +7,17 @@ from typing import Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gateway.contract import ConnectorConfig
+from gateway.retrieval.config import FetchConfig
 
 LOCAL: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+class PopFetch(FetchConfig):
+    """A mailbox whose messages are fetched, and for whom they are."""
+
+    after: Literal["delete", "keep"] = Field(
+        "delete", description="What is done on the server with a message that is in the spool."
+    )
 
 
 class PopConfig(ConnectorConfig):
@@ -50,6 +59,10 @@ class PopConfig(ConnectorConfig):
     connect_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds to connect and to log in.")
     timeout_s: float = Field(120.0, gt=0, le=3600, description="Seconds in which the server must say something.")
     poll_s: float = Field(60.0, gt=0, le=86400, description="Seconds between two looks for new messages.")
+
+    fetch: tuple[PopFetch, ...] = Field(
+        (), description="Mailboxes whose mail is fetched, each a table `[[connector.NAME.fetch]]`."
+    )
 
     @field_validator("username", "act_as")
     @classmethod

@@ -1,10 +1,10 @@
-"""pop: the mailboxes of a POP3 server, as a store that is read."""
+"""pop: the mailboxes of a POP3 server, as a store that is read, and as a source that mail is fetched from."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, cast
 
@@ -12,23 +12,43 @@ from connectors.pop.config import PopConfig
 from connectors.pop.mailbox import HOLDS, PopMailbox
 from connectors.pop.session import Session, open_session
 from gateway.client_tls import client_tls
-from gateway.contract import Connector, ConnectorConfig, Context, Health, Holds, Scope, Status, StoreFault
+from gateway.contract import (
+    Connector,
+    ConnectorConfig,
+    Context,
+    Health,
+    Holds,
+    Intake,
+    OpenMailbox,
+    Scope,
+    Status,
+    StoreFault,
+)
 from gateway.mailbox_login import Login, read_passwords
+from gateway.retrieval.source import Retrieval, Way
 
 
 class Pop(Connector):
     """A POP3 server's mailboxes."""
 
     Config: ClassVar[type[ConnectorConfig]] = PopConfig
+    singleton: ClassVar[bool] = True
 
     def __init__(self, name: str, config: PopConfig, context: Context) -> None:
         super().__init__(name, config, context)
         self._tls: ssl.SSLContext | None = None
         self._passwords: dict[str, str] = {}
         self._trouble: str | None = None
+        ways = [
+            # A deletion counts once the session is over, so that each costs a log-in: all are made at the end.
+            Way(each, ("INBOX",), _delete if each.after == "delete" else None, at_end=True)
+            for each in config.fetch
+        ]
+        self._retrieval = Retrieval(name, context, ways, self.open, peer=config.host, protocol="POP3")
 
     def health(self) -> Health:
-        return Health(self._trouble is None, self._trouble or "")
+        trouble = self._trouble or self._retrieval.trouble()
+        return Health(trouble is None, trouble or "ok")
 
     async def start(self) -> None:
         """Read the authorities and the passwords. Raises: OSError or ValueError that names what is wrong."""
@@ -40,6 +60,10 @@ class Pop(Connector):
 
     async def stop(self) -> None:
         return
+
+    async def run(self, intake: Intake) -> None:
+        """Fetch from the mailboxes that are configured, until cancelled."""
+        await self._retrieval.run(intake)
 
     def holds(self) -> Holds:
         return HOLDS
@@ -82,6 +106,10 @@ class Pop(Connector):
             raise StoreFault(Status("4.7.8", f"{config.passwords} has no password for {mailbox}"))
         name = config.username.replace("{mailbox}", mailbox)
         return Login(name, secret, (config.act_as or "").replace("{mailbox}", mailbox), config.auth)
+
+
+async def _delete(box: OpenMailbox, ids: Sequence[str]) -> Sequence[Status | None]:
+    return await box.remove(ids, purge=True)
 
 
 __all__ = ["Pop"]

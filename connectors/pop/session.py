@@ -180,8 +180,8 @@ class Session:
         return found
 
     async def headers(self, numbers: Sequence[int]) -> list[bytes]:
-        """Return headers by TOP; empty ones where the server refuses."""
-        takers = [Taken(1024 * 1024) for _ in numbers]
+        """Return headers by TOP, the first MiB of each; empty ones where the server refuses."""
+        takers = [Taken(1024 * 1024, cut=True) for _ in numbers]
         commands = [(f"TOP {number} 0", taken) for number, taken in zip(numbers, takers, strict=True)]
         replies = await self.ask_all(commands, many=True)
         return [taken.octets() if reply.ok else b"" for reply, taken in zip(replies, takers, strict=True)]

@@ -25,10 +25,15 @@ class _Kept:
 
 
 class Taken:
-    """Takes an answer's octets: at most `most` of them, or without a bound into a file of `folder`."""
+    """Takes an answer's octets: at most `most` of them, or without a bound into a file of `folder`.
 
-    def __init__(self, most: int | None, folder: Path | None = None) -> None:
+    With `cut` the octets beyond are passed over: of a header the beginning is enough, and one that is too long is no
+    reason to read no other.
+    """
+
+    def __init__(self, most: int | None, folder: Path | None = None, *, cut: bool = False) -> None:
         self._most = most
+        self._cut = cut
         self._folder = folder
         self._pieces: list[bytes] = []
         self._size = 0
@@ -36,6 +41,8 @@ class Taken:
 
     def write(self, octets: bytes) -> None:
         """Take the next. Raises: OSError, WireError where it is more than can be."""
+        if self._cut and self._most is not None:
+            octets = octets[: self._most - self._size]
         self._size += len(octets)
         if self._most is not None and self._size > self._most:
             raise WireError(f"the server's answer is longer than {self._most} octets")
