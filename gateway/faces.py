@@ -108,6 +108,7 @@ def _status(node: Node) -> dict[str, Any]:
                 "type": section.type if section is not None else "",
                 "ok": health.ok,
                 "text": old if old is not None and health.ok else health.text,
+                "note": node.stalls.told(name) or old,
                 "restarts": restarts,
                 "waiting": name in node.sources.waiting,
             }
@@ -160,6 +161,9 @@ async def samples(node: Node) -> list[metrics.Sample]:
         sample("gatepost_connector_healthy", float(health_of(node, name).ok), connector=name)
         for name in node.connectors
     ]
+    for name, stalls in list(node.stalls.found.items()):
+        found.append(sample("gatepost_loop_stalls_total", stalls.count, connector=name or "gateway"))
+        found.append(sample("gatepost_loop_stalled_seconds_total", stalls.seconds, connector=name or "gateway"))
     for (connector, event, labels), value in node.counters.items():
         detail = ",".join(f"{k}={v}" for k, v in labels)
         found.append(sample("gatepost_connector_events_total", value, connector=connector, event=event, detail=detail))

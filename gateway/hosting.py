@@ -29,7 +29,7 @@ START_S: Final = 60.0
 AGAIN_MIN_S: Final = 1.0
 AGAIN_MAX_S: Final = 60.0
 LOOK_MIN_S: Final = 5.0
-LOOK_MAX_S: Final = 600.0
+LOOK_MAX_S: Final = 120.0
 """How often it is looked whether a plugin that could not be imported can be now."""
 
 
@@ -229,7 +229,7 @@ class Hosting:
         delay = LOOK_MIN_S
         while True:
             await asyncio.sleep(delay)
-            delay = min(LOOK_MAX_S, delay * 2)
+            delay = min(LOOK_MAX_S, delay * 1.25)
             in_use = {type(each).__module__.partition(".")[0] for each in self.connectors.values()}
             if await asyncio.to_thread(can_be_loaded, self._sections[name].type, in_use):
                 self._log.info("connector_can_be_loaded", connector=name, text="the configuration is read anew")

@@ -33,6 +33,8 @@ METRICS: Final[Mapping[str, Declared]] = {
     "gatepost_failed_total": Declared("counter", "Deliveries that failed for good."),
     "gatepost_put_off_total": Declared("counter", "Deliveries put off without an attempt, their next hop being down."),
     "gatepost_connector_faults_total": Declared("counter", "Calls in which a connector raised or hung."),
+    "gatepost_loop_stalls_total": Declared("counter", "Times that a connector blocked the event loop."),
+    "gatepost_loop_stalled_seconds_total": Declared("counter", "Seconds for which it did."),
     "gatepost_lease_lost_total": Declared("counter", "Times that a worker lost its lease of the spool."),
     "gatepost_commits_total": Declared("counter", "Transactions committed in the spool."),
     "gatepost_reloads_total": Declared("counter", "Times that the configuration was read anew and put in force."),

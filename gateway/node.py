@@ -56,6 +56,7 @@ from gateway.spool.api import Delivery, LeaseLost, SpoolError, SpoolUnusable, St
 from gateway.spool.durable import DurableSpool
 from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
+from gateway.stall import StallWatch
 from gateway.status import SPOOL_DOWN
 from gateway.stored_report import with_report
 from gateway.supervisor import Supervisor
@@ -113,6 +114,7 @@ class Node:
         self.learner: Learner
         self.mover: Mover
         self.sources: Sources
+        self.stalls: StallWatch
 
     # -- life
 
@@ -130,6 +132,9 @@ class Node:
             self.table = await self._open_mapping()
             stack.push_async_callback(self.mapping.close)
             await self._build()
+            self.stalls = StallWatch(self.connectors, self.log)
+            self.stalls.start()
+            stack.callback(self.stalls.stop)
             stack.push_async_callback(self.learner.close)
             stack.push_async_callback(self.hosting.stop)
             stack.callback(self.sync_figures.close)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import message
 from gateway.cli.commands import Commands, LightCommand
+from gateway.cli.connectors import connectors
 from gateway.cli.new_connector import new_connector
 from gateway.cli.options import (
     AsJson,
@@ -17,7 +18,6 @@ from gateway.cli.options import (
     fail,
     load_config,
     print_json,
-    print_table,
     tell_mistakes,
 )
 
@@ -40,6 +40,7 @@ UNUSABLE = 78
 
 app.command()(message.trace)
 app.command()(message.why)
+app.command()(connectors)
 app.command(cls=LightCommand)(new_connector)
 
 
@@ -118,91 +119,6 @@ def _check_people(checked: Config, *, as_json: bool) -> None:
     if mistakes:
         tell_mistakes(ConfigErrors(mistakes), as_json=as_json)
         raise typer.Exit(1)
-
-
-@app.command()
-def connectors(
-    ctx: typer.Context,
-    options: Annotated[
-        str | None, typer.Option("--options", metavar="TYPE", help="Explain one type's options.")
-    ] = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the configured connectors and how they are, and the connector types that are installed."""
-    if options is not None:
-        _explain_options(options, as_json=as_json)
-        return
-    from gateway.cli.reach import ask_running
-
-    types = _types()
-    configured: list[dict[str, Any]] = []
-    if config_path(ctx, config).exists():
-        workers = ask_running(ctx, config, "status", as_json=as_json)
-        found = load_config(ctx, config, as_json=as_json)
-        configured = [_configured(section.name, section.type, workers) for section in found.connectors.values()]
-    if as_json:
-        print_json({"connectors": configured, "types": types})
-        return
-    if configured:
-        columns = ("connector", "type", "health", "restarts")
-        print_table(columns, ([c["name"], c["type"], c["health"], str(c["restarts"])] for c in configured), empty="")
-        typer.echo()
-    rows = ([t["type"], t["from"], t["trouble"] or f"{len(t['options'])} options"] for t in types)
-    print_table(("installed type", "from", ""), rows, empty="no connector type is installed")
-
-
-def _types() -> list[dict[str, Any]]:
-    from gateway.registry import ConnectorUnavailable
-    from gateway.registry import connectors as installed
-
-    types: list[dict[str, Any]] = []
-    for name, entry in installed().items():
-        described: dict[str, Any] = {"type": name, "from": entry.distribution, "options": [], "trouble": None}
-        try:
-            described["options"] = sorted(entry.load().Config.model_fields)
-        except ConnectorUnavailable as e:
-            described["trouble"] = str(e)
-        types.append(described)
-    return types
-
-
-def _configured(name: str, kind: str, workers: list[Any]) -> dict[str, Any]:
-    told = [c for w in workers for c in w["connectors"] if c["name"] == name]
-    ill = next((c["text"] for c in told if not c["ok"]), None)
-    if not workers:
-        health = "the gateway does not run"
-    elif not told:
-        health = "not in force: reload the gateway"
-    else:
-        health = ill or "ok"
-    return {
-        "name": name,
-        "type": kind,
-        "ok": bool(told) and ill is None,
-        "health": health,
-        "restarts": sum(c["restarts"] for c in told),
-    }
-
-
-def _explain_options(kind: str, *, as_json: bool) -> None:
-    from gateway.config_model import option_rows
-    from gateway.registry import ConnectorUnavailable
-    from gateway.registry import connectors as installed
-
-    entry = installed().get(kind)
-    if entry is None:
-        fail(f"no connector type {kind!r} is installed; there are: {', '.join(installed())}", as_json=as_json)
-    try:
-        rows = option_rows(entry.load().Config)
-    except ConnectorUnavailable as e:
-        fail(str(e), as_json=as_json)
-    if as_json:
-        print_json([{"option": r.key, "kind": r.kind, "default": r.default, "text": r.text} for r in rows])
-        return
-    print_table(
-        ("option", "kind", "default", "what it does"), ([r.key, r.kind, r.default, r.text] for r in rows), empty=""
-    )
 
 
 @app.command(cls=LightCommand)

@@ -134,6 +134,7 @@ def test_an_operator_is_told_by_check_and_by_health(monkeypatch: pytest.MonkeyPa
     node.connectors["old"] = section.cls("old", section.config, context_for(tmp_path))
     node.sources = Sources(None, None, None)  # type: ignore[arg-type]  # asked for its counts alone
     node.dispatcher = SimpleNamespace(fault_of=lambda name: None)  # type: ignore[assignment]
+    node.stalls = SimpleNamespace(told=lambda name: None)  # type: ignore[assignment]
     (told,) = _status(node)["connectors"]
     assert (told["ok"], told["text"]) == (True, section.deprecation)
 
