@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from mappings.fields import unfold
+
 Form = Literal["simple", "relaxed"]
 
 _CRLF: Final = b"\r\n"
@@ -35,6 +37,10 @@ class Fields:
     def all(self, name: bytes) -> Sequence[bytes]:
         """Return the fields of a (lower-case) name in order, each whole with its line end."""
         return self._by_name.get(name, ())
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of the fields of a (lower-case) name, unfolded."""
+        return [unfold(field.partition(b":")[2]) for field in self._by_name.get(name, ())]
 
     def count(self, name: bytes) -> int:
         return len(self._by_name.get(name, ()))

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, cast
 
 import idna
@@ -123,13 +124,13 @@ def read_tags(field: bytes, found: Mapping[str, bytes], *, signs_from: bool = Tr
     if algorithm not in _ALGORITHMS:
         raise SignatureFault("neutral", "unknown algorithm")
     domain, selector = host(found["d"]), host(found["s"], selector=True)
-    if "dns/txt" not in tags.names(found.get("q", b"dns/txt")):
+    if "q" in found and "dns/txt" not in tags.names(found["q"]):
         raise SignatureFault("neutral", "keys by another way than DNS")
     header_form, _, body_form = found.get("c", b"simple").decode("latin-1").lower().partition("/")
     body_form = body_form or "simple"
     if header_form not in ("simple", "relaxed") or body_form not in ("simple", "relaxed"):
         raise SignatureFault("neutral", "unknown canonical form")
-    signed = tuple(name.strip() for name in tags.compact(found["h"]).lower().split(b":"))
+    signed = tuple(tags.compact(found["h"]).lower().split(b":"))
     if signs_from and b"from" not in signed:
         raise SignatureFault("permerror", "From not signed")
     if len(signed) > _MAX_SIGNED:
@@ -154,6 +155,7 @@ def read_tags(field: bytes, found: Mapping[str, bytes], *, signs_from: bool = Tr
     )
 
 
+@lru_cache(4096)
 def host(value: bytes, *, selector: bool = False) -> str:
     """Return a domain or selector of a tag, in lower case and A-labels (RFC 8616 §5). Raises: SignatureFault."""
     try:

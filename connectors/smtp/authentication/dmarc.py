@@ -115,6 +115,7 @@ def host(text: str) -> str:
     return text if _HOST.fullmatch(text) else ""
 
 
+@lru_cache(2048)
 def parse(octets: bytes, domain: str) -> Record | None:
     """Read a record that stands at `_dmarc.<domain>`; None where it is none, or says nothing that can be used."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from connectors.smtp.authentication import dmarc, results
@@ -16,7 +15,7 @@ from connectors.smtp.authentication.dmarc import DmarcResult, Proof
 from connectors.smtp.authentication.keys import KeyCache
 from connectors.smtp.authentication.lookup import Resolver
 from connectors.smtp.authentication.results import Result
-from connectors.smtp.authentication.spf import SpfResult, check_host
+from connectors.smtp.authentication.spf import SpfResult, check_host, client_address
 from gateway.contract import Content
 
 _NO_ADDRESS: Final = SpfResult("none", "", "no address")
@@ -51,9 +50,7 @@ class Findings:
 
 async def ask_spf(sender: Sender, resolver: Resolver, *, receiver: str, now: float) -> SpfResult:
     """Ask SPF about the envelope's sender."""
-    try:
-        ip_address(sender.address.partition("%")[0])
-    except ValueError:
+    if client_address(sender.address) is None:
         return _NO_ADDRESS  # a socket of this machine
     domain = sender.spf_domain
     local = sender.reverse_path.rpartition("@")[0]
@@ -86,7 +83,7 @@ async def evaluate(
         spf = await ask_spf(sender, resolver, receiver=receiver, now=now)
     signatures = await verifier.verify(resolver, keys, now) if len(verifier) else ()
     chain = await validator.validate(resolver, keys, now)
-    found = await dmarc.evaluate(dmarc.authors(list(content.get_all(b"from"))), _proof(spf, signatures), resolver)
+    found = await dmarc.evaluate(dmarc.authors(fields.values(b"from")), _proof(spf, signatures), resolver)
     vouched = ""
     if trusted_sealers and found.verdict in ("fail", "temperror"):
         vouched = vouching(chain, trusted_sealers, found.domain)

@@ -19,6 +19,7 @@ _COLUMNS: Final = 76
 
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([;=/.])|([^\s"();=]+)|(.)', re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`{|}~.:@/\[\]]+")
+_COMMENT: Final = re.compile(r"[ -'*-\[\]-~]*")
 _METHOD: Final = re.compile(r"([A-Za-z0-9-]{1,40})(?:/\d{1,3})?")
 _PROPERTY: Final = re.compile(r"([A-Za-z0-9-]{1,20})\.([A-Za-z0-9_-]{1,40})")
 
@@ -75,14 +76,19 @@ def _folded(words: Iterable[str]) -> str:
 
 def _value(text: str, *, quoted: bool = False) -> str:
     """Return a value as one word, or quoted; without control characters, and of a bounded length."""
-    text = "".join(c if c.isprintable() else "?" for c in text[:_MAX_VALUE])
+    text = text[:_MAX_VALUE]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
     if not quoted and _WORD.fullmatch(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _commented(text: str) -> str:
-    return "".join(c if c.isprintable() and c not in "()\\" else " " for c in text[:_MAX_VALUE])
+    text = text[:_MAX_VALUE]
+    if _COMMENT.fullmatch(text):
+        return text
+    return "".join(c if c.isprintable() and c not in "()\\" else " " for c in text)
 
 
 def read(value: bytes) -> Results | None:

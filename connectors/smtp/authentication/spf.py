@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -31,6 +32,8 @@ MAX_NAMES: Final = 10
 MAX_EXPLANATION: Final = 500
 """Characters of an explanation, which goes into an SMTP reply."""
 
+_KEPT_OCTETS: Final = 1024
+"""Of a record that is kept read; to read one costs more than to evaluate it."""
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)(?:[^.\x00-\x1f]{1,63}\.)+[^.\x00-\x1f]{1,63}")
 
 
@@ -59,7 +62,7 @@ async def check_host(
 
     `sender` is `local@domain`; without a local part that is `postmaster` (§4.3). `receiver` is our name.
     """
-    address = _client(ip)
+    address = client_address(ip)
     domain = domain.rstrip(".").lower()
     if address is None or not _NAME.fullmatch(domain):
         return SpfResult("none", domain, "no domain")
@@ -72,7 +75,9 @@ async def check_host(
     return SpfResult(verdict, domain, evaluation.matched if verdict != "none" else "no record", explanation)
 
 
-def _client(text: str) -> IpAddress | None:
+@lru_cache(4096)
+def client_address(text: str) -> IpAddress | None:
+    """Return a client's address, an IPv4 one in IPv6 as that; None where it has none."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -141,7 +146,7 @@ class _Evaluation:
         if len(found) > 1:
             raise _Ends("permerror", "more than one record")
         try:
-            return parse(found[0]) if found else None
+            return _parsed(found[0]) if found else None
         except SyntaxFault as fault:
             raise _Ends("permerror", str(fault)) from fault
 
@@ -263,6 +268,15 @@ class _Evaluation:
         except (LookupFault, SyntaxFault, UnicodeDecodeError, _Ends):
             return ""
         return text if text.isascii() and text.isprintable() and len(text) <= MAX_EXPLANATION else ""
+
+
+def _parsed(octets: bytes) -> Record:
+    return _parsed_before(octets) if len(octets) <= _KEPT_OCTETS else parse(octets)
+
+
+@lru_cache(512)
+def _parsed_before(octets: bytes) -> Record:
+    return parse(octets)
 
 
 def _is_within(name: str, domain: str) -> bool:

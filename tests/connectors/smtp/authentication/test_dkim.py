@@ -153,7 +153,7 @@ async def test_any_content_signed_verifies(
         ((b"\r\nDate: today", b"\r\nDate: today\r\nFrom: else@x.example"), "fail", "signature does not verify"),
         ((b"v=1;", b"v=2;"), "neutral", "another version"),
         ((b"v=1;", b""), "neutral", "v= missing"),
-        ((b"a=rsa-sha256;", b"a=rsa-sha256; a=rsa-sha256;"), "neutral", "tag a twice"),
+        ((b"a=rsa-sha256;", b"a=rsa-sha256; a=rsa-sha256;"), "neutral", "a tag twice"),
         ((b"a=rsa-sha256;", b"a=rsa-sha3;"), "neutral", "unknown algorithm"),
         ((b"a=rsa-sha256;", b"a=rsa-sha1;"), "policy", "SHA-1 proves nothing"),
         ((b"a=rsa-sha256;", b"a=ed25519-sha256;"), "permerror", "key of another kind"),
