@@ -5,12 +5,23 @@ peer has said so; a message ends where the standard says and nowhere else, in bo
 connector hold more than a bounded amount of memory, or wait without an end.
 
 Source: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING),
-3207 (STARTTLS), 3461 (DSN), 4954 (AUTH, out only), 6152 (8BITMIME), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 7505
+3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 7505
 (null MX), 8314 (implicit TLS).
-Limits: no submission service, so no AUTH in; BINARYMIME is not offered; a client that ends its lines with LF alone
-is refused unless its network is named.
+Limits: BINARYMIME is not offered; a client that ends its lines with LF alone is refused unless its network is named.
 """
 
-from connectors.smtp.connector import Smtp
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from connectors.smtp.connector import Smtp
 
 __all__ = ["Smtp"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the connector where it is asked for: `gatepost --help` loads this package for its commands alone."""
+    if name != "Smtp":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from connectors.smtp.connector import Smtp
+
+    return Smtp
