@@ -61,6 +61,9 @@ class Origin:
     user: str = ""
     tls: str = ""
     trusted: bool = False
+    returning: bool = False
+    """The recipients are foreign since the source has read them from addresses that it had made itself, as of SRS: they
+    may be sent to, and nothing else about the peer is trusted. Not kept once the message is accepted."""
 
 
 @quickly_made

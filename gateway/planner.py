@@ -278,7 +278,7 @@ class Planner:
 
     def _refusal(self, target: Target, asked: Address, envelope: Envelope, *, count: bool) -> Status | None:
         """Say what keeps a stranger from sending to a target."""
-        if target.foreign:
+        if target.foreign and not envelope.origin.returning:
             return NO_RELAY
         if target.address.network in self.settings.paid_networks:
             sender = envelope.reverse_path
