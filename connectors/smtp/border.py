@@ -72,7 +72,7 @@ class InwardBorder:
         return self._intake.content()
 
     async def accept(self, message: Message, *, report: bool = False) -> Receipt:
-        content, _ = await _stripped(message.content, self._names)
+        content, _ = await stripped(message.content, self._names)
         return await self._intake.accept(replace(message, content=content), report=report)
 
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
@@ -111,7 +111,7 @@ class OutwardBorder:
         self._parcels = parcels
 
     async def _without(self, parcel: Parcel) -> Parcel:
-        content, notes = await _stripped(parcel.content, self._names)
+        content, notes = await stripped(parcel.content, self._names)
         return self._made(parcel, content, notes)
 
     def _made(self, parcel: Parcel, content: Content, notes: tuple[Note, ...]) -> Parcel:
@@ -135,7 +135,7 @@ class OutwardBorder:
         return None if made is None else await self._without(made)
 
 
-async def _stripped(content: Content, names: tuple[str, ...]) -> tuple[Content, tuple[Note, ...]]:
+async def stripped(content: Content, names: tuple[str, ...]) -> tuple[Content, tuple[Note, ...]]:
     if content.is_inline:
         return without_fields(content, names)
     return await asyncio.to_thread(without_fields, content, names)

@@ -36,8 +36,8 @@ class Smtp(Connector):
         await self.destination.stop()
 
     def reconfigure(self, config: SmtpConfig) -> bool:
-        if (config.tls_reports_from is None) != (self.config.tls_reports_from is None):
-            return False
+        if config.srs != self.config.srs or (config.tls_reports_from is None) != (self.config.tls_reports_from is None):
+            return False  # what stands between the source and the gateway is another
         if not self.source.reconfigure(config):
             return False
         self.destination.reconfigure(config)
@@ -51,6 +51,11 @@ class Smtp(Connector):
         return Health(False, "; ".join(side.text for side in (receiving, sending) if not side.ok))
 
     async def run(self, intake: Intake) -> None:
+        if self.config.srs is not None:
+            from connectors.smtp.srs import srs_of
+            from connectors.smtp.srs_intake import SrsIntake
+
+            intake = SrsIntake(intake, srs_of(self.config.srs), self.config.srs.per_hour, self.context.clock)
         if self.config.tls_reports_from is None:
             await self.source.run(intake)
             return

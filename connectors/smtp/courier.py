@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from connectors.smtp import faults
 from connectors.smtp.client_config import ClientConfig
@@ -26,6 +27,15 @@ Count = Callable[[str, int], None]
 the message twice; `newlines_mended`, messages that came with bare newlines which adaptation should have mended."""
 
 
+class Coming(Protocol):
+    """A batch some of whose parcels are still made ready."""
+
+    @property
+    def is_preparing(self) -> bool: ...
+
+    async def wait(self) -> None: ...
+
+
 class _Flight:
     """One parcel's recipients in one transaction. `open` are those without an outcome, by ordinal."""
 
@@ -40,10 +50,15 @@ class _Flight:
 
 
 class Courier:
-    """The Work of one `deliver`."""
+    """The Work of one `deliver`. `coming` is the batch where it has parcels that are not ready yet."""
 
-    def __init__(self, batch: Batch, config: ClientConfig, offers: Offers, count: Count) -> None:
+    def __init__(
+        self, batch: Batch, config: ClientConfig, offers: Offers, count: Count, coming: Coming | None = None
+    ) -> None:
         self._batch = batch
+        self._coming = coming
+        self._waits = False
+        """Nothing is left but what is not ready yet; `read` waits for it."""
         self._config = config
         self._offers = offers
         self._count = count
@@ -65,7 +80,8 @@ class Courier:
 
     @property
     def has_work(self) -> bool:
-        return self.fault is None and bool(self._queue)
+        coming = self._coming
+        return self.fault is None and (bool(self._queue) or (coming is not None and coming.is_preparing))
 
     def use(self, connection: Connection) -> None:
         """Work over this connection from now on."""
@@ -87,9 +103,14 @@ class Courier:
 
     @property
     def must_read(self) -> bool:
-        return self._must_read is not None or self._unfit is not None
+        return self._must_read is not None or self._unfit is not None or self._waits
 
     async def read(self) -> None:
+        if self._waits:
+            self._waits = False
+            assert self._coming is not None
+            await self._coming.wait()
+            return
         if self._unfit is not None:
             await self._fit(self._unfit)
             return
@@ -122,10 +143,12 @@ class Courier:
 
     def next(self, peer: Extensions) -> Transaction | None:
         queue = self._queue
+        self._waits = False
         while self.fault is None and self._unfit is None:
             if not queue:
                 queue.extend((parcel, parcel.items) for parcel in self._batch.more())
                 if not queue:
+                    self._waits = self._coming is not None and self._coming.is_preparing
                     return None
             parcel, items = queue[0]
             if not parcel.content.is_inline and self._needs_look(parcel, peer):

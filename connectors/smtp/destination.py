@@ -23,6 +23,7 @@ from gateway.contract import Address, Batch, Capabilities, Context, Deferred, He
 
 if TYPE_CHECKING:
     from connectors.smtp.domain_tls import DomainTls
+    from connectors.smtp.outward import Outward, OutwardBatch
     from connectors.smtp.tls_guard import GuardedFinder
 
 _FAULT = Status("4.3.5", "a fault in the connector; the message stays queued")
@@ -46,6 +47,7 @@ class SmtpDestination:
         self._trouble: dict[str, str] = {}
         """Next hop -> what an operator must mend; only of a smart host, so one entry at most."""
         self._domain_tls: DomainTls | None = None
+        self._outward: Outward | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -63,8 +65,16 @@ class SmtpDestination:
         return address.value.rpartition("@")[2].lower()
 
     async def start(self) -> None:
-        """Read the authorities. Raises: OSError or ValueError that names what is wrong."""
+        """Read the authorities, and the keys. Raises: OSError or ValueError that names what is wrong."""
+        self._outward = self._make_outward(self._config)
         self._pool = self._make_pool(self._config)
+
+    def _make_outward(self, config: ClientConfig) -> Outward | None:
+        if config.dkim is None and config.arc is None and config.srs is None and config.unsigned_from == "keep":
+            return None
+        from connectors.smtp.outward import Outward  # slow to import, and few ask for it
+
+        return Outward(config, self._context, former=self._outward)
 
     def _make_pool(self, config: ClientConfig) -> Pool:
         context = self._context
@@ -105,7 +115,9 @@ class SmtpDestination:
 
         Raises: OSError or ValueError as `start` does; the old options stay in force then.
         """
+        outward = self._make_outward(config)
         pool = self._make_pool(config)
+        self._outward = outward
         self._former = [former for former in self._former if former.size]
         if self._pool is not None:
             self._former.append(self._pool)
@@ -118,6 +130,8 @@ class SmtpDestination:
         for pool in (*self._former, self._pool):
             if pool is not None:
                 await pool.close(min(2.0, self._context.stop_s / 2))
+        if self._outward is not None:
+            self._outward.close()
         if self._domain_tls is not None:
             await self._domain_tls.stop()
 
@@ -132,16 +146,25 @@ class SmtpDestination:
 
         Raises nothing but cancellation; every item sent or not is settled when it returns.
         """
+        if self._outward is not None:
+            await self._work(coming := self._outward.batch(batch), coming)
+            return
         if self._config.remove_headers:
             batch = await without_headers(batch, self._config.remove_headers)
+        await self._work(batch)
+
+    async def _work(self, batch: Batch, coming: OutwardBatch | None = None) -> None:
         courier = Courier(
-            batch, self._config, self._offers, lambda name, n: self._context.count(name, n, hop=batch.next_hop)
+            batch, self._config, self._offers, lambda name, n: self._context.count(name, n, hop=batch.next_hop), coming
         )
         try:
             await self._send(batch.next_hop, courier)
         except Exception as fault:  # the contract: a fault of ours is an outcome, and is logged
             self._context.log.exception("deliver failed", next_hop=batch.next_hop)
             courier.fault = Deferred(_FAULT.but(cause=f"{type(fault).__name__}: {fault}"), Scope.MESSAGE)
+        finally:
+            if coming is not None:
+                coming.give_up(courier.fault)
         courier.finish()
 
     async def _send(self, next_hop: str, courier: Courier) -> None:

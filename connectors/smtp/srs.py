@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final
 
+from connectors.smtp.outward_config import SrsConfig
+
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _DAY_S: Final = 86400
 _DAYS: Final = 1024
@@ -134,6 +136,12 @@ class Srs:
             if self.min_hash_chars <= len(said) <= len(made) and hmac.compare_digest(made[: len(said)], said):
                 return
         raise SrsError(Flaw.FORGED.value, Flaw.FORGED)
+
+
+def srs_of(table: SrsConfig) -> Srs:
+    """Return what rewrites by a configuration."""
+    secrets = [secret.encode() for secret in table.secrets]
+    return Srs(table.domain, secrets, table.former_domains, table.max_age_days, table.hash_chars, table.min_hash_chars)
 
 
 def _form(local: str) -> tuple[str, str, str] | None:

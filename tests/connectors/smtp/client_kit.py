@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,9 @@ class RecordingBatch:
 
     async def refit(self, parcel: Parcel, capabilities: Capabilities) -> Parcel | None:
         self.refits += 1
+        # As the gateway does it: of the message as it came, not as a destination has changed it since.
+        stored = next((each for each in self.parcels if each.message_id == parcel.message_id), parcel)
+        parcel = replace(stored, items=parcel.items)
         made, refused = await asyncio.to_thread(refitted, parcel, capabilities)
         for id, outcome in refused:
             self.settle(id, outcome)
