@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeVar, cast
@@ -96,8 +97,8 @@ class Local(Connector):
         self._places = tuple(_place(text) for text in config.deliver)
         self._answered = Answered(context.state_dir / "answered.sqlite")
         self._executor: ThreadPoolExecutor | None = None
+        self._programs: ThreadPoolExecutor | None = None
         self._intake: asyncio.Future[Intake] | None = None
-        self._turns = asyncio.Semaphore(config.max_programs)
         self._trouble: str | None = None
 
     @property
@@ -114,12 +115,15 @@ class Local(Connector):
         await asyncio.to_thread(self._boxes.check)
         await asyncio.to_thread(programs.check, config.programs)
         self._executor = ThreadPoolExecutor(WRITERS, thread_name_prefix=f"local-{self.name}")
+        self._programs = ThreadPoolExecutor(config.max_programs, thread_name_prefix=f"program-{self.name}")
         self._intake = asyncio.get_running_loop().create_future()
 
     async def stop(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=False, cancel_futures=True)
+        executors = (self._executor, self._programs)
+        self._executor = self._programs = None
+        for executor in executors:
+            if executor is not None:
+                executor.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, intake: Intake) -> None:
         """Lend the intake to the answers of those who are away, which is all that comes in here."""
@@ -255,20 +259,24 @@ class Local(Connector):
         home = path_of(config.path, job.mailbox, self.context.base_dir)
         call = programs.Call(job.mailbox, home, envelope.reverse_path, job.item.address, job.item.original)
 
-        async def message() -> AsyncIterator[bytes]:
+        def message() -> Iterator[bytes]:
             if program.from_line:
-                yield write(
-                    None if envelope.reverse_path is None else envelope.reverse_path.value, job.parcel.arrived_at
-                )
-            pieces = to_lf(job.content.chunks())
-            while piece := await asyncio.to_thread(next, pieces, b""):
-                yield piece
+                sender = envelope.reverse_path
+                yield write(None if sender is None else sender.value, job.parcel.arrived_at)
+            yield from (piece for piece in to_lf(job.content.chunks()) if piece)
 
-        async with self._turns:
-            try:
-                outcome = await programs.run(name, program, call, message())
-            except OSError as fault:
-                outcome = _unreadable(fault.strerror or str(fault))
+        stopped = threading.Event()
+        work = asyncio.get_running_loop().run_in_executor(
+            self._programs, lambda: programs.run(name, program, call, message(), stopped.is_set)
+        )
+        try:
+            outcome: Outcome = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stopped.set()
+            await asyncio.wait((work,), timeout=self.context.stop_s / 2)
+            raise
+        except Exception as fault:  # noqa: BLE001 - an unknown fault is a deferral, never a bounce
+            outcome = _unreadable(repr(fault))
         if isinstance(outcome, Deferred | Failed):
             self.context.log.warning("program", program=name, mailbox=job.mailbox.name, status=str(outcome.status))
         elif job.rules is not None and job.rules.vacation is not None:

@@ -9,10 +9,12 @@ Source: sysexits.h of 4.3BSD, as delivery agents use it; an unknown fault is a d
 
 from __future__ import annotations
 
-import asyncio
 import os
+import selectors
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,8 @@ from gateway.contract import Address, Deferred, Delivered, Failed, Outcome, Stat
 PRLIMIT: Final = "/usr/bin/prlimit"
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _MOST_SAID: Final = 4096
-_GRACE_S: Final = 1.0
-"""How long what a program has started may hold its output open once it has ended."""
+_PIECE: Final = 64 * 1024
+_LOOK_S: Final = 0.25
 
 _FAILS: Final = {
     65: ("5.6.0", "says that the message is ill-formed"),
@@ -124,8 +126,13 @@ def outcome_of(name: str, status: int, said: str) -> Outcome:
     return Deferred(Status(code, f"the program {name} {text}", cause=cause))
 
 
-async def run(name: str, program: ProgramConfig, call: Call, message: AsyncIterator[bytes]) -> Outcome:
-    """Give a message to a program, and return what came of it. Raises: what reading the message raises."""
+def run(
+    name: str, program: ProgramConfig, call: Call, message: Iterator[bytes], stopped: Callable[[], bool]
+) -> Outcome:
+    """Give a message to a program, and return what came of it; looks now and then whether the gateway is `stopped`.
+
+    Blocks, at most for the program's bound. Raises: what reading the message raises.
+    """
     try:
         words = words_of(program, call)
     except BadWord as bad:
@@ -137,78 +144,102 @@ async def run(name: str, program: ProgramConfig, call: Call, message: AsyncItera
         "--core=0",
     )
     try:
-        process = await asyncio.create_subprocess_exec(
-            PRLIMIT,
-            *limits,
-            "--",
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        process = subprocess.Popen(
+            [PRLIMIT, *limits, "--", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env=environment_of(program, call),
             cwd="/",
             start_new_session=True,
             umask=0o077,
+            bufsize=0,
         )
     except OSError as fault:
         cause = f"{words[0]}: {fault.strerror or fault}"
         return Deferred(Status("4.3.5", f"the program {name} cannot be run", cause=cause))
+    said = bytearray()
     try:
-        async with asyncio.timeout(program.timeout_s):
-            status, said = await _conversed(process, message)
-    except TimeoutError:
-        text = f"the program {name} took longer than {program.timeout_s:g} s and was ended"
-        return Deferred(Status("4.3.0", text))
+        has_ended = _converse(process, message, said, time.monotonic() + program.timeout_s, stopped)
     finally:
-        await _end(process)
-    return outcome_of(name, status, said)
+        status = _end(process)
+    if not has_ended:
+        text = "the gateway stops" if stopped() else f"it took longer than {program.timeout_s:g} s"
+        cause = said.decode("utf-8", "replace").strip()[:500]
+        return Deferred(Status("4.3.0", f"the program {name} was ended: {text}", cause=cause))
+    return outcome_of(name, status, said.decode("utf-8", "replace"))
 
 
-async def _conversed(process: asyncio.subprocess.Process, message: AsyncIterator[bytes]) -> tuple[int, str]:
-    """Feed a process, read what it says, and return its status once it has ended."""
+def _converse(
+    process: subprocess.Popen[bytes],
+    message: Iterator[bytes],
+    said: bytearray,
+    until: float,
+    stopped: Callable[[], bool],
+) -> int | None:
+    """Feed a process and keep the beginning of what it says, until it has ended; None where it has not in time.
+
+    Its end is told by the system and not by its pipes, which what it has started may hold open.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
-    said = bytearray()
-
-    async def listen(reader: asyncio.StreamReader) -> None:
-        while octets := await reader.read(_MOST_SAID):
-            said.extend(octets[: _MOST_SAID - len(said)])
-
-    listening = asyncio.ensure_future(listen(process.stdout))
-    feeding = asyncio.ensure_future(_feed(process.stdin, message))
+    into, out_of = process.stdin.fileno(), process.stdout.fileno()
+    ended = os.pidfd_open(process.pid)
+    os.set_blocking(into, False)
+    os.set_blocking(out_of, False)
+    held = memoryview(b"")
     try:
-        status = await process.wait()
-        await asyncio.wait((listening,), timeout=_GRACE_S)
-        feeding.cancel()
-        await asyncio.wait((feeding,))
-        if not feeding.cancelled() and (fault := feeding.exception()) is not None:
-            raise fault
+        with selectors.DefaultSelector() as selector:
+            selector.register(into, selectors.EVENT_WRITE)
+            selector.register(out_of, selectors.EVENT_READ)
+            selector.register(ended, selectors.EVENT_READ)
+            while (left := until - time.monotonic()) > 0 and not stopped():
+                ready = {key.fd for key, _ in selector.select(min(left, _LOOK_S))}
+                if out_of in ready and not _heard(out_of, said):
+                    selector.unregister(out_of)
+                if ended in ready:
+                    _heard(out_of, said)
+                    return True
+                if into in ready:
+                    if not held:
+                        held = memoryview(next(message, b""))
+                    try:
+                        held = held[os.write(into, held[:_PIECE]) :]
+                        is_over = not held and not (held := memoryview(next(message, b"")))
+                    except BlockingIOError:
+                        is_over = False
+                    except BrokenPipeError:  # it does not read on: it may have seen enough
+                        is_over = True
+                    if is_over:
+                        selector.unregister(into)
+                        process.stdin.close()
     finally:
-        listening.cancel()
-        feeding.cancel()
-    return status, said.decode("utf-8", "replace")
+        os.close(ended)
+    return False
 
 
-async def _feed(writer: asyncio.StreamWriter, message: AsyncIterator[bytes]) -> None:
-    """Write a message to a process; one that does not read it all may have seen enough."""
+def _heard(handle: int, said: bytearray) -> bool:
+    """Read what a process says, and keep the beginning; say whether there may be more."""
     try:
-        async for piece in message:
-            try:
-                writer.write(piece)
-                await writer.drain()
-            except (BrokenPipeError, ConnectionResetError):
-                return
-    finally:
-        writer.close()
+        octets = os.read(handle, _PIECE)
+    except BlockingIOError:
+        return True
+    said.extend(octets[: max(0, _MOST_SAID - len(said))])
+    return bool(octets)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill a process and all of its group, which it leads, whether it has ended or not."""
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Kill a process and all of its group, which it leads, and return its status: its own where it has ended.
+
+    Before it is waited for: until then its number is nobody else's.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode is None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(process.wait()), 2.0)
+    status = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    return status
 
 
 def check(programs: Mapping[str, ProgramConfig]) -> None:
