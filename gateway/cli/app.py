@@ -9,12 +9,14 @@ import typer
 from gateway.cli import message
 from gateway.cli.commands import Commands, LightCommand
 from gateway.cli.connectors import connectors
+from gateway.cli.import_config import import_config
 from gateway.cli.new_connector import new_connector
 from gateway.cli.options import (
     AsJson,
     ConfigFile,
     Session,
     config_path,
+    count,
     fail,
     load_config,
     print_json,
@@ -41,6 +43,7 @@ UNUSABLE = 78
 app.command()(message.trace)
 app.command()(message.why)
 app.command()(connectors)
+app.command("import-config")(import_config)
 app.command(cls=LightCommand)(new_connector)
 
 
@@ -96,10 +99,10 @@ def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False
     for warning in checked.warnings:
         typer.echo(f"warning: {warning}", err=True)
     counts = (
-        _count(len(checked.connectors), "connector"),
-        _count(len(checked.routes.routes), "route"),
-        _count(len(checked.rules), "mapping rule"),
-        _count(len(checked.identities), "identity", "identities"),
+        count(len(checked.connectors), "connector"),
+        count(len(checked.routes.routes), "route"),
+        count(len(checked.rules), "mapping rule"),
+        count(len(checked.identities), "identity", "identities"),
     )
     typer.echo(f"{checked.path}: ok ({', '.join(counts)})")
 
@@ -135,7 +138,3 @@ def version(as_json: AsJson = False) -> None:
         print_json({"version": number})
     else:
         typer.echo(f"gatepost {number}")
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"

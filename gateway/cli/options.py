@@ -143,6 +143,11 @@ def _print_rich(heads: list[str], lines: list[list[str]]) -> None:
     Console().print(table)
 
 
+def count(n: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def fail(reason: str, *, as_json: bool = False, code: int = 1) -> NoReturn:
     """Say why a command could not be done, and exit."""
     if as_json:
