@@ -37,6 +37,7 @@ class Broken(AssertionError):
 
 def promise(held: bool, says: str, found: str, *, who: str = "the connector") -> None:
     """Raise Broken, in words, unless a sentence of the contract `held`."""
+    __tracebackhide__ = True
     if not held:
         raise Broken(f"\n  the contract promises: {says}\n  {who + ':':22} {found}")
 
@@ -105,8 +106,9 @@ class DestinationDriver(ABC):
         """Return the address of a recipient whom the peer takes mail for."""
 
     @abstractmethod
-    def utf8_recipient(self) -> Address:
-        """Return one whose address is not ASCII, whom the peer takes mail for if it can be reached at all."""
+    def utf8_recipient(self) -> Address | None:
+        """Return one whose address is not ASCII, whom the peer takes mail for if it can be reached at all; None where
+        the network has no such addresses."""
 
     def refused_recipient(self) -> Address | None:
         """Return one whom the peer refuses for good; None where it can't refuse anybody."""
@@ -203,6 +205,7 @@ class Bench:
 
     def run(self, body: Coroutine[Any, Any, T]) -> T:
         """Run one test's coroutine: it has an end, and nothing blocks the loop meanwhile. Raises: Broken."""
+        __tracebackhide__ = True
         watch = StallWatch(self.kind, type(self.driver))
 
         async def bounded() -> T:
@@ -231,6 +234,7 @@ class Bench:
 
     async def until(self, done: Callable[[], bool], says: str, found: Callable[[], str] | str) -> None:
         """Wait until `done`; where that takes too long, the contract is broken."""
+        __tracebackhide__ = True
         end = time.monotonic() + PATIENCE_S
         while not done():
             if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""The pytest side of the kit: `--gatepost-connector`, the log of calls beside each failure, and a marker."""
+"""The pytest side of the kit: `--gatepost-connector`, failures in words with the log of calls, and a marker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from gateway.testing.bench import Bench
+from gateway.testing.bench import Bench, Broken
 from gateway.testing.suites.connector import Suite
 
 OPTION: Final = "--gatepost-connector"
@@ -64,6 +64,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, Broken) and item.config.get_verbosity() < 2:
+        shown = [each for each in call.excinfo.traceback if not each.ishidden(call.excinfo)]
+        where = shown[-1]
+        report.longrepr = f"{call.excinfo.value}\n  ({where.path}:{where.lineno + 1}; -vv shows how it came there)"
     bench = getattr(item, "funcargs", {}).get("connector")
     if report.failed and isinstance(bench, Bench):
         if calls := bench.calls.text():

@@ -1,9 +1,11 @@
-"""What `gatepost new-connector` writes works: it is built, installed, type-checked and run in a clean environment."""
+"""What `gatepost new-connector` writes works: it is built, installed and type-checked in a clean environment.
+
+The one with a network is run there, by the kit and by a gateway, where the tutorial is followed.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -50,15 +52,6 @@ def test_they_are_typed_to_the_strictest_from_outside(clean: CleanEnvironment) -
     wrong.write_text("from gateway.contract import Delivered, Status\n\nDelivered(status=Status(5))\n")
     said = clean.run("mypy", "--strict", str(wrong), ok=False)
     assert 'Argument 1 to "Status" has incompatible type "int"; expected "str"' in said
-
-
-def test_they_pass_the_kit(clean: CleanEnvironment) -> None:
-    """As an author runs it: the plugin is found by pytest itself, and the connector by its name."""
-    said = clean.run("pytest", "-q", "--gatepost-connector=telegraph", cwd=clean.folder / "gatepost-telegraph")
-    assert "failed" not in said
-    passed = re.search(r"(\d+) passed", said)
-    assert passed is not None
-    assert int(passed[1]) > 70
 
 
 class TestPager(
