@@ -17,7 +17,6 @@ from typing import Final, Literal, cast
 
 import idna
 
-from connectors.smtp.authentication import tags
 from connectors.smtp.authentication.lookup import LookupFault, Resolver
 from gateway.contract import AddressError, Content, memo
 
@@ -30,6 +29,8 @@ MAX_AUTHORS: Final = 4
 """Domains in From that are judged; more are none of anybody's."""
 _MAX_FROM: Final = 4000
 
+_MAX_TAGS: Final = 50
+_VERSION: Final = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _STRICTNESS: Final = {"none": 0, "quarantine": 1, "reject": 2}
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -50,6 +51,8 @@ class Record:
     strict_spf: bool
     psd: str
     testing: bool
+    applies: bool = True
+    """It says what to do; one that does not, and asks for no reports either, takes DMARC out of force (§6.6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +120,21 @@ def host(text: str) -> str:
 
 @lru_cache(2048)
 def parse(octets: bytes, domain: str) -> Record | None:
-    """Read a record that stands at `_dmarc.<domain>`; None where it is none, or says nothing that can be used."""
-    try:
-        found = tags.parse(octets)
-    except tags.TagFault:
+    """Read a record that stands at `_dmarc.<domain>`; None where it is none, or says nothing that can be used.
+
+    What is no tag in it is passed over (§6.3), and of a tag that stands twice the first one counts.
+    """
+    version = _VERSION.match(octets)
+    if version is None:
         return None
-    if next(iter(found)) != "v" or found["v"] != b"DMARC1":
-        return None
+    found: dict[str, bytes] = {}
+    for part in octets[version.end() :].split(b";", _MAX_TAGS)[:_MAX_TAGS]:
+        name, equals, value = part.partition(b"=")
+        if equals:
+            found.setdefault(name.strip().decode("latin-1").lower(), value.strip())
     policy = _policy(found, "p", None)
     if policy is None:
-        # RFC 7489 §6.6.3: with an address for reports, such a record asks for those alone.
-        if not found.get("rua"):
-            return None
-        return Record(domain, "none", "none", "none", False, False, "u", False)
+        return Record(domain, "none", "none", "none", False, False, "u", False, applies=bool(found.get("rua")))
     subdomains = _policy(found, "sp", policy) or policy
     absent = _policy(found, "np", subdomains) or subdomains
     return Record(
@@ -151,7 +156,7 @@ def _policy(found: dict[str, bytes], tag: str, otherwise: Policy | None) -> Poli
 
 async def record_at(domain: str, resolver: Resolver) -> Record | None:
     """Return a domain's own record. Raises: LookupFault."""
-    records = [octets for octets in await resolver.txt(f"_dmarc.{domain}") if octets.startswith(b"v=DMARC1")]
+    records = [octets for octets in await resolver.txt(f"_dmarc.{domain}") if _VERSION.match(octets)]
     return parse(records[0], domain) if len(records) == 1 else None
 
 
@@ -210,6 +215,8 @@ def _rank(result: DmarcResult) -> tuple[int, int]:
 async def _evaluate_one(domain: str, proof: Proof, resolver: Resolver) -> DmarcResult:
     try:
         own = await record_at(domain, resolver)
+        if own is not None and not own.applies:
+            return DmarcResult("none", domain, reason="a record without a policy")
         # The walk is spared where the author's own domain is what was proved, and its record is there.
         if own is not None and (proof.spf == domain or domain in proof.dkim):
             return DmarcResult("pass", domain, aligned=domain)
@@ -219,6 +226,8 @@ async def _evaluate_one(domain: str, proof: Proof, resolver: Resolver) -> DmarcR
             return DmarcResult("none", domain, reason="no record")
         # The last one is that of a public suffix, where the organisation has none of its own.
         record = own or next((r for r in records if r.domain == organisation), records[-1])
+        if not record.applies:
+            return DmarcResult("none", domain, reason="a record without a policy")
         aligned = await _aligned(domain, organisation, record, proof.spf, proof.dkim, resolver)
         if aligned:
             return DmarcResult("pass", domain, aligned=aligned)

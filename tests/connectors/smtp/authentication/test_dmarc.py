@@ -50,13 +50,16 @@ async def judged(domain: str, proof: Proof, records: Zone) -> tuple[str, str]:
         ("v=DMARC1", None),
         ("v=dmarc1; p=none", None),
         ("p=none; v=DMARC1", None),
-        ("v=DMARC1; p=none; p=none", None),
+        ("v=DMARC1; p=none; p=reject; nothing; =; ;", ("none", "none", "none")),
+        ("v = DMARC1 ; p = reject", ("reject", "reject", "reject")),
+        ("v=DMARC10; p=none", None),
         ("", None),
     ],
 )
 def test_records(text: str, policies: tuple[str, str, str] | None) -> None:
     record = parse(text.encode(), "a.example")
-    assert (None if record is None else (record.policy, record.subdomains, record.absent)) == policies
+    applies = record is not None and record.applies
+    assert (applies and (record.policy, record.subdomains, record.absent)) == (policies or False)
 
 
 @pytest.mark.parametrize(
