@@ -10,7 +10,7 @@ wanted=(
   swaks:swaks strace:strace cc:gcc curl:curl git:git
   psql:postgresql-client slapd:slapd
   mmdebstrap:mmdebstrap uux:uucp
-  mutt:mutt movemail:mailutils packf:nmh formail:procmail
+  msmtp:msmtp mail:bsd-mailx openssl:openssl mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients prosody:prosody
   davmail-server:davmail-server java:default-jre-headless mbsync:isync

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -118,7 +119,7 @@ class Ldap:
             for name in config.addresses
             for value in _values(entries[0]["attributes"].get(name))
         ]
-        return entries[0]["dn"], Account(login, tuple(a for a in addresses if "@" in a and "*" not in a))
+        return entries[0]["dn"], Account(login, tuple(dict.fromkeys(a for a in addresses if "@" in a and "*" not in a)))
 
     def _connected(self, user: str, password: str) -> Any:
         """Return a connection, under TLS before anything is said, to be closed by `with`."""
@@ -136,7 +137,7 @@ class Ldap:
             server,
             user or None,
             password or None,
-            receive_timeout=config.timeout_s,
+            receive_timeout=ceil(config.timeout_s),
             raise_exceptions=False,
             auto_referrals=False,
         )
