@@ -28,7 +28,7 @@ from tests.peers.gatepost_client import asked_for
 _MODULES: Final = (
     "gateway.cli.app", "gateway.cli.queue", "gateway.cli.mapping", "gateway.cli.db", "gateway.cli.reach",
     "gateway.node", "gateway.registry", "gateway.config_check", "gateway.mapping_desk.desk", "gateway.spool.sqlite",
-    "gateway.spool.postgres", "alembic.command", "sqlalchemy.dialects.postgresql.psycopg", "connectors.smtp",
+    "gateway.spool.postgres", "alembic.command", "sqlalchemy.dialects.postgresql.psycopg", "connectors.smtp.connector",
     "connectors.filedrop.connector", "connectors.filedrop.looking", "connectors.mqtt", "uvloop", "gateway.cli.sync",
     "gateway.sync.runner", "gateway.sync.course", "gateway.sync.watch", "gateway.sync.verify", "gateway.sync.apart",
     "connectors.imap", "connectors.folders", "connectors.pop",
