@@ -14,7 +14,7 @@ wanted=(
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients prosody:prosody
   davmail-server:davmail-server java:default-jre-headless mbsync:isync
-  unbound:unbound opendkim:opendkim rspamd:rspamd clamd:clamav-daemon clamav-milter:clamav-milter
+  unbound:unbound opendkim:opendkim opendmarc:opendmarc ip:iproute2 rspamd:rspamd clamd:clamav-daemon clamav-milter:clamav-milter
   node:nodejs npm:npm
   tnef:tnef ytnef:ytnef-tools
 )
@@ -27,6 +27,8 @@ done
 ls /usr/lib/postfix/postfix-cdb.so >/dev/null 2>&1 || missing+=(postfix-cdb)
 ls /usr/lib/dovecot/imap >/dev/null 2>&1 || missing+=(dovecot-imapd)
 ls /usr/lib/dovecot/pop3 >/dev/null 2>&1 || missing+=(dovecot-pop3d)
+ls /usr/lib/dovecot/lmtp >/dev/null 2>&1 || missing+=(dovecot-lmtpd)
+[ -e /usr/share/publicsuffix/public_suffix_list.dat ] || missing+=(publicsuffix)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 perl -MNet::SSLeay -e 1 2>/dev/null || missing+=(libnet-ssleay-perl)  # swaks wants it for TLS
 ls /usr/lib/*/jni/libjnidispatch*.so >/dev/null 2>&1 || missing+=(libjna-jni)  # DavMail dies without it, after it has begun

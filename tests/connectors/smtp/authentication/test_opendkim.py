@@ -28,6 +28,7 @@ RECORDS = {
 FORMS: list[tuple[Form, Form]] = [(h, b) for h in ("simple", "relaxed") for b in ("simple", "relaxed")]
 NAMES = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"mime-version", b"content-type", b"reply-to")
 MOST = 150
+PROGRAM = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
 _LINE = re.compile(r"opendkim: (\S+): verification \(.*\) (succeeded|failed)")
 
 
@@ -87,18 +88,18 @@ async def ours(octets: bytes) -> list[str]:
 
 
 def opendkim(folder: Path, names: list[str]) -> dict[str, bool]:
+    assert PROGRAM is not None, "opendkim is missing: see tests/bootstrap.sh"
     (folder / "keys").write_text("".join(f"{name} {record}\n" for name, record in RECORDS.items()))
     (folder / "opendkim.conf").write_text(
         f"Mode v\nTestDNSData file:{folder / 'keys'}\nAuthservID gw.example\nBackground no\nSyslog no\nSendReports no\n"
     )
-    command = ["opendkim", "-t", ",".join(names), "-x", "opendkim.conf", "-v"]
+    command = [PROGRAM, "-t", ",".join(names), "-x", "opendkim.conf", "-v"]
     said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     return {match[1]: match[2] == "succeeded" for match in _LINE.finditer(said.stdout + said.stderr)}
 
 
 @pytest.mark.skipif(not CORPUS.is_dir() and "CI" not in os.environ, reason="GATEPOST_CORPUS is not there")
 async def test_opendkim_agrees(tmp_path: Path) -> None:
-    assert shutil.which("opendkim", path="/usr/sbin:/usr/bin"), "opendkim is missing: see tests/bootstrap.sh"
     wanted: dict[str, bool] = {}
     for number, octets in enumerate(messages()):
         made = changed(signed(octets, FORMS[number % 4]), number // 4 % 7)
