@@ -134,6 +134,8 @@ class Transaction:
     hold: str = ""
     welcome: bool = False
     """Some check has said that this message is not to be screened; milters are asked all the same."""
+    welcome_to: str = ""
+    """The recipient for whom nothing is to be screened: the last one that a check has said so of."""
     new_content: Callable[[], ContentWriter] | None = None
     """Gives a writer for a content over the inline limit that a check puts in the place of what came."""
 

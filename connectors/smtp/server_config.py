@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from connectors.smtp.border import BorderConfig
-from connectors.smtp.filter_config import MilterTable
+from connectors.smtp.filter_config import AccessTable, DnsListsTable, GreylistTable, MilterTable, RateLimit
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|\*|[^\s:\[\]]+):(\d{1,5})")
 
@@ -65,8 +65,20 @@ class ServerConfig(BorderConfig):
         description="Seconds before the greeting, but for `relay_networks`; who speaks before it is cut off.",
     )
 
+    access: AccessTable | None = Field(
+        None, description="A table of its own: who may not send, and who may without further screening."
+    )
+    dns_lists: DnsListsTable | None = Field(
+        None, description="A table of its own: black and white lists in DNS that are asked about clients."
+    )
+    greylist: GreylistTable | None = Field(
+        None, description="A table of its own: what is sent for the first time is put off."
+    )
+    rate_limits: tuple[RateLimit, ...] = Field(
+        (), description="Tables of their own: how much one client or sender may send, or one destination may get."
+    )
     milters: tuple[MilterTable, ...] = Field(
-        (), description="Filters that are asked over the milter protocol, in this order."
+        (), description="Tables of their own: filters that are asked over the milter protocol, in this order."
     )
 
     @field_validator("listen", "tls_listen")
