@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tests.fuzz import (
     adaptation,
+    authentication,
     exchange,
     filedrop,
     files,
@@ -31,6 +32,7 @@ _ALL: Final[tuple[Target[Any], ...]] = (
     *mqtt.TARGETS,
     *payloads.TARGETS,
     *exchange.TARGETS,
+    *authentication.TARGETS,
 )
 TARGETS: Final = {each.name: each for each in _ALL}
 assert len(TARGETS) == len(_ALL), "two targets of one name"
