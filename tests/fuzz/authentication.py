@@ -27,15 +27,14 @@ from tests.fuzz.target import Target, same_octets
 DATA: Final = Path(__file__).parents[1] / "data"
 SIGNED: Final = ("pass", "fail", "neutral", "policy", "temperror", "permerror")
 TOKENS: Final = (
-    b"\r\n", b"\r\n\t", b"\n", b"\r", b"\0", b";", b":", b"=", b" ", b"\t", b"(", b")", b'"', b"\\", b".", b"/",
-    b"@", b"%", b"v=1;", b"v=DKIM1;", b"v=spf1 ", b"v=DMARC1;", b"a=rsa-sha256;", b"a=ed25519-sha256;",
-    b"c=relaxed/simple;", b"d=example.com;", b"s=test;", b"h=from:from;", b"bh=", b"b=", b"i=1;", b"i=2;", b"cv=none;", b"cv=pass;",
-    b"l=0;", b"t=1;", b"x=99999999999;", b"p=", b"k=ed25519;", b"DKIM-Signature: ", b"ARC-Seal: ",
-    b"ARC-Message-Signature: ",
-    b"ARC-Authentication-Results: ", b"Authentication-Results: mx.us.example; ", b"From: <a@example.com>\r\n",
-    b"include:example.com", b"redirect=a.example.com", b"exists:%{ir}.%{v}.%{d2}", b"ip4:192.0.2.0/24", b"ip6:::/0",
-    b" mx", b" a//64", b" ptr", b"exp=%{l}.%{s}", b"-all", b"%{p}", b"%%", b"psd=y;", b"p=reject;",
-    b"\r\n\r\n", b"\xc3\xa9",
+    b"\r\n", b"\r\n\t", b"\n", b"\r", b"\0", b";", b":", b"=", b" ", b"\t", b"(", b")", b'"', b"\\", b".", b"/", b"@",
+    b"%", b"v=1;", b"v=DKIM1;", b"v=spf1 ", b"v=DMARC1;", b"a=rsa-sha256;", b"a=ed25519-sha256;",
+    b"c=relaxed/simple;", b"d=example.com;", b"s=test;", b"h=from:from;", b"bh=", b"b=", b"i=1;", b"i=2;",
+    b"cv=none;", b"cv=pass;", b"l=0;", b"t=1;", b"x=99999999999;", b"p=", b"k=ed25519;", b"DKIM-Signature: ",
+    b"ARC-Seal: ", b"ARC-Message-Signature: ", b"ARC-Authentication-Results: ",
+    b"Authentication-Results: mx.us.example; ", b"From: <a@example.com>\r\n", b"include:example.com",
+    b"redirect=a.example.com", b"exists:%{ir}.%{v}.%{d2}", b"ip4:192.0.2.0/24", b"ip6:::/0", b" mx", b" a//64",
+    b" ptr", b"exp=%{l}.%{s}", b"-all", b"%{p}", b"%%", b"psd=y;", b"p=reject;", b"\r\n\r\n", b"\xc3\xa9",
 )  # fmt: skip
 OURS: Final = frozenset({"mx.us.example"})
 T = TypeVar("T")
