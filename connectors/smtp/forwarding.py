@@ -60,7 +60,7 @@ class Forwarding:
     def __init__(
         self,
         config: OutwardConfig,
-        hostname: str,
+        server: str,
         is_ours: Callable[[Address], bool],
         clock: Callable[[], float],
         *,
@@ -68,7 +68,8 @@ class Forwarding:
         srs: Srs | None,
         resolver: Resolver | None,
     ) -> None:
-        """`ring` is needed where keys are, `resolver` where `unsigned_from` is another than 'keep'."""
+        """`server` is the name under which the arrival's results are read and told on. `ring` is needed where keys are,
+        `resolver` where `unsigned_from` is another than 'keep'."""
         self._config = config
         self._is_ours = is_ours
         self._clock = clock
@@ -76,8 +77,8 @@ class Forwarding:
         self._srs = srs
         self._resolver = resolver
         self._keys = KeyCache()
-        self._server = (config.arc.authserv_id if config.arc else None) or hostname
-        self._servers = frozenset((self._server.lower(),))
+        self._server = server
+        self._servers = frozenset((server.lower(),))
         self._asks = config.unsigned_from != "keep" or config.arc is not None
         """Whether anything depends on whose a message is, beside its signature."""
 
@@ -132,11 +133,7 @@ class Forwarding:
 
     def _arrival(self, content: Content) -> results.Results:
         """Return what was found out on arrival, nothing where nobody has looked."""
-        for value in content.get_all(_RESULTS):
-            found = results.read(value)
-            if found is not None and found.server in self._servers:
-                return found
-        return results.Results(self._server)
+        return results.first_of(content.get_all(_RESULTS), self._servers) or results.Results(self._server)
 
     async def _forwarded(self, parcel: Parcel, author: str, notes: list[Note]) -> Plan:
         """Decide about a message that somebody else wrote."""

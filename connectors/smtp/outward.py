@@ -88,7 +88,7 @@ class Outward:
             resolver = _Asking(DnsLookup(config.nameservers, config.nameserver_port))
         self._forwarding = Forwarding(
             config,
-            context.hostname,
+            (arc.authserv_id if arc is not None else None) or _server(config) or context.hostname,
             context.is_ours,
             context.clock,
             ring=self._ring,
@@ -159,6 +159,12 @@ class Outward:
 
     def _loaded(self, _: asyncio.Future[None]) -> None:
         self._loading = None
+
+
+def _server(config: ClientConfig) -> str:
+    """Return the name under which the source of the same connector writes its results; empty where it has none."""
+    authentication = getattr(config, "authentication", None)
+    return "" if authentication is None else str(authentication.name)
 
 
 class _Asking:

@@ -80,7 +80,8 @@ class ArcConfig(_Table):
     keys: str = Field("dkim", description="Folder of the keys.")
     authserv_id: str | None = Field(
         None,
-        description="Name under which this gateway wrote Authentication-Results on arrival. Absent: the gateway's own.",
+        description="Name under which Authentication-Results were written on arrival. Absent: that of this connector's "
+        "`authentication`, else the gateway's own.",
     )
 
 

@@ -1,0 +1,62 @@
+"""A private OpenDKIM that signs as Postfix's milter: what administrators run where the server itself does not sign."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from tests.peers.process import cpu_s, free_port, wait_until
+
+PROGRAM = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
+
+
+class OpenDkim:
+    """Signs for `domain` by the private key in `pem`, listening on a loopback port."""
+
+    def __init__(self, folder: Path, domain: str, selector: str, pem: bytes) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        key = folder / "opendkim.pem"
+        key.write_bytes(pem)
+        key.chmod(0o600)
+        (folder / "opendkim.conf").write_text(
+            f"Mode s\nDomain {domain}\nSelector {selector}\nKeyFile {key}\nSocket inet:{self.port}@127.0.0.1\n"
+            "Canonicalization relaxed/relaxed\nOversignHeaders From\nSignatureAlgorithm rsa-sha256\n"
+            "InternalHosts 127.0.0.1\nBackground no\nSyslog no\nRequireSafeKeys no\n"
+        )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return what Postfix's main.cf needs to ask it."""
+        return {"smtpd_milters": f"inet:127.0.0.1:{self.port}", "milter_default_action": "tempfail"}
+
+    def cpu_s(self) -> float:
+        assert self._process is not None
+        return cpu_s(self._process.pid)
+
+    def __enter__(self) -> OpenDkim:
+        assert PROGRAM is not None, "opendkim is missing: see tests/bootstrap.sh"
+        self._process = subprocess.Popen([PROGRAM, "-f", "-x", str(self.folder / "opendkim.conf")])
+        wait_until(self._listens, 60, "OpenDKIM listens")
+        return self
+
+    def _listens(self) -> bool:
+        # A connection of ours would be one of the filter's sessions.
+        assert self._process is not None
+        assert self._process.poll() is None, "OpenDKIM ended at once"
+        wanted = f":{self.port:04X} "
+        return any(wanted in line and " 0A " in line for line in Path("/proc/net/tcp").read_text().splitlines())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(20)
