@@ -179,6 +179,7 @@ class Planner:
         self._hostname_lower = settings.hostname.lower().encode()
         self._date = (0, "")
         self.envid_key = table.derived_key("envid")
+        self._goes_straight = not (settings.shared or (settings.learn and self.envid_key))
 
     def now(self) -> float:
         return self._clock()
@@ -341,6 +342,9 @@ class Planner:
         head = content.head
         self._refuse_loops(head)
         now = self._clock()
+        straight = self._straight(envelope, content, now)
+        if straight is not None:
+            return straight
         plan = _Plan(self, envelope, now, self._ids.next(), self._tried(head), report=report)
         for recipient in envelope.recipients:
             plan.add(recipient)
@@ -366,6 +370,38 @@ class Planner:
             return Planned(stored)
         more = tuple(self._for_members(stored, members, owner) for members, owner in plan.groups)
         return Planned(stored, more, tuple(plan.moved))
+
+    def _straight(self, envelope: Envelope, content: Content, now: float) -> Planned | None:
+        """Plan a message that a trusted peer brings for one recipient, who has one place and no more to be thought of:
+        in half the time, and nearly every message is one. None for all others."""
+        recipients, origin = envelope.recipients, envelope.origin
+        if len(recipients) != 1 or not origin.trusted or envelope.hold or not self._goes_straight:
+            return None
+        recipient = recipients[0]
+        asked = recipient.address
+        found = self.target(asked, origin.connector)
+        if type(found) is not Target or found.forwards or found.copies or found.cut or found.former is not None:
+            return None
+        message_id = self._ids.next()
+        waits = self.waits(found.lane)
+        path = envelope.reverse_path
+        expires_at = envelope.expires_at or now + self.settings.expire_after_s
+        delivery = Delivery(
+            (message_id, 0),
+            found.lane,
+            found.address,
+            asked,
+            recipient.notify,
+            recipient.orcpt,
+            "<>" if path is None else path.value,
+            envelope.priority,
+            now if waits is None else min(waits[0], expires_at),
+            expires_at,
+            reason="" if waits is None else waits[1],
+            at_once=waits is None,
+        )
+        prefix = self._received(origin, message_id, now, ())
+        return Planned(Stored(message_id, envelope, prefix, content, now, (delivery,), why=(found.why,)))
 
     def _comes_back(self, envelope: Envelope) -> bool:
         """Say whether a report about a message would pass here, and nobody else has marked it."""

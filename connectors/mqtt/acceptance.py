@@ -59,6 +59,9 @@ _NOTIFY: Final[dict[StatusWhen, Notify]] = {
 }
 
 
+_MOST_ENVELOPES: Final = 4096
+
+
 class Broker(Protocol):
     """What is asked of a client."""
 
@@ -124,6 +127,7 @@ class Acceptance:
         self._executor = executor
         self._tell = tell
         self._notify = Notify.UNSET if config.status is None else _wishes(config.status.when)
+        self._envelopes: dict[str, tuple[Incoming, Envelope]] = {}
         self._paused_until = -math.inf
         self._pause_s = _PAUSE_S
 
@@ -142,23 +146,41 @@ class Acceptance:
 
     def message(self, made: Made, content: Content) -> Message:
         incoming, arrived = made.incoming, made.arrived
+        if arrived.qos == 2 or incoming.expires_at is not None or incoming.envid is not None:
+            return Message(self._envelope(incoming, arrived), content)
+        # Messages of one topic say the same of their way, so that one envelope serves, and what is made of it.
+        known = self._envelopes.get(arrived.topic)
+        if known is not None:
+            first, envelope = known
+            # The same objects: addresses that are equal may be written differently.
+            if (
+                first.recipients is incoming.recipients
+                and first.reverse_path is incoming.reverse_path
+                and first.trusted is incoming.trusted
+                and first.priority == incoming.priority
+                and first.ret == incoming.ret
+            ):
+                return Message(envelope, content)
+        envelope = self._envelope(incoming, arrived)
+        if len(self._envelopes) >= _MOST_ENVELOPES:
+            self._envelopes.clear()
+        self._envelopes[arrived.topic] = replace(incoming, content=()), envelope
+        return Message(envelope, content)
+
+    def _envelope(self, incoming: Incoming, arrived: Arrived) -> Envelope:
         recipients = incoming.recipients
         if self.reports and incoming.reverse_path is not None:
             recipients = tuple(_asking(each, self._notify) for each in recipients)
-        origin = Origin(self._name, peer=arrived.topic, protocol="MQTT", trusted=incoming.trusted)
-        return Message(
-            Envelope(
-                incoming.reverse_path,
-                recipients,
-                origin,
-                priority=incoming.priority,
-                expires_at=incoming.expires_at,
-                ret=incoming.ret,
-                envid=incoming.envid,
-                # At QoS 1 the session itself knows what comes again in its time, and nobody does after a kill.
-                dedupe_key=f"mqtt:{self._name}:{arrived.key}" if arrived.qos == 2 else None,
-            ),
-            content,
+        return Envelope(
+            incoming.reverse_path,
+            recipients,
+            Origin(self._name, peer=arrived.topic, protocol="MQTT", trusted=incoming.trusted),
+            priority=incoming.priority,
+            expires_at=incoming.expires_at,
+            ret=incoming.ret,
+            envid=incoming.envid,
+            # At QoS 1 the session itself knows what comes again in its time, and nobody does after a kill.
+            dedupe_key=f"mqtt:{self._name}:{arrived.key}" if arrived.qos == 2 else None,
         )
 
     async def take(self, arrived: Arrived, inward: Inward, fault: Exception | None = None) -> None:

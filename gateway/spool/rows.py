@@ -114,8 +114,50 @@ def _origin_json(origin: Origin) -> dict[str, object]:
     return named
 
 
+class _Known:
+    """What was written of an envelope, for a source that brings many messages in one: its JSON, and of its arrival what
+    is the same each time, which is so as long as it goes to the same place for the same reason."""
+
+    __slots__ = ("arrival", "envelope", "place", "text", "why")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self.text = ""
+        self.arrival = ""
+        self.place: tuple[LaneKey, Address, Address] | None = None
+        self.why: tuple[str, ...] = ()
+
+
+_known: Final[dict[int, _Known]] = {}
+"""By identity: to compare envelopes would cost what is saved."""
+_MOST_KNOWN: Final = 1024
+
+
+def _recalled(envelope: Envelope) -> _Known | None:
+    """Return what is known of an envelope that may come again; None of one that is of one message: it names its
+    hand-over, or the host that greeted."""
+    known = _known.get(id(envelope))
+    if known is not None and known.envelope is envelope:
+        return known
+    if envelope.dedupe_key is not None or envelope.origin.helo or len(envelope.recipients) != 1:
+        return None
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    known = _known[id(envelope)] = _Known(envelope)
+    return known
+
+
 def envelope_text(envelope: Envelope) -> str:
     """Return an envelope as JSON; what has its default value is left out."""
+    known = _recalled(envelope)
+    if known is None:
+        return _envelope_text(envelope)
+    if not known.text:
+        known.text = _envelope_text(envelope)
+    return known.text
+
+
+def _envelope_text(envelope: Envelope) -> str:
     named: dict[str, object] = {
         "from": None if envelope.reverse_path is None else _address_json(envelope.reverse_path),
         "to": [[_address_json(r.address), int(r.notify), r.orcpt] for r in envelope.recipients],
@@ -239,6 +281,28 @@ def _message_id(head: bytes) -> str | None:
 
 def accepted_row(message: Stored, seq: int) -> Row:
     """Return the trace row that an accept writes: who, whom, whence, and the Message-ID, so that a search finds it."""
+    content = message.content
+    named = _message_id(content.head)
+    shown = "" if named is None else f',"message_id":{dump(named)}'
+    detail = f'{_arrival(message)[:-1]},"size":{content.size}{shown}}}'
+    return message.id, seq, message.arrived_at, None, "accepted", detail
+
+
+def _arrival(message: Stored) -> str:
+    """Return as JSON what an accept tells of a message but its size and its Message-ID."""
+    known = _recalled(message.envelope)
+    if known is None or message.is_report or len(message.deliveries) != 1:
+        return _arrival_text(message)
+    (only,) = message.deliveries
+    lane, address, original = known.place or (None, None, None)
+    # Addresses that are equal may be written differently.
+    if address is not only.address or original is not only.original or lane != only.lane or known.why != message.why:
+        known.arrival = _arrival_text(message)
+        known.place, known.why = (only.lane, only.address, only.original), message.why
+    return known.arrival
+
+
+def _arrival_text(message: Stored) -> str:
     envelope = message.envelope
     origin, sender, why = envelope.origin, envelope.reverse_path, message.why
     detail: dict[str, object] = {
@@ -250,16 +314,12 @@ def accepted_row(message: Stored, seq: int) -> Row:
             ]
             for i, d in enumerate(message.deliveries)
         ],
-        "size": message.content.size,
         "connector": origin.connector,
     }  # fmt: skip
-    named = _message_id(message.content.head)
-    if named is not None:
-        detail["message_id"] = named
     _name_peer(detail, origin)
     if message.is_report:
         detail["report"] = True
-    return message.id, seq, message.arrived_at, None, "accepted", dump(detail)
+    return dump(detail)
 
 
 def delivery_from(row: Sequence[Any]) -> Delivery:

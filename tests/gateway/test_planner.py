@@ -107,6 +107,28 @@ def test_a_rule_may_ask_where_a_message_comes_from() -> None:
         planned.plan(mail("smtp:joe@desk.example", origin="oldmhs"))
 
 
+@pytest.mark.parametrize(
+    "to", ["ann@merged.example", "bob@merged.example", "x@elsewhere.example", "nobody@merged.example"]
+)
+@pytest.mark.parametrize("waits", [None, (NOW + 60, "closed")])
+def test_the_short_way_plans_as_the_long_one(
+    monkeypatch: pytest.MonkeyPatch, to: str, waits: tuple[float, str] | None
+) -> None:
+    message = mail(f"smtp:{to}", trusted=True, notify=Notify.DELAY)
+    message = replace(message, envelope=replace(message.envelope, priority=3))
+
+    def plan(straight: bool) -> Any:
+        made = planner()
+        made.waits = lambda lane: waits
+        monkeypatch.setattr(made, "_goes_straight", straight)
+        try:
+            return made.plan(message)
+        except Rejected as refused:
+            return refused.status
+
+    assert plan(True) == plan(False)
+
+
 def test_what_is_to_be_looked_at_waits_for_an_operator() -> None:
     message = mail("smtp:staff@merged.example", "smtp:bob@merged.example")
     held = replace(message, envelope=replace(message.envelope, hold="a filter wants it seen"))

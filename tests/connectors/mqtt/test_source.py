@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,20 @@ async def test_a_message_becomes_a_mail_with_its_topic_as_sender(kit: Make) -> N
     assert (envelope.origin.peer, envelope.origin.protocol, envelope.origin.trusted) == ("alerts/p7", "MQTT", True)
     assert envelope.dedupe_key is None, "at QoS 1 nobody knows after a kill whether it is the same"
     assert memo(one.message.content).text.strip() == "93 degrees"
+
+
+async def test_mails_of_a_topic_share_an_envelope_unless_they_name_another_way(kit: Make) -> None:
+    at = kit(subscribe=[rule(), {"topic": "mail", "payload": "json", "trusted": True}])
+    async with at.running():
+        for topic in ("alerts/p7", "alerts/p8", "alerts/p7"):
+            await at.acknowledged(at.put(topic, b"hot"))
+        for to in ("Bob@merged.example", "bob@merged.example"):
+            await at.acknowledged(at.put("mail", json.dumps({"to": [to], "subject": "s", "text": "t"}).encode()))
+    seven, eight, again, *others = (one.message.envelope for one in at.intake.accepted)
+    assert again is seven
+    assert eight is not seven
+    assert [each.origin.peer for each in (seven, eight, again)] == ["alerts/p7", "alerts/p8", "alerts/p7"]
+    assert [each.recipients[0].address.value for each in others] == ["Bob@merged.example", "bob@merged.example"]
 
 
 async def test_exactly_once_has_a_key(kit: Make) -> None:
