@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import TracebackType
 from tests.peers.process import cpu_s, free_port, wait_until
 
 PROGRAM = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
+_LINE = re.compile(r"opendkim: (\S+): verification \(.*\) (succeeded|failed)")
 
 
 class OpenDkim:
@@ -60,3 +62,17 @@ class OpenDkim:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(20)
+
+
+def verdicts(folder: Path, messages: dict[str, bytes], records: dict[str, str]) -> dict[str, bool]:
+    """Have OpenDKIM verify messages by key records of a test's own; return whether each one's signatures hold."""
+    assert PROGRAM is not None, "opendkim is missing: see tests/bootstrap.sh"
+    for name, octets in messages.items():
+        (folder / name).write_bytes(octets)
+    (folder / "keys").write_text("".join(f"{name} {record}\n" for name, record in records.items()))
+    (folder / "verify.conf").write_text(
+        f"Mode v\nTestDNSData file:{folder / 'keys'}\nAuthservID verifier.example\nBackground no\nSyslog no\n"
+    )
+    command = [PROGRAM, "-t", ",".join(messages), "-x", "verify.conf", "-v"]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return {found[1]: found[2] == "succeeded" for found in _LINE.finditer(said.stdout + said.stderr)}
