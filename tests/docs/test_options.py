@@ -22,10 +22,13 @@ from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf.settings import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
 from connectors.mqtt import rules as mqtt
+from connectors.smtp import filter_config
 from connectors.smtp.authentication.config import AuthenticationConfig
+from connectors.smtp.login.config import LdapAccounts, LoginConfig, OAuthTokens
 from gateway import config, config_sync
 from gateway.config_model import option_table
 from gateway.registry import connectors
+from gateway.sendmail.source import SendmailConfig
 from tests.docs.sandbox import ROOT
 
 MODELS: dict[str, type[BaseModel]] = {
@@ -86,9 +89,20 @@ MODELS |= {
     "exchange watch": Watched,
 }
 MODELS["smtp authentication"] = AuthenticationConfig
+MODELS |= {"connector sendmail": SendmailConfig, "smtp login": LoginConfig, "smtp login.ldap": LdapAccounts}
+MODELS["smtp login.oauth"] = OAuthTokens
+MODELS |= {
+    "smtp access": filter_config.AccessTable,
+    "smtp access.rules": filter_config.AccessRule,
+    "smtp dns_lists": filter_config.DnsListsTable,
+    "smtp dns_lists.lists": filter_config.DnsList,
+    "smtp greylist": filter_config.GreylistTable,
+    "smtp rate_limits": filter_config.RateLimit,
+    "smtp milters": filter_config.MilterTable,
+}
 _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->)", re.DOTALL)
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
-PAGES += ["docs/connectors/authentication.md"]
+PAGES += ["docs/connectors/authentication.md", "docs/connectors/filters.md"]
 PAGES += ["docs/connectors/imap.md", "docs/connectors/exchange.md", "docs/connectors/graph.md"]
 PAGES += ["docs/connectors/folders.md", "docs/connectors/pop.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
