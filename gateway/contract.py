@@ -238,10 +238,14 @@ class Batch(Protocol):
     """Work for one call of `deliver`: parcels for one next hop, by priority and age."""
 
     @property
-    def next_hop(self) -> str: ...
+    def next_hop(self) -> str:
+        """The lane that this is for, as `Destination.next_hop` named it."""
+        ...
 
     @property
-    def parcels(self) -> Sequence[Parcel]: ...
+    def parcels(self) -> Sequence[Parcel]:
+        """What is to be sent, the most urgent and oldest first; what `more` gave is not among them."""
+        ...
 
     def settle(self, id: tuple[int, int], outcome: Outcome) -> None:
         """Report one recipient's outcome, as soon as it is known. A second call for one id is ignored and logged."""
@@ -286,6 +290,7 @@ class Connector(ABC):
 
     @property
     def capabilities(self) -> Capabilities:
+        """What the destination carries wherever it sends to; may depend on the Config. Absent: all of a message."""
         return Capabilities()
 
     def capabilities_for(self, next_hop: str) -> Capabilities:
@@ -316,6 +321,7 @@ class Connector(ABC):
         return False
 
     def health(self) -> Health:
+        """Tell how it is, from what it knows: asked often, at any time, also before `start`; no look-ups, no waiting."""
         return Health(True)
 
 

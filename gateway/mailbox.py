@@ -20,7 +20,10 @@ from gateway.outcome import Scope
 from gateway.status import Status
 
 Flag = Literal["seen", "answered", "flagged", "draft", "deleted", "forwarded", "mdn_sent", "junk"]
+"""What an item may be marked with: IMAP's flags (RFC 9051 §2.3.2) and the keywords registered for all (`$Forwarded`,
+`$MDNSent`, `$Junk`)."""
 FLAGS: Final[frozenset[Flag]] = frozenset(get_args(Flag))
+"""All flags."""
 
 FolderRole = Literal[
     "inbox", "sent", "drafts", "trash", "junk", "archive", "outbox", "view", "calendar", "contacts", "tasks", "notes"
@@ -28,9 +31,12 @@ FolderRole = Literal[
 """A `view` shows messages that are in other folders: all of them, the flagged ones (RFC 6154 §2). The last four are the
 first folders of their kinds, whatever they are called."""
 ROLES: Final[frozenset[FolderRole]] = frozenset(get_args(FolderRole))
+"""All roles."""
 
 Kind = Literal["mail", "calendar", "contacts", "tasks", "notes"]
+"""What a folder's items are."""
 KINDS: Final[frozenset[Kind]] = frozenset(get_args(Kind))
+"""All kinds."""
 
 Form = Literal["mime", "native", "ical", "vcard"]
 """How an item's content is written: an RFC 5322 message, the store's own lossless export (`Holds.native`), an

@@ -94,7 +94,9 @@ class Blob(Protocol):
     """Octets that are not in memory."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """How many octets there are."""
+        ...
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly `length` octets from `offset`, fewer only at the end. Blocks; raises OSError."""
@@ -157,6 +159,7 @@ class Content:
 
     @property
     def is_inline(self) -> bool:
+        """Whether the octets are in memory."""
         return isinstance(self.source, bytes)
 
     @once
@@ -176,7 +179,7 @@ class Content:
         end, body = header_end(octets, HEAD_LIMIT)
         return octets[:body], end, body - len(self.front)
 
-    @property
+    @once
     def head(self) -> bytes:
         """Return the header fields' octets, without the empty line that ends them."""
         octets, end, _ = self._bounds

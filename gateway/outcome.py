@@ -52,3 +52,4 @@ class Failed:
 
 
 Outcome = Delivered | Deferred | Failed
+"""What one attempt did for one recipient: one of the three."""

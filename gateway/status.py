@@ -38,10 +38,12 @@ class Status:
 
     @property
     def is_permanent(self) -> bool:
+        """Whether it is of class 5: never."""
         return self.code[0] == "5"
 
     @property
     def is_success(self) -> bool:
+        """Whether it is of class 2: done."""
         return self.code[0] == "2"
 
     def but(self, *, text: str | None = None, cause: str | None = None) -> Status:

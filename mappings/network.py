@@ -24,7 +24,9 @@ from mappings.contract_version import deprecation, misfit
 from mappings.installed import installed
 
 GROUP: Final = "gatepost.networks"
+"""The group of entry points under which networks are found."""
 MAX_OCTETS: Final = 1024
+"""The longest address of any network, in UTF-8."""
 
 Style = Literal["canonical", "ascii", "display"]
 """`canonical` is what `parse` reads back; `ascii` is for peers that take no UTF-8; `display` is for people."""
@@ -199,6 +201,7 @@ class Registry:
         return tuple(sorted(self._entries))
 
     def is_installed(self, name: str) -> bool:
+        """Tell whether there is a network of this name or alias."""
         return self.canonical_name(name) in self._entries
 
     def canonical_name(self, name: str) -> str:

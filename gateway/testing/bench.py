@@ -239,7 +239,8 @@ class Bench:
         while not done():
             if time.monotonic() > end:
                 told = found if isinstance(found, str) else found()
-                promise(False, says, f"{told}; its last log lines are {self.log.lines[-5:]}")
+                logged = f"; the last it logged is {self.log.lines[-1]}" if self.log.lines else ""
+                promise(False, says, f"{told}{logged}")
             await asyncio.sleep(0.005)
 
     def _filled(self, value: Any) -> Any:

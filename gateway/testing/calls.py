@@ -14,7 +14,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.contract import Message, Outcome, Parcel
+from gateway.contract import Deferred, Message, Outcome, Parcel
 from gateway.testing.samples import MARK
 
 MOST: Final = 400
@@ -149,7 +149,9 @@ def parcel(value: Parcel) -> str:
     return f"parcel {value.message_id} to {', '.join(str(item.address) for item in value.items)}"
 
 
-def outcome(value: Outcome) -> str:
-    """Return an outcome as a line of the log has it."""
-    scope = f" {value.scope.name}" if hasattr(value, "scope") else ""
+def outcome(value: object) -> str:
+    """Return an outcome in words: what it is, its status, and the scope of a deferral; anything else as it is."""
+    if not isinstance(value, Outcome):
+        return repr(value)
+    scope = f" (Scope.{value.scope.name})" if isinstance(value, Deferred) else ""
     return f"{type(value).__name__}{scope} {value.status}"

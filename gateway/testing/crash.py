@@ -118,6 +118,11 @@ def points(total: int, limit: int = POINTS) -> Iterator[int]:
     yield from sorted({1 + round(i * (total - 1) / (limit - 1)) for i in range(limit)})
 
 
+def killed(at: int) -> str:
+    """Return in words where a process was killed; 0: nowhere."""
+    return f"killed at step {at}" if at else "restarted"
+
+
 async def cancel_at(step: int, work: Coroutine[Any, Any, None], within_s: float) -> bool:
     """Run `work` and cancel it before its own step number `step`; tell whether it got that far.
 

@@ -57,6 +57,7 @@ class Journal:
         self.path = path
 
     def add(self, line: dict[str, Any]) -> None:
+        """Write one line; it is in the file when this returns."""
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(handle, json.dumps(line).encode() + b"\n")
@@ -64,6 +65,7 @@ class Journal:
             os.close(handle)
 
     def lines(self) -> list[dict[str, Any]]:
+        """Return all lines written so far, by whichever process."""
         if not self.path.exists():
             return []
         return [json.loads(line) for line in self.path.read_text().splitlines()]
@@ -235,7 +237,7 @@ class ListBatch:
     settled_twice: int = 0
     on_settle: Callable[[tuple[int, int], Outcome], None] | None = None
     journal: Journal | None = None
-    strange: list[object] = field(default_factory=list)
+    strange: list[tuple[tuple[int, int], object]] = field(default_factory=list)
     """What was settled that is no item of this batch's, or with what is no Outcome."""
     calls_log: Calls | None = None
     _ids: set[tuple[int, int]] = field(default_factory=set)
@@ -252,8 +254,7 @@ class ListBatch:
     def settle(self, id: tuple[int, int], outcome: Outcome) -> None:
         given: object = outcome  # whatever it is
         if self.calls_log is not None:
-            shown = shown_outcome(given) if isinstance(given, Outcome) else repr(given)
-            self.calls_log.note(f"  batch.settle({id}, {shown})")
+            self.calls_log.note(f"  batch.settle({id}, {shown_outcome(given)})")
         if not isinstance(given, Outcome) or id not in self._known():
             self.strange.append((id, outcome))
             return

@@ -13,7 +13,8 @@ import pytest
 
 from gateway.contract import Deferred, Delivered, Failed, Fate, Outcome, Parcel, Scope
 from gateway.testing.bench import PATIENCE_S, Bench, DestinationDriver, promise
-from gateway.testing.crash import SteppingLoop, Victim, cancel_at, points
+from gateway.testing.calls import outcome as said
+from gateway.testing.crash import SteppingLoop, Victim, cancel_at, killed, points
 from gateway.testing.needs import beyond, over_limits
 from gateway.testing.peers import Journal, ListBatch, parcel, refitted, reported
 from gateway.testing.samples import names, numbered, sample
@@ -29,6 +30,11 @@ ITS_OWN: Final = "an outcome is settled by the id of an item of the batch, and i
 def _carries(got: bytes, content: bytes) -> bool:
     """Tell whether a peer's octets are this content: after lines of the transport's own, with a line end added."""
     return got.endswith((content, content + b"\r\n"))
+
+
+def words(given: object) -> str:
+    """Return an outcome, or several, in words."""
+    return ", ".join(map(said, given)) if isinstance(given, list) else said(given)
 
 
 def _tells(outcome: Outcome) -> bool:
@@ -83,7 +89,11 @@ class DestinationSuite(ConnectorSuite):
                 await made.deliver(batch)
         except Exception as e:  # noqa: BLE001 - whatever it is, it is what the contract forbids
             promise(False, AN_OUTCOME_EACH, _raised(e))
-        promise(not batch.strange, ITS_OWN, f"settled {batch.strange[:2]}")
+        promise(
+            not batch.strange,
+            ITS_OWN,
+            "settled " + "; ".join(f"{words(one)} for {id}" for id, one in batch.strange[:2]),
+        )
         return batch.outcomes
 
     def test_the_next_hop_is_pure(self, connector: Bench) -> None:
@@ -114,7 +124,7 @@ class DestinationSuite(ConnectorSuite):
                 sent = b"".join(batch.parcels[0].content.chunks())
                 outcomes = await self._deliver(made, batch)
                 for id, outcome in outcomes.items():
-                    promise(isinstance(outcome, Delivered), AN_OUTCOME_EACH, f"settled {outcome!r} for {id}")
+                    promise(isinstance(outcome, Delivered), AN_OUTCOME_EACH, f"settled {words(outcome)} for {id}")
                 got = driver.received()
                 for address in addresses:
                     mine = [one for one in got if address.value in one.recipients]
@@ -145,7 +155,7 @@ class DestinationSuite(ConnectorSuite):
                 promise(
                     isinstance(plain, Delivered),
                     "one odd message never stops the others",
-                    f"settled {plain} after {name}",
+                    f"settled {words(plain)} after {name}",
                 )
                 odd = outcomes.get((1, 0))
                 if odd is None:  # it declares limits in which no form of this fits
@@ -162,7 +172,7 @@ class DestinationSuite(ConnectorSuite):
                 promise(
                     taken or bool(over_limits(sent[1], made.capabilities)),
                     "its Capabilities are what it can carry",
-                    f"settled {odd} for {name}",
+                    f"settled {words(odd)} for {name}",
                 )
                 promise(
                     not taken or any(_arrived(driver, sent[1], each.octets, [odd], mime) for each in got),
@@ -186,7 +196,7 @@ class DestinationSuite(ConnectorSuite):
                 promise(
                     taken == declared and isinstance(outcome, Delivered) == declared,
                     "utf8_addresses says whether it carries an address outside of ASCII",
-                    f"declares {declared}, settled {outcome}, and the peer {'has' if taken else 'lacks'} the message",
+                    f"declares {declared}, settled {words(outcome)}, and the peer {'has' if taken else 'lacks'} it",
                 )
 
         connector.run(body())
@@ -197,21 +207,23 @@ class DestinationSuite(ConnectorSuite):
 
         async def body() -> None:
             async with self._started(connector) as made:
-                addresses = [driver.recipient(0), bad or driver.recipient(1), driver.recipient(2)]
+                addresses = [driver.recipient(n) for n in range(4)]
+                addresses[1] = bad or addresses[1]  # not in the middle, so that it shows where their order is changed
                 outcomes = await self._deliver(made, self._batch(made, [parcel(1, addresses, numbered(1))]))
-                kinds = [type(outcomes[1, n]) for n in range(3)]
-                expected = [Delivered, Failed if bad else Delivered, Delivered]
+                kinds = [type(outcomes[1, n]) for n in range(4)]
+                expected = [Delivered, Failed if bad else Delivered, Delivered, Delivered]
                 promise(
                     kinds == expected,
                     "each recipient has an outcome of its own: a refused one fails, its neighbours are delivered",
-                    f"settled {[kind.__name__ for kind in kinds]}",
+                    f"settled {', '.join(kind.__name__ for kind in kinds)}"
+                    f" for {', '.join(map(str, addresses))}{f', where {bad} is refused' if bad else ''}",
                 )
                 if bad:
                     all_bad = await self._deliver(made, self._batch(made, [parcel(2, [bad], numbered(2))]))
                     promise(
                         isinstance(all_bad[2, 0], Failed),
                         "a refused recipient fails",
-                        f"settled {all_bad[2, 0]} for it",
+                        f"settled {words(all_bad[2, 0])} for it",
                     )
                     promise(_has(driver, 2) == 0, HAS_IT, "sent a message that has no recipient left")
 
@@ -229,7 +241,7 @@ class DestinationSuite(ConnectorSuite):
                 promise(
                     isinstance(outcomes[1, 0], Delivered),
                     "where takes_reports, a parcel with a report is delivered in the network's own form",
-                    f"settled {outcomes[1, 0]}",
+                    f"settled {words(outcomes[1, 0])}",
                 )
 
         connector.run(body())
@@ -276,7 +288,9 @@ class DestinationSuite(ConnectorSuite):
                 results = await asyncio.gather(*(self._deliver(made, batch) for batch in batches))
                 for outcome in (one for outcomes in results for one in outcomes.values()):
                     promise(
-                        isinstance(outcome, Delivered), AN_OUTCOME_EACH, f"settled {outcome}, called thrice at once"
+                        isinstance(outcome, Delivered),
+                        AN_OUTCOME_EACH,
+                        f"settled {words(outcome)}, called thrice at once",
                     )
                 wrong = [n for n in range(1, 31) if _has(driver, n) != 1]
                 promise(not wrong, "each message arrives once while nothing fails", f"sent {wrong} not once")
@@ -289,7 +303,7 @@ class DestinationSuite(ConnectorSuite):
         async def body() -> None:
             async with self._started(connector) as made:
                 before = await self._deliver(made, self._batch(made, [parcel(1, [driver.recipient(0)], numbered(1))]))
-                promise(isinstance(before[1, 0], Delivered), AN_OUTCOME_EACH, f"settled {before[1, 0]}")
+                promise(isinstance(before[1, 0], Delivered), AN_OUTCOME_EACH, f"settled {words(before[1, 0])}")
                 driver.break_peer()
                 parcels = [parcel(n, [driver.recipient(0)], numbered(n)) for n in range(2, 12)]
                 outcomes = await self._deliver(made, self._batch(made, parcels))
@@ -297,17 +311,19 @@ class DestinationSuite(ConnectorSuite):
                 promise(
                     not failed,
                     "an unknown fault is Deferred, never Failed",
-                    f"settled {failed[:2]} for a broken next hop",
+                    f"settled {words(failed[:1])} for a broken next hop",
                 )
                 hop = [o for o in outcomes.values() if isinstance(o, Deferred) and o.scope is Scope.HOP]
-                promise(bool(hop), AS_A_WHOLE, f"settled {next(iter(outcomes.values()))}")
+                promise(bool(hop), AS_A_WHOLE, f"settled {words(next(iter(outcomes.values())))}")
                 worded = all(outcome.status.text for outcome in hop)
                 promise(worded, "a status says in words what is wrong", f"gave {hop[0].status!r}")
                 driver.mend_peer()
                 again = await self._deliver(made, self._batch(made, parcels))
                 late = [o for o in again.values() if not isinstance(o, Delivered)]
                 promise(
-                    not late, "once the next hop is mended, it is used again without a restart", f"settled {late[:2]}"
+                    not late,
+                    "once the next hop is mended, it is used again without a restart",
+                    f"settled {words(late[:1])}",
                 )
 
         connector.run(body())
@@ -340,7 +356,7 @@ class DestinationSuite(ConnectorSuite):
                         promise(
                             not late,
                             "after a cancellation the destination works as before",
-                            f"settled {late} at {step}",
+                            f"settled {words(late[:1])} after one at its step {step}",
                         )
                     if not reached:
                         break
@@ -380,7 +396,7 @@ class DestinationSuite(ConnectorSuite):
         if not at:
             promise(len(delivered) == 2, AN_OUTCOME_EACH, f"delivered {delivered} of two in a process of its own")
         lacking = [n for n in delivered if not _has(driver, n)]
-        promise(not lacking, HAS_IT, f"settled Delivered for {lacking} that the peer lacks, killed at step {at}")
+        promise(not lacking, HAS_IT, f"settled Delivered for {lacking} that the peer lacks, {killed(at)}")
 
         async def restarted() -> None:
             async with self._started(connector) as made:
@@ -391,10 +407,10 @@ class DestinationSuite(ConnectorSuite):
         connector.run(restarted())
         for n in (number, number + 1):
             copies = _has(driver, n)
-            promise(copies >= 1, "what was not settled is sent again, and arrives", f"lost {n}, killed at step {at}")
+            promise(copies >= 1, "what was not settled is sent again, and arrives", f"lost {n}, {killed(at)}")
             promise(
                 copies == 1 or n not in delivered,
                 "only what was in flight at a crash may arrive twice",
-                f"sent {n} {copies} times, killed at step {at}",
+                f"sent {n} {copies} times, {killed(at)}",
             )
         return steps

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.contract import AddressError, Envelope, Status
 from gateway.testing.bench import PATIENCE_S, Bench, SourceDriver, promise
-from gateway.testing.crash import SteppingLoop, Victim, points
+from gateway.testing.crash import SteppingLoop, Victim, killed, points
 from gateway.testing.peers import Journal, RecordingIntake
 from gateway.testing.samples import body_of, names, numbered, sample
 from gateway.testing.suites.connector import ConnectorSuite
@@ -233,13 +233,17 @@ class SourceSuite(ConnectorSuite):
                 await asyncio.wait((task,), timeout=connector.stop_s + 1)
                 await made.stop()
                 took = time.monotonic() - began
-                state = "idle" if idle else "while accept hangs"
+                state = "while it was idle" if idle else "while accept hung"
                 promise(
                     task.done() and took <= connector.stop_s + 0.5,
                     "run() returns within context.stop_s of its cancellation",
-                    f"took {took:.1f} s of {connector.stop_s} s {state}",
+                    f"took {took:.1f} s of {connector.stop_s} s, stopped {state}",
                 )
-                promise(not driver.acknowledged(), ACK_AFTER_COMMIT, f"acknowledged while stopping {state}")
+                promise(
+                    not driver.acknowledged(),
+                    ACK_AFTER_COMMIT,
+                    f"acknowledged what was not accepted, when it was stopped {state}",
+                )
 
         connector.run(body())
 
@@ -314,7 +318,7 @@ class SourceSuite(ConnectorSuite):
             connector.calls.take_over(calls, f"the gateway is killed, {'before' if at else 'after'} step {at or steps}")
         told = driver.acknowledged() & mine
         stored = {line["mark"] for line in journal.lines()}
-        promise(told <= stored, ACK_AFTER_COMMIT, f"had acknowledged {told} with {stored} stored, killed at step {at}")
+        promise(told <= stored, ACK_AFTER_COMMIT, f"had acknowledged {told} with {stored} stored, {killed(at)}")
 
         async def restarted() -> None:
             intake = RecordingIntake(journal, number=connector.driver.number)
@@ -322,17 +326,17 @@ class SourceSuite(ConnectorSuite):
                 await connector.until(
                     lambda: mine <= driver.acknowledged(),
                     TAKEN_IN_THE_END,
-                    lambda: f"after a kill at step {at} acknowledged {driver.acknowledged() & mine} of {mine}",
+                    lambda: f"{killed(at)}: acknowledged {driver.acknowledged() & mine} of {mine}",
                 )
 
         connector.run(restarted())
         lines: list[dict[str, Any]] = [line for line in journal.lines() if line["mark"] in mine]
-        promise({line["mark"] for line in lines} == mine, NOTHING_LOST, f"lost one of {mine}, killed at step {at}")
+        promise({line["mark"] for line in lines} == mine, NOTHING_LOST, f"lost one of {mine}, {killed(at)}")
         keyed = [line for line in lines if line["key"] is not None]
         ids = {(line["mark"], line["id"]) for line in keyed}
         promise(
             len(ids) == len({mark for mark, _ in ids}),
             "a dedupe key names one hand-over, so that a repeated one is known",
-            f"handed one message over under two keys, killed at step {at}",
+            f"handed one message over under two keys, {killed(at)}",
         )
         return steps

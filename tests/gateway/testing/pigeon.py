@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +31,7 @@ from gateway.contract import (
     Message,
     Note,
     Origin,
+    Outcome,
     Recipient,
     Rejected,
     Scope,
@@ -34,7 +39,7 @@ from gateway.contract import (
     Unavailable,
 )
 from gateway.testing import Bench, DestinationDriver, Got, SourceDriver
-from mappings.network import network
+from mappings.network import AddressError, Network, clean, network
 
 
 class PigeonConfig(ConnectorConfig):
@@ -43,6 +48,14 @@ class PigeonConfig(ConnectorConfig):
 
 class Undescribed(PigeonConfig):
     seeds: int = 3
+
+
+class Seeds(ConnectorConfig):
+    kind: str = "oats"
+
+
+class UndescribedInside(PigeonConfig):
+    seeds: Seeds = Field(Seeds(), description="What pigeons get.")
 
 
 class Loose(PigeonConfig):
@@ -66,9 +79,17 @@ class Pigeon(Connector):
     def takes_reports(self) -> bool:  # type: ignore[override]  # may depend on the configuration, as here
         return True
 
+    async def start(self) -> None:
+        if self.fault == "replays":  # it does not know what it has told of
+            for kept in sorted(self.context.state_dir.glob("*.msg")):
+                shutil.copy(kept, Path(self.config.loft) / "out" / f"again-{os.urandom(4).hex()}-{kept.name}")
+
     async def stop(self) -> None:
         if self.fault == "slow-stop":
             await asyncio.sleep(60)
+
+    def reconfigure(self, config: Any) -> bool:
+        return None if self.fault == "silent-reconfigure" else True  # type: ignore[return-value]  # wrong on purpose
 
     # The source
 
@@ -77,6 +98,13 @@ class Pigeon(Connector):
         pending: set[asyncio.Task[None]] = set()
         while True:
             for path in sorted(folder.glob("*.msg")):
+                if self.fault == "blocks":
+                    time.sleep(1.3)  # noqa: ASYNC251 - wrong on purpose
+                if self.fault in ("stops-at-bad", "swallows-bad") and b"\0" in path.read_bytes():
+                    if self.fault == "stops-at-bad":
+                        await asyncio.sleep(60)
+                    path.unlink()
+                    continue
                 if self.fault == "unbounded":
                     taken = path.rename(path.with_suffix(".taken"))
                     pending.add(asyncio.create_task(self._take(intake, taken)))
@@ -91,6 +119,8 @@ class Pigeon(Connector):
         key = f"{path.name}:{os.urandom(4).hex() if self.fault == 'new-key' else ''}"
         content = octets.replace(b"\n.", b"\n") if self.fault == "changes-content" else octets
         someone = network("smtp").parse("ann@target.example")
+        if self.fault == "makes-addresses":
+            someone = Address("smtp", "Ann Lee <ann@target.example>", "ann@target.example")
         envelope = Envelope(None, (Recipient(someone),), Origin("pigeon"), dedupe_key=key)
         accepting = asyncio.ensure_future(intake.accept(Message(envelope, Content(content))))
         try:
@@ -99,6 +129,10 @@ class Pigeon(Connector):
             else:
                 await asyncio.shield(accepting)
         except asyncio.CancelledError:
+            if self.fault == "loses-on-cancel":
+                path.unlink()
+                accepting.cancel()
+                raise
             # What is being accepted is finished, within the bound.
             limit = 60 if self.fault == "never-ends" else self.context.stop_s * 0.8
             await asyncio.wait((accepting,), timeout=limit)
@@ -129,13 +163,30 @@ class Pigeon(Connector):
         return f"loft-{os.urandom(2).hex()}" if self.fault == "random-hop" else "loft"
 
     async def deliver(self, batch: Batch) -> None:
+        late: list[tuple[tuple[int, int], Outcome]] = []
+        settle = batch.settle if self.fault != "settles-late" else lambda *each: late.append(each)
+        if self.fault == "never-returns":
+            await asyncio.Event().wait()
+        await self._deliver(batch, settle)
+        for id, outcome in late:
+            batch.settle(id, outcome)
+
+    async def _deliver(self, batch: Batch, settle: Callable[[tuple[int, int], Outcome], None]) -> None:
         parcels = batch.parcels
         while parcels:
             for parcel in parcels:
-                for item in parcel.items:
+                ids = [item.id for item in parcel.items]
+                if self.fault == "wrong-recipient":
+                    ids.reverse()
+                if self.fault == "strange-id":
+                    ids = [(message, n + 50) for message, n in ids]
+                for item, id in zip(parcel.items, ids, strict=True):
                     await asyncio.sleep(0)
+                    if item.address.value.startswith("nobody@"):
+                        settle(id, Failed(Status("5.1.1", "there is no such pigeon keeper")))
+                        continue
                     if parcel.report is not None and self.fault == "refuses-reports":
-                        batch.settle(item.id, Failed(Status("5.6.1", "what is this?")))
+                        settle(id, Failed(Status("5.6.1", "what is this?")))
                         continue
                     octets = b"".join(parcel.content.chunks())
                     notes: tuple[Note, ...] = ()
@@ -144,25 +195,25 @@ class Pigeon(Connector):
                     if self.fault == "strips-nul-and-tells":
                         notes = (Note(Fate.DROPPED, "NUL", "pigeons do not carry it"),)
                     if self.fault == "delivered-early":
-                        batch.settle(item.id, Delivered())
+                        settle(id, Delivered())
                         await asyncio.sleep(0)
                     try:
                         if not item.address.value.isascii() and self.fault != "carries-utf8":
                             raise UnicodeError
                         self._put(item.id, item.address, octets)
                     except UnicodeError:
-                        batch.settle(item.id, Failed(Status("5.6.7", "only ASCII addresses")))
+                        settle(id, Failed(Status("5.6.7", "only ASCII addresses")))
                     except OSError as e:
                         if self.fault == "raises":
                             raise
                         status = Status("4.3.0", "the loft is closed", cause=str(e))
                         if self.fault == "fails":
-                            batch.settle(item.id, Failed(Status("5.3.0", "the loft is closed")))
+                            settle(id, Failed(Status("5.3.0", "the loft is closed")))
                         else:
                             scope = Scope.RECIPIENT if self.fault == "narrow-scope" else Scope.HOP
-                            batch.settle(item.id, Deferred(status, scope))
+                            settle(id, Deferred(status, scope))
                     else:
-                        batch.settle(item.id, Delivered(notes=notes))
+                        settle(id, Delivered(notes=notes))
                         if self.fault == "sends-twice":
                             self._put((item.id[0], item.id[1] + 90), item.address, octets)
             parcels = batch.more()
@@ -171,6 +222,8 @@ class Pigeon(Connector):
         out = Path(self.config.loft) / "out"
         temporary = out / f"{id[0]}-{id[1]}.tmp"
         temporary.write_bytes(address.value.encode() + b"\n" + octets)
+        if self.fault == "replays":
+            shutil.copy(temporary, self.context.state_dir / f"{id[0]}-{id[1]}.msg")
         temporary.rename(temporary.with_suffix(".msg"))
 
 
@@ -204,6 +257,9 @@ class PigeonDriver(SourceDriver, DestinationDriver):
     def utf8_recipient(self) -> Address:
         return network("smtp").parse("jürgen@target.example")
 
+    def refused_recipient(self) -> Address:
+        return network("smtp").parse("nobody@target.example")
+
     def received(self) -> list[Got]:
         found = []
         for path in self.outbox.glob("*.msg"):
@@ -219,3 +275,29 @@ class PigeonDriver(SourceDriver, DestinationDriver):
 
     def mend_peer(self) -> None:
         (self.loft / "away").rename(self.outbox)
+
+
+class CoopNetwork(Network):
+    """Addresses `name@coop` of pigeons. `fault` makes it break one promise."""
+
+    name = "coop"
+    imcea_type = "COOP"
+    fault: ClassVar[str] = ""
+
+    def parse(self, text: str) -> Address:
+        if self.fault == "raises" and not text.strip():
+            return Address("coop", text[0], text[0])
+        value = text if self.fault == "takes-controls" else clean(text)
+        if not re.fullmatch(r"[^@]+@[\w-]+", value):
+            raise AddressError("coop.form", value, 0, "write name@coop")
+        if self.fault == "does-not-round-trip":  # a blank more each time that it is read
+            return Address("coop", value.replace("@", " @"), value.lower())
+        return Address("coop", value, value.lower())
+
+    def through(self, gate: Address, inner: Address) -> Address | None:
+        made = inner.value.replace("@", "%" if self.fault != "one-way" else "-")
+        return Address("coop", f"{made}@gate", f"{made}@gate".lower()) if inner.value.isascii() else None
+
+    def behind(self, gate: Address, address: Address) -> Address | None:
+        local, percent, domain = address.value.removesuffix("@gate").rpartition("%")
+        return network("smtp").parse(f"{local}@{domain}") if percent else None
