@@ -25,6 +25,7 @@ from connectors.mqtt import rules as mqtt
 from connectors.smtp import filter_config
 from connectors.smtp.authentication.config import AuthenticationConfig
 from connectors.smtp.login.config import LdapAccounts, LoginConfig, OAuthTokens
+from connectors.smtp.outward_config import ArcConfig, DkimConfig, SrsConfig
 from gateway import config, config_sync
 from gateway.config_model import option_table
 from gateway.registry import connectors
@@ -89,6 +90,7 @@ MODELS |= {
     "exchange watch": Watched,
 }
 MODELS["smtp authentication"] = AuthenticationConfig
+MODELS |= {"smtp dkim": DkimConfig, "smtp srs": SrsConfig, "smtp arc": ArcConfig}
 MODELS |= {"connector sendmail": SendmailConfig, "smtp login": LoginConfig, "smtp login.ldap": LdapAccounts}
 MODELS["smtp login.oauth"] = OAuthTokens
 MODELS |= {
@@ -105,6 +107,8 @@ PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/fi
 PAGES += ["docs/connectors/authentication.md", "docs/connectors/filters.md"]
 PAGES += ["docs/connectors/imap.md", "docs/connectors/exchange.md", "docs/connectors/graph.md"]
 PAGES += ["docs/connectors/folders.md", "docs/connectors/pop.md"]
+PAGES += ["docs/connectors/signing.md"]
+PAGES += ["docs/connectors/submission.md", "docs/sendmail.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
 PAGES += [f"docs/connectors/filedrop/{name}.md" for name in ("ftn", "pickup", "replay", "smf")]
 PAGES += ["docs/connectors/filedrop/records.md", "docs/connectors/filedrop/records-reference.md"]
