@@ -65,7 +65,10 @@ def status(reply: Reply, remote: str, *, text: str = "") -> Status:
         code = found[1].decode()
         said = reply.text[found.end() :]
     else:
-        code = f"{digit}.{_DETAIL.get(reply.code, '0.0')}"
+        # Cyrus explains in its first lines, and gives the code in the last one alone.
+        last = _ENHANCED.match(reply.lines[-1]) if len(reply.lines) > 1 else None
+        is_told = last is not None and last[1][:1] == digit.encode()
+        code = last[1].decode() if last is not None and is_told else f"{digit}.{_DETAIL.get(reply.code, '0.0')}"
         said = reply.text
     return Status(code, text or said, reply=str(reply), remote=remote)
 

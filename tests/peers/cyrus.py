@@ -1,4 +1,4 @@
-"""A private Cyrus IMAP server in a root folder of its own, on a free loopback port.
+"""A private Cyrus IMAP server in a root folder of its own, on free loopback ports for IMAP and LMTP.
 
 A user is made with `user`, with the password `secret`, and has an inbox as soon as it logs in. The administrator is
 `cyrus`, who may log in for everybody (PLAIN with an authorization identity).
@@ -53,6 +53,7 @@ START {{
 }}
 SERVICES {{
   imap cmd="/usr/lib/cyrus/bin/imapd -C {folder}/imapd.conf -U 30" listen="127.0.0.1:{port}" prefork=2
+  lmtp cmd="/usr/lib/cyrus/bin/lmtpd -C {folder}/imapd.conf -a" listen="127.0.0.1:{lmtp_port}" prefork=0
 }}
 DAEMON {{
   idled cmd="/usr/lib/cyrus/bin/idled -C {folder}/imapd.conf"
@@ -71,7 +72,7 @@ class Cyrus:
 
     def __init__(self, *, own_prefix: bool = False, quota_kib: int = 0, settings: str = "") -> None:
         self.root: Chroot = chroot(*PACKAGES)
-        self.port = free_port()
+        self.port, self.lmtp_port = free_port(), free_port()
         self._made = self.root.run(["mktemp", "-d", "/srv/cyrus-XXXXXX"]).stdout.decode().strip()
         self._process: Process | None = None
         self._log = self.root.path / "srv" / f"{self._made.rsplit('/', 1)[-1]}.log"
@@ -84,7 +85,7 @@ class Cyrus:
             settings=settings,
         )
         self.root.run(["tee", f"{self._made}/imapd.conf"], stdin=imapd.encode())
-        services = _SERVICES.format(folder=self._made, port=self.port)
+        services = _SERVICES.format(folder=self._made, port=self.port, lmtp_port=self.lmtp_port)
         self.root.run(["tee", f"{self._made}/cyrus.conf"], stdin=services.encode())
         folders = ("conf", "conf/socket", "conf/db", "conf/lock", "conf/proc", "mail")
         self.root.run(["mkdir", "-p", *(f"{self._made}/{name}" for name in folders)])

@@ -90,6 +90,13 @@ def test_a_transaction_that_is_full(said: str, expected: bool) -> None:
     assert faults.too_many(reply(said)) is expected
 
 
+def test_a_code_in_the_last_line_alone_counts() -> None:
+    told = faults.status(Reply(550, (b"Mailbox unknown. It may", b"be gone.", b"5.1.1 User unknown")), "mx.example")
+    assert told.code == "5.1.1"
+    assert told.text == "Mailbox unknown. It may be gone. 5.1.1 User unknown"
+    assert faults.status(Reply(550, (b"what", b"4.1.1 is no 550")), "mx.example").code == "5.1.0"
+
+
 def test_text_for_people_is_the_peers_without_its_codes() -> None:
     status = faults.status(Reply(550, (b"5.1.1 <b@y.example>: no such", b"5.1.1 person")), "mx.example")
     assert status.text == "<b@y.example>: no such 5.1.1 person"
