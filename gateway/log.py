@@ -30,6 +30,7 @@ _MIN_SECRET: Final = 3
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\"'=\\]+")
+_is_plain: Final = _PLAIN.fullmatch
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 Event = MutableMapping[str, Any]
@@ -171,17 +172,21 @@ def _as_json(level: str, name: str, fields: Event) -> str:
 def _as_text(level: str, name: str, fields: Event) -> str:
     where = fields.pop("connector", None) or fields.pop("part", "")
     exception = fields.pop("exception", None)
-    head = f"{_iso(time.time())} {level:<7} {where}: " if where else f"{_iso(time.time())} {level:<7} "
-    line = f"{head}{_event(name)}"
+    begun = f"{where}: {_event(name)}" if where else _event(name)
+    line = f"{_iso(time.time())} {level:<7} {begun}"
     for key, value in fields.items():
-        line += f" {key}={value}" if type(value) is int else f" {key}={_text(value)}"
+        kind = type(value)
+        # Asked anew for each: of a line's texts the most are its own, and would only push each other out of a memory.
+        if kind is int or (kind is str and _is_plain(value)):
+            line += f" {key}={value}"
+        else:
+            line += f" {key}={_text(value)}"
     return f"{line} {_unbroken(exception)}" if exception else line
 
 
 def _text(value: object) -> str:
     text = value if type(value) is str else str(value)
-    # Asked anew for each: of a line's texts the most are its own, and would only push each other out of a memory.
-    return text if _PLAIN.fullmatch(text) else _encode(_unbroken(text))
+    return text if _is_plain(text) else _encode(_unbroken(text))
 
 
 def _unbroken(text: str) -> str:

@@ -179,7 +179,7 @@ class Content:
         end, body = header_end(octets, HEAD_LIMIT)
         return octets[:body], end, body - len(self.front)
 
-    @once
+    @property
     def head(self) -> bytes:
         """Return the header fields' octets, without the empty line that ends them."""
         octets, end, _ = self._bounds

@@ -515,9 +515,9 @@ class Planner:
             self._date = (second, formatdate(second, localtime=True))
         source = ""
         if origin.peer:
-            helo = _UNPRINTABLE.sub("?", origin.helo)[:255] or "unknown"
             peer = _UNPRINTABLE.sub("?", origin.peer)[:255]
-            source = f"from {helo} ([{peer}])\r\n\t" if origin.helo else f"from {peer}\r\n\t"
+            helo = _UNPRINTABLE.sub("?", origin.helo)[:255] if origin.helo else ""
+            source = f"from {helo} ([{peer}])\r\n\t" if helo else f"from {peer}\r\n\t"
         tls = f" ({_UNPRINTABLE.sub('?', origin.tls)})" if origin.tls else ""
         marks = f"\r\n\t(tried {' '.join(tried)})" if tried else ""
         return (
