@@ -61,9 +61,10 @@ class Gateway:
         more: str = "",
         env: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        port: int | None = None,
     ) -> None:
         self.folder = folder
-        self.port, self.admin = free_port(), free_port()
+        self.port, self.admin = port or free_port(), free_port()
         self.spool = folder / "spool"
         self.config = folder / "gatepost.toml"
         self.log = folder / "gatepost.log"
