@@ -12,8 +12,8 @@ from tests.docs.sandbox import ROOT, blocks
 from tests.gateway.adapt.builders import TABLE, message
 
 
-def _piece() -> dict[str, Any]:
-    (text,) = [block.text for block in blocks(ROOT / "docs" / "plugins.md") if "def letter" in block.text]
+def _piece(with_text: str = "def letter") -> dict[str, Any]:
+    (text,) = [block.text for block in blocks(ROOT / "docs" / "plugins.md") if with_text in block.text]
     names: dict[str, Any] = {}
     exec(compile(text, "docs/plugins.md", "exec"), names)
     return names
@@ -28,3 +28,11 @@ def test_a_letter_comes_out_and_a_message_goes_in() -> None:
     fitted = adapter.adapt(stored, stored.deliveries, names["CAPABILITIES"], TABLE)
     parcel = Parcel(1, fitted.envelope, fitted.content, (), 0.0)
     assert names["letter"](parcel) == ["From: Ann Lee", "Subject: 5 EUR Bcc: x@y", "", "für dich", ""]
+
+
+def test_a_network_is_graded_without_a_driver() -> None:
+    suite = _piece("(NetworkSuite)")["TestLofts"]
+    tests = [name for name in dir(suite) if name.startswith("test_")]
+    for name in tests:
+        getattr(suite(), name)()
+    assert len(tests) > 10

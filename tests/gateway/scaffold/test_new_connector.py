@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from gateway.cli.app import app
 from gateway.scaffold import ScaffoldError, plan, write
 from gateway.testing import Bench, DestinationSuite, SourceSuite
+from tests.docs.sandbox import ROOT, blocks
 from tests.peers.clean import CleanEnvironment
 
 pytestmark = pytest.mark.xdist_group("clean environment")
@@ -48,6 +49,9 @@ def test_they_are_typed_to_the_strictest_from_outside(clean: CleanEnvironment) -
         package = clean.folder / f"gatepost-{name}"
         said = clean.run("mypy", "--strict", f"src/gatepost_{name}", f"tests/test_{name}.py", cwd=package)
         assert "Success: no issues found" in said
+    (pigeon,) = [block.text for block in blocks(ROOT / "docs" / "plugins.md") if block.title == "pigeon.py"]
+    (clean.folder / "pigeon.py").write_text(pigeon)
+    assert "Success: no issues found" in clean.run("mypy", "--strict", "pigeon.py")
     wrong = clean.folder / "wrong.py"
     wrong.write_text("from gateway.contract import Delivered, Status\n\nDelivered(status=Status(5))\n")
     said = clean.run("mypy", "--strict", str(wrong), ok=False)
