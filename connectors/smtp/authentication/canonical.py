@@ -31,6 +31,8 @@ class Fields:
     def __init__(self, head: bytes) -> None:
         self._by_name: dict[bytes, list[bytes]] = {}
         by_name = self._by_name
+        if not head.endswith(b"\n"):
+            head += _CRLF
         for name, rest in _FIELD.findall(head):
             by_name.setdefault(name.lower(), []).append(name + rest)
 
@@ -69,11 +71,26 @@ def relaxed_field(field: bytes) -> bytes:
     return name.rstrip(b" \t").lower() + b":" + value.strip(b" \n") + _CRLF
 
 
-def canonical_fields(fields: Iterable[bytes], form: Form) -> bytes:
+def canonical_fields(fields: Sequence[bytes], form: Form) -> bytes:
     """Return fields (each whole, with its line end) as they are hashed."""
+    octets = b"".join(fields)
     if form == "simple":
-        return b"".join(fields)
-    return b"".join([relaxed_field(field) for field in fields])
+        return octets
+    if octets.count(b"\n") != octets.count(_CRLF):
+        return b"".join([relaxed_field(field) for field in fields])
+    # All at once, in C: half of what it costs field by field.
+    if b"\t" in octets:
+        octets = octets.replace(b"\t", b" ")
+    octets = octets.replace(b"\r\n ", b" ")
+    while b"  " in octets:  # each pass halves the longest run
+        octets = octets.replace(b"  ", b" ")
+    lines = []
+    for line in octets.replace(b" \r\n", _CRLF).split(_CRLF):
+        name, colon, value = line.partition(b":")
+        if colon:
+            lines.append(name.rstrip(b" ").lower() + b":" + value.lstrip(b" "))
+    lines.append(b"")
+    return _CRLF.join(lines)
 
 
 class BodyHash:

@@ -201,7 +201,7 @@ def signing_input(fields: Sequence[bytes], form: Form, own: bytes) -> bytes:
     """Return what is hashed and signed: chosen fields, and the signature's own field without its b= (§3.7)."""
     name, _, value = own.partition(b":")
     bare = name + b":" + _B.sub(rb"\1", value, count=1)
-    return canonical_fields(fields, form) + canonical_fields((bare,), form).removesuffix(b"\r\n").removesuffix(b"\n")
+    return canonical_fields([*fields, bare], form).removesuffix(b"\r\n").removesuffix(b"\n")
 
 
 class Verifier:

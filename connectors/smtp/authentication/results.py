@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 FIELD: Final = b"authentication-results"
@@ -74,6 +75,7 @@ def _folded(words: Iterable[str]) -> str:
     return "\r\n\t".join(lines)
 
 
+@lru_cache(4096)
 def _value(text: str, *, quoted: bool = False) -> str:
     """Return a value as one word, or quoted; without control characters, and of a bounded length."""
     text = text[:_MAX_VALUE]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.smtp.authentication.canonical import Bodies, BodyHash, Fields, Form, canonical_fields
+from connectors.smtp.authentication.canonical import Bodies, BodyHash, Fields, Form, canonical_fields, relaxed_field
 
 
 def reference(body: bytes, form: Form) -> bytes:
@@ -108,6 +108,24 @@ def test_fields_as_the_rfc_shows_them() -> None:
     both = [*fields.all(b"a"), *fields.all(b"b")]
     assert canonical_fields(both, "relaxed") == b"a:X\r\nb:Y Z\r\n"
     assert canonical_fields(both, "simple") == head
+
+
+VALUE = st.lists(
+    st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"\r", b"a", b":", b"B", b"\xff"]), max_size=20
+).map(b"".join)
+FIELD = st.builds(
+    lambda name, blank, value, end: name + blank + b":" + value + end,
+    st.sampled_from([b"A", b"Bc", b"X-Y"]),
+    st.sampled_from([b"", b" ", b"\t "]),
+    VALUE,
+    st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(FIELD, max_size=6))
+def test_fields_at_once_are_those_one_by_one(fields: list[bytes]) -> None:
+    assert canonical_fields(fields, "relaxed") == b"".join(relaxed_field(each) for each in fields)
 
 
 def test_fields_are_chosen_from_below() -> None:
