@@ -51,6 +51,7 @@ MOST_AT_ONCE: Final = 64
 MOST_OF_ONE: Final = 16
 """Callers of one user at once; root's own are not counted."""
 LOOK_S: Final = 1.0
+AGAIN_S: Final = 60.0
 _CREDENTIALS: Final = struct.Struct("3i")
 
 _EX_NOUSER, _EX_UNAVAILABLE, _EX_TEMPFAIL, _EX_NOPERM, _EX_DATAERR = 67, 69, 75, 77, 65
@@ -98,6 +99,8 @@ class Sendmail(Connector):
         self._folder = Folder(self._place / DROP, config.max_message_bytes + handover.MOST_HEAD)
         self._callers: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._later: dict[str, float] = {}
+        """Claimed files at which something failed, and when they are tried again."""
         self._serves = False
         self._trouble = ""
 
@@ -130,7 +133,11 @@ class Sendmail(Connector):
         try:
             self._serves = True
             while True:
-                await self._take_dropped(intake)
+                # In a task of its own, so that a stop lets it finish what it accepts.
+                taking = asyncio.create_task(self._take_dropped(intake))
+                self._tasks.add(taking)
+                taking.add_done_callback(self._tasks.discard)
+                await asyncio.shield(taking)
                 await asyncio.sleep(LOOK_S)
         finally:
             self._serves = False
@@ -210,6 +217,9 @@ class Sendmail(Connector):
             return _EX_TEMPFAIL, "nothing came for too long"
         except (Rejected, Unavailable) as no:
             return _exit(no.status), no.status.text or str(no.status)
+        except Exception:
+            self.context.log.exception("handover_fault", user=user.login)
+            return _EX_TEMPFAIL, "a fault of this system"
 
     def _read(self, spec: str) -> Recipient | Status:
         try:
@@ -264,12 +274,13 @@ class Sendmail(Connector):
             self._trouble = f"{self._place / DROP}: {fault.strerror}"
             return
         self._trouble = ""
+        now = asyncio.get_running_loop().time()
         try:
             for each in found:
                 if isinstance(each, Bad):
                     self.context.log.error("handover_bad", file=each.name, reason=each.why, kept=str(each.kept))
                     self.context.count("handovers_bad")
-                else:
+                elif self._serves and self._later.get(each.name, 0.0) <= now:
                     await self._take_one(intake, each)
         except (Unavailable, OSError) as fault:
             self._trouble = f"the drop folder waits: {fault}"
@@ -290,6 +301,14 @@ class Sendmail(Connector):
             self.context.log.error("handover_refused", user=user.login, file=dropped.name, reason=why, kept=str(kept))
             self.context.count("handovers_bad")
             return
+        except (Unavailable, OSError):
+            raise
+        except Exception:
+            # A fault of ours with this one must not keep the others; it is tried again.
+            self.context.log.exception("handover_fault", user=user.login, file=dropped.name)
+            self._later[dropped.name] = asyncio.get_running_loop().time() + AGAIN_S
+            return
+        self._later.pop(dropped.name, None)
         await asyncio.to_thread(self._folder.remove, dropped.name)
         self.context.log.info("handover_taken", user=user.login, text=text)
 
