@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.dns_resolver import DnsResolver
 from connectors.smtp.mx import LookupFault
 from tests.connectors.smtp.client_kit import RecordingBatch, config, context, parcel
 from tests.connectors.smtp.test_client_tls import TLS_OFFERS, Authority
 from tests.peers.bad_smtp import BadSmtp
-from tests.peers.process import free_port
+from tests.peers.postfix import Postfix
+from tests.peers.process import free_port, wait_until
 from tests.peers.unbound import Unbound
 
 pytestmark = pytest.mark.skipif(
@@ -75,8 +79,6 @@ async def test_what_the_resolver_has_proved(world: World) -> None:
 
 async def test_mail_by_what_it_has_proved(world: World) -> None:
     """The right record: delivered over TLS. A wrong one, or one that was changed on the way: kept."""
-    from connectors.smtp.destination import SmtpDestination
-
     settings = config(
         port=world.port, dane=True, nameservers=("127.0.0.1",), nameserver_port=world.unbound.port, prefer="ipv4"
     )
@@ -99,3 +101,40 @@ async def test_mail_by_what_it_has_proved(world: World) -> None:
         "plain.test": ["delivered 2.0.0"],
     }
     assert over == [True, True]
+
+
+async def test_postfix_gets_it_by_the_certificate_in_dns(tmp_path: Path) -> None:
+    """Its certificate is nobody's but its own; with another record it gets nothing, and no plain text either."""
+    ca = Authority(tmp_path)
+    ca.server("mail.peer.example")
+    pem = tmp_path / "server.pem"
+    made = x509.load_pem_x509_certificate(pem.read_bytes())
+    digest = hashlib.sha256(made.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    tls = {"smtpd_tls_cert_file": str(pem), "smtpd_tls_key_file": str(pem), "smtpd_tls_security_level": "may"}
+    tls |= {"smtpd_tls_received_header": "yes"}
+    boxes = ("b@right.test", "b@wrong.test")
+    postfix = Postfix(mailboxes=boxes, settings=tls)
+    lines = "@ 300 IN MX 10 mx\nmx 300 IN A 127.0.0.1\n_{port}._tcp.mx 300 IN TLSA 3 1 1 {digest}\n"
+    zones = {
+        "right.test": lines.format(port=postfix.port, digest=digest),
+        "wrong.test": lines.format(port=postfix.port, digest="00" * 32),
+    }
+    with Unbound(tmp_path, zones) as unbound, postfix:
+        settings = config(
+            port=postfix.port, dane=True, nameservers=("127.0.0.1",), nameserver_port=unbound.port, prefer="ipv4",
+            connect_timeout_s=60.0, greeting_timeout_s=60.0, command_timeout_s=60.0, dot_timeout_s=60.0,
+        )  # fmt: skip
+        destination = SmtpDestination("out", settings, context())
+        await destination.start()
+        found = []
+        try:
+            for n, box in enumerate(boxes):
+                batch = RecordingBatch([parcel(n, box)], next_hop=box.partition("@")[2])
+                await destination.deliver(batch)
+                found += batch.codes()
+        finally:
+            await destination.stop()
+        assert found == ["delivered 2.0.0", "deferred 4.7.5 hop"]
+        await asyncio.to_thread(wait_until, lambda: postfix.mailbox(boxes[0]), 60, "Postfix has it in the mailbox")
+        assert b"using TLSv1" in postfix.mailbox(boxes[0])[0].read_bytes()
+        assert not postfix.mailbox(boxes[1])
