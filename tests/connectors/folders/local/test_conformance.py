@@ -17,12 +17,15 @@ class TestMbox(DestinationSuite):
     connector = fixture_of(Local, config=PATH | {"format": "mbox"}, driver=MboxBoxes)
 
 
-class TestMmdf:
+class TestMmdf(
+    DestinationSuite,
+    only=(
+        "test_delivers_and_settles_each",
+        "test_carries_what_it_declares",
+        "test_each_recipient_has_its_own_outcome",
+        "test_a_broken_next_hop_defers_as_a_whole",
+    ),
+):
     """What depends on the format; the rest is as with mbox."""
 
     connector = fixture_of(Local, config=PATH | {"format": "mmdf"}, driver=MmdfBoxes)
-    test_delivers_and_settles_each = DestinationSuite.test_delivers_and_settles_each
-    test_carries_what_it_declares = DestinationSuite.test_carries_what_it_declares
-    test_each_recipient_has_its_own_outcome = DestinationSuite.test_each_recipient_has_its_own_outcome
-    test_a_broken_next_hop_defers_as_a_whole = DestinationSuite.test_a_broken_next_hop_defers_as_a_whole
-    _started, _batch, _deliver = DestinationSuite._started, DestinationSuite._batch, DestinationSuite._deliver
