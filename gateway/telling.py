@@ -85,6 +85,8 @@ def _came(came: Mapping[str, str]) -> str:
     if came.get("peer"):
         helo = f" ({came['helo']})" if came.get("helo") else ""
         parts.append(f" from {came['peer']}{helo}")
+    if came.get("user"):
+        parts.append(f" of user {came['user']}")
     if came.get("protocol"):
         parts.append(f" with {came['protocol']}")
     return "".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -112,6 +113,8 @@ def test_who_names_another_sender_is_on_record(machine: Machine) -> None:
     assert taken.sender == "boss@acme.example"
     assert fields(taken)["x-authentication-warning"] == f"gw.example: {ME} set sender to boss@acme.example using -f"
     assert fields(taken)["from"] == "boss@acme.example"
+    told = machine.gateway.cli("trace", "boss@acme.example")
+    assert f'"user": "{ME}"' in json.dumps(told)
 
 
 def test_a_user_without_any_privilege(machine: Machine) -> None:
