@@ -17,6 +17,7 @@ from tests.fuzz import (
     networks,
     octets,
     payloads,
+    smtp,
 )
 from tests.fuzz.target import Target
 
@@ -33,6 +34,7 @@ _ALL: Final[tuple[Target[Any], ...]] = (
     *payloads.TARGETS,
     *exchange.TARGETS,
     *authentication.TARGETS,
+    *smtp.TARGETS,
 )
 TARGETS: Final = {each.name: each for each in _ALL}
 assert len(TARGETS) == len(_ALL), "two targets of one name"
