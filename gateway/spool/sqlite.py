@@ -57,6 +57,11 @@ _SEVERAL: Final = 40
 """A group of more jobs costs less as one statement a table, for all that each is a step of its own."""
 
 _COLUMNS: Final = {"messages": MESSAGE_COLUMNS, "deliveries": DELIVERY_COLUMNS, "trace": TRACE_COLUMNS}
+# A parameter that is no number and no text is asked for two attributes that neither None nor bytes has, and the fault
+# of each is written out and thrown away, unless there is an adapter: these give back what they are given.
+sqlite3.register_adapter(type(None), dict[None, None]().get)
+sqlite3.register_adapter(bytes, bytes)
+
 _INSERTS: Final = {
     table: [insert_rows(table, columns, count) for count in range(_BLOCK + 1)] for table, columns in _COLUMNS.items()
 }

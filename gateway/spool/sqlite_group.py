@@ -83,7 +83,8 @@ _ROW: Final = f"({', '.join('?' * (1 + _WIDTH))})"
 
 
 def _padding(taken: int) -> Row:
-    return (None,) * (_WIDTH - taken)
+    # Numbers, which nothing reads: they are bound at a third of what NULL costs.
+    return (0,) * (_WIDTH - taken)
 
 
 _AFTER_MESSAGE: Final = _padding(len(MESSAGE_COLUMNS))
@@ -91,7 +92,8 @@ _AFTER_TAKEN: Final = _padding(len(DEDUPE_COLUMNS))
 _AFTER_DELIVERY: Final = _padding(len(DELIVERY_COLUMNS))
 _AFTER_TRACE: Final = _padding(len(TRACE_COLUMNS))
 _AFTER_ME: Final = _padding(_ME + 1)
-_NOTHING: Final = _padding(-1)
+_NOTHING: Final = (-1, *_padding(0))
+_DONE_ROW, _MESSAGE_ROW, _TAKEN_ROW, _DELIVERY_ROW, _TRACE_ROW = (kind.value for kind in _Kind)
 
 
 @cache
@@ -123,16 +125,16 @@ def commit(
     values: list[Any] = []
     # Table by table: what is stored together lies together.
     for row in done:
-        values += (_Kind.DONE.value, *row, me, *_AFTER_ME)
+        values += (_DONE_ROW, *row, me, *_AFTER_ME)
     for p in packed:
-        values += (_Kind.MESSAGE.value, *p.message, *_AFTER_MESSAGE)
+        values += (_MESSAGE_ROW, *p.message, *_AFTER_MESSAGE)
     for row in taken:
-        values += (_Kind.TAKEN.value, *row, *_AFTER_TAKEN)
+        values += (_TAKEN_ROW, *row, *_AFTER_TAKEN)
     for p in packed:
         for row in p.deliveries:
-            values += (_Kind.DELIVERY.value, *row, *_AFTER_DELIVERY)
+            values += (_DELIVERY_ROW, *row, *_AFTER_DELIVERY)
     for p in packed:
-        values += (_Kind.TRACE.value, *p.event, *_AFTER_TRACE)
+        values += (_TRACE_ROW, *p.event, *_AFTER_TRACE)
     rows = len(values) // (1 + _WIDTH)
     missing = -rows % _STEP
     raw.execute(_statement(rows + missing), values + list(_NOTHING) * missing)
