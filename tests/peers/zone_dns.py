@@ -64,9 +64,18 @@ class ZoneDns:
             allow_reuse_address = True
             daemon_threads = True
 
-        datagrams = socketserver.UDPServer(self._address, Datagram)
-        self.port = datagrams.server_address[1]
-        streams = Streams((self._address[0], self.port), Stream)
+        host, port = self._address
+        for tries in range(50):
+            datagrams = socketserver.UDPServer((host, port), Datagram)
+            self.port = datagrams.server_address[1]
+            try:
+                streams = Streams((host, self.port), Stream)
+            except OSError:  # somebody has the port of this number for TCP
+                datagrams.server_close()
+                if port or tries == 49:
+                    raise
+                continue
+            break
         self._servers = [datagrams, streams]
         for server in self._servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -94,7 +94,7 @@ class DkimResult:
     """The first octets of b=, which tell signatures of one domain apart (RFC 6008)."""
     testing: bool = False
     partial: bool = False
-    """By l=, what follows in the body is not signed."""
+    """By l= the end of the body is not signed, and there is one: who has added it is not known (§8.2)."""
 
 
 def read(field: bytes) -> Signature:
@@ -260,10 +260,15 @@ async def verify(
             raise SignatureFault("fail", "signature does not verify")
     except SignatureFault as fault:
         return _result(signature, fault.verdict, str(fault), testing)
-    return _result(signature, "pass", "", testing)
+    partial = signature.length is not None and signature.length < _size(signature, bodies)
+    return _result(signature, "pass", "", testing, partial)
 
 
-def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool) -> DkimResult:
+def _size(signature: Signature, bodies: Bodies) -> int:
+    return bodies.get(signature.body_form, signature.hash, signature.length)[1]
+
+
+def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool, partial: bool = False) -> DkimResult:
     mark = base64.b64encode(signature.signature[:6]).decode("ascii")
     return DkimResult(
         verdict,
@@ -274,7 +279,7 @@ def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool) 
         signature.algorithm,
         mark,
         testing,
-        signature.length is not None,
+        partial,
     )
 
 

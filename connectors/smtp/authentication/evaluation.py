@@ -98,7 +98,7 @@ def _feed(content: Content, bodies: Bodies) -> None:
 def _proof(spf: SpfResult, signatures: Sequence[DkimResult]) -> Proof:
     return Proof(
         spf=spf.domain if spf.verdict == "pass" else "",
-        dkim=tuple(each.domain for each in signatures if each.verdict == "pass"),
+        dkim=tuple(each.domain for each in signatures if each.verdict == "pass" and not each.partial),
         spf_unknown=spf.domain if spf.verdict == "temperror" else "",
         dkim_unknown=tuple(each.domain for each in signatures if each.verdict == "temperror"),
     )
@@ -149,5 +149,5 @@ def _told_signature(each: DkimResult) -> Result:
     if each.testing:
         notes.append("test key")
     if each.partial:
-        notes.append("not the whole body is signed")
+        notes.append("the end of the body is not signed")
     return Result("dkim", each.verdict, properties, comment=", ".join(notes))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dkim  # type: ignore[import-untyped]  # dkimpy ships no types
 import pytest
 
 from connectors.smtp.authentication import arc
@@ -190,6 +191,14 @@ async def test_a_large_body_is_judged_too(zone: ZoneDns) -> None:
         assert (await hand_in(served, octets))[:3] == "250"
         assert b"dkim=pass" in field_of(served)
         assert served.intake.bodies[0].endswith(octets)
+
+
+async def test_what_was_added_to_a_signed_body_is_not_from_its_signer(zone: ZoneDns) -> None:
+    pem = (Path(__file__).parents[3] / "data" / "dkimpy" / "test.private").read_bytes()
+    octets = dkim.sign(message(), b"s1", b"strict.example", pem, length=True) + message()
+    async with serving(**options(zone, dmarc="honour")) as served:
+        assert (await hand_in(served, octets))[:3] == "250"
+        assert (await hand_in(served, octets + b"and more\r\n"))[:3] == "554"
 
 
 async def test_many_at_once(zone: ZoneDns) -> None:
