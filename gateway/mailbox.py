@@ -81,6 +81,8 @@ class Holds:
     """Not `exact`, but nothing is written another way than line ends and NULs."""
     labels: bool = False
     """A folder is a label: a message that is in several of them is one, and has one `object`."""
+    writable: bool = True
+    """Items are put in and altered, and folders made; where not, a mailbox is read, and items are removed from it."""
 
 
 @quickly_made

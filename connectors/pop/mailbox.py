@@ -46,6 +46,7 @@ HOLDS: Final = Holds(
     exact=True,
     finds=False,
     max_depth=1,
+    writable=False,
 )
 INBOX: Final = "inbox"
 _PATH: Final = ("INBOX",)

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -149,6 +149,10 @@ class MailboxDriver(ABC):
     @abstractmethod
     def mailbox(self) -> str:
         """Return the name of a mailbox with nothing in it, a new one each time."""
+
+    def put(self, mailbox: str, items: Sequence[bytes]) -> None:
+        """Have items come into a mailbox's inbox as they do from elsewhere; for a store that is not `writable`."""
+        raise NotImplementedError
 
     def forget_tokens(self) -> None:
         """Let no change token be known that was given out so far; for a store that gives any."""
