@@ -7,7 +7,6 @@ behind, whoever gave it up.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from connectors.smtp.checks import Action, Chain, Transaction, Verdict
@@ -85,11 +84,15 @@ class CheckedReception(Reception):
         return writer
 
     def _whole_envelope(self) -> Envelope:
-        transaction = self.transaction
-        return replace(
-            self._envelope,
-            reverse_path=transaction.reverse_path,
-            recipients=tuple(transaction.recipients),
+        begun, transaction = self._envelope, self.transaction
+        return Envelope(
+            transaction.reverse_path,
+            tuple(transaction.recipients),
+            begun.origin,
+            priority=begun.priority,
+            ret=begun.ret,
+            envid=begun.envid,
+            smtputf8=begun.smtputf8,
             hold=transaction.hold,
         )
 

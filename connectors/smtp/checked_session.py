@@ -116,7 +116,10 @@ class CheckedSession(Session):
         self._reception = reception = CheckedReception(
             shared.intake, shared.context.log, mail, origin, chain, self._at_content
         )
-        self._ask(chain.mail, self._judged, reception.transaction)
+        if chain.begin(reception.transaction):
+            self._ask(chain.mail, self._judged, reception.transaction)
+        else:
+            wire.take()
 
     def _take_rcpt(self, reception: Reception) -> None:
         chain = self._chain

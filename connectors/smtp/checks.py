@@ -14,7 +14,8 @@ mail; a client that goes away or a node that stops cancels the step that is unde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto, unique
 from typing import Any, Final, Literal, Protocol
@@ -72,6 +73,7 @@ class Verdict:
 
 
 GO_ON: Final = Verdict()
+_AT_MAIL: Final = Step.HELO | Step.MAIL
 
 
 def refuse(code: str, text: str, *, cause: str = "") -> Verdict:
@@ -219,10 +221,14 @@ class Chain:
     async def connect(self) -> Verdict | None:
         return await self._ask(Step.CONNECT, lambda check: check.connect(self.client))
 
-    async def mail(self, transaction: Transaction) -> Verdict | None:
-        """Begin a transaction; what the client calls itself is judged before it where it is new."""
+    def begin(self, transaction: Transaction) -> bool:
+        """Begin a transaction, and say whether `mail` is to be awaited."""
         self.reset()
         self.transaction = transaction
+        return bool(self.steps & _AT_MAIL)
+
+    async def mail(self, transaction: Transaction) -> Verdict | None:
+        """Judge a MAIL, after `begin`; what the client calls itself is judged before it where it is new."""
         client = self.client
         if client.helo != self._helo:
             if Step.HELO in self.steps:
@@ -280,7 +286,7 @@ class Chain:
         assert self.transaction is not None
         return self.transaction
 
-    async def _ask(self, step: Step, call: Callable[[Check], Awaitable[Verdict | None]]) -> Verdict | None:
+    async def _ask(self, step: Step, call: Callable[[Check], Coroutine[Any, Any, Verdict | None]]) -> Verdict | None:
         transaction = self.transaction
         for maker, check in self._checks:
             if step in maker.steps:
@@ -295,11 +301,18 @@ class Chain:
         return None
 
     async def _one(
-        self, maker: CheckMaker, step: Step, call: Callable[[], Awaitable[Verdict | None]]
+        self, maker: CheckMaker, step: Step, call: Callable[[], Coroutine[Any, Any, Verdict | None]]
     ) -> Verdict | None:
+        check = call()
         try:
-            async with asyncio.timeout(maker.timeout_s):
-                verdict = await call()
+            try:
+                # Most checks have nothing to wait for most of the time; those cost no timer.
+                waits = check.send(None)
+            except StopIteration as stop:
+                verdict: Verdict | None = stop.value
+            else:
+                async with asyncio.timeout(maker.timeout_s):
+                    verdict = await _gone_on(check, waits)
         except TimeoutError:
             return self._fault(maker, step, f"no answer in {maker.timeout_s:g} s")
         except Exception as fault:  # noqa: BLE001  whatever it is, it must not end the client's connection
@@ -333,6 +346,24 @@ class Chain:
             why="" if status is None else str(status),
             cause="" if status is None else status.cause,
         )
+
+
+@types.coroutine
+def _gone_on(check: Coroutine[Any, Any, Verdict | None], waits: Any) -> Generator[Any, Any, Verdict | None]:
+    """Await what a coroutine that has begun waits for, and then the rest of it."""
+    while True:
+        try:
+            sent = yield waits
+        except BaseException as fault:  # noqa: BLE001  cancellation too belongs to it
+            try:
+                waits = check.throw(fault)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # its Verdict
+        else:
+            try:
+                waits = check.send(sent)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # as above
 
 
 def _word(step: Step) -> str:
