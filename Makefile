@@ -36,7 +36,7 @@ build/graph-sdk/installed: tests/peers/graph/sdk.lock
 
 # The connectors of examples/ are no part of the gateway: each has an environment of its own, which sees that of the
 # gateway and adds what the connector needs.
-plugins: $(patsubst %,build/plugins/%/installed,webhook)
+plugins: $(patsubst %,build/plugins/%/installed,webhook xmpp)
 
 build/plugins/%/installed: examples/gatepost-%/requirements.lock examples/gatepost-%/pyproject.toml | .venv/installed
 	$(PY) -m venv --without-pip --clear build/plugins/$*

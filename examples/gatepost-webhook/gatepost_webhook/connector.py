@@ -14,6 +14,7 @@ class Webhook(Connector):
     """Posts mail to an application, and takes mail that the application posts."""
 
     Config: ClassVar[type[ConnectorConfig]] = WebhookConfig
+    contract_version: ClassVar[int] = 1
     config: WebhookConfig
 
     def __init__(self, name: str, config: WebhookConfig, context: Context) -> None:
