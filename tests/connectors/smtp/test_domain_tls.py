@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import json
 import ssl
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.dns_resolver import Tlsa
 from connectors.smtp.domain_tls import DomainTls
 from connectors.smtp.mta_sts import PolicyError
+from gateway.contract import Address, Message
 from tests.connectors.smtp.client_kit import RecordingBatch, config, context, parcel
 from tests.connectors.smtp.secure_dns import SecureDns
 from tests.connectors.smtp.test_client_tls import TLS_OFFERS, Authority
@@ -286,3 +289,37 @@ async def test_counts_outlive_a_restart_and_go_out_by_mail(tmp_path: Path) -> No
         }
     ]
     assert await second.report(send, post) == 0  # counted anew
+
+
+async def test_the_connector_hands_its_reports_to_the_gateway(tmp_path: Path) -> None:
+    """By its own intake, so that they are queued, signed and tried again like any mail."""
+    from connectors.smtp.mx import Target
+    from connectors.smtp.tls_reports import Ruling
+
+    now = [86400.0 * 20_000]
+    place = replace(context(base=tmp_path), clock=lambda: now[0])
+    dns = SecureDns(txt={"_smtp._tls.y.example": [b"v=TLSRPTv1; rua=mailto:tls@y.example"]})
+    destination = SmtpDestination("out", config(tls_reports_from="tls@gw.test"), place, resolver=dns)
+    await destination.start()
+    assert destination._domain_tls is not None
+    assert destination._domain_tls._reports is not None
+    destination._domain_tls._reports.count(Ruling("y.example", "no-policy-found"), Target("mx", "192.0.2.1", 25))
+    accepted: asyncio.Queue[Message] = asyncio.Queue()
+
+    class Gateway:
+        async def accept(self, message: Message) -> None:
+            await accepted.put(message)
+
+    now[0] += 86400
+    reporting = asyncio.create_task(destination.report_tls(Gateway()))  # type: ignore[arg-type]  # all that is asked
+    async with asyncio.timeout(60):
+        message = await accepted.get()
+    reporting.cancel()
+    await destination.stop()
+    envelope = message.envelope
+    assert (envelope.reverse_path, [r.address.value for r in envelope.recipients]) == (
+        Address("smtp", "tls@gw.test", "tls@gw.test"),
+        ["tls@y.example"],
+    )
+    assert envelope.origin.trusted
+    assert message.content.get(b"tls-report-domain") == b"y.example"

@@ -12,6 +12,8 @@ from typing import Any
 
 import dkim as dkimpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connectors.smtp import rsa_native
 from connectors.smtp.authentication import arc
@@ -21,7 +23,8 @@ from connectors.smtp.authentication.keys import KeyCache
 from connectors.smtp.client_config import ClientConfig
 from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.outward import Outward
-from connectors.smtp.signing_keys import KeyStore
+from connectors.smtp.signing import USUAL, Signing, signed
+from connectors.smtp.signing_keys import KeyRing, KeyStore
 from gateway.contract import Address, Content, Context, Delivered, Origin, Parcel
 from tests.connectors.smtp.client_kit import RecordingBatch, config, context, parcel
 from tests.peers.bad_smtp import OFFERS, BadSmtp
@@ -438,6 +441,18 @@ async def test_a_rotated_key_is_taken_up_while_running(tmp_path: Path) -> None:
     outward.close()
 
 
+async def test_options_change_while_mail_goes(keys: KeyStore) -> None:
+    async with BadSmtp() as peer:
+        async with sending(keys, peer) as destination:
+            for n, options in enumerate(({}, {"dkim": {}}, {"dkim": {"expire_days": 1}}, {}), 1):
+                destination.reconfigure(config(peer.port, **options))
+                await destination.deliver(RecordingBatch([mail(n)]))
+            with pytest.raises(ValueError, match="has no key"):
+                destination.reconfigure(config(peer.port, dkim={"default_domain": "none.example"}))
+            await destination.deliver(RecordingBatch([mail(5)]))
+        assert [each.content.count(b"DKIM-Signature:") for each in peer.messages] == [0, 2, 2, 0, 0]
+
+
 def test_a_domain_that_is_to_sign_needs_a_key(keys: KeyStore) -> None:
     for options in ({"dkim": {"default_domain": "none.example"}}, {"arc": {"domain": "none.example"}}):
         with pytest.raises(ValueError, match=r"has no key: make one with `gatepost dkim new none\.example`"):
@@ -480,3 +495,35 @@ def test_rsa_by_openssl_itself_is_rsa() -> None:
         assert native.sign(digest) == key.sign(digest, padding.PKCS1v15(), Prehashed(hashes.SHA256()))
     with pytest.raises(ValueError, match="does not sign"):
         native.sign(b"short")
+
+
+@pytest.fixture(scope="module")
+def signer(keys: KeyStore) -> tuple[Signing, Records]:
+    ring = KeyRing(keys, time.time)
+    ring.load()
+    return Signing(ring.keys("acme.example")[:1]), records_of(keys)
+
+
+VALUES = st.text('abc \t.:;=@<>"()', max_size=60).map(lambda text: text.encode())
+FIELDS = st.lists(
+    st.tuples(
+        st.sampled_from([b"From", b"TO", b"subject", b"Date", b"X-Other", b"Received", b"Cc", b"List-Id"]), VALUES
+    ),
+    max_size=8,
+)
+BODIES = st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")))
+
+
+@settings(max_examples=60, deadline=None)
+@given(FIELDS, BODIES, st.booleans())
+def test_whatever_is_signed_verifies(
+    signer: tuple[Signing, Records], fields: list[tuple[bytes, bytes]], lines: list[bytes], folded: bool
+) -> None:
+    """By another implementation, over any header and body that can leave."""
+    signing, records = signer
+    fold = b"\r\n\t" if folded else b""
+    rest = b"".join(name + b": x" + fold + value.strip() + b"\r\n" for name, value in fields)
+    octets = b"From: ann@acme.example\r\n" + rest + b"\r\n" + b"".join(line + b"\r\n" for line in lines)
+    made = signed(Content(octets), signing, USUAL, int(NOW)).octets()
+    assert made.endswith(octets)
+    assert dkimpy.DKIM(made).verify(0, records.dkimpy)
