@@ -86,11 +86,9 @@ def _class(name: str, found: type) -> str:
 
 def _members_text(name: str, found: type) -> str:
     parts = []
-    tests = []
+    tests = [f"`{each}`" for each in dir(found) if each.startswith("test_")]
     for member, shown, doc in _members(found):
-        if member.startswith("test_"):
-            tests.append(f"`{member}`")
-        elif doc:
+        if doc and not member.startswith("test_"):
             heading = member if member in _fields(found) else shown
             parts.append(f"**`{heading}`**\n{_prose(doc)}\n")
     if tests:
