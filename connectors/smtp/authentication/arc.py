@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain as joined
 from typing import Final, Literal
 
 from connectors.smtp.authentication import dkim, tags
@@ -23,6 +24,9 @@ MESSAGE: Final = b"arc-message-signature"
 SEAL: Final = b"arc-seal"
 MAX_INSTANCE: Final = 50
 """Source: RFC 8617 §4.2.1."""
+
+MAX_OCTETS: Final = 256 * 1024
+"""Octets of all fields of a chain: each seal is over those of all before it."""
 
 Status = Literal["none", "pass", "fail", "temperror"]
 """What a chain is worth; `temperror` is ours, for a key that DNS does not give now."""
@@ -100,6 +104,8 @@ def read(fields: Fields) -> Chain:
     found = {name: fields.all(name) for name in (RESULTS, MESSAGE, SEAL)}
     if not any(found.values()):
         return Chain()
+    if sum(map(len, joined.from_iterable(found.values()))) > MAX_OCTETS:
+        return Chain(fault="too long", highest=MAX_INSTANCE)
     highest = 0
     by_name: dict[bytes, dict[int, bytes]] = {}
     fault = ""

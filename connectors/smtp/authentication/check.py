@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, Final
 
 from connectors.smtp.authentication import results
 from connectors.smtp.authentication.config import AuthenticationConfig
@@ -21,6 +21,9 @@ from connectors.smtp.authentication.keys import KeyCache
 from connectors.smtp.authentication.spf import SpfResult
 from connectors.smtp.checks import Check, Client, OnFault, Step, Transaction, Verdict, refuse
 from gateway.contract import Content, Context
+
+MAX_FIELDS: Final = 100
+"""Fields of results of one message that are read."""
 
 
 class AuthenticationMaker:
@@ -154,13 +157,17 @@ def _sender(client: Client, transaction: Transaction) -> Sender:
 def without_ours(content: Content, servers: frozenset[str]) -> Content:
     """Return a content without the fields of results that claim to be of these servers; the same where there are none.
 
-    Of a content that is not inline the header must be in memory.
+    Of more than MAX_FIELDS no further one stays. Of a content that is not inline the header must be in memory.
     """
     head = content.head
     if results.FIELD not in head.lower():
         return content
     kept = []
+    seen = 0
     for field in content.fields:
-        if field.name != results.FIELD or not results.is_ours(head[field.value_start : field.end], servers):
-            kept.append(head[field.start : field.end])
+        if field.name == results.FIELD:
+            seen += 1
+            if seen > MAX_FIELDS or results.is_ours(head[field.value_start : field.end], servers):
+                continue
+        kept.append(head[field.start : field.end])
     return content if len(kept) == len(content.fields) else content.with_head(b"".join(kept))

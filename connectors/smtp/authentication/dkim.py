@@ -35,6 +35,8 @@ FIELD: Final = b"dkim-signature"
 MAX_SIGNATURES: Final = 10
 """Signatures of one message that are verified; the rest is not looked at."""
 _MAX_SIGNED: Final = 500
+MAX_OCTETS: Final = 512 * 1024
+"""Octets of a header that one signature is over; what is more is a way to keep a processor busy."""
 
 Verdict = Literal["pass", "fail", "neutral", "policy", "temperror", "permerror"]
 """Source: RFC 8601 §2.7.1."""
@@ -255,7 +257,10 @@ async def verify(
         record = await key_of(signature.domain, signature.selector, resolver, keys)
         testing = record.testing
         _check_key(signature, record)
-        own = signing_input(fields.chosen(signature.signed), signature.header_form, signature.field)
+        chosen = fields.chosen(signature.signed)
+        if sum(map(len, chosen)) > MAX_OCTETS:
+            raise SignatureFault("policy", "too much of a header")
+        own = signing_input(chosen, signature.header_form, signature.field)
         if not record.verifies(signature.signature, HASHES[signature.hash](own).digest()):
             raise SignatureFault("fail", "signature does not verify")
     except SignatureFault as fault:

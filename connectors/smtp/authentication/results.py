@@ -16,11 +16,14 @@ FIELD: Final = b"authentication-results"
 MAX_OCTETS: Final = 32 * 1024
 MAX_RESULTS: Final = 100
 _MAX_VALUE: Final = 300
+_MAX_START: Final = 1000
+_MAX_DEPTH: Final = 20
 _COLUMNS: Final = 76
 
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([;=/.])|([^\s"();=]+)|(.)', re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`{|}~.:@/\[\]]+")
 _COMMENT: Final = re.compile(r"[ -'*-\[\]-~]*")
+_IN_COMMENT: Final = re.compile(r"\\.?|[()]", re.DOTALL)
 _METHOD: Final = re.compile(r"([A-Za-z0-9-]{1,40})(?:/\d{1,3})?")
 _PROPERTY: Final = re.compile(r"([A-Za-z0-9-]{1,20})\.([A-Za-z0-9_-]{1,40})")
 
@@ -100,11 +103,9 @@ def read(value: bytes) -> Results | None:
     """
     if len(value) > MAX_OCTETS:
         return None
-    parts = list(_parts(value))
-    if not parts or not parts[0]:
-        return None
-    server = parts[0][0].lower()
-    if server in "=/.;" or len(server) > 255 or any(not word.isdigit() for word in parts[0][1:]):
+    parts = list(_parts(value.decode("utf-8", "replace")))
+    server = _server(parts[0])
+    if server is None:
         return None
     found = []
     for words in parts[1 : MAX_RESULTS + 1]:
@@ -115,15 +116,23 @@ def read(value: bytes) -> Results | None:
     return Results(server, tuple(found))
 
 
-def _parts(value: bytes) -> Iterator[list[str]]:
+def _server(words: list[str]) -> str | None:
+    """Return the name of the server that the first part gives, perhaps with a version; None where it is none."""
+    if not words or len(words) > 2 or (len(words) == 2 and not words[1].isdigit()):
+        return None
+    server = words[0].lower()
+    return None if server in "=/.;" or len(server) > 255 else server
+
+
+def _parts(text: str) -> Iterator[list[str]]:
     """Yield the words between semicolons; a quoted one is one word, comments are none (RFC 5322 §3.2.2)."""
     words: list[str] = []
-    for text, quoted in _tokens(value.decode("utf-8", "replace")):
-        if text == ";" and not quoted:
+    for word, quoted in _tokens(text):
+        if word == ";" and not quoted:
             yield words
             words = []
         else:
-            words.append(text)
+            words.append(word)
     yield words
 
 
@@ -146,19 +155,20 @@ def _tokens(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _after_comment(text: str, at: int) -> int:
-    """Return where a comment ends: behind its closing parenthesis, or at the end of a text in which there is none."""
+    """Return where a comment ends: behind its closing parenthesis, or at the end of a text in which there is none.
+
+    What is nested beyond reason has no end.
+    """
     depth = 0
-    while at < len(text):
-        char = text[at]
-        if char == "\\":
-            at += 1
-        elif char == "(":
+    for sign in _IN_COMMENT.finditer(text, at):
+        if sign[0] == "(":
             depth += 1
-        elif char == ")":
+            if depth > _MAX_DEPTH:
+                break
+        elif sign[0] == ")":
             depth -= 1
             if depth == 0:
-                return at + 1
-        at += 1
+                return sign.end()
     return len(text)
 
 
@@ -195,9 +205,14 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def is_ours(value: bytes, servers: frozenset[str]) -> bool:
-    """Say whether a field claims to be of one of these servers (in lower case), or cannot be read to say it is not."""
-    found = read(value[:MAX_OCTETS])
-    return found is None or found.server in servers or found.server.rstrip(".") in servers
+    """Say whether a field claims to be of one of these servers (in lower case), or cannot be read to say it is not.
+
+    Only its beginning is looked at, where the name has to be.
+    """
+    start = value.lstrip()[:_MAX_START].decode("utf-8", "replace")
+    server = _server(next(_parts(start)))
+    cut = len(start) == _MAX_START and ";" not in start
+    return cut or server is None or server in servers or server.rstrip(".") in servers
 
 
 def first_of(values: Iterable[bytes], servers: frozenset[str]) -> Results | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 
 from connectors.smtp.authentication import arc
 from connectors.smtp.authentication.canonical import BodyHash, Fields
+from connectors.smtp.authentication.check import MAX_FIELDS, without_ours
 from connectors.smtp.authentication.dkim import sign, signed_names
-from connectors.smtp.authentication.keys import load_private_key, public_record
+from connectors.smtp.authentication.dns_lookup import DnsLookup
+from connectors.smtp.authentication.evaluation import Sender, evaluate
+from connectors.smtp.authentication.keys import KeyCache, load_private_key, public_record
 from connectors.smtp.data_reader import INLINE_LIMIT
 from gateway.contract import Content
 from tests.connectors.smtp.server_kit import Served, serving
@@ -124,6 +128,37 @@ async def test_forged_results_go_and_what_was_signed_is_judged(zone: ZoneDns) ->
         assert [v.partition(b";")[0] for v in values] == [b"gw.example", b"mx.them.example"]
         assert b"dkim=pass" in values[0]
         assert content.octets().endswith(octets[octets.index(b"From: ") :])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        THEIRS,
+        FORGED,
+        b"Authentication-Results: " + b"()" * 10_000 + b"\r\n",
+        b"Authentication-Results: " + b"(" * 30_000 + b"\r\n",
+        b"ARC-Authentication-Results: i=1; a\r\n",
+        b"ARC-Seal: i=1; cv=none; a=rsa-sha256; d=list.example; s=s1; b=" + b"A" * 20_000 + b"\r\n",
+        b"DKIM-Signature: v=1; a=rsa-sha256; d=strict.example; s=s1; h=from" + b":x" * 490 + b"; bh=; b=AA\r\n",
+        b"From: " + b"(" * 4000 + b"a@b.example\r\n",
+        b"From: " + b"a@b.example," * 300 + b"\r\n",
+    ],
+    ids=range(9),
+)
+def test_a_long_header_keeps_no_processor_busy(field: bytes, zone: ZoneDns) -> None:
+    content = Content(message(head=field * (2_000_000 // len(field)) + b"X: " + b" \t" * 500_000 + b"\r\n"))
+    began = time.process_time()
+    kept = without_ours(content, frozenset({"gw.example"}))
+    asyncio.run(judged(content, zone))
+    assert time.process_time() - began < 10
+    assert sum(1 for _ in kept.get_all(b"authentication-results")) <= MAX_FIELDS
+
+
+async def judged(content: Content, zone: ZoneDns) -> None:
+    resolver = DnsLookup(["127.0.0.1"], zone.port).until(asyncio.get_running_loop().time() + 60)
+    sender = Sender("127.0.0.1", "client.example", "ann@strict.example")
+    more: dict[str, Any] = {"trusted_sealers": frozenset(), "receiver": "gw.example", "now": 1.5e9}
+    await evaluate(content, sender, None, resolver, KeyCache(), **more)
 
 
 async def test_a_relaying_client_is_not_judged_but_forges_nothing(zone: ZoneDns) -> None:

@@ -73,6 +73,12 @@ def test_what_cannot_be_read_is_taken_for_ours(value: bytes) -> None:
         (b"mx.us.example", True),
         (b"mx.them.example; dkim=pass header.d=mx.us.example", False),
         (b"xmx.us.example; none", False),
+        (b"(" * 5000 + b") mx.them.example; none", True),
+        (b"(" * 30 + b")" * 30 + b" mx.them.example; none", True),
+        (b"() " * 100 + b"mx.us.example; none", True),
+        (b"() " * 100 + b"mx.them.example; none", False),
+        (b"x" * 2000 + b"; none", True),
+        (b"mx.them.example; dkim=pass (" + b"x" * 100_000, False),
     ],
 )
 def test_forged_ones(value: bytes, ours: bool) -> None:
