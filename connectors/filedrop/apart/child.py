@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from connectors.filedrop.apart.beat import Beat
 from connectors.filedrop.apart.note import Note
 from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.apart.wire import (
@@ -50,7 +51,6 @@ R = TypeVar("R")
 BROKEN: Final = 70
 """EX_SOFTWARE of sysexits.h: the source ended by a fault, which the gateway's log tells of."""
 
-BEAT_S: Final = 1.0
 _FLUSH_S: Final = 5.0
 _UNDRAINED: Final = 1024 * 1024
 _PIECE: Final = 1024 * 1024
@@ -327,7 +327,7 @@ async def serve(sock: socket.socket, spec: Spec, note: Note) -> int:
     loop = asyncio.get_running_loop()
     _, line = await loop.create_connection(Line, sock=sock)
     moving = ThreadPoolExecutor(1, thread_name_prefix="mover")
-    beat = Beat(loop, line, moving, spec.cpu_limit_s)
+    beat = Beat(loop, line.say, moving, spec.cpu_limit_s)
     beat.beat()
 
     def count(name: str, value: float = 1, **labels: str) -> None:
@@ -362,42 +362,6 @@ async def serve(sock: socket.socket, spec: Spec, note: Note) -> int:
     await line.close()
     beat.stop()
     return status
-
-
-class Beat:
-    """Tells that the loop comes round, and the thread that moves files with it, which a share may hang; and has the
-    kernel end the process where the loop does not come round again before the process has used so much of the
-    processor. A thread could not: an expression that never ends keeps the interpreter."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line, moving: Executor, cpu_limit_s: float) -> None:
-        self._loop = loop
-        self._line = line
-        self._moving = moving
-        self._cpu_limit_s = cpu_limit_s
-        self._asked: asyncio.Future[None] | None = None
-        self._next: asyncio.TimerHandle | None = None
-
-    def beat(self) -> None:
-        """Beat, and go on doing so."""
-        signal.setitimer(signal.ITIMER_PROF, self._cpu_limit_s)
-        if self._asked is None:
-            self._asked = self._loop.run_in_executor(self._moving, _nothing)
-            self._asked.add_done_callback(self._answered)
-        self._next = self._loop.call_later(BEAT_S, self.beat)
-
-    def stop(self) -> None:
-        """Beat no more, and limit nothing."""
-        if self._next is not None:
-            self._next.cancel()
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-    def _answered(self, _: asyncio.Future[None]) -> None:
-        self._asked = None
-        self._line.say(Ask.BEAT.value)
-
-
-def _nothing() -> None:
-    return
 
 
 def _end_with_gateway(handle: int) -> None:

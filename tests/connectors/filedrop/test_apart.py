@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.filedrop import FileDrop
-from connectors.filedrop.apart import child, parent
+from connectors.filedrop.apart import beat, parent
 from connectors.filedrop.apart.note import Note, new_note, read_note
 from connectors.filedrop.apart.parent import environment, how_ended
 from connectors.filedrop.apart.wire import (
@@ -400,29 +400,24 @@ async def test_a_decoder_that_raises_is_told_with_its_traceback(tmp_path: Path, 
 
 
 async def test_a_process_beats_for_as_long_as_its_files_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[tuple[Any, ...]] = []
-
-    class Said(child.Line):
-        def say(self, *values: Any) -> None:
-            said.append(values)
-
-    monkeypatch.setattr(child, "BEAT_S", 0.01)
+    said: list[int] = []
+    monkeypatch.setattr(beat, "BEAT_S", 0.01)
     hangs = threading.Event()
     with ThreadPoolExecutor(1) as moving:
-        beat = child.Beat(asyncio.get_running_loop(), Said(), moving, 600.0)
+        beats = beat.Beat(asyncio.get_running_loop(), said.append, moving, 600.0)
         try:
-            beat.beat()
+            beats.beat()
             await until(lambda: len(said) > 2)
-            assert set(said) == {(Ask.BEAT.value,)}
+            assert set(said) == {Ask.BEAT.value}
             moving.submit(hangs.wait)
-            beats = len(said)
+            before = len(said)
             await asyncio.sleep(0.2)
-            assert len(said) <= beats + 1
+            assert len(said) <= before + 1
             hangs.set()
-            await until(lambda: len(said) > beats + 2)
+            await until(lambda: len(said) > before + 2)
         finally:
             hangs.set()
-            beat.stop()
+            beats.stop()
 
 
 async def test_a_process_that_hangs_is_told_and_stops_in_time(
