@@ -24,9 +24,12 @@ def main() -> None:
         status = refused.status
     except KeyboardInterrupt:
         status = TEMPFAIL
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody reads it: `mailq | head`
     # Nothing is left to be done, and to free what the system frees costs a fifth of the time.
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(status)
 
 

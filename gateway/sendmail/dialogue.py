@@ -14,6 +14,7 @@ from gateway.sendmail.way import Kept, Unreachable, ask
 MOST_LINE = 4096
 MOST_RECIPIENTS = 10_000
 MOST_ERRORS = 100
+TEMPFAIL = 75
 
 
 class _Over(Exception):
@@ -104,9 +105,11 @@ class _Dialogue:
             status, text = ask(self._where, [handover.write([("do", options.VERIFY), ("to", path)])])
         except Unreachable:
             status, text = 0, ""  # whoever takes it later reports on it
+        if status == TEMPFAIL:
+            status = 0  # as above
         if status:
-            words_ = text.partition("... ")[2].strip() or "5.1.1 nobody has this address"
-            return b"550 " + words_.encode("ascii", "replace").replace(b"\n", b" ")
+            why = text.partition("... ")[2].strip() or "5.1.1 nobody has this address"
+            return b"550 " + why.encode("ascii", "replace").replace(b"\n", b" ")
         self._call.notify = next((w[7:].lower() for w in words if w.upper().startswith("NOTIFY=")), self._call.notify)
         self._recipients.append(path)
         return b"250 2.1.5 ok"
@@ -129,7 +132,7 @@ class _Dialogue:
         self._begin()
         if status == 0:
             return b"250 2.0.0 " + text.strip().encode("ascii", "replace")
-        answer = b"451 4.3.0 " if status == 75 else b"554 5.0.0 "
+        answer = b"451 4.3.0 " if status == TEMPFAIL else b"554 5.0.0 "
         return answer + text.strip().encode("ascii", "replace").replace(b"\n", b" ")
 
     def _rset(self, _: str) -> bytes:

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from connectors.smtp.login.passwords import fault, is_right, scram_keys, store
+from connectors.smtp.login.passwords import fault, is_right, scram_keys
 from connectors.smtp.login.saslprep import saslprep
+from connectors.smtp.login.scram import ITERATIONS
 from connectors.smtp.login.steps import ScramKeys
 from gateway.contract import AddressError, Context
 from mappings.network import network
@@ -21,6 +22,8 @@ from mappings.network import network
 STORED_PASSWORD: Final = "login_password"
 """The identity's attribute that has what is stored of its password."""
 MOST_OCTETS: Final = 256 * 1024 * 1024
+HASHING_THREADS: Final = 2
+HASHING_AT_ONCE: Final = 256
 
 
 class Unready(Exception):
@@ -72,13 +75,37 @@ class _Entry:
     stored: str = field(repr=False)
 
 
-_DUMMY: Final = store(secrets.token_urlsafe(), "scrypt")
+_NOBODYS: Final = f"{{SCRAM-SHA-256}}{ITERATIONS},{'A' * 22}==,{'A' * 43}=,{'A' * 43}="
 """What a password is compared with where there is no such account, so that the time tells nothing."""
 
 
-async def _is_right(stored: str | None, password: str) -> bool:
-    right = await asyncio.to_thread(is_right, stored if stored is not None else _DUMMY, password)
-    return right and stored is not None
+class Hashing:
+    """Compares passwords in threads of its own, which have the processor but not the other threads' place.
+
+    It takes a while on purpose, and who guesses must not slow what the rest of the gateway does in threads.
+    """
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        self._under_way = 0
+
+    async def is_right(self, stored: str | None, password: str, nobodys: str = _NOBODYS) -> bool:
+        """Say whether a password is what was stored; for None it takes as long as for `nobodys`. Raises: Unready."""
+        if self._under_way >= HASHING_AT_ONCE:
+            raise Unready("too many passwords are being looked at")
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="password")
+        self._under_way += 1
+        try:
+            work = self._threads.submit(is_right, nobodys if stored is None else stored, password)
+            return await asyncio.wrap_future(work) and stored is not None
+        finally:
+            self._under_way -= 1
+
+    def stop(self) -> None:
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 class PasswordFile:
@@ -91,17 +118,21 @@ class PasswordFile:
         self._log = log
         self._entries: Mapping[str, _Entry] = {}
         self._stamp: tuple[int, int, int] | None = None
+        self._hashing = Hashing()
 
     async def start(self) -> None:
         """Read the file. Raises: OSError; ValueError that names each wrong line."""
         self._entries, self._stamp = await asyncio.to_thread(self._read)
 
     async def stop(self) -> None:
-        return
+        self._hashing.stop()
 
     async def check(self, login: str, password: str) -> Account | None:
         entry = await self._entry(login)
-        right = await _is_right(None if entry is None else entry.stored, password)
+        # Nobody's is what the first has: files are of one form, mostly.
+        first = next(iter(self._entries.values()), None)
+        nobodys = _NOBODYS if first is None else first.stored
+        right = await self._hashing.is_right(None if entry is None else entry.stored, password, nobodys)
         return entry.account if right and entry is not None else None
 
     async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
@@ -195,16 +226,17 @@ class TableAccounts:
 
     def __init__(self, context: Context) -> None:
         self._person = context.person
+        self._hashing = Hashing()
 
     async def start(self) -> None:
         return
 
     async def stop(self) -> None:
-        return
+        self._hashing.stop()
 
     async def check(self, login: str, password: str) -> Account | None:
         stored = self._stored(login)
-        return Account(login) if await _is_right(stored, password) else None
+        return Account(login) if await self._hashing.is_right(stored, password) else None
 
     async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
         found = scram_keys(self._stored(login) or "")

@@ -149,7 +149,10 @@ class SubmissionCheck(Check):
         """Look at the header: blocks where the content is not in memory."""
         config, context = self._maker.desk.config, self._maker.context
         if config.senders == "own":
-            for spec in authors(content):
+            found = authors(content)
+            if not found and content.get(b"from") is not None:
+                return refuse("5.7.1", f"{client.user} has to send as an address, and From holds none")
+            for spec in found:
                 if not self._owns(client, spec):
                     return refuse("5.7.1", f"{client.user} may not send as {spec[:200]}, as From says")
         if not config.complete:

@@ -173,6 +173,8 @@ WHOSE: list[tuple[str, str, bytes, int]] = [
     ("own", "ann@acme.example", b"From: bob@acme.example\r\n\r\n", 554),
     ("own", "ann@acme.example", b"From: ann@acme.example\r\nFrom: bob@acme.example\r\n\r\n", 554),
     ("own", "ann@acme.example", b"From: Ann <bob@acme.example>, ann@acme.example\r\n\r\n", 554),
+    ("own", "ann@acme.example", b"From: boss\r\n\r\n", 554),
+    ("own", "ann@acme.example", b'From: "boss@acme.example" <>\r\n\r\n', 554),
     ("own", "", b"From: ann@acme.example\r\n\r\n", 0),
     ("own", "lee@acme.example", b"Subject: by the mapping, it is ann's\r\n\r\n", 0),
     ("envelope", "ann@acme.example", b"From: bob@acme.example\r\n\r\n", 0),
