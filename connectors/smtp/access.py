@@ -37,6 +37,36 @@ class _Deed:
     text: str
 
 
+class _Rule:
+    """A rule of the configuration, read once."""
+
+    __slots__ = ("_helo", "_name", "_recipient", "_sender", "at_rcpt", "deed", "network", "of_address")
+
+    def __init__(self, rule: AccessRule) -> None:
+        self.deed = _Deed(rule.do, rule.text)
+        self.network = read_network(rule.client) if rule.client else None
+        self._name = compiled(rule.client) if rule.client and self.network is None else None
+        self._helo, self._sender, self._recipient = (
+            compiled(text) if text else None for text in (rule.helo, rule.sender, rule.recipient)
+        )
+        self.at_rcpt = bool(rule.recipient)
+        self.of_address = self.network is not None and not (rule.helo or rule.sender or rule.recipient)
+        """The address is its only condition."""
+
+    async def applies(self, client: Client, sender: str, recipient: str) -> bool:
+        """Whether all conditions hold; a name is looked up in DNS only where all others do."""
+        if self._helo is not None and not self._helo.fullmatch(client.helo.lower()):
+            return False
+        if self._sender is not None and not self._sender.fullmatch(sender.lower()):
+            return False
+        if self._recipient is not None and not self._recipient.fullmatch(recipient.lower()):
+            return False
+        if self.network is not None:
+            address = read_address(client.address)
+            return address is not None and address in self.network
+        return self._name is None or bool(self._name.fullmatch(await _name(client)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Lists:
     """The rules of the table, each kind for itself."""
@@ -90,7 +120,7 @@ class AccessMaker:
 
     def __init__(self, table: AccessTable, context: Context) -> None:
         """Raises: OSError, ValueError with a text that names the file."""
-        self.rules = table.rules
+        self.rules = [_Rule(rule) for rule in table.rules]
         self._log = context.log
         self._path = None if table.table is None else context.base_dir / table.table
         self._lists: _Lists | None = None
@@ -164,8 +194,8 @@ class Access(Check):
         path = recipient.address.value
         deed: _Deed | None = None
         for rule in self._maker.rules:
-            if rule.recipient and await _applies(rule, client, transaction.mail.path or "<>", path):
-                deed = _Deed(rule.do, rule.text)
+            if rule.at_rcpt and await rule.applies(client, transaction.mail.path or "<>", path):
+                deed = rule.deed
                 break
         else:
             lists = await self._maker.lists()
@@ -185,20 +215,16 @@ class Access(Check):
         if address is None:
             return None
         for rule in self._maker.rules:
-            if not (rule.helo or rule.sender or rule.recipient):
-                network = read_network(rule.client)
-                if network is not None and address in network:
-                    return _Deed(rule.do, rule.text)
+            if rule.of_address and rule.network is not None and address in rule.network:
+                return rule.deed
         lists = await self._maker.lists()
         return None if lists is None else lists.client.find(address)
 
     async def _of_names(self, client: Client, transaction: Transaction) -> _Deed | None:
         sender = transaction.mail.path or "<>"
         for rule in self._maker.rules:
-            if rule.recipient or (read_network(rule.client) is not None and not (rule.helo or rule.sender)):
-                continue
-            if await _applies(rule, client, sender, ""):
-                return _Deed(rule.do, rule.text)
+            if not (rule.at_rcpt or rule.of_address) and await rule.applies(client, sender, ""):
+                return rule.deed
         lists = await self._maker.lists()
         if lists is None:
             return None
@@ -211,22 +237,6 @@ async def _name(client: Client) -> str:
         return await client.name()
     except LookupFault:
         return ""
-
-
-async def _applies(rule: AccessRule, client: Client, sender: str, recipient: str) -> bool:
-    """Whether all conditions of a rule hold; a name is looked up in DNS only where all others do."""
-    if not all(
-        not pattern or compiled(pattern).fullmatch(value.lower())
-        for pattern, value in ((rule.helo, client.helo), (rule.sender, sender), (rule.recipient, recipient))
-    ):
-        return False
-    if not rule.client:
-        return True
-    network = read_network(rule.client)
-    if network is not None:
-        address = read_address(client.address)
-        return address is not None and address in network
-    return bool(compiled(rule.client).fullmatch(await _name(client)))
 
 
 def _said(deed: _Deed) -> Verdict:
