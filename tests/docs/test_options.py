@@ -21,7 +21,10 @@ from connectors.filedrop.formats.records.settings import RecordsSettings
 from connectors.filedrop.formats.replay import ReplaySettings
 from connectors.filedrop.formats.smf.settings import SmfSettings
 from connectors.filedrop.formats.uucp import UucpSettings
+from connectors.folders.local.config import ProgramConfig
+from connectors.imap.config import ImapFetch
 from connectors.mqtt import rules as mqtt
+from connectors.pop.config import PopFetch
 from connectors.smtp import filter_config
 from connectors.smtp.authentication.config import AuthenticationConfig
 from connectors.smtp.login.config import LdapAccounts, LoginConfig, OAuthTokens
@@ -44,8 +47,11 @@ MODELS: dict[str, type[BaseModel]] = {
     "sync.pair": config_sync.PairSection,
     **{
         f"connector {name}": connectors()[name].load().Config
-        for name in ("smtp", "filedrop", "mqtt", "ews", "graph", "imap", "folders", "pop")
+        for name in ("smtp", "filedrop", "mqtt", "ews", "graph", "imap", "folders", "pop", "local")
     },
+    "local program": ProgramConfig,
+    "imap fetch": ImapFetch,
+    "pop fetch": PopFetch,
     "filedrop bsmtp": BsmtpSettings,
     "filedrop ftn": FtnSettings,
     "filedrop maildir": MaildirSettings,
@@ -106,7 +112,7 @@ _TABLE = re.compile(r"(<!-- options: ([^>]+) -->\n)(.*?)(<!-- end of options -->
 PAGES = ["docs/configuration.md", "docs/connectors/smtp.md", "docs/connectors/filedrop.md", "docs/connectors/mqtt.md"]
 PAGES += ["docs/connectors/authentication.md", "docs/connectors/filters.md"]
 PAGES += ["docs/connectors/imap.md", "docs/connectors/exchange.md", "docs/connectors/graph.md"]
-PAGES += ["docs/connectors/folders.md", "docs/connectors/pop.md"]
+PAGES += ["docs/connectors/folders.md", "docs/connectors/pop.md", "docs/connectors/local.md"]
 PAGES += ["docs/connectors/signing.md"]
 PAGES += ["docs/connectors/submission.md", "docs/sendmail.md"]
 PAGES += ["docs/connectors/filedrop/bsmtp.md", "docs/connectors/filedrop/uucp.md"]
