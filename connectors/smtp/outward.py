@@ -62,6 +62,7 @@ class Outward:
         self._strip = config.remove_headers
         self._clock = context.clock
         self._log = context.log
+        self._count = context.count
         dkim, arc = config.dkim, config.arc
         self._names = USUAL if dkim is None else Names.of(dkim.headers, dkim.oversign)
         self._expire_s = None if dkim is None or dkim.expire_days is None else int(dkim.expire_days * _DAY_S)
@@ -70,8 +71,13 @@ class Outward:
         if table is not None:
             if dkim is not None and arc is not None and dkim.keys != arc.keys:
                 raise ValueError("dkim.keys and arc.keys name two folders: keep all keys in one")
-            self._ring = KeyRing(KeyStore(context.base_dir / table.keys), context.clock)
-            self._ring.load()
+            folder = context.base_dir / table.keys
+            ring = None if former is None else former._ring
+            if ring is not None and ring.folder == folder:
+                self._ring = ring  # what was read of it stays, so that a reload holds up nothing
+            else:
+                self._ring = KeyRing(KeyStore(folder), context.clock)
+                self._ring.load()
         for option, domain in (
             ("dkim.default_domain", dkim and dkim.default_domain),
             ("arc.domain", arc and arc.domain),
@@ -113,6 +119,12 @@ class Outward:
         if self._threads is not None and any(plan.signing for plan in plans):
             loop = asyncio.get_running_loop()
             plans = await loop.run_in_executor(self._threads, self._sign, plans)
+            for name, done in (
+                ("messages_signed", sum(bool(plan.signing.keys) for plan in plans)),
+                ("messages_sealed", sum(plan.signing.seal is not None for plan in plans)),
+            ):
+                if done:
+                    self._count(name, done)
         return [(plan.parcel, plan.notes, plan.outcome) for plan in plans]
 
     async def _plan(self, parcel: Parcel) -> Plan:

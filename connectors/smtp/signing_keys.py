@@ -200,6 +200,10 @@ class KeyRing:
         self._for: dict[str, tuple[float, tuple[SigningKey, ...]]] = {}
         self._look_at = 0.0
 
+    @property
+    def folder(self) -> Path:
+        return self._store.folder
+
     def load(self) -> None:
         """Read what has changed in the folder. Blocks, for private keys are checked as they are read.
 

@@ -4,7 +4,8 @@ Counted while mail is sent, by policy and kind of failure; kept on disk, so that
 counts; after the end of a day (UTC) each domain that asks for reports gets one, by mail or HTTPS, and a copy is kept.
 
 Promises: bounded in memory and on disk; nothing here is in the way of mail.
-Limits: each worker counts and reports for itself, as RFC 8460 §1.1 allows for hosts of one site.
+Limits: each worker counts and reports for itself, as hosts of one site may; a report that goes by mail to hosts which
+fail their own policy waits as other mail does, where RFC 8460 §5.3 would have it delivered all the same.
 """
 
 from __future__ import annotations
