@@ -170,7 +170,7 @@ class BodyHash:
     def digest(self) -> bytes:
         """End the body and return its hash. To be called once."""
         held, self._held = self._held, b""
-        if held.endswith(b"\r"):  # a CR that got no LF is content, and the blank before it too
+        if held:  # What got no line end is content; so do others read blanks at the end of a body without one.
             self._fill()
             self._add(held)
         if self._some or not self._relaxed:

@@ -21,7 +21,6 @@ def reference(body: bytes, form: Form) -> bytes:
             re.sub(rb"[ \t]+", b" ", line if n == len(lines) - 1 else line.rstrip(b" \t"))
             for n, line in enumerate(lines)
         ]
-        lines[-1] = lines[-1].rstrip(b" ")
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
@@ -49,7 +48,8 @@ def sha(octets: bytes) -> bytes:
         (b" \r\n\t\r\n", b" \r\n\t\r\n", b""),
         (b" C \r\nD \t E\r\n\r\n\r\n", b" C \r\nD \t E\r\n", b" C\r\nD E\r\n"),  # RFC 6376 §3.4.5
         (b"x", b"x\r\n", b"x\r\n"),
-        (b"x \t", b"x \t\r\n", b"x\r\n"),
+        (b"x \t", b"x \t\r\n", b"x \r\n"),
+        (b"x\r\n\t", b"x\r\n\t\r\n", b"x\r\n \r\n"),
         (b"x\r", b"x\r\r\n", b"x\r\r\n"),
         (b"a\n \nb\n", b"a\n \nb\n\r\n", b"a\n \nb\n\r\n"),
         (b"a\r\n\r\n\r\nb\r\n", b"a\r\n\r\n\r\nb\r\n", b"a\r\n\r\n\r\nb\r\n"),
