@@ -120,6 +120,7 @@ class AccessMaker:
 
     def __init__(self, table: AccessTable, context: Context) -> None:
         """Raises: OSError, ValueError with a text that names the file."""
+        self.table = table
         self.rules = [_Rule(rule) for rule in table.rules]
         self._log = context.log
         self._path = None if table.table is None else context.base_dir / table.table

@@ -396,6 +396,12 @@ class CheckSet:
         made = [(maker, check) for maker in self._makers if (check := maker.begin(client)) is not None]
         return Chain(made, client, self._log, self._count) if made else None
 
-    def close(self) -> None:
+    @property
+    def makers(self) -> Sequence[CheckMaker]:
+        return self._makers
+
+    def close(self, kept: Sequence[CheckMaker] = ()) -> None:
+        """Close the makers, but those that another set has `kept`."""
         for maker in self._makers:
-            maker.close()
+            if not any(maker is each for each in kept):
+                maker.close()

@@ -124,6 +124,7 @@ class GreylistMaker:
         self._clock = clock or context.clock
         self._path = context.state_dir / "greylist.db"
         self._store: GreylistStore | None = None
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="greylist")
         self._except = read_networks(table.except_networks)
         self._spared = PatternRules((each, True) for each in table.except_recipients)
@@ -148,11 +149,15 @@ class GreylistMaker:
     def _ask(self, network: str, sender: str, recipient: str, now: float) -> float:
         if self._store is None:
             self._store = GreylistStore(self._path, self.table)
-        return self._store.wait_for(network, sender, recipient, now)
+        try:
+            return self._store.wait_for(network, sender, recipient, now)
+        finally:
+            if self._is_closed:  # a connection that began before the configuration changed
+                self._close_store()
 
     def close(self) -> None:
+        self._is_closed = True
         self._thread.submit(self._close_store)
-        self._thread.shutdown(wait=False)
 
     def _close_store(self) -> None:
         if self._store is not None:

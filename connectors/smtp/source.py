@@ -108,22 +108,27 @@ class SmtpSource:
         if (config.listen, config.tls_listen, config.login) != (was.listen, was.tls_listen, was.login):
             return False
         tls = self._read_certificate(config)
-        checks, before = self._make_checks(config), self._checks
+        dns = (config.nameservers, config.nameserver_port)
+        same_dns = dns == (was.nameservers, was.nameserver_port)
+        checks, before = self._make_checks(config, same_dns=same_dns), self._checks
+        if not same_dns:
+            self._names = ReverseDns(*dns)
         self._tls, self._checks = tls, checks
         self._config = config
         self._clients.limits = _limits(config)
         if self._sharing is not None and self._intake is not None:
             self._sharing = self._share(self._intake)
         if before is not None:
-            before.close()
+            before.close(kept=checks.makers if checks is not None else ())
         return True
 
-    def _make_checks(self, config: SmtpConfig) -> CheckSet | None:
+    def _make_checks(self, config: SmtpConfig, *, same_dns: bool = True) -> CheckSet | None:
         """Return what clients and mail are judged by; None where nothing is configured.
 
         Raises: OSError or ValueError that names the option and its mend.
         """
-        makers = check_makers(self._name, config, self._context) if self.is_wanted else []
+        before = self._checks.makers if self._checks is not None else ()
+        makers = check_makers(self._name, config, self._context, before, same_dns) if self.is_wanted else []
         if self._login is not None:
             from connectors.smtp.login.submission import SubmissionMaker
 

@@ -487,6 +487,35 @@ def test_workers_share_a_limit(tmp_path: Path) -> None:
 # Configuration
 
 
+async def test_a_changed_configuration_keeps_what_the_checks_know(tmp_path: Path) -> None:
+    limit, grey = {"by": "client", "limit": 1}, {"delay_s": 60}
+    common = {"listen": ("127.0.0.1:0",), **STRANGER}
+    async with serving(tmp_path, rate_limits=[limit], greylist=grey, **STRANGER) as served:
+        client = await (await served.dial()).greeted()
+        assert await client.say("MAIL FROM:<a@x.example>", "RCPT TO:<bob@acme.example>") == [250, 450]
+        access = {"rules": [{"sender": "eve@*", "do": "reject"}]}
+        changed = SmtpConfig(**common, rate_limits=[limit], greylist=grey, access=access)  # type: ignore[arg-type]
+        assert served.source.reconfigure(changed)
+        # Who is connected goes on under the old rules, who comes gets the new; what was counted still is.
+        assert await client.say("RSET", "MAIL FROM:<eve@x.example>") == [250, 450]
+        assert await codes(served, "MAIL FROM:<eve@x.example>", "MAIL FROM:<a@x.example>") == [550, 450]
+        other = SmtpConfig(**common, greylist={"delay_s": 61})  # type: ignore[arg-type]
+        assert served.source.reconfigure(other)
+        assert await codes(served, "MAIL FROM:<a@x.example>", "RCPT TO:<bob@acme.example>") == [250, 450]
+        assert served.source.reconfigure(SmtpConfig(**common))  # type: ignore[arg-type]
+        assert await codes(served, "MAIL FROM:<a@x.example>", "RCPT TO:<bob@acme.example>") == [250, 250]
+        assert served.counts["check_faults"] == 0
+        await client.close()
+
+
+async def test_a_wrong_table_leaves_the_old_configuration_in_force(tmp_path: Path) -> None:
+    (tmp_path / "access").write_text("nonsense\n")
+    async with serving(tmp_path) as served:
+        with pytest.raises(ValueError, match="access:1:"):
+            served.source.reconfigure(SmtpConfig(listen=("127.0.0.1:0",), access={"table": "access"}))  # type: ignore[arg-type]
+        assert await codes(served, "MAIL FROM:<a@x.example>") == [250]
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [
