@@ -73,7 +73,7 @@ class Srs:
     def is_ours(self, address: str) -> bool:
         """Say whether an address has the form of ours: in a domain of ours, and `SRS0` or `SRS1` in front."""
         local, _, domain = address.rpartition("@")
-        return local[:3] in ("SRS", "srs") and domain.lower() in self.former_domains and _form(local) is not None
+        return local[:3].upper() == "SRS" and domain.lower() in self.former_domains and _form(local) is not None
 
     def forward(self, address: str, now: float) -> str:
         """Return the address in our domain that stands for `address`.
@@ -85,6 +85,8 @@ class Srs:
             raise SrsError("an address without a domain")
         if domain.lower() in self.former_domains:
             raise SrsError("an address of our own domain")
+        if local.startswith('"'):
+            raise SrsError("a mailbox in quotes, which cannot stand within another")
         form = _form(local)
         if form is None:
             stamp = _stamp(now)

@@ -108,7 +108,9 @@ def test_how_long_an_address_lives(days: int, good: bool) -> None:
             SHORT.reverse(made, now)
 
 
-@pytest.mark.parametrize("address", ["nobody", "@x.example", "ann@example.com", "SRS1=X=host@x.example", "SRS1=@x.y"])
+@pytest.mark.parametrize(
+    "address", ["nobody", "@x.example", "ann@example.com", "SRS1=X=host@x.example", "SRS1=@x.y", '"a b"@x.y']
+)
 def test_what_is_not_rewritten(address: str) -> None:
     with pytest.raises(SrsError):
         SHORT.forward(address, NEW_YEAR)
