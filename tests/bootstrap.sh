@@ -10,7 +10,8 @@ wanted=(
   swaks:swaks strace:strace cc:gcc curl:curl git:git
   psql:postgresql-client slapd:slapd
   mmdebstrap:mmdebstrap uux:uucp
-  msmtp:msmtp mail:bsd-mailx openssl:openssl mutt:mutt movemail:mailutils packf:nmh formail:procmail
+  alpine:alpine bsd-mailx:bsd-mailx s-nail:s-nail
+  msmtp:msmtp openssl:openssl mutt:mutt movemail:mailutils packf:nmh formail:procmail
   crashmail:crashmail xxd:xxd
   mosquitto:mosquitto mosquitto_pub:mosquitto-clients prosody:prosody
   davmail-server:davmail-server java:default-jre-headless mbsync:isync
