@@ -18,7 +18,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Final, Literal
 
 from mappings.address import Address, AddressError
@@ -68,6 +67,7 @@ class Vacation:
     days: int | None = None
 
     def holds_at(self, now: float) -> bool:
+        """Tell whether it is sent at this moment."""
         """Tell whether it is in force at a time, in seconds since 1970."""
         return (self.since is None or self.since <= now) and (self.until is None or now < self.until)
 
@@ -119,6 +119,8 @@ def mistakes_in(identity: Identity, networks: Registry) -> list[str]:
     found = []
     for name in ours:
         if name not in _NAMES:
+            from difflib import get_close_matches  # for a mistake alone; what starts a gateway needs none of it
+
             near = get_close_matches(name, _NAMES, 1)
             found.append(f"there is no attribute {name!r}; {f'did you mean {near[0]}?' if near else _known(_NAMES)}")
     try:

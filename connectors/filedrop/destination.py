@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +36,8 @@ from gateway.contract import (
     Parcel,
     Scope,
     Status,
-    id_text,
 )
+from gateway.mailbox_post import stem_of
 
 GROUP: Final = 64
 WRITERS: Final = 8
@@ -69,11 +68,9 @@ def letters(
     items = parcel.items
     size = most or len(items)
     groups = [items[n : n + size] for n in range(0, len(items), size)]
-    at = datetime.fromtimestamp(int(parcel.arrived_at * 1000) / 1000, UTC)
     made = []
     for group in groups:
-        number = group[0].id[1]
-        stem = f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}Z-{id_text(parcel.message_id)}-{number}"
+        stem = stem_of(parcel.arrived_at, parcel.message_id, group[0].id[1])
         made.append(Letter(dos_stem(stem) if style == "dos83" else own(stem), parcel, group))
     return made
 
