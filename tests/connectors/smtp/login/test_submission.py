@@ -67,10 +67,9 @@ async def test_smtplib_and_what_becomes_of_the_message(tmp_path: Path) -> None:
         assert [r.address.value for r in message.envelope.recipients] == ["zoe@far.example", "eve@far.example"]
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-async def test_swaks(tmp_path: Path, mechanism: str) -> None:
+async def test_swaks(tmp_path: Path) -> None:
     async with submission(tmp_path) as served:
-        options = ("--tls", "--auth", mechanism, "--auth-user", "bob", "--auth-password", "secret")
+        options = ("--tls", "--auth", "LOGIN", "--auth-user", "bob", "--auth-password", "secret")
         said = await asyncio.to_thread(
             swaks, served.port, *options, sender="anyone@lists.example", to="zoe@far.example"
         )
