@@ -67,7 +67,6 @@ class Vacation:
     days: int | None = None
 
     def holds_at(self, now: float) -> bool:
-        """Tell whether it is sent at this moment."""
         """Tell whether it is in force at a time, in seconds since 1970."""
         return (self.since is None or self.since <= now) and (self.until is None or now < self.until)
 
