@@ -28,9 +28,9 @@ def _domain(text: str) -> str:
     try:
         found = network("xmpp").parse(text).value
     except AddressError as e:
-        raise ValueError(f'the component\'s name, such as "mail.chat.example" ({e.message})') from None
+        raise ValueError(f'a chat domain, such as "mail.chat.example" ({e.message})') from None
     if "@" in found:
-        raise ValueError('the component\'s name, such as "mail.chat.example", without a user')
+        raise ValueError('a chat domain, such as "mail.chat.example", without a user')
     return found
 
 
@@ -46,6 +46,11 @@ class XmppConfig(ConnectorConfig):
     )
     beyond_loopback: bool = Field(
         False, description="The server may be on another machine, since the way to it is secured otherwise."
+    )
+    relay_domains: tuple[str, ...] = Field(
+        (),
+        description="Chat domains whose users may write to any mail address, such as those of your own server. All "
+        "others reach people of yours alone.",
     )
     receipts: Literal["delivered", "accepted", "never"] = Field(
         "delivered",
@@ -82,6 +87,11 @@ class XmppConfig(ConnectorConfig):
             if name.lower() in _OURS:
                 raise ValueError(f"{name} is told in its own way, and no header to take along")
         return tuple(name.lower() for name in names)
+
+    @field_validator("relay_domains")
+    @classmethod
+    def _domains(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_domain(each) for each in domains)
 
     @model_validator(mode="after")
     def _is_near(self) -> XmppConfig:

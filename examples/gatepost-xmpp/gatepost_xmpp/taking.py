@@ -164,7 +164,8 @@ class Taker:
         text = arrived.body.replace("\r\n", "\n")
         octets = b"".join(compose(fields, text, hostname=self._context.hostname))
         envid = arrived.id if _ENVID.fullmatch(arrived.id) else None
-        origin = Origin(self._name, peer=arrived.sender[:512], protocol="XMPP", user=arrived.bare)
+        trusted = sender.value.rpartition("@")[2] in config.relay_domains  # the server has seen to it that it is so
+        origin = Origin(self._name, peer=arrived.sender[:512], protocol="XMPP", user=arrived.bare, trusted=trusted)
         envelope = Envelope(sender, (Recipient(to, notify),), origin, envid=envid, dedupe_key=key)
         return Message(envelope, Content(octets))
 
