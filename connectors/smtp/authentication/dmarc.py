@@ -160,11 +160,18 @@ async def record_at(domain: str, resolver: Resolver) -> Record | None:
     return parse(records[0], domain) if len(records) == 1 else None
 
 
-async def walk(domain: str, resolver: Resolver, *, first: Record | None = None) -> list[Record]:
-    """Return the records from a domain upwards. `first` is the domain's own where it is known. Raises: LookupFault."""
-    found: list[Record] = []
-    for number, name in enumerate(steps(domain)):
-        record = first if number == 0 and first is not None else await record_at(name, resolver)
+async def walk(domain: str, resolver: Resolver) -> list[Record]:
+    """Return the records from a domain upwards. Raises: LookupFault."""
+    return await _walk(domain, await record_at(domain, resolver), resolver)
+
+
+async def _walk(domain: str, own: Record | None, resolver: Resolver) -> list[Record]:
+    """Return the records from a domain upwards, whose own one is known."""
+    if own is not None and own.psd in ("y", "n"):
+        return [own]
+    found = [] if own is None else [own]
+    for name in steps(domain)[1:]:
+        record = await record_at(name, resolver)
         if record is not None:
             found.append(record)
             if record.psd in ("y", "n"):
@@ -172,7 +179,8 @@ async def walk(domain: str, resolver: Resolver, *, first: Record | None = None) 
     return found
 
 
-def steps(domain: str) -> list[str]:
+@lru_cache(4096)
+def steps(domain: str) -> tuple[str, ...]:
     """Return the names of a walk: the domain, then those above it, of which a long one has the last seven labels on."""
     labels = domain.split(".")
     names = [domain]
@@ -180,7 +188,7 @@ def steps(domain: str) -> list[str]:
     while rest:
         names.append(".".join(rest))
         rest = rest[1:]
-    return names
+    return tuple(names)
 
 
 def organisational(domain: str, records: Sequence[Record]) -> str:
@@ -220,7 +228,7 @@ async def _evaluate_one(domain: str, proof: Proof, resolver: Resolver) -> DmarcR
         # The walk is spared where the author's own domain is what was proved, and its record is there.
         if own is not None and (proof.spf == domain or domain in proof.dkim):
             return DmarcResult("pass", domain, aligned=domain)
-        records = await walk(domain, resolver, first=own)
+        records = await _walk(domain, own, resolver)
         organisation = organisational(domain, records)
         if not records:
             return DmarcResult("none", domain, reason="no record")

@@ -88,7 +88,7 @@ class DnsLookup:
         self._nameservers = list(nameservers)
         self._port = port
         self._made: dns.asyncresolver.Resolver | None = None
-        self._clock = clock
+        self.now = clock or _loop_time
         self.kept = Kept()
 
     def until(self, deadline: float) -> Questions:
@@ -98,7 +98,7 @@ class DnsLookup:
     async def ask(self, kind: Kind, name: str, deadline: float) -> Sequence[Any]:
         """Return what DNS has. Raises: LookupFault."""
         name = name.rstrip(".").lower()
-        now = asyncio.get_running_loop().time() if self._clock is None else self._clock()
+        now = self.now()
         found = self.kept.get(kind, name, now)
         if found is None:
             if now >= deadline:
@@ -140,6 +140,10 @@ class DnsLookup:
         return self._made
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def _value(record: Any) -> Any:
     match record:
         case dns.rdtypes.ANY.TXT.TXT():
@@ -153,7 +157,7 @@ def _value(record: Any) -> Any:
 
 
 class Questions:
-    """The Resolver of one message."""
+    """The Resolver of one message. What is kept is given without a further coroutine."""
 
     __slots__ = ("_deadline", "_lookup")
 
@@ -162,7 +166,9 @@ class Questions:
         self._deadline = deadline
 
     async def txt(self, name: str) -> Sequence[bytes]:
-        return await self._lookup.ask("TXT", name, self._deadline)
+        lookup = self._lookup
+        found = lookup.kept.get("TXT", name, lookup.now())
+        return await lookup.ask("TXT", name, self._deadline) if found is None else found
 
     async def addresses(self, name: str, *, ipv6: bool) -> Sequence[str]:
         return await self._lookup.ask("AAAA" if ipv6 else "A", name, self._deadline)
