@@ -5,8 +5,10 @@ A reader fills it in; what it cannot say here it adds to `left`, so that nothing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Final, Literal
 
 Carriage = Literal["smtp", "lmtp"]
@@ -156,7 +158,8 @@ class Outline:
     max_concurrency: int | None = None
     greet_delay_s: float | None = None
     milters: list[Milter] = field(default_factory=list)
-    dnsbl: dict[str, None] = field(default_factory=dict)
+    dnsbl: dict[str, str | None] = field(default_factory=dict)
+    """Zones of DNS block lists, each with the answer that counts, if not any."""
     access: list[Access] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     irrelevant: dict[str, None] = field(default_factory=dict)
@@ -173,3 +176,29 @@ class Outline:
     def ours(self) -> dict[str, None]:
         """All domains in which an unknown address is nobody's."""
         return {**self.local_domains, **self.alias_domains, **self.mailbox_domains}
+
+
+def network_of(text: str) -> str | None:
+    """Return a network in CIDR form, None where a text is none.
+
+    Access tables write `10`, `10.1`, `10.1.2.3` and `IPv6:2001:db8`, besides that form.
+    """
+    text = text.removeprefix("[").removesuffix("]")
+    if text.lower().startswith("ipv6:"):
+        bare = text[5:]
+        groups = bare.split(":")
+        try:
+            if "::" in bare or len(groups) == 8 or "/" in bare:
+                return str(ip_network(bare, strict=False))
+            return str(ip_network(f"{bare}::/{16 * len(groups)}", strict=False))
+        except ValueError:
+            return None
+    if re.fullmatch(r"\d{1,3}(\.\d{1,3}){0,3}", text):
+        parts = text.split(".")
+        text = ".".join(parts + ["0"] * (4 - len(parts))) + f"/{8 * len(parts)}"
+    elif "/" not in text:
+        return None
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        return None

@@ -15,6 +15,7 @@ from gateway.import_config.own_settings import POSTFIX_RESTRICTIONS
 from mappings.formats.lines import key_and_value, logical_lines
 from mappings.tabular import Problems
 
+_IPV4: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
 TABLE: Final = re.compile(r"(?:proxy:)?([a-z]+):(.*)", re.DOTALL)
 _WITH_ARGUMENT: Final = re.compile(
     r"check_.*_access|check_policy_service|(?:reject|permit)_.*(?:rhsbl|dnswl|rhswl).*|permit_mx_backup_networks"
@@ -64,10 +65,11 @@ class _Reader:
             return
         if word in ("reject_rbl_client", "reject_rbl"):
             zone = next(rest, "")
-            if "=" in zone:
-                self._leave(name, "only lists that are asked for any answer are taken", f"{word} {zone}")
+            name_, _, answer = zone.partition("=")
+            if answer and not _IPV4.fullmatch(answer):
+                self._leave(name, "answers are networks here, such as 127.0.0.0/30; add it by hand", f"{word} {zone}")
             elif zone:
-                out.dnsbl[zone] = None
+                out.dnsbl[name_] = answer or None
         elif access is not None:
             named = next(rest, "")
             table = self._table(name, named)

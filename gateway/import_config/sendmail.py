@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from ipaddress import ip_network
 from typing import Final, Literal
 
 from gateway.import_config.files import Files, FilesError
 from gateway.import_config.macros import Call, calls
-from gateway.import_config.outline import Access, Hop, Local, Milter, Outline, Table, WhenDown
+from gateway.import_config.outline import Access, Hop, Local, Milter, Outline, Table, WhenDown, network_of
 from gateway.import_config.own_settings import (
     SENDMAIL_FEATURES,
     SENDMAIL_MACROS,
@@ -232,7 +231,7 @@ class _Reader:
     def _relay_for(self, place: str, word: str) -> None:
         """Take a word of class R: a network from which, or a domain to which mail is relayed."""
         out = self.outline
-        network = _network(word)
+        network = network_of(word)
         if network is not None:
             out.relay_networks[network] = None
         elif re.search(r"[a-z]", word):
@@ -424,7 +423,7 @@ class _Reader:
             place = f"{path}:{line}"
             tag, _, rest = key.partition(":")
             tags = {"connect": "Connect", "from": "From", "to": "To", "spam": "To", "greetpause": "", "clientrate": ""}
-            if tag.lower() in tags and _network(key) is None:
+            if tag.lower() in tags and network_of(key) is None:
                 self._access_row(place, tags[tag.lower()], rest.strip().lower(), value, key)
             else:
                 self._access_row(place, "any", key.lower(), value, key)
@@ -432,7 +431,7 @@ class _Reader:
     def _access_row(self, place: str, tag: str, key: str, value: str, shown: str) -> None:
         out = self.outline
         verb = value.split(None, 1)[0].upper() if value else ""
-        network = _network(key)
+        network = network_of(key)
         if verb == "RELAY" and tag in ("Connect", "any") and network is not None:
             out.relay_networks[network] = None
         elif verb == "RELAY" and tag in ("To", "any") and key and "@" not in key:
@@ -453,29 +452,6 @@ class _Reader:
 
 def _rows(table: Table) -> Iterator[tuple[int, str, str]]:
     return rows_of(table.octets, {}, Problems())
-
-
-def _network(text: str) -> str | None:
-    """Return a network as sendmail writes it: `10`, `10.1`, `10.1.2.3`, `IPv6:2001:db8`, or in CIDR form."""
-    text = text.removeprefix("[").removesuffix("]")
-    if text.lower().startswith("ipv6:"):
-        bare = text[5:]
-        groups = bare.split(":")
-        try:
-            if "::" in bare or len(groups) == 8 or "/" in bare:
-                return str(ip_network(bare, strict=False))
-            return str(ip_network(f"{bare}::/{16 * len(groups)}", strict=False))
-        except ValueError:
-            return None
-    if re.fullmatch(r"\d{1,3}(\.\d{1,3}){0,3}", text):
-        parts = text.split(".")
-        text = ".".join(parts + ["0"] * (4 - len(parts))) + f"/{8 * len(parts)}"
-    elif "/" not in text:
-        return None
-    try:
-        return str(ip_network(text, strict=False))
-    except ValueError:
-        return None
 
 
 def _hop(value: str) -> Hop | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.import_config.outline import Hop, Local, Outline
+from gateway.import_config.outline import Access, Hop, Local, Outline, network_of
 from gateway.import_config.people import People, people_of
 from mappings.interchange_writer import write_table
 from mappings.network import Registry
@@ -16,6 +16,7 @@ from mappings.rule import Way
 
 _NO_SIGN: Final = re.compile(r"[^a-z0-9]+")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_CODE: Final = re.compile(r"^\"?[245]\d\d +(?:[245]\.\d+\.\d+ +)?")
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"))
 SPOOL: Final = "sqlite:////var/spool/gatepost"
 
@@ -111,9 +112,26 @@ class _Maker:
         ]
         if milters and outline.listen:
             options["milters"] = milters
+        if outline.listen:
+            self._screening(options)
         self._connectors["internet"] = options
         self._names[outline.default] = "internet"
         self._submission(options)
+
+    def _screening(self, options: dict[str, Any]) -> None:
+        """Set who is refused: by DNS block lists, and by a table of rules in a file of its own."""
+        outline = self._outline
+        if outline.dnsbl:
+            options["dns_lists"] = {
+                "lists": [
+                    {"zone": zone} | ({"answers": [f"{answer}/32"]} if answer else {})
+                    for zone, answer in outline.dnsbl.items()
+                ]
+            }
+        rules = access_rules(outline.access)
+        if rules:
+            options["access"] = {"table": "access-rules"}
+            self._files["access-rules"] = "".join(f"{rule}\n" for rule in rules).encode()
 
     def _submission(self, internet: dict[str, Any]) -> None:
         """Make the connector by which those who log in submit mail."""
@@ -256,6 +274,42 @@ class _Maker:
             if outline.default.by_mx and outline.auth is None and outline.default.host:
                 default["next_hop"] = outline.default.host
             yield default
+
+
+_ACTIONS: Final = {"accept": "accept", "reject": "reject", "defer": "tempfail", "discard": "reject"}
+
+
+def access_rules(rows: Iterable[Access]) -> list[str]:
+    """Return rules as lines of a table, those for less before those for more: the first that applies decides."""
+    found: dict[tuple[str, str], tuple[tuple[int, int], str]] = {}
+    for row in rows:
+        for rank, pattern in _patterns(row):
+            text = " ".join(_CODE.sub("", row.text).split())
+            line = f"{row.who} {pattern} {_ACTIONS[row.action]} {text}".rstrip()
+            found.setdefault((row.who, pattern), (rank, line))
+    return [line for _, line in sorted(found.values(), key=lambda each: each[0])]
+
+
+def _patterns(row: Access) -> Iterator[tuple[tuple[int, int], str]]:
+    """Yield (rank, pattern) of what a key of an access table stands for."""
+    key = row.pattern
+    network = network_of(key)
+    if row.who == "client" and network is not None:
+        yield (1, -int(network.rpartition("/")[2])), network
+    elif row.who in ("client", "helo"):
+        bare = key.removeprefix(".")
+        if bare == key:
+            yield (2, -key.count(".")), key
+        yield (3, -key.count(".")), f"*.{bare}"
+    elif key.endswith("@"):
+        yield (4, 0), f"{key}*"
+    elif "@" in key:
+        yield (1, 0), key
+    else:
+        bare = key.removeprefix(".")
+        if bare == key:
+            yield (2, -key.count(".")), f"*@{key}"
+        yield (3, -key.count(".")), f"*@*.{bare}"
 
 
 def local_options(local: Local) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import pytest
 from gateway.import_config.exim_text import items, lookups, parse
 from gateway.import_config.files import Files, FilesError
 from gateway.import_config.macros import calls
-from gateway.import_config.outline import Hop
-from gateway.import_config.sendmail import _hop, _network
+from gateway.import_config.outline import Access, Hop, network_of
+from gateway.import_config.sendmail import _hop
+from gateway.import_config.writer import access_rules
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_blocks() -> None:
     ],
 )
 def test_a_network(text: str, network: str | None) -> None:
-    assert _network(text) == network
+    assert network_of(text) == network
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,26 @@ def test_links_stay_below_the_root(tmp_path: Path) -> None:
     assert files.words("/etc/absolute") == ["below"]
     with pytest.raises(FilesError, match="cannot be read"):
         files.text("/etc/upward")
+
+
+def test_rules_for_less_come_before_rules_for_more() -> None:
+    rows = [
+        Access("", "sender", "example", "reject"),
+        Access("", "sender", "spam.example", "reject", "go  away"),
+        Access("", "sender", "friend@spam.example", "accept"),
+        Access("", "client", "10", "accept"),
+        Access("", "client", "10.1.2.3", "defer"),
+        Access("", "helo", ".dyn.example", "reject"),
+        Access("", "recipient", "abuse@", "accept"),
+    ]
+    assert access_rules(rows) == [
+        "client 10.1.2.3/32 tempfail",
+        "client 10.0.0.0/8 accept",
+        "sender friend@spam.example accept",
+        "sender *@spam.example reject go away",
+        "sender *@example reject",
+        "helo *.dyn.example reject",
+        "sender *@*.spam.example reject go away",
+        "sender *@*.example reject",
+        "recipient abuse@* accept",
+    ]
