@@ -138,7 +138,8 @@ class Clamav(_Peer):
 
     def start(self) -> None:
         folder = self.folder
-        (folder / "db").mkdir()
+        (folder / "db").mkdir(exist_ok=True)
+        (folder / "clamd.sock").unlink(missing_ok=True)
         self._write("db/eicar.ndb", f"Eicar-Test-Signature:0:0:{EICAR.hex()}\n")
         user = "User root\n" if os.geteuid() == 0 else ""
         clamd = self._write(
