@@ -20,7 +20,7 @@ def test_a_person_has_the_addresses_of_today() -> None:
         ),
         attributes=(("login_password", "$x"),),
     )
-    table = compile_table([ann], encapsulation=None, domains=("acme.example",))
+    table = compile_table([ann], (), domains=("acme.example",), homes={}, encapsulation=None, version=1)
     ours = (parse("ann@acme.example"), parse("lee@acme.example"))
     assert person_of(table, parse("LEE@acme.example"), 1000.0) == Person("Ann Lee", ours, {"login_password": "$x"})
     assert person_of(table, parse("ann@old.example"), 1000.0) is None, "nobody is who they were"
