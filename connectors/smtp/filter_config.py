@@ -166,7 +166,7 @@ class DnsList(FilterTable):
 class DnsListsTable(FilterTable):
     """`[connector.NAME.dns_lists]`: black and white lists in DNS, asked about clients that may not relay."""
 
-    lists: tuple[DnsList, ...] = Field(min_length=1, max_length=32, description="The lists, asked all at once.")
+    lists: tuple[DnsList, ...] = Field(description="The lists, asked all at once; at most 32.")
     reject_at: float = Field(1.0, gt=0, description="A client whose weights come to this is refused (5.7.1).")
     accept_at: float = Field(
         -1.0, lt=0, description="A client whose weights come to this or less is screened no further."
@@ -174,6 +174,12 @@ class DnsListsTable(FilterTable):
     timeout_s: float = Field(
         5.0, gt=0, le=60, description="Seconds to wait for the lists; one that does not answer counts nothing."
     )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not 1 <= len(self.lists) <= 32:
+            raise ValueError("give one to 32 lists")
+        return self
 
 
 class GreylistTable(FilterTable):

@@ -522,7 +522,7 @@ async def test_a_wrong_table_leaves_the_old_configuration_in_force(tmp_path: Pat
         ({"access": {"rules": [{"do": "reject"}]}}, "a rule needs a condition"),
         ({"access": {"rules": [{"client": "192.0.2.1/24", "do": "reject"}]}}, "is no address, no network"),
         ({"access": {"rules": [{"helo": "x", "do": "eat"}]}}, "accept"),
-        ({"dns_lists": {"lists": []}}, "lists"),
+        ({"dns_lists": {"lists": []}}, "one to 32 lists"),
         ({"dns_lists": {"lists": [{"zone": "nodots"}]}}, "no DNS zone"),
         ({"dns_lists": {"lists": [{"zone": "a.example", "answers": ["x"]}]}}, "write an address or a network"),
         ({"greylist": {"except_recipients": ["*********"]}}, "no pattern"),
