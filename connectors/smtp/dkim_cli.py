@@ -87,6 +87,32 @@ def record(
 
 
 @app.command()
+def check(
+    ctx: typer.Context,
+    domain: Domain,
+    nameserver: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--nameserver", metavar="IP[:PORT]", help="Ask this server; none: those of --connector or system."
+        ),
+    ] = None,
+    keys: Keys = None,
+    connector: ConnectorName = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask DNS whether every key that signs, is to sign, or is kept stands there as it must.
+
+    Exit status 0 where all do, 1 where one does not: for a look after publishing, and for monitoring.
+    """
+    from connectors.smtp import dkim_keeping
+
+    store = dkim_keeping.store(ctx.obj, keys, connector, config)
+    servers = dkim_keeping.servers(ctx.obj, nameserver or [], connector, config)
+    dkim_keeping.check(store, domain, servers, as_json=as_json)
+
+
+@app.command()
 def rotate(
     ctx: typer.Context,
     domain: Domain,

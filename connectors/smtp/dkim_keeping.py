@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,11 +12,15 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import typer
 
+from connectors.smtp.client_config import host_port
 from connectors.smtp.connector import Smtp
+from connectors.smtp.dns_resolver import DnsResolver
+from connectors.smtp.mx import Absent, LookupFault
 from connectors.smtp.signing_keys import Entry, KeyStore, Kind, plain, state, zone_lines
 
 T = TypeVar("T")
 
+_ANSWER_S = 10.0
 _KINDS: dict[str, tuple[Kind, ...]] = {"rsa": ("rsa",), "ed25519": ("ed25519",), "both": ("rsa", "ed25519")}
 _SAYS = {
     "published": "to be published now; signs from {since}",
@@ -82,6 +88,60 @@ def records(keys: KeyStore, domain: str, *, as_json: bool) -> None:
     if not known:
         fail(f"{domain} has no key in {keys.folder}: make one with `gatepost dkim new {domain}`")
     _print(keys, domain, [each for each in known if state(each, known, now) != "over"], as_json=as_json)
+
+
+def servers(
+    session: Session | None, named: Sequence[str], connector: str | None, config: Path | None
+) -> tuple[list[str], int]:
+    """Return the name servers to ask, with their port; none for those of the system."""
+    if named:
+        hosts = [host_port(each, 53) for each in named]
+        return [host for host, _ in hosts], hosts[0][1]
+    if connector is not None and session is not None:
+        made: Smtp = session.connector(connector, config)
+        return list(made.config.nameservers), made.config.nameserver_port
+    return [], 53
+
+
+def check(keys: KeyStore, domain: str, servers: tuple[list[str], int], *, as_json: bool) -> None:
+    """Compare what DNS holds with what it should; end with status 1 where it does not."""
+    now = time.time()
+    known = [each for each in _do(keys.entries, domain) if state(each, _do(keys.entries, domain), now) != "over"]
+    if not known:
+        fail(f"{domain} has no key in {keys.folder}: make one with `gatepost dkim new {domain}`")
+    wanted = {f"{each.selector}._domainkey.{domain}": _do(keys.record, domain, each.selector) for each in known}
+    found = asyncio.run(_asked(wanted, *servers))
+    if as_json:
+        typer.echo(
+            json.dumps([{"name": name, "found": text, "ok": not text} for name, text in found.items()], indent=2)
+        )
+    else:
+        for name, text in found.items():
+            typer.secho(f"{'NO' if text else 'ok'}  {name}{': ' if text else ''}{text}", fg="red" if text else None)
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+async def _asked(wanted: dict[str, str], nameservers: list[str], port: int) -> dict[str, str]:
+    """Return what is wrong with each record in DNS, nothing where it is right."""
+    resolver = DnsResolver(nameservers, port, timeout_s=_ANSWER_S)
+    found = {}
+    for name, text in wanted.items():
+        try:
+            records = await resolver.txt(name)
+            same = any(_key_in(record) == _key_in(text.encode()) for record in records)
+            found[name] = "" if same else "another key stands there: publish what `gatepost dkim record` prints"
+        except Absent:
+            found[name] = "nothing stands there: publish what `gatepost dkim record` prints"
+        except LookupFault as fault:
+            found[name] = f"no answer: {fault}"
+    return found
+
+
+def _key_in(record: bytes) -> bytes | None:
+    """Return the public key in a record, without blanks; None where it is none, or revoked."""
+    found = re.search(rb"(?:^|;)[ \t]*p[ \t]*=([^;]*)", record)
+    return b"".join(found[1].split()) or None if found is not None else None
 
 
 def show(keys: KeyStore, *, as_json: bool) -> None:

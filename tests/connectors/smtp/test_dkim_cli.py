@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from connectors.smtp.dkim_cli import app
 from connectors.smtp.signing_keys import KeyStore
+from tests.peers.zone_dns import ZoneDns
 
 
 def run(folder: Path, *words: str) -> tuple[int, str]:
@@ -66,6 +67,23 @@ def test_what_is_refused(folder: Path, words: tuple[str, ...], said: str) -> Non
     code, output = run(folder, *words)
     assert code == 1
     assert said in output
+
+
+def test_what_dns_holds_is_compared(folder: Path) -> None:
+    (made,) = rows(folder, "new", "acme.example", "--kind", "ed25519", "--selector", "s")
+    name = "s._domainkey.acme.example"
+    blanks = made["record"].replace("; ", ";").replace("p=", "p= ")
+    for record, code, said in (
+        ([made["record"]], 0, f"ok  {name}\n"),
+        (["v=spf1 -all", blanks], 0, f"ok  {name}\n"),
+        ([made["record"][:-5] + "AAAA="], 1, "another key stands there"),
+        (["v=DKIM1; k=ed25519; p="], 1, "another key stands there"),
+        ([], 1, "nothing stands there: publish what `gatepost dkim record` prints"),
+        (None, 1, "no answer"),
+    ):
+        with ZoneDns({(name, "TXT"): record}) as dns:
+            got, output = run(folder, "check", "acme.example", "--nameserver", f"127.0.0.1:{dns.port}")
+        assert (got, said in output) == (code, True), output
 
 
 def test_a_connector_that_is_none() -> None:
