@@ -57,13 +57,14 @@ class Imap(Connector):
     """An IMAP server's mailboxes."""
 
     Config: ClassVar[type[ConnectorConfig]] = ImapConfig
-    singleton: ClassVar[bool] = True
 
     def __init__(self, name: str, config: ImapConfig, context: Context) -> None:
         super().__init__(name, config, context)
         self._tls: ssl.SSLContext | None = None
         self._passwords: dict[str, str] = {}
         self._trouble: str | None = None
+        # Two that fetch from one mailbox would be in each other's way.
+        self.singleton = bool(config.fetch)  # type: ignore[misc]  # a node reads it of the instance
         ways = [
             Way(each, _path(each.folder), _acknowledge(each), refused_to=_path(each.refused_to))
             for each in config.fetch

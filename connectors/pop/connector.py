@@ -32,13 +32,14 @@ class Pop(Connector):
     """A POP3 server's mailboxes."""
 
     Config: ClassVar[type[ConnectorConfig]] = PopConfig
-    singleton: ClassVar[bool] = True
 
     def __init__(self, name: str, config: PopConfig, context: Context) -> None:
         super().__init__(name, config, context)
         self._tls: ssl.SSLContext | None = None
         self._passwords: dict[str, str] = {}
         self._trouble: str | None = None
+        # Two that fetch from one mailbox would be in each other's way.
+        self.singleton = bool(config.fetch)  # type: ignore[misc]  # a node reads it of the instance
         ways = [
             # A deletion counts once the session is over, so that each costs a log-in: all are made at the end.
             Way(each, ("INBOX",), _delete if each.after == "delete" else None, at_end=True)

@@ -8,6 +8,7 @@ import pytest
 
 from connectors.imap import Imap
 from connectors.pop import Pop
+from gateway.retrieval import source
 from gateway.testing import SourceSuite, fixture_of
 from tests.gateway.retrieval.driver import FetchedByPop, FetchedDriver
 from tests.peers.dovecot import PASSWORD, Dovecot
@@ -27,6 +28,11 @@ def _server() -> Iterator[None]:
     with Dovecot() as server:
         FetchedDriver.server = server
         yield
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "FIRST_PAUSE_S", 0.1)
 
 
 class TestImap(SourceSuite):
