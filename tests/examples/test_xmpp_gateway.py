@@ -196,17 +196,17 @@ def test_a_server_that_is_away_is_waited_for(world: World) -> None:
     world.server.stop()
     world.mail("carol@people.example", "away", b"after the storm")
 
-    def health() -> dict[str, Any]:
-        (chat,) = [c for c in world.gateway.cli("connectors")["connectors"] if c["name"] == "chat"]
-        return dict(chat)
+    def is_well() -> bool:
+        return world.gateway.metrics()['gatepost_connector_healthy{connector="chat"}'] == 1.0
 
-    wait_until(lambda: not health()["ok"], LONG_S, "it shows", 0.5)
-    assert "chat server" in health()["health"]
+    wait_until(lambda: not is_well(), LONG_S, "it shows")
+    (chat,) = [c for c in world.gateway.cli("connectors")["connectors"] if c["name"] == "chat"]
+    assert "chat server" in chat["health"]
     (row,) = world.gateway.cli("queue", "list")["rows"]
     assert (row["connector"], row["next_hop"]) == ("chat", prosody.HOST)
     world.server.start()
-    wait_until(lambda: world.server.offline("carol") == 1, LONG_S, "it went when the server was back", 0.2)
-    wait_until(lambda: health()["ok"], LONG_S, "it is well again", 0.5)
+    wait_until(lambda: world.server.offline("carol") == 1, LONG_S, "it went when the server was back", 0.1)
+    wait_until(is_well, LONG_S, "it is well again")
 
 
 def test_it_stops_in_its_time(world: World) -> None:
