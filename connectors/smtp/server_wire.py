@@ -22,13 +22,11 @@ from collections.abc import Callable
 from enum import Enum, unique
 from typing import Final
 
-from connectors.smtp import answers
+from connectors.smtp import answers, server_auth
 from connectors.smtp.commands import (
     Extensions,
     Mail,
     Refusal,
-    decode_response,
-    parse_auth,
     parse_bdat,
     parse_hello,
     parse_mail,
@@ -41,8 +39,6 @@ from connectors.smtp.server_events import (
     CLOSED,
     NEED_DATA,
     WAIT,
-    Auth,
-    AuthLine,
     Dropped,
     End,
     Event,
@@ -264,12 +260,15 @@ class ServerWire:
             return NEED_DATA
         if isinstance(line, bytes):
             return self._command(line)
+        self._faulty(line)
+        return None
+
+    def _faulty(self, line: LineFault) -> None:
         if line is LineFault.BARE_LF:
             # Whoever sends this may see other line ends, so other commands, than we do: there is no going on.
             self.close(answers.BARE_LINE)
         else:
             self._error(answers.TOO_LONG if line is LineFault.TOO_LONG else answers.BARE_CR)
-        return None
 
     def _command(self, line: bytes) -> Event | None:
         verb, _, argument = line.partition(b" ")
@@ -319,7 +318,9 @@ class ServerWire:
         esmtp = verb != b"HELO"
         self.helo = name
         if esmtp:
-            self._offered = Extensions(priority=self.trusted, auth=bool(self._mechanisms()))
+            self._offered = Extensions(
+                priority=self.trusted, auth=bool(self._settings.auth or self._settings.auth_in_clear)
+            )
         else:
             self._offered = _NOTHING_OFFERED
         self._out.append(self._extensions() if esmtp else reply(250, "", self._settings.hostname))
@@ -341,7 +342,7 @@ class ServerWire:
             lines.append("MT-PRIORITY")
         if settings.starttls is not None and not self.tls:
             lines.append("STARTTLS")
-        if mechanisms := self._mechanisms():
+        if mechanisms := server_auth.mechanisms(settings, tls=self.tls):
             lines.append("AUTH " + " ".join(mechanisms))
         lines.append("HELP")
         return reply(250, "", "\n".join(lines))
@@ -478,41 +479,18 @@ class ServerWire:
 
     # AUTH
 
-    def _mechanisms(self) -> tuple[str, ...]:
-        return self._settings.auth if self.tls else self._settings.auth_in_clear
-
     def _auth(self, _: bytes, argument: bytes) -> Event | None:
-        mechanisms = self._mechanisms()
-        if not (self._settings.auth or self._settings.auth_in_clear):
-            self._error(answers.UNKNOWN)
-        elif not self._offered.esmtp:
-            self._error(answers.HELLO_FIRST)
-        elif self.user:  # RFC 4954 §4: no second time in one session
-            self._error(answers.AUTH_TWICE)
-        elif self._mail is not None:
-            self._error(answers.AUTH_IN_MAIL)
-        elif not mechanisms:
-            self._error(answers.AUTH_UNKNOWN if self.tls else answers.AUTH_NEEDS_TLS)
-        else:
-            return self._begin_auth(mechanisms, argument)
-        return None
+        settings, esmtp = self._settings, self._offered.esmtp
+        in_mail = self._mail is not None
+        event = server_auth.begin(argument, settings, tls=self.tls, esmtp=esmtp, user=self.user, in_mail=in_mail)
+        return self._authenticates(event)
 
-    def _begin_auth(self, mechanisms: tuple[str, ...], argument: bytes) -> Event | None:
-        parsed = parse_auth(argument)
-        if isinstance(parsed, Refusal):
-            self._refusal(parsed)
-            return None
-        mechanism, written = parsed
-        if mechanism not in mechanisms:
-            self._error(answers.AUTH_UNKNOWN)
-            return None
-        # RFC 4954 §4: a single = is an initial response without any octet
-        initial = b"" if written == b"=" else None if written is None else decode_response(written)
-        if written is not None and initial is None:
-            self._error(answers.AUTH_CODING)
+    def _authenticates(self, event: Event | bytes) -> Event | None:
+        if isinstance(event, bytes):
+            self._error(event)
             return None
         self._state = _State.AUTH
-        return Auth(mechanism, initial)
+        return event
 
     def _response(self) -> Event | None:
         """Read the line that answers a challenge: an event, or None to go on."""
@@ -520,17 +498,9 @@ class ServerWire:
         if line is None:
             return NEED_DATA
         self._state = _State.COMMAND
-        if line is LineFault.BARE_LF:
-            self.close(answers.BARE_LINE)
-        elif not isinstance(line, bytes):
-            self._error(answers.TOO_LONG if line is LineFault.TOO_LONG else answers.BARE_CR)
-        elif line == b"*":  # RFC 4954 §4: the client gives up
-            self._error(answers.AUTH_CANCELLED)
-        elif (octets := decode_response(line)) is None:
-            self._error(answers.AUTH_CODING)
-        else:
-            self._state = _State.AUTH
-            return AuthLine(octets)
+        if isinstance(line, bytes):
+            return self._authenticates(server_auth.answer(line))
+        self._faulty(line)
         return None
 
     # Content

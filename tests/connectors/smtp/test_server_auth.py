@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from connectors.smtp.server_events import CLOSED, NEED_DATA, Auth, AuthLine, Mail, WireSettings
+from connectors.smtp import server_auth
+from connectors.smtp.server_events import CLOSED, NEED_DATA, Auth, AuthLine, Mail, StartTls, WireSettings
 from connectors.smtp.server_wire import ServerWire
 from gateway.testing.feed import feed
 
@@ -111,3 +114,19 @@ def test_helo_has_no_extension() -> None:
 
 def test_where_there_is_none_the_verb_is_not_known() -> None:
     assert codes(talk([EHLO + b"AUTH PLAIN eWVz\r\nMAIL FROM:<> AUTH=<>\r\n"], WireSettings("gw"))[0])[1:] == [500, 555]
+
+
+def test_what_came_in_clear_behind_starttls_logs_nobody_in() -> None:
+    wire = ServerWire(SETTINGS)
+    wire.receive(EHLO + b"STARTTLS\r\nEHLO evil\r\nAUTH PLAIN eWVz\r\n")
+    assert wire.next_event() == StartTls()
+    wire.tls_started()
+    assert wire.next_event() is NEED_DATA
+    assert wire.user == ""
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_no_line_raises(argument: bytes, line: bytes) -> None:
+    begun = server_auth.begin(argument, SETTINGS, tls=True, esmtp=True, user="", in_mail=False)
+    assert isinstance(begun, bytes | Auth)
+    assert isinstance(server_auth.answer(line), bytes | AuthLine)
