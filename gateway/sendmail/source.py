@@ -50,6 +50,7 @@ SILENT_S: Final = 60.0
 MOST_AT_ONCE: Final = 64
 MOST_OF_ONE: Final = 16
 """Callers of one user at once; root's own are not counted."""
+MOST_PATH: Final = 107
 LOOK_S: Final = 1.0
 AGAIN_S: Final = 60.0
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -116,12 +117,15 @@ class Sendmail(Connector):
             network("smtp").parse(f"root@{self._desk.domain}")
         except AddressError as e:
             raise ValueError(f"domain {self._desk.domain!r}: {e.message}") from None
+        if len(os.fsencode(self._place / SOCKET)) > MOST_PATH:
+            raise ValueError(f"folder {self._place}: a socket's path holds {MOST_PATH} octets; choose a shorter one")
         try:
             await asyncio.to_thread(self._folder.make)
+            await asyncio.to_thread(_free, self._place / SOCKET)
         except OSError as fault:
             raise OSError(
                 fault.errno,
-                f"folder {self._place}: {fault.strerror}; make it for the gateway's user: "
+                f"folder {self._place}: {fault.strerror}; make it for the gateway's user, and for one gateway alone: "
                 f"install -d -o USER -g GROUP -m 0755 {self._place}",
             ) from fault
 

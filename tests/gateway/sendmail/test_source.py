@@ -1,0 +1,154 @@
+"""The daemon's side alone: its start, its callers' words, and what is made of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.contract import Content, Context, Rejected
+from gateway.log import get_log
+from gateway.sendmail import handover
+from gateway.sendmail.source import Sendmail, SendmailConfig
+from gateway.sendmail.taken import Desk, Senders, User, Words
+from gateway.testing import RecordingIntake
+from tests.connectors.smtp.server_kit import settled
+
+
+def made(folder: Path, *, worker: int = 0, **config: Any) -> Sendmail:
+    context = Context("gw.example", folder, folder, get_log("test"), time.time, worker=worker, workers=2)
+    return Sendmail("programs", SendmailConfig(folder="local", **config), context)
+
+
+async def test_one_worker_of_a_machine_serves(tmp_path: Path) -> None:
+    second = made(tmp_path, worker=1)
+    await second.start()
+    running = asyncio.create_task(second.run(RecordingIntake()))
+    await asyncio.sleep(0.05)
+    assert second.health().ok
+    assert not (tmp_path / "local").exists()
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_what_keeps_it_from_starting_is_said(tmp_path: Path) -> None:
+    (tmp_path / "local").write_text("in the way")
+    with pytest.raises(OSError, match="install -d -o USER"):
+        await made(tmp_path).start()
+    (tmp_path / "local").unlink()
+    with pytest.raises(ValueError, match="domain 'a b'"):
+        await made(tmp_path, domain="a b").start()
+    with pytest.raises(ValueError, match="107 octets"):
+        await made(tmp_path / ("x" * 100)).start()
+    (tmp_path / "local").mkdir()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "local/socket"))
+        other.listen()
+        with pytest.raises(OSError, match="another gateway answers there"):
+            await made(tmp_path).start()
+    await made(tmp_path).start()
+    assert not (tmp_path / "local/socket").exists(), "one of a gateway that is gone is taken away"
+
+
+async def test_callers_who_say_nothing_sensible(tmp_path: Path) -> None:
+    source, intake = made(tmp_path), RecordingIntake()
+    await source.start()
+    running = asyncio.create_task(source.run(intake))
+    await settled(lambda: source.health().ok)
+    path = str(tmp_path / "local/socket")
+    try:
+        for octets, status in (
+            (b"", b"65"),
+            (b"GET / HTTP/1.1\r\n\r\n", b"65"),
+            (b"\0" * 100_000, b"65"),
+            (handover.FIRST + b"\n\n", b"65"),
+            (handover.write([("do", "mail"), ("to", "a@b.example"), ("evil", "x")]), b"64"),
+            (handover.write([("do", "mail"), ("to", "no address@")]), b"65"),
+            (handover.write([("do", "mail")] + [("to", f"n{n}@b.example") for n in range(10_001)]), b"69"),
+        ):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(octets)
+            writer.write_eof()
+            answer = await asyncio.wait_for(reader.read(), 60)
+            assert answer.split(b" ")[0] == status, (octets[:60], answer)
+            assert answer.endswith(b"\n")
+            writer.close()
+        assert intake.accepted == []
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert not (tmp_path / "local/socket").exists()
+
+
+def desk(senders: Senders = "warn", *, trusted: tuple[str, ...] = ()) -> Desk:
+    return Desk("programs", "gw.example", "acme.example", senders, frozenset(trusted))
+
+
+ANN = User(1000, "ann", "Ann Lee")
+
+
+def handed(content: bytes, *words: tuple[str, str], by: Desk | None = None) -> tuple[Any, bytes]:
+    message = (by or desk()).message(ANN, Words(words), Content(content), 0.0)
+    return message.envelope, message.content.octets()
+
+
+def test_senders() -> None:
+    envelope, octets = handed(b"", ("to", "bob"))
+    assert envelope.reverse_path.value == "ann@acme.example"
+    assert octets.startswith(b"From: Ann Lee <ann@acme.example>\r\nDate: ")
+    envelope, octets = handed(b"", ("to", "bob"), ("sender", "ann"))
+    assert b"X-Authentication-Warning" not in octets, "her own, without its domain"
+    envelope, octets = handed(b"", ("to", "bob"), ("sender", "boss@acme.example"))
+    assert octets.startswith(b"X-Authentication-Warning: gw.example: ann set sender to boss@acme.example using -f\r\n")
+    assert b"From: boss@acme.example\r\n" in octets, "her name is not beside another's address"
+    for by in (desk("any"), desk("warn", trusted=("ann",)), desk("own", trusted=("ann",))):
+        assert b"Warning" not in handed(b"", ("to", "bob"), ("sender", "boss@acme.example"), by=by)[1]
+    with pytest.raises(Rejected, match=r"ann may not send as boss@acme\.example"):
+        handed(b"", ("to", "bob"), ("sender", "boss@acme.example"), by=desk("own"))
+    envelope, _ = handed(b"", ("to", "bob"), ("sender", ""), by=desk("own"))
+    assert envelope.reverse_path is None
+
+
+def test_recipients() -> None:
+    envelope, octets = handed(
+        b"To: a, b@x.example\nBcc: c\n\n".replace(b"\n", b"\r\n"), ("header", ""), ("to", "a"), ("to", "d")
+    )
+    assert [r.address.value for r in envelope.recipients] == [
+        "a@acme.example", "b@x.example", "c@acme.example", "d@acme.example",
+    ]  # fmt: skip
+    assert b"Bcc" not in octets
+    for words in ([("to", "a b")], [("header", "")], []):
+        with pytest.raises(Rejected):
+            handed(b"Subject: x\r\n\r\n", *words)
+
+
+def test_the_rest_of_the_envelope() -> None:
+    words = [("to", "a"), ("notify", "success,delay"), ("ret", "hdrs"), ("envid", "id-1"), ("id", "0" * 32)]
+    envelope, _ = handed(b"", *words)
+    assert (envelope.ret, envelope.envid, envelope.dedupe_key) == ("hdrs", "id-1", f"programs:1000:{'0' * 32}")
+    assert envelope.recipients[0].notify.value == 2 | 8
+    assert (envelope.origin.user, envelope.origin.peer, envelope.origin.trusted) == ("ann", "userid-1000", True)
+
+
+def test_users() -> None:
+    assert User.of(0).login == "root"
+    assert User.of(4_000_000_000) == User(4_000_000_000, "uid-4000000000", "")
+
+
+@given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=50)), max_size=8), st.binary(max_size=200))
+def test_no_words_raise_more_than_a_refusal(words: list[tuple[str, str]], head: bytes) -> None:
+    with contextlib.suppress(Rejected):
+        handed(b"Subject: x\r\n\r\n", *words)
+    with contextlib.suppress(handover.Malformed):
+        handover.read(head)
+    with contextlib.suppress(handover.Malformed, Rejected):
+        Words(handover.read(handover.FIRST + b"\n" + head))
