@@ -16,7 +16,7 @@ from mappings.fields import unfold
 Form = Literal["simple", "relaxed"]
 
 _CRLF: Final = b"\r\n"
-_FIELD: Final = re.compile(rb"(?m)^([!-9;-~]++)([ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?)")
+_FIELD: Final = re.compile(rb"(?m)^(([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?)")
 _RUN: Final = 16 * 1024
 _MANY_CRLF: Final = _CRLF * _RUN
 
@@ -33,8 +33,12 @@ class Fields:
         by_name = self._by_name
         if not head.endswith(b"\n"):
             head += _CRLF
-        for name, rest in _FIELD.findall(head):
-            by_name.setdefault(name.lower(), []).append(name + rest)
+        for field, name in _FIELD.findall(head):
+            name = name.lower()
+            if name in by_name:
+                by_name[name].append(field)
+            else:
+                by_name[name] = [field]
 
     def all(self, name: bytes) -> Sequence[bytes]:
         """Return the fields of a (lower-case) name in order, each whole with its line end."""

@@ -49,18 +49,22 @@ class Results:
 
 def write(server: str, results: Sequence[Result]) -> bytes:
     """Return authserv-id and results, folded, without the field's name and line end."""
-    parts = [f"{server}; none"] if not results else [f"{server};"]
-    for number, each in enumerate(results):
-        words = [f"{each.method}={each.verdict}"]
-        if each.comment:
-            words.append(f"({_commented(each.comment)})")
-        if each.reason:
-            words.append(f"reason={_value(each.reason, quoted=True)}")
-        words += [f"{name}={_value(value)}" for name, value in each.properties.items() if value]
-        if number < len(results) - 1:
-            words[-1] += ";"
-        parts.append(_folded(words))
-    return "\r\n\t".join(parts).encode("utf-8", "replace")
+    if not results:
+        return f"{server}; none".encode("utf-8", "replace")
+    lines = [_line(r.method, r.verdict, r.comment, r.reason, tuple(r.properties.items())) for r in results]
+    return (f"{server};\r\n\t" + ";\r\n\t".join(lines)).encode("utf-8", "replace")
+
+
+@lru_cache(2048)
+def _line(method: str, verdict: str, comment: str, reason: str, properties: tuple[tuple[str, str], ...]) -> str:
+    """Return one result, folded. Most of them come again and again."""
+    words = [f"{method}={verdict}"]
+    if comment:
+        words.append(f"({_commented(comment)})")
+    if reason:
+        words.append(f"reason={_value(reason, quoted=True)}")
+    words += [f"{name}={_value(value)}" for name, value in properties if value]
+    return _folded(words)
 
 
 def field_of(server: str, results: Sequence[Result]) -> bytes:
