@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from connectors.smtp import patterns
 from connectors.smtp.checks import OnFault
-from connectors.smtp.patterns import compiled, read_network
+from connectors.smtp.patterns import read_network
 
 
 class FilterTable(BaseModel):
@@ -44,7 +45,7 @@ def _place(value: str) -> str:
 
 def _patterns(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
-        compiled(value)
+        patterns.check(value)
     return values
 
 
@@ -95,7 +96,7 @@ def check_pattern(kind: str, text: str) -> None:
         return
     if kind == "client" and (text[:1].isdigit() or ":" in text):
         raise ValueError(f"{text!r} is no address, no network such as '192.0.2.0/24', and no pattern of names")
-    compiled(text)
+    patterns.check(text)
 
 
 AccessAction = Literal["accept", "reject", "tempfail", "drop", "discard", "hold"]

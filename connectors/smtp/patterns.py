@@ -13,6 +13,12 @@ _FIRST: Final = 0
 MOST_STARS: Final = 8
 
 
+def check(pattern: str) -> None:
+    """Raises: ValueError for what is no pattern."""
+    if not pattern or len(pattern) > 320 or pattern.count("*") > MOST_STARS:
+        raise ValueError(f"{pattern!r} is no pattern with at most {MOST_STARS} * in at most 320 characters")
+
+
 @lru_cache(4096)
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return the expression of a pattern: * stands for anything, case does not matter.
@@ -20,8 +26,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
     Each part between two * is looked for once, as far to the left as it stands, which is where it has to be found if
     the rest is to match at all: no text is slow to match. Raises: ValueError.
     """
-    if not pattern or len(pattern) > 320 or pattern.count("*") > MOST_STARS:
-        raise ValueError(f"{pattern!r} is no pattern with at most {MOST_STARS} * in at most 320 characters")
+    check(pattern)
     first, *between = (re.escape(part) for part in pattern.lower().split("*"))
     if not between:
         return re.compile(first)
@@ -76,14 +81,14 @@ class PatternRules(Generic[T]):
         self._domains: dict[str, tuple[int, T]] = {}
         self._others: list[tuple[int, re.Pattern[str], T]] = []
         for order, (pattern, value) in enumerate(rules):
-            expression = compiled(pattern)
+            check(pattern)
             low = pattern.lower()
             if "*" not in low:
                 self._exact.setdefault(low, (order, value))
             elif low.startswith("*@") and "*" not in low[1:]:
                 self._domains.setdefault(low[2:], (order, value))
             else:
-                self._others.append((order, expression, value))
+                self._others.append((order, compiled(pattern), value))
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._domains or self._others)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from connectors.smtp.login.desk import LoginDesk
 
 SWEEP_S: Final = 1.0
+NAME_S: Final = 5.0
+"""How long a client waits for its name to be found, where a check asks for it."""
 BACKLOG: Final = 4096
 SPARE_FILES: Final = 512
 """Open files that are left to the rest of the process."""
@@ -53,7 +55,7 @@ class SmtpSource:
         """What new sessions get; those under way keep what they began with."""
         self._sockets: list[tuple[socket.socket, bool]] = []
         self._tls: ssl.SSLContext | None = None
-        self._names = ReverseDns(config.nameservers, config.nameserver_port)
+        self._names = ReverseDns(config.nameservers, config.nameserver_port, timeout_s=NAME_S)
         self._checks: CheckSet | None = None
         self._login: LoginDesk | None = None
         self._kind: type[Session] = Session
@@ -112,7 +114,7 @@ class SmtpSource:
         same_dns = dns == (was.nameservers, was.nameserver_port)
         checks, before = self._make_checks(config, same_dns=same_dns), self._checks
         if not same_dns:
-            self._names = ReverseDns(*dns)
+            self._names = ReverseDns(*dns, timeout_s=NAME_S)
         self._tls, self._checks = tls, checks
         self._config = config
         self._clients.limits = _limits(config)

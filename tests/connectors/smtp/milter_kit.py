@@ -27,6 +27,8 @@ class Filter:
     version: int = 6
     actions: int = 0x1FF
     wishes: int = 0
+    macros: dict[int, bytes] = field(default_factory=dict)
+    """Those it wants, by stage."""
     hangs_at: str = ""
     closes_at: str = ""
     heard: list[tuple[str, bytes]] = field(default_factory=list)
@@ -61,7 +63,8 @@ class Filter:
         if letter in "DAQK":
             return []
         if letter == "O":
-            return [b"O" + struct.pack(">III", self.version, self.actions, self.wishes)]
+            wanted = b"".join(struct.pack(">I", stage) + names + b"\0" for stage, names in self.macros.items())
+            return [b"O" + struct.pack(">III", self.version, self.actions, self.wishes) + wanted]
         exact = letter + data.split(b"\0")[0].decode("latin-1")
         if exact not in self.answers and self.wishes & SILENT.get(letter, 0):
             return []

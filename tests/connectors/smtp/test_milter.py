@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from connectors.smtp.config import SmtpConfig
+from tests.peers.zone_dns import ZoneDns
 
 from .milter_kit import Filter, filtering
 from .server_kit import Dial, Served, serving, settled
@@ -84,6 +85,29 @@ async def test_silent_steps_are_not_waited_for() -> None:
         assert one.letters == "OCHMRTLLLLNBE"
         assert one.data("L")[1] == b"Subject\0 hello\n there\0"  # the blank, as agreed
         await client.close()
+
+
+async def test_a_filter_gets_the_macros_it_asks_for() -> None:
+    asks = Filter(macros={0: b"v j {unknown}", 2: b"{mail_host}, i", 3: b"{rcpt_addr}"})
+    async with filtering(asks) as one, filtered(one, each={"macros": {"v": "Gatepost"}}) as served:
+        client = await (await served.dial()).greeted()
+        assert await sent(client) == 250
+        at_connect, at_mail, at_rcpt = one.data("D")[:3]
+        assert at_connect == b"Cv\0Gatepost\0j\0gw.example\0"
+        assert at_mail.startswith(b"M{mail_host}\0other.example\0i\0")
+        assert at_rcpt == b"R{rcpt_addr}\0bob@acme.example\0"
+        await client.close()
+
+
+@pytest.mark.parametrize(("names", "shown"), [(True, b"client.example"), (False, b"[127.0.0.1]")])
+async def test_a_filter_gets_the_name_that_leads_back(names: bool, shown: bytes) -> None:
+    records = {("1.0.0.127.in-addr.arpa", "PTR"): ["client.example."], ("client.example", "A"): ["127.0.0.1"]}
+    with ZoneDns(records) as dns:
+        config = {"nameservers": ("127.0.0.1",), "nameserver_port": dns.port}
+        async with filtering(Filter()) as one, filtered(one, each={"client_names": names}, **config) as served:
+            client = await (await served.dial()).greeted()
+            assert one.data("C")[0].startswith(shown + b"\0")
+            await client.close()
 
 
 async def test_old_filters_hear_no_data() -> None:

@@ -130,6 +130,32 @@ async def test_an_access_rule_that_holds(rule: dict[str, Any]) -> None:
         await client.close()
 
 
+NAMES = {
+    ("1.0.0.127.in-addr.arpa", "PTR"): ["forged.bank.example.", "a1.dynamic.example."],
+    ("forged.bank.example", "A"): ["192.0.2.1"],
+    ("a1.dynamic.example", "A"): ["192.0.2.7", "127.0.0.1"],
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "code"), [("*.dynamic.example", 550), ("*.bank.example", 250), ("A1.Dynamic.Example", 550)]
+)
+async def test_a_clients_name_counts_where_it_leads_back(pattern: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "access").write_text(f"client {pattern} reject\n")
+    with ZoneDns(NAMES) as dns:
+        config = {"nameservers": ("127.0.0.1",), "nameserver_port": dns.port}
+        for access in ({"rules": [{"client": pattern, "do": "reject"}]}, {"table": "access"}):
+            async with serving(tmp_path, access=access, **config) as served:
+                assert await codes(served, "MAIL FROM:<a@x.example>") == [code]
+
+
+async def test_a_name_that_dns_does_not_tell_is_none() -> None:
+    with ZoneDns({("1.0.0.127.in-addr.arpa", "PTR"): None}) as dns:
+        config = {"nameservers": ("127.0.0.1",), "nameserver_port": dns.port}
+        async with serving(access={"rules": [{"client": "*.x", "do": "reject"}]}, **config) as served:
+            assert await codes(served, "MAIL FROM:<a@x.example>") == [250]
+
+
 async def test_who_is_accepted_is_not_looked_at_again() -> None:
     rules = [
         {"client": "127.0.0.1", "do": "accept"},
