@@ -90,7 +90,8 @@ class Outward:
         if self._ring is not None and self._threads is None:
             count = min(4, os.cpu_count() or 1)
             self._threads = ThreadPoolExecutor(count, thread_name_prefix="signing")
-        if config.unsigned_from != "keep" and resolver is None:
+        self._asks_dns = config.unsigned_from != "keep"
+        if self._asks_dns and resolver is None:
             resolver = _Asking(DnsLookup(config.nameservers, config.nameserver_port))
         self._forwarding = Forwarding(
             config,
@@ -115,7 +116,10 @@ class Outward:
         """Return parcels as they leave, with what was done to them; one with an outcome does not leave."""
         if self._ring is not None and self._ring.is_due:
             await self._reload()
-        plans = [await self._plan(parcel) for parcel in parcels]
+        if self._asks_dns:  # one that waits for an answer must not hold up those beside it
+            plans = await asyncio.gather(*map(self._plan, parcels))
+        else:
+            plans = [await self._plan(parcel) for parcel in parcels]
         if self._threads is not None and any(plan.signing for plan in plans):
             loop = asyncio.get_running_loop()
             plans = await loop.run_in_executor(self._threads, self._sign, plans)
@@ -137,6 +141,8 @@ class Outward:
             plan = await self._forwarding.plan(parcel)
         except OSError as fault:
             return Plan(parcel, outcome=Deferred(UNREAD.but(cause=str(fault)), Scope.MESSAGE))
+        except Exception as fault:  # noqa: BLE001  a message that trips it up must not hold up those beside it
+            return self._tripped(parcel, fault)
         return replace(plan, notes=notes + plan.notes) if notes else plan
 
     def _sign(self, plans: list[Plan]) -> list[Plan]:
@@ -151,9 +157,13 @@ class Outward:
             content = signed(parcel.content, plan.signing, self._names, now, expires)
         except OSError as fault:
             return replace(plan, outcome=Deferred(UNREAD.but(cause=str(fault)), Scope.MESSAGE))
-        except ValueError as fault:
-            return replace(plan, outcome=Deferred(UNSIGNED.but(cause=str(fault)), Scope.MESSAGE))
+        except Exception as fault:  # noqa: BLE001  as above
+            return self._tripped(parcel, fault)
         return replace(plan, parcel=replace(parcel, content=content))
+
+    def _tripped(self, parcel: Parcel, fault: Exception) -> Plan:
+        self._log.error("not_signed", message_id=parcel.message_id, error=repr(fault), exc_info=fault)
+        return Plan(parcel, outcome=Deferred(UNSIGNED.but(cause=repr(fault)), Scope.MESSAGE))
 
     async def _reload(self) -> None:
         """Read what has changed of the keys, once for all who wait; those in force stay where that fails."""

@@ -441,6 +441,30 @@ async def test_a_rotated_key_is_taken_up_while_running(tmp_path: Path) -> None:
     outward.close()
 
 
+async def test_one_that_trips_it_up_holds_up_no_other(keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from connectors.smtp import forwarding, outward
+
+    whole = outward.signed
+
+    def trips(content: Content, *more: Any) -> Content:
+        if b"trip" in content.octets():
+            raise RuntimeError("a bug")
+        return whole(content, *more)
+
+    def authors(values: Sequence[bytes]) -> Any:
+        if any(b"stumble" in value for value in values):
+            raise RuntimeError("another bug")
+        return real(values)
+
+    real = forwarding.dmarc.authors
+    monkeypatch.setattr(outward, "signed", trips)
+    monkeypatch.setattr(forwarding.dmarc, "authors", authors)
+    stumbles = HEAD.replace(b"Ann Lee", b"stumble")
+    got, batch = await sent(keys, mail(1, body=b"trip"), mail(2), mail(3, head=stumbles), mail(4), dkim={})
+    assert batch.codes() == ["deferred 4.3.5 message", "delivered 2.0.0", "deferred 4.3.5 message", "delivered 2.0.0"]
+    assert len(got) == 2
+
+
 async def test_options_change_while_mail_goes(keys: KeyStore) -> None:
     async with BadSmtp() as peer:
         async with sending(keys, peer) as destination:
