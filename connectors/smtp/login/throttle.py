@@ -2,8 +2,8 @@
 
 Each failure doubles the time that the next try of the same client, and for the same account, must wait. The wait comes
 before the password is looked at, so that its end tells nothing; and one client has one try at a time, so that many
-connections gain nothing. An account's owner waits a few seconds at most, whoever guesses at it, and no time at all
-from where they logged in lately.
+connections gain nothing; before its failures are known it has a few. An account's owner waits a few seconds at most,
+whoever guesses at it, and no time at all from where they logged in lately.
 
 Promises: memory bounded by MOST, whoever knocks: the oldest are forgotten first.
 """
@@ -17,6 +17,8 @@ from typing import Final
 MOST: Final = 16_384
 FREE: Final = 3
 """Failures that cost nothing: people mistype."""
+TOGETHER: Final = 16
+"""Tries at once of a client that has not failed so far, such as the server of a web mail."""
 FIRST_S: Final = 1.0
 CLIENT_MOST_S: Final = 60.0
 ACCOUNT_MOST_S: Final = 8.0
@@ -38,20 +40,24 @@ class Throttle:
         self._accounts: OrderedDict[str, _Failures] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         """Who logged in from where, so that guesses of others do not slow them."""
-        self._busy: set[str] = set()
+        self._under_way: dict[str, int] = {}
 
     def enter(self, client: str, now: float) -> bool:
-        """Begin a try; False where this client has failed before and has another one under way."""
-        if self._delay(self._clients, client, now, CLIENT_MOST_S) == 0:
-            return True
-        if client in self._busy:
+        """Begin a try; False where this client has as many under way as it may."""
+        under_way = self._under_way.get(client, 0)
+        most = TOGETHER if self._delay(self._clients, client, now, CLIENT_MOST_S) == 0 else 1
+        if under_way >= most:
             return False
-        self._busy.add(client)
+        self._under_way[client] = under_way + 1
         return True
 
     def leave(self, client: str) -> None:
-        """End a try."""
-        self._busy.discard(client)
+        """End a try that `enter` let begin."""
+        left = self._under_way[client] - 1
+        if left:
+            self._under_way[client] = left
+        else:
+            del self._under_way[client]
 
     def delay_s(self, client: str, account: str, now: float) -> float:
         """Return how long a try has to wait before it is looked at."""

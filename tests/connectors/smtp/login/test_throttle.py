@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.smtp.login.throttle import ACCOUNT_MOST_S, CLIENT_MOST_S, FORGOTTEN_AFTER_S, FREE, Throttle
+from connectors.smtp.login.throttle import ACCOUNT_MOST_S, CLIENT_MOST_S, FORGOTTEN_AFTER_S, FREE, TOGETHER, Throttle
 
 
 def failed(throttle: Throttle, times: int, client: str = "c", account: str = "ann", now: float = 0.0) -> None:
@@ -33,11 +33,13 @@ def test_an_account_is_slow_for_all_who_guess_at_it_and_not_for_its_owner() -> N
 
 def test_one_try_at_a_time_after_failures() -> None:
     throttle = Throttle()
-    assert throttle.enter("c", 0.0)
-    assert throttle.enter("c", 0.0)
+    assert [throttle.enter("c", 0.0) for _ in range(TOGETHER + 1)] == [True] * TOGETHER + [False]
+    for _ in range(TOGETHER):
+        throttle.leave("c")
     failed(throttle, FREE)
     assert throttle.enter("c", 0.0)
     assert not throttle.enter("c", 0.0)
+    assert throttle.enter("d", 0.0)
     throttle.leave("c")
     assert throttle.enter("c", 0.0)
 
