@@ -6,6 +6,7 @@ keep their order; a client that goes, or a node that stops, gives the check up, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -82,6 +83,13 @@ class CheckedSession(Session):
             trusted=self._wire.trusted,
             find_name=lambda: shared.find_name(peer),
         )
+
+    def _flush(self, *, lingers: bool = True) -> None:
+        if self._asks and not self._wire.is_closed:
+            # Whoever pipelined waits for the last reply: those before it leave with it, in one piece.
+            self.deadline = math.inf
+        else:
+            super()._flush(lingers=lingers)
 
     # One step after the other
 
