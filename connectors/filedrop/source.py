@@ -3,7 +3,8 @@
 Promises: a file is deleted or archived only after its messages' commit; a crash before that repeats the hand-over
 under the same dedupe keys; what cannot be taken is kept where an operator finds it, with the reason; one bad file,
 or message of a file, stops no other. Bounded: `batch` claimed names, eight slices of `max_in_flight / 8` files and
-16 MiB in memory, of a larger file no more than the next messages, larger contents streamed a few at a time.
+16 MiB in memory, one slice claimed ahead; of a larger file no more than the next messages, larger contents streamed a
+few at a time.
 Where an order is asked for, one message is accepted after the other, and one that must wait holds up the rest.
 """
 

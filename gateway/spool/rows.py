@@ -33,6 +33,7 @@ DELIVERY_COLUMNS: Final = (
 DEDUPE_COLUMNS: Final = ("key", "message_id", "at")
 TRACE_COLUMNS: Final = ("message_id", "seq", "at", "n", "kind", "detail")
 
+_QUEUED: Final = State.QUEUED.value
 _ORIGIN_FIELDS: Final = frozenset(f.name for f in fields(Origin))
 _MESSAGE_ID: Final = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -229,6 +230,7 @@ def delivery_row(delivery: Delivery) -> Row:
     """Return the row of a fresh delivery. Its lease is 1 for "this node": the SQLite node's own number, and a
     mark that PostgreSQL's statement replaces; only a queued delivery that is sent at once is leased."""
     address, original = delivery.address, delivery.original
+    is_queued = delivery.state is State.QUEUED
     text = f"{address.network}:{address.value}"
     if original is address:
         original_text = original_key = None
@@ -242,7 +244,7 @@ def delivery_row(delivery: Delivery) -> Row:
         delivery.priority,
         delivery.next_attempt_at,
         delivery.expires_at,
-        delivery.state.value,
+        _QUEUED if is_queued else delivery.state.value,
         delivery.attempts,
         int(delivery.delay_reported),
         int(delivery.notify),
@@ -251,8 +253,8 @@ def delivery_row(delivery: Delivery) -> Row:
         original_text,
         original_key,
         delivery.orcpt,
-        plain(delivery.reason),
-        1 if delivery.state is State.QUEUED and delivery.at_once else None,
+        plain(delivery.reason) if delivery.reason else "",
+        1 if is_queued and delivery.at_once else None,
     )
 
 
