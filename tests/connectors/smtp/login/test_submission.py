@@ -296,3 +296,17 @@ async def test_postfix_submits_all_its_mail(tmp_path: Path) -> None:
             assert served.intake.messages[0].envelope.origin.user == "ann"
         finally:
             await asyncio.to_thread(postfix.stop)
+
+
+async def test_a_reload_keeps_the_accounts_and_takes_new_certificates(tmp_path: Path) -> None:
+    async with submission(tmp_path) as served:
+        source, config = served.source, served.source._config
+        before = ssl.PEM_cert_to_DER_cert((tmp_path / "cert.pem").read_text())
+        certificate(tmp_path)
+        assert ssl.PEM_cert_to_DER_cert((tmp_path / "cert.pem").read_text()) != before
+        assert source.reconfigure(config.model_copy(update={"max_errors": 5}))
+        await asyncio.to_thread(mail_by, served.port, tmp_path, "ann", "ann@acme.example")
+        assert len(served.intake.messages) == 1
+        assert config.login is not None
+        other = config.login.model_copy(update={"senders": "any"})
+        assert not source.reconfigure(config.model_copy(update={"login": other})), "it is started anew"
