@@ -15,13 +15,14 @@ from gateway.config_file import Document
 from gateway.mapping_desk.desk import Desk
 from gateway.mapping_desk.parts import capabilities_of, planner_of
 from gateway.mapping_desk.words import called
-from gateway.planner import Planner
+from gateway.planner import Planner, Target
 from gateway.status import Status
 from gateway.toml_places import Path
 from mappings.address import Address
 from mappings.checks import mistakes_of
 from mappings.directory import Directory
 from mappings.identity import Identity, Kind, Role, Stage
+from mappings.mail_rules import FORWARD
 from mappings.networks.smtp import domain_key
 from mappings.prove import Finding as Proof
 from mappings.prove import RouteLike, prove
@@ -148,6 +149,7 @@ def _identities(desk: Desk, directory: Directory, planner: Planner) -> Iterator[
         for mistake in mistakes_of(who, desk.config.homes):
             yield Finding(Severity.ERROR, "dangling", f"identity {who.id}: {mistake}", who.id)
         yield from _unreachable(who, planner, now)
+        yield from _forwarding(who, planner, now)
         if who.copy_home is not None and who.stage not in (Stage.BEFORE, Stage.COEXISTING):
             stage = "no stage of a merger" if who.stage is None else f"the stage {who.stage.value}"
             text = (
@@ -174,6 +176,40 @@ def _unreachable(who: Identity, planner: Planner, now: float) -> Iterator[Findin
     if told := _refused(planner, best):
         text = f"mail for {called(who)} at {best} is refused: {told}"
         yield Finding(Severity.ERROR, "unreachable", text, who.id, example=str(best))
+
+
+def _forwarding(who: Identity, planner: Planner, now: float) -> Iterator[Finding]:
+    """Yield where somebody's mail is forwarded to nobody, or comes round to them again."""
+    if who.attribute(FORWARD) is None:
+        return
+    own = next((h.address for h in who.addresses if h.role is not Role.FORMER and h.holds_at(now)), None)
+    found = None if own is None else planner.target(own)
+    if not isinstance(found, Target):
+        return
+    for address in found.forwards:
+        if told := _refused(planner, address):
+            text = f"mail for {called(who)} is forwarded to {address}, and mail to it is refused: {told}"
+            yield Finding(Severity.ERROR, "dangling", text, who.id, example=str(address))
+        elif not found.keeps and _comes_round(planner, address, found):
+            text = (
+                f"mail for {called(who)} is forwarded to {address}, which leads back: it stays in the mailbox of "
+                "whoever it comes round to"
+            )
+            yield Finding(Severity.WARNING, "forward", text, who.id, example=str(address))
+
+
+def _comes_round(planner: Planner, address: Address, start: Target) -> bool:
+    """Tell whether what is forwarded to an address goes on to the mailbox that it comes from."""
+    waiting, seen = [address], set()
+    while waiting:
+        found = planner.target(waiting.pop())
+        if not isinstance(found, Target) or (key := (found.lane, found.address.key)) in seen:
+            continue
+        if key == (start.lane, start.address.key):
+            return True
+        seen.add(key)
+        waiting += found.forwards
+    return False
 
 
 def _refused(planner: Planner, address: Address) -> str:
