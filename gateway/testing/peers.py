@@ -132,7 +132,8 @@ class RecordingIntake:
 
     `gate` closed makes `accept` wait before its commit; `unavailable` and `faults` count how many calls of `accept`
     raise Unavailable or a plain exception; `rejects` and `check_answer` are the Status to refuse with; `no_room`
-    is what a content writer that drains meets. With a journal, hand-overs accepted by an earlier process are known.
+    is what a content writer that drains meets. `losses` counts how many calls commit, and raise Unavailable all the
+    same, as where a database's answer is lost. With a journal, hand-overs accepted by an earlier process are known.
     `number` finds a message's number in its octets.
     """
 
@@ -145,6 +146,7 @@ class RecordingIntake:
         self.gate.set()
         self.unavailable = 0
         self.faults = 0
+        self.losses = 0
         self.rejects: Status | None = None
         self.check_answer: Status | None = None
         self.no_room: Status | None = None
@@ -217,6 +219,9 @@ class RecordingIntake:
             digest = hashlib.sha256(one.octets).hexdigest()
             self._journal.add({"id": receipt.message_id, "key": key, "mark": one.mark, "sha256": digest})
         await asyncio.sleep(0)  # after the commit, before the caller knows: the place where a receipt gets lost
+        if self.losses > 0:
+            self.losses -= 1
+            raise Unavailable(Status("4.3.0", "whether it is in the spool is not known, try again later"))
         return receipt
 
     @property

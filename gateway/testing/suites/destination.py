@@ -23,6 +23,8 @@ from gateway.testing.suites.connector import ConnectorSuite
 AN_OUTCOME_EACH: Final = "deliver() settles an Outcome for every item, and raises nothing but cancellation"
 HAS_IT: Final = "Delivered is settled only once the next hop has the message durably by its own word"
 AS_A_WHOLE: Final = "a fault of the whole next hop is Deferred with Scope.HOP"
+MOST_OCTETS: Final = 8 * 1024 * 1024
+"""A limit over this is not tried."""
 CANCELLED: Final = "a cancelled deliver() ends within context.stop_s"
 ITS_OWN: Final = "an outcome is settled by the id of an item of the batch, and is Delivered, Deferred or Failed"
 
@@ -179,6 +181,33 @@ class DestinationSuite(ConnectorSuite):
                     "what is carried arrives octet for octet, or notes say what did not",
                     f"changed {name}",
                 )
+
+        connector.run(body())
+
+    def test_carries_what_is_at_its_limits(self, connector: Bench) -> None:
+        driver: DestinationDriver = connector.driver
+
+        async def body() -> None:
+            async with self._started(connector) as made:
+                capabilities = made.capabilities
+                line, size = capabilities.max_line_octets, capabilities.max_size_bytes
+                at: list[tuple[str, bytes]] = []
+                if line is not None and line <= MOST_OCTETS:
+                    at.append((f"max_line_octets={line}", numbered(1) + b"x" * line + b"\r\n"))
+                if size is not None and size <= MOST_OCTETS:
+                    rest = size - len(numbered(2))
+                    at.append((f"max_size_bytes={size}", numbered(2) + (b"x" * 62 + b"\r\n") * (rest // 64 - 1)))
+                if not capabilities.mime:  # what it gets is what the core made, and other limits apply
+                    return
+                for number, (limit, octets) in enumerate(at, 1):
+                    outcomes = await self._deliver(
+                        made, self._batch(made, [parcel(number, [driver.recipient(0)], octets)])
+                    )
+                    promise(
+                        isinstance(outcomes[number, 0], Delivered),
+                        "its Capabilities are what it can carry, up to the limits that they name",
+                        f"declares {limit}, and settled {words(outcomes[number, 0])} for what has no more",
+                    )
 
         connector.run(body())
 

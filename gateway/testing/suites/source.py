@@ -21,6 +21,7 @@ from mappings.network import parse
 
 ACK_AFTER_COMMIT: Final = "a source acknowledges to its peer only after intake.accept has returned"
 NOTHING_LOST: Final = "what a peer was told is taken is in the spool, whatever happens"
+A_KEY: Final = "a dedupe key names one hand-over, so that a repeated one is known"
 SERVES: Final = "run() serves until it is cancelled, and raises nothing"
 TAKEN_IN_THE_END: Final = "a message that was not accepted is handed over again"
 
@@ -183,6 +184,28 @@ class SourceSuite(ConnectorSuite):
 
         connector.run(body())
 
+    def test_a_lost_receipt_doubles_nothing_that_has_a_key(self, connector: Bench) -> None:
+        driver: SourceDriver = connector.driver
+
+        async def body() -> None:
+            intake = RecordingIntake(number=driver.number)
+            intake.losses = 1
+            async with running(connector, intake):
+                driver.submit(0, numbered(0))
+                await connector.until(
+                    lambda: 0 in driver.acknowledged(), TAKEN_IN_THE_END, lambda: f"did not after {intake.calls} calls"
+                )
+            promise(not driver.refused(), "Unavailable passes and is no refusal", "refused the message for good")
+            keys = {one.message.envelope.dedupe_key for one in intake.accepted}
+            ids = {one.receipt.message_id for one in intake.accepted}
+            promise(
+                None in keys or len(ids) == 1,
+                A_KEY,
+                f"handed one message over as {', '.join(sorted(map(repr, keys)))}, its first receipt lost",
+            )
+
+        connector.run(body())
+
     def test_back_pressure_is_the_await(self, connector: Bench) -> None:
         driver: SourceDriver = connector.driver
         bound = driver.in_flight_bound
@@ -336,7 +359,7 @@ class SourceSuite(ConnectorSuite):
         ids = {(line["mark"], line["id"]) for line in keyed}
         promise(
             len(ids) == len({mark for mark, _ in ids}),
-            "a dedupe key names one hand-over, so that a repeated one is known",
+            A_KEY,
             f"handed one message over under two keys, {killed(at)}",
         )
         return steps

@@ -34,6 +34,12 @@ FAULTS: Final = (
     ),
     Fault("source", "breaks off what is being accepted", "gives-up", "test_a_stop_finishes_what_is_being_accepted"),
     Fault("source", "doubles a message after a crash", "new-key", "test_source_killed_at_every_step_loses_nothing"),
+    Fault(
+        "source",
+        "doubles a message whose receipt was lost",
+        "new-key",
+        "test_a_lost_receipt_doubles_nothing_that_has_a_key",
+    ),
     Fault("source", "alters octets", "changes-content", "test_octets_arrive_as_they_were:dot-lines"),
     Fault("source", "stops at one bad message", "stops-at-bad", "test_octets_arrive_as_they_were:nul"),
     Fault("source", "swallows one bad message", "swallows-bad", "test_octets_arrive_as_they_were:nul"),
@@ -97,6 +103,12 @@ FAULTS: Final = (
     ),
     Fault(
         "destination", "declares a charset that there is not", "strange-charset", "test_capabilities_and_health_answer"
+    ),
+    Fault(
+        "destination",
+        "claims a limit that it does not reach",
+        "shorter-lines",
+        "test_carries_what_is_at_its_limits",
     ),
     Fault("destination", "asks for reports and refuses them", "refuses-reports", "test_takes_reports_as_it_declares"),
     Fault("any", "does not return from stop", "slow-stop", "test_stop_is_bounded_and_may_be_called_twice"),

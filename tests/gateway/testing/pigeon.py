@@ -72,6 +72,7 @@ class Pigeon(Connector):
         return Capabilities(
             bare_newlines=self.fault != "denies-newlines",
             utf8_addresses=self.fault == "claims-utf8",
+            max_line_octets=998 if self.fault == "shorter-lines" else None,
             charset="pigeon" if self.fault == "strange-charset" else "utf-8",
         )
 
@@ -197,6 +198,9 @@ class Pigeon(Connector):
                     if self.fault == "delivered-early":
                         settle(id, Delivered())
                         await asyncio.sleep(0)
+                    if self.fault == "shorter-lines" and any(len(line) > 900 for line in octets.split(b"\r\n")):
+                        settle(id, Failed(Status("5.6.0", "this line is too long for a pigeon")))
+                        continue
                     try:
                         if not item.address.value.isascii() and self.fault != "carries-utf8":
                             raise UnicodeError
