@@ -67,6 +67,7 @@ class DomainTls:
             resolver=cast(dane.SecureResolver, dns) if config.dane else None,
             policies=self._policies if config.mta_sts else None,
             reports=self._reports if config.tls_reports_from is not None else None,
+            count=context.count,
         )
 
     async def _get(self, domain: str) -> bytes:

@@ -65,9 +65,11 @@ class GuardedFinder:
         resolver: dane.SecureResolver | None,
         policies: Policies | None,
         reports: Reports | None,
+        count: Callable[..., None],
         open_: Opens = open_connection,
     ) -> None:
-        """`resolver` is None without DANE, `policies` without MTA-STS, `reports` without TLS reports."""
+        """`resolver` is None without DANE, `policies` without MTA-STS, `reports` without TLS reports; `count` is that of
+        the connector's Context."""
         self._finder = finder
         self._config = config
         self._floor = floor
@@ -76,6 +78,7 @@ class GuardedFinder:
         self._resolver = resolver
         self._policies = policies
         self._reports = reports
+        self._count = count
         self._open = open_
 
     def shun(self, target: Target) -> None:
@@ -182,6 +185,7 @@ class GuardedFinder:
         return connection
 
     def _tell(self, target: Target, guard: Guard, result: str, text: str) -> None:
+        self._count("tls_sessions", policy=guard.ruling.kind, result=result or "successful")
         if self._reports is not None and "." in guard.ruling.domain:
             self._reports.count(guard.ruling, target, result, text)
 

@@ -22,7 +22,7 @@ from connectors.smtp.dns_resolver import Tlsa
 from connectors.smtp.domain_tls import DomainTls
 from connectors.smtp.mta_sts import PolicyError
 from gateway.contract import Address, Message
-from tests.connectors.smtp.client_kit import RecordingBatch, config, context, parcel
+from tests.connectors.smtp.client_kit import Counts, RecordingBatch, config, context, parcel
 from tests.connectors.smtp.secure_dns import SecureDns
 from tests.connectors.smtp.test_client_tls import TLS_OFFERS, Authority
 from tests.peers.bad_smtp import BadSmtp
@@ -54,6 +54,7 @@ class Sent:
         self.over: list[bool] = []
         """For each session with a message: whether it was over TLS."""
         self.counted: list[dict[str, Any]] = []
+        self.counts = Counts()
 
     async def go(
         self, ca: Authority, server: ssl.SSLContext | None, *, tlsa: Sequence[Tlsa] | None = (),
@@ -74,7 +75,7 @@ class Sent:
                 {"y.example": [(10, "mx.test")]}, {"mx.test": ["127.0.0.1"]}, tlsa=records, txt=texts,
                 secure=["mx.test", "y.example"] if secure else [],
             )  # fmt: skip
-            base = context(base=self.folder)
+            base = context(self.counts, base=self.folder)
             destination = SmtpDestination(
                 "out",
                 config(
@@ -134,6 +135,7 @@ async def test_dane_takes_a_certificate_that_nobody_else_trusts(ca: Authority, s
     await sent.go(ca, server, tlsa=[right(ca)], dane=True)
     assert (sent.codes, sent.over) == (DELIVERED, [True])
     assert sent.told == [("tlsa", 1, [])]
+    assert sent.counts.values["tls_sessions"] == 1
 
 
 async def test_dane_refuses_another_certificate(ca: Authority, sent: Sent) -> None:
