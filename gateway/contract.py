@@ -388,6 +388,9 @@ class Context:
     """Whom the mapping says an address belongs to now; None where it is nobody's."""
 
 
+# Behind the names that it is made of.
+from gateway.threads import HandOver, ThreadedConnector, ThreadedDestination, ThreadedSource  # noqa: E402
+
 __all__ = [
     "CONTRACT_VERSION",
     "FLAGS",
@@ -421,6 +424,7 @@ __all__ = [
     "Folder",
     "FolderRole",
     "Form",
+    "HandOver",
     "Health",
     "Holds",
     "Intake",
@@ -452,6 +456,9 @@ __all__ = [
     "Status",
     "StoreFault",
     "Suppress",
+    "ThreadedConnector",
+    "ThreadedDestination",
+    "ThreadedSource",
     "Traits",
     "Unavailable",
     "Vacation",
