@@ -41,6 +41,8 @@ MAX_OCTETS: Final = 512 * 1024
 Verdict = Literal["pass", "fail", "neutral", "policy", "temperror", "permerror"]
 """Source: RFC 8601 §2.7.1."""
 
+_MAX_HOST: Final = 300
+"""Octets of a domain that are read; a longer one is none."""
 _B: Final = re.compile(rb"((?:^|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -157,9 +159,13 @@ def read_tags(field: bytes, found: Mapping[str, bytes], *, signs_from: bool = Tr
     )
 
 
-@lru_cache(4096)
 def host(value: bytes, *, selector: bool = False) -> str:
     """Return a domain or selector of a tag, in lower case and A-labels (RFC 8616 §5). Raises: SignatureFault."""
+    return _host(value[:_MAX_HOST], selector)
+
+
+@lru_cache(4096)
+def _host(value: bytes, selector: bool) -> str:
     try:
         text = value.decode("utf-8").lower()
         if not text.isascii():
@@ -178,7 +184,7 @@ def _identity(value: bytes, domain: str) -> str:
     own = host(of) if at else ""
     if own != domain and not own.endswith("." + domain):
         raise SignatureFault("permerror", "i= is not within d=")
-    return f"{local.decode('utf-8', 'replace')}@{own}"
+    return f"{local[:_MAX_HOST].decode('utf-8', 'replace')}@{own}"
 
 
 def read_number(found: Mapping[str, bytes], name: str) -> int | None:
@@ -253,7 +259,7 @@ async def verify(
     """Verify one signature, whose body hash `bodies` was asked for."""
     testing = False
     try:
-        _check_before(signature, bodies, now)
+        size = _check_before(signature, bodies, now)
         record = await key_of(signature.domain, signature.selector, resolver, keys)
         testing = record.testing
         _check_key(signature, record)
@@ -265,12 +271,8 @@ async def verify(
             raise SignatureFault("fail", "signature does not verify")
     except SignatureFault as fault:
         return _result(signature, fault.verdict, str(fault), testing)
-    partial = signature.length is not None and signature.length < _size(signature, bodies)
+    partial = signature.length is not None and signature.length < size
     return _result(signature, "pass", "", testing, partial)
-
-
-def _size(signature: Signature, bodies: Bodies) -> int:
-    return bodies.get(signature.body_form, signature.hash, signature.length)[1]
 
 
 def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool, partial: bool = False) -> DkimResult:
@@ -288,8 +290,8 @@ def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool, 
     )
 
 
-def _check_before(signature: Signature, bodies: Bodies, now: float) -> None:
-    """Check all that needs no key."""
+def _check_before(signature: Signature, bodies: Bodies, now: float) -> int:
+    """Check all that needs no key, and return the octets of the body. Raises: SignatureFault."""
     if signature.hash != "sha256":
         raise SignatureFault("policy", "SHA-1 proves nothing")  # RFC 8301 §3.1
     if signature.expires is not None and signature.expires < now:
@@ -299,6 +301,7 @@ def _check_before(signature: Signature, bodies: Bodies, now: float) -> None:
         raise SignatureFault("fail", "body shorter than l=")
     if digest != signature.body_hash:
         raise SignatureFault("fail", "body hash does not match")
+    return size
 
 
 async def key_of(domain: str, selector: str, resolver: Resolver, keys: KeyCache) -> KeyRecord:

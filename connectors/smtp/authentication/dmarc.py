@@ -29,6 +29,7 @@ MAX_AUTHORS: Final = 4
 """Domains in From that are judged; more are none of anybody's."""
 _MAX_FROM: Final = 4000
 
+_MAX_RECORD: Final = 4096
 _MAX_TAGS: Final = 50
 _VERSION: Final = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _STRICTNESS: Final = {"none": 0, "quarantine": 1, "reject": 2}
@@ -125,7 +126,7 @@ def parse(octets: bytes, domain: str) -> Record | None:
     What is no tag in it is passed over (§6.3), and of a tag that stands twice the first one counts.
     """
     version = _VERSION.match(octets)
-    if version is None:
+    if version is None or len(octets) > _MAX_RECORD:
         return None
     found: dict[str, bytes] = {}
     for part in octets[version.end() :].split(b";", _MAX_TAGS)[:_MAX_TAGS]:
@@ -157,7 +158,7 @@ def _policy(found: dict[str, bytes], tag: str, otherwise: Policy | None) -> Poli
 async def record_at(domain: str, resolver: Resolver) -> Record | None:
     """Return a domain's own record. Raises: LookupFault."""
     records = [octets for octets in await resolver.txt(f"_dmarc.{domain}") if _VERSION.match(octets)]
-    return parse(records[0], domain) if len(records) == 1 else None
+    return parse(records[0][: _MAX_RECORD + 1], domain) if len(records) == 1 else None
 
 
 async def walk(domain: str, resolver: Resolver) -> list[Record]:

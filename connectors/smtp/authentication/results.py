@@ -51,7 +51,10 @@ def write(server: str, results: Sequence[Result]) -> bytes:
     """Return authserv-id and results, folded, without the field's name and line end."""
     if not results:
         return f"{server}; none".encode("utf-8", "replace")
-    lines = [_line(r.method, r.verdict, r.comment, r.reason, tuple(r.properties.items())) for r in results]
+    lines = []
+    for each in results:
+        properties = tuple([(name, value[:_MAX_VALUE]) for name, value in each.properties.items()])
+        lines.append(_line(each.method, each.verdict, each.comment[:_MAX_VALUE], each.reason[:_MAX_VALUE], properties))
     return (f"{server};\r\n\t" + ";\r\n\t".join(lines)).encode("utf-8", "replace")
 
 
