@@ -68,8 +68,8 @@ class GuardedFinder:
         count: Callable[..., None],
         open_: Opens = open_connection,
     ) -> None:
-        """`resolver` is None without DANE, `policies` without MTA-STS, `reports` without TLS reports; `count` is that of
-        the connector's Context."""
+        """`resolver` is None without DANE, `policies` without MTA-STS, `reports` without TLS reports; `count` is the
+        Context's."""
         self._finder = finder
         self._config = config
         self._floor = floor
