@@ -16,6 +16,9 @@ class Fault:
     test: str
 
 
+ENDS_BY_PATIENCE: Final = ("stops-at-bad", "dies", "refuses-for-now", "forgets-refusals", "never-returns")
+"""What is found by waiting for what does not come."""
+
 FAULTS: Final = (
     Fault(
         "source",
