@@ -209,7 +209,7 @@ class MqttDestination:
         worst = under_way.outcome
         assert worst is not None
         if isinstance(worst, Delivered) and under_way.ready.notes:
-            worst = replace(worst, notes=worst.notes + under_way.ready.notes)
+            worst = Delivered(worst.status, worst.relayed, worst.notes + under_way.ready.notes)
         elif isinstance(worst, Deferred) and worst.scope is Scope.HOP:
             flight.fault = worst
         flight.open -= 1
