@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.contract import Content
@@ -78,4 +78,17 @@ def _edited(content: Content, edits: Iterable[Edit]) -> Content:
             fields[found] = (name, field(edit.name, edit.value))
         else:
             fields.append((name, field(edit.name, edit.value)))
-    return content.with_head(b"".join(o if o[-1:] in (b"\n", b"") else o + b"\r\n" for _, o in fields))
+    made = b"".join(o if o[-1:] in (b"\n", b"") else o + b"\r\n" for _, o in fields)
+    after = content.with_head(made)
+    traits = content.__dict__.get("traits")
+    if traits is None or traits.eight_bit or made.isascii():
+        return after
+    # What was known of the octets does not hold any more: a next hop must be told of the new ones.
+    return Content(
+        after.source,
+        front=after.front,
+        offset=after.offset,
+        edited=True,
+        traits=replace(traits, eight_bit=True),
+        attributes=after.attributes,
+    )

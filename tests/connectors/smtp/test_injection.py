@@ -13,7 +13,7 @@ from connectors.smtp.replies import reply
 from connectors.smtp.server_events import CLOSED, NEED_DATA, WireSettings
 from connectors.smtp.server_wire import ServerWire
 from connectors.smtp.transaction import plan
-from gateway.contract import Address, Content, Envelope, Item, Origin, Parcel
+from gateway.contract import Address, Content, Envelope, Item, Origin, Parcel, Traits
 
 from .milter_kit import Filter, filtering
 from .server_kit import MemoryIntake, serving
@@ -131,6 +131,12 @@ async def test_no_field_comes_by_the_value_of_another(value: str) -> None:
 async def test_no_field_comes_by_a_name(name: str) -> None:
     with pytest.raises(ValueError, match="name of a header field"):
         await edited(Content(b"\r\n"), [Edit(name, "x")])
+
+
+@pytest.mark.parametrize(("value", "eight_bit"), [("plain", False), ("caf\u00e9", True), ("\udcff", True)])
+async def test_what_was_known_of_the_octets_is_known_anew(value: str, eight_bit: bool) -> None:
+    content = await edited(Content(b"A: b\r\n\r\nx\r\n", traits=Traits(True, False)), [Edit("X-A", value)])
+    assert content.traits == Content(content.octets()).traits == Traits(True, eight_bit)
 
 
 async def test_no_field_comes_by_a_filter() -> None:

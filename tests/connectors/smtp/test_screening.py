@@ -27,6 +27,8 @@ from connectors.smtp.filter_config import AccessTable, GreylistTable, RateLimit
 from connectors.smtp.greylist import GreylistMaker, GreylistStore
 from connectors.smtp.patterns import NetworkRules, PatternRules, compiled
 from connectors.smtp.rates import Buckets
+from tests.peers import raw
+from tests.peers.postfix import Postfix
 from tests.peers.zone_dns import ZoneDns
 
 from .server_kit import Served, context, serving
@@ -559,3 +561,20 @@ async def test_a_wrong_table_leaves_the_old_configuration_in_force(tmp_path: Pat
 def test_what_cannot_be_meant_is_named(config: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         SmtpConfig(**config)
+
+
+async def test_a_real_server_comes_again_and_passes(tmp_path: Path) -> None:
+    def hand_in(sender: Postfix) -> None:
+        reply = raw.send(sender.port, "ann@other.example", ["bob@acme.example"], b"Subject: real\r\n\r\ntext\r\n")
+        assert reply.code == 250
+
+    async with serving(tmp_path, greylist={"delay_s": 1}, **STRANGER) as served:
+        with Postfix(next_hop=served.port) as sender:
+            await asyncio.to_thread(hand_in, sender)
+            for _ in range(1200):
+                if served.intake.messages:
+                    break
+                await asyncio.sleep(0.05)
+            [body] = served.intake.bodies
+            assert b"Subject: real" in body
+            assert "450 4.7.1 greylisted" in sender.said()
