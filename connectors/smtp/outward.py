@@ -78,6 +78,8 @@ class Outward:
             else:
                 self._ring = KeyRing(KeyStore(folder), context.clock)
                 self._ring.load()
+        if self._ring is not None and self._ring.is_empty:
+            raise ValueError(f"{self._ring.folder} holds no key to sign by: make one with `gatepost dkim new DOMAIN`")
         for option, domain in (
             ("dkim.default_domain", dkim and dkim.default_domain),
             ("arc.domain", arc and arc.domain),

@@ -233,6 +233,10 @@ class KeyRing:
         sign = native.sign if native is not None else lambda digest: sign_digest(key, digest)
         return SigningKey(domain, selector, algorithm_of(key), sign)
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._entries
+
     def has(self, domain: str) -> bool:
         """Say whether a domain has keys of its own."""
         return domain in self._entries

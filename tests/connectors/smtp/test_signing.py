@@ -481,6 +481,8 @@ def test_a_domain_that_is_to_sign_needs_a_key(keys: KeyStore) -> None:
     for options in ({"dkim": {"default_domain": "none.example"}}, {"arc": {"domain": "none.example"}}):
         with pytest.raises(ValueError, match=r"has no key: make one with `gatepost dkim new none\.example`"):
             Outward(config(25, **options), place(keys))
+    with pytest.raises(ValueError, match="none holds no key to sign by: make one with `gatepost dkim new DOMAIN`"):
+        Outward(config(25, dkim={"keys": "none"}), place(keys))
     with pytest.raises(ValueError, match="two folders"):
         Outward(config(25, dkim={"keys": "a"}, arc={"domain": "gw.test"}), place(keys))
 
