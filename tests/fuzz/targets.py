@@ -18,6 +18,7 @@ from tests.fuzz import (
     octets,
     payloads,
     smtp,
+    submission,
 )
 from tests.fuzz.target import Target
 
@@ -35,6 +36,7 @@ _ALL: Final[tuple[Target[Any], ...]] = (
     *exchange.TARGETS,
     *authentication.TARGETS,
     *smtp.TARGETS,
+    *submission.TARGETS,
 )
 TARGETS: Final = {each.name: each for each in _ALL}
 assert len(TARGETS) == len(_ALL), "two targets of one name"
