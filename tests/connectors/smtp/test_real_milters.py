@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from connectors.smtp.authentication.canonical import Bodies, BodyHash, Fields
 from connectors.smtp.authentication.dkim import Verifier, sign, signed_names
 from connectors.smtp.authentication.keys import KeyCache
+from gateway.contract import Content
+from tests.peers import raw
 from tests.peers.milters import EICAR, GTUBE, Clamav, Opendkim, Rspamd
+from tests.peers.postfix import Postfix
+from tests.peers.sink import Sink
 
 from .authentication.dns_double import Zone
 from .server_kit import Served, serving
@@ -147,3 +152,40 @@ async def test_what_we_sign_opendkim_verifies(key: rsa.RSAPrivateKey, broken: bo
     said = served.intake.bodies[0].partition(b"\r\n\r\n")[0]
     assert said.startswith(b"Authentication-Results: filter.example;")
     assert (b"dkim=fail" if broken else b"dkim=pass") in said
+
+
+async def test_postfix_and_we_have_the_same_of_the_same_filters(rspamd: Rspamd, clamav: Clamav, tmp_path: Path) -> None:
+    """What Postfix makes of three filters' answers, we make of them too."""
+    messages = [
+        PLAIN,
+        HEAD % b"cheap pills" + b"x\r\n",
+        HEAD % b"later pills" + b"x\r\n",
+        HEAD % b"spam" + GTUBE + b"\r\n",
+        HEAD % b"virus" + EICAR + b"\r\n",
+        b"Authentication-Results: filter.example; dkim=pass (forged)\r\nX-Virus-Status: forged\r\n" + PLAIN,
+        BIG,
+    ]
+    with Opendkim(keys={}) as opendkim, Sink(tmp_path, keep=True) as sink:
+        places = (clamav.place, rspamd.place, opendkim.place)
+        milters = " ".join(f"inet:{place}" for place in places)
+        with Postfix(next_hop=sink.port, settings={"smtpd_milters": milters, "header_checks": ""}) as postfix:
+            theirs = [
+                (await asyncio.to_thread(raw.send, postfix.port, "ann@other.example", ["bob@acme.example"], each)).code
+                for each in messages
+            ]
+            await asyncio.to_thread(sink.wait_for, sum(code == 250 for code in theirs))
+            there = sorted(filters_fields(one.octets or b"") for one in sink.taken())
+        async with behind(*places) as served:
+            client = await (await served.dial()).greeted()
+            ours = [await sent(client, each) for each in messages]
+            await client.say("QUIT")
+            await client.close()
+    assert ours == [code if code // 100 != 5 else 554 for code in theirs]
+    assert ours == [250, 250, 451, 554, 554, 250, 250]
+    assert sorted(filters_fields(octets) for octets in served.intake.bodies) == there
+
+
+def filters_fields(octets: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the fields of a message that the filters wrote, in their order, and those they found."""
+    wanted = {b"x-spam-status", b"x-virus-status", b"authentication-results", b"subject"}
+    return [(f.name, Content(octets).head[f.value_start : f.end]) for f in Content(octets).fields if f.name in wanted]
