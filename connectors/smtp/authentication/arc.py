@@ -303,7 +303,8 @@ def seal(
     """Return the three fields of a new set, to stand in front of the header; empty where there must be none.
 
     None is made for a chain that is full, one that had failed before (§5.1.2 has nothing to gain from it), and one
-    whose worth is not known. `claims` are our authserv-id and results for the message as it came.
+    whose worth is not known. `claims` are our authserv-id and results for the message as it came; `names` has no field
+    of ARC.
     """
     chain, status = arrived.chain, arrived.status
     instance = chain.next_instance

@@ -17,6 +17,7 @@ Form = Literal["simple", "relaxed"]
 
 _CRLF: Final = b"\r\n"
 _FIELD: Final = re.compile(rb"(?m)^(([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?)")
+_SIGNATURES: Final = (b"dkim-signature", b"arc-message-signature")
 _RUN: Final = 16 * 1024
 _MANY_CRLF: Final = _CRLF * _RUN
 
@@ -51,13 +52,18 @@ class Fields:
     def count(self, name: bytes) -> int:
         return len(self._by_name.get(name, ()))
 
-    def chosen(self, names: Iterable[bytes]) -> list[bytes]:
-        """Return the fields that a list of (lower-case) names signs; a name without a field left adds none."""
+    def chosen(self, names: Iterable[bytes], own: bytes | None = None) -> list[bytes]:
+        """Return the fields that a list of (lower-case) names signs; a name without a field left adds none.
+
+        The signature's `own` field, one of these very objects, is never one of them (RFC 6376 §3.7).
+        """
         taken: dict[bytes, int] = {}
         found = []
         for name in names:
             fields = self._by_name.get(name)
             if fields is not None:
+                if own is not None and name in _SIGNATURES:
+                    fields = [field for field in fields if field is not own]
                 number = taken[name] = taken.get(name, 0) + 1
                 if number <= len(fields):
                     found.append(fields[-number])

@@ -263,7 +263,7 @@ async def verify(
         record = await key_of(signature.domain, signature.selector, resolver, keys)
         testing = record.testing
         _check_key(signature, record)
-        chosen = fields.chosen(signature.signed)
+        chosen = fields.chosen(signature.signed, signature.field)
         if sum(map(len, chosen)) > MAX_OCTETS:
             raise SignatureFault("policy", "too much of a header")
         own = signing_input(chosen, signature.header_form, signature.field)

@@ -54,9 +54,8 @@ async def sealed(octets: bytes, domain: str, claims: bytes = b"", **more: Any) -
         key=KEY,
         domain=domain,
         selector="test",
-        names=signed_names(fields, NAMES),
         timestamp=int(time.time()),
-        **more,
+        **({"names": signed_names(fields, NAMES)} | more),
     )
     return made + octets
 
@@ -89,6 +88,35 @@ async def test_dkimpys_is_believed_and_sealed_on() -> None:
     claims = b"Authentication-Results: third.example; arc=pass\r\n"
     lines = dkim.arc_sign(claims + octets, b"test", b"third.example", PEM, b"third.example", timestamp="12345")
     assert (await validate(b"".join(lines) + claims + octets)).status == "pass"
+
+
+async def test_a_message_signature_may_name_those_before_it() -> None:
+    octets = MESSAGE
+    for domain in ("one.example", "two.example"):
+        octets = await sealed(octets, domain, names=[b"from", b"arc-message-signature"])
+        assert (await validate(octets)).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (
+            (b"; s=test", b" ;\r\n s = test"),
+            "fail",
+        ),  # what is sealed may be folded otherwise, but not be given more blanks
+        ((b"; s=test", b";\r\n\t s=test"), "pass"),
+        ((b"s=test; t", b"s=test;; t"), "fail"),
+        ((b"s=test; t", b"s=test; s=test; t"), "fail"),
+        ((b"s=test; t", b"S=test; t"), "fail"),
+        ((b"s=test; t", b"_=x; s=test; t"), "fail"),
+        ((b"d=one.example", b"d=*.example"), "fail"),
+        ((b"d=one.example", b"d="), "fail"),
+        ((b"b=", b"b=%"), "fail"),
+    ],
+)
+async def test_the_tags_of_a_seal(change: tuple[bytes, bytes], status: str) -> None:
+    octets = await sealed(MESSAGE, "one.example")
+    assert (await validate(octets.replace(*change, 1))).status == status
 
 
 async def test_a_seal_must_not_say_what_it_signs() -> None:

@@ -222,6 +222,24 @@ async def test_a_length_leaves_the_rest_unsigned_and_is_told() -> None:
         assert (result.verdict, result.partial) == ("pass", partial)
 
 
+async def test_a_signature_signs_those_before_it_and_not_itself() -> None:
+    first = signed()
+    made = BodyHash("relaxed")
+    made.update(BODY)
+    digest = made.digest()
+    fields = Fields(first.partition(b"\r\n\r\n")[0] + b"\r\n")
+    names = [b"from", b"dkim-signature"]
+    second = sign(fields, digest, key=RSA, domain="s.example", selector="rsa", names=names)
+    assert [each.verdict for each in await verify(second + first)] == ["pass", "pass"]
+    assert dkimpy_says(second + first)
+    changed = first.replace(b"s=rsa;", b"s=rsa; z=x;", 1)
+    assert [each.verdict for each in await verify(second + changed)] == ["fail", "fail"]
+    names.append(b"dkim-signature")  # no further one can be added
+    third = sign(fields, digest, key=RSA, domain="s.example", selector="rsa", names=names)
+    assert [each.verdict for each in await verify(third + first)] == ["pass", "pass"]
+    assert [each.verdict for each in await verify(third + second + first)] == ["fail", "pass", "pass"]
+
+
 async def test_many_signatures_are_bounded() -> None:
     octets = signed()
     one = octets[: octets.index(b"\r\nFrom:") + 2]
