@@ -23,7 +23,8 @@ from gateway.contract import (
 )
 from gateway.testing.bench import PATIENCE_S, Bench, MailboxDriver, promise
 from gateway.testing.samples import names, numbered, sample
-from gateway.testing.suites.mailbox_folders import DECLARED, EACH, TOKENS, MailboxFolders, item
+from gateway.testing.suites.mailbox_folders import DECLARED, EACH, TOKENS, item
+from gateway.testing.suites.mailbox_killed import MailboxKilled
 
 FAULTS: Final = "a call that fails as a whole raises StoreFault, and nothing else"
 RECEIVED_AT: Final = 1_600_000_000.0
@@ -34,7 +35,7 @@ def _held(word: str, holds: Holds) -> str:
     return "".join("_" if each in holds.forbidden_in_keywords else each for each in word)
 
 
-class MailboxStoreSuite(MailboxFolders):
+class MailboxStoreSuite(MailboxKilled):
     """Tests of `MailboxStore`."""
 
     def test_items_come_back_in_order(self, connector: Bench) -> None:

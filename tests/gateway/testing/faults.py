@@ -142,4 +142,10 @@ FAULTS: Final = (
     ),
     Fault("mailbox store", "alters octets and says that it is exact", "octets", "test_octets_are_kept_as_declared:nul"),
     Fault("mailbox store", "claims ids that outlive a move", "ids", "test_items_move"),
+    Fault(
+        "mailbox store",
+        "has in memory alone what it says is there",
+        "nothing",
+        "test_store_killed_at_every_step_of_an_append",
+    ),
 )

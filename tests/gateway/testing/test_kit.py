@@ -19,6 +19,7 @@ from gateway.testing import (
     MailboxStoreSuite,
     NetworkSuite,
     SourceSuite,
+    Suite,
     beyond,
     fixture_of,
     names,
@@ -85,8 +86,7 @@ def _meet(fault: Fault, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         getattr(Coop(), name)()
         return
     if fault.side == "mailbox store":
-        bench = Bench(lying(fault.plant), {}, MemoryDriver, tmp)
-        getattr(MailboxStoreSuite(), name)(bench, *([argument] if argument else []))
+        _call(MailboxStoreSuite(), name, Bench(lying(fault.plant), {}, MemoryDriver, tmp), tmp, argument)
         return
     if fault.side == "Config":
         monkeypatch.setattr(Pigeon, "Config", getattr(pigeon, fault.plant))
@@ -137,7 +137,11 @@ def test_what_is_altered_may_be_told_by_notes(tmp_path: Path, monkeypatch: pytes
 def _run(test: str, tmp: Path, kind: type[Pigeon] = Pigeon) -> None:
     name, _, argument = test.partition(":")
     bench = Bench(kind, {"loft": "{tmp}/loft"}, PigeonDriver, tmp)
-    method = getattr(TestPigeon(), name)
+    _call(TestPigeon(), name, bench, tmp, argument)
+
+
+def _call(suite: Suite, name: str, bench: Bench, tmp: Path, argument: str) -> None:
+    method = getattr(suite, name)
     given: dict[str, Any] = {"connector": bench, "name": argument, "tmp_path": tmp}
     method(**{key: value for key, value in given.items() if key in inspect.signature(method).parameters})
 

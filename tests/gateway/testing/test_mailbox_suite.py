@@ -11,6 +11,9 @@ from tests.gateway.testing.memory_store import MemoryDriver, MemoryStore, lying
 
 
 class TestMemory(MailboxStoreSuite):
+    """In memory alone, so that nothing of it outlives a process."""
+
+    test_store_killed_at_every_step_of_an_append = None
     connector = fixture_of(MemoryStore, config={}, driver=MemoryDriver)
 
 
