@@ -67,28 +67,29 @@ class Outward:
         self._names = USUAL if dkim is None else Names.of(dkim.headers, dkim.oversign)
         self._expire_s = None if dkim is None or dkim.expire_days is None else int(dkim.expire_days * _DAY_S)
         self._ring: KeyRing | None = None
-        table = dkim or arc
-        if table is not None:
-            if dkim is not None and arc is not None and dkim.keys != arc.keys:
+        named: list[tuple[str, str]] = []
+        if dkim is not None and dkim.default_domain is not None:
+            named.append(("dkim.default_domain", dkim.default_domain))
+        if arc is not None:
+            named.append(("arc.domain", arc.domain))
+        if dkim is not None or arc is not None:
+            keys = dkim.keys if dkim is not None else (arc.keys if arc is not None else None) or "dkim"
+            if arc is not None and arc.keys not in (None, keys):
                 raise ValueError("dkim.keys and arc.keys name two folders: keep all keys in one")
-            folder = context.base_dir / table.keys
+            folder = context.base_dir / keys
             ring = None if former is None else former._ring
-            if ring is not None and ring.folder == folder:
+            if ring is not None and ring.folder == folder and all(ring.has(each) for _, each in named):
                 self._ring = ring  # what was read of it stays, so that a reload holds up nothing
             else:
                 self._ring = KeyRing(KeyStore(folder), context.clock)
                 self._ring.load()
         if self._ring is not None and self._ring.is_empty:
             raise ValueError(f"{self._ring.folder} holds no key to sign by: make one with `gatepost dkim new DOMAIN`")
-        for option, domain in (
-            ("dkim.default_domain", dkim and dkim.default_domain),
-            ("arc.domain", arc and arc.domain),
-        ):
-            if domain and self._ring is not None and not self._ring.has(domain):
+        for option, domain in named:
+            if self._ring is not None and not self._ring.has(domain):
                 raise ValueError(f"{option} {domain} has no key: make one with `gatepost dkim new {domain}`")
         self._loading: asyncio.Future[None] | None = None
         self._threads: ThreadPoolExecutor | None = None if former is None else former._threads
-
         if self._ring is not None and self._threads is None:
             count = min(4, os.cpu_count() or 1)
             self._threads = ThreadPoolExecutor(count, thread_name_prefix="signing")

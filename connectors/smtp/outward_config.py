@@ -77,7 +77,7 @@ class ArcConfig(_Table):
     """[connector.NAME.arc]: seals on what is forwarded (RFC 8617)."""
 
     domain: Domain = Field(description="Domain that seals; it needs a key (`gatepost dkim new`).")
-    keys: str = Field("dkim", description="Folder of the keys.")
+    keys: str | None = Field(None, description="Folder of the keys. Absent: that of `dkim`, else 'dkim'.")
     authserv_id: str | None = Field(
         None,
         description="Name under which Authentication-Results were written on arrival. Absent: that of this connector's "

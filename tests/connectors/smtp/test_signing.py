@@ -484,7 +484,8 @@ def test_a_domain_that_is_to_sign_needs_a_key(keys: KeyStore) -> None:
     with pytest.raises(ValueError, match="none holds no key to sign by: make one with `gatepost dkim new DOMAIN`"):
         Outward(config(25, dkim={"keys": "none"}), place(keys))
     with pytest.raises(ValueError, match="two folders"):
-        Outward(config(25, dkim={"keys": "a"}, arc={"domain": "gw.test"}), place(keys))
+        Outward(config(25, dkim={"keys": "a"}, arc={"domain": "gw.test", "keys": "b"}), place(keys))
+    Outward(config(25, dkim={"keys": "dkim"}, arc={"domain": "gw.test"}), place(keys)).close()
 
 
 @pytest.mark.parametrize(
