@@ -181,10 +181,10 @@ class Forwarding:
         judged = await dmarc.evaluate((author,), proof, self._resolver)
         if judged.verdict == "temperror":
             raise LookupFault(judged.reason)
-        if judged.verdict == "pass" or author in proof.dkim:
+        if judged.verdict == "pass":
             return True, choice
-        if any(author.endswith("." + each) or each.endswith("." + author) for each in proof.dkim):
-            return True, choice  # of the same organisation, as relaxed alignment has it; there is no record to say more
+        if judged.verdict == "none" and any(_is_related(author, each) for each in proof.dkim):
+            return True, choice  # there is no record to say more
         if choice == "auto":
             dkim_config = self._config.dkim
             if judged.policy in ("quarantine", "reject"):
@@ -264,6 +264,11 @@ def _phrase(text: str) -> bytes:
         return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
     printable = "".join(c if c.isprintable() else " " for c in text)
     return Header(printable, "utf-8", header_name="From", maxlinelen=70).encode(linesep="\r\n").encode("ascii")
+
+
+def _is_related(author: str, signer: str) -> bool:
+    """Say whether two domains are one, or one below the other, as relaxed alignment has it for most of them."""
+    return author == signer or author.endswith("." + signer) or signer.endswith("." + author)
 
 
 def _feed(bodies: Bodies, content: Content) -> None:

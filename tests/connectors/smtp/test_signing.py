@@ -287,14 +287,18 @@ async def test_srs_for_what_others_sent(keys: KeyStore) -> None:
     assert any(what.startswith("reverse-path ann@else.example as SRS0=") for what in notes(batch))
 
 
-async def foreign(keys: KeyStore, tmp_path: Path, policy: str = "", *, whole: bool = False) -> tuple[bytes, Records]:
+async def foreign(
+    keys: KeyStore, tmp_path: Path, policy: str = "", *, whole: bool = False, author: bytes = b"ann@else.example"
+) -> tuple[bytes, Records]:
     """Return a message of else.example, signed by it (which still holds where `whole`), and the DNS it is in."""
     store = KeyStore(tmp_path / "else")
     store.folder.mkdir(exist_ok=True)
     store.make("else.example", "ed25519", NOW - 100, NOW - 50, selector="s")
     where = replace(context(base=tmp_path), is_ours=lambda address: True)
     outward = Outward(config(25, dkim={"keys": "else"}), where)
-    ((made, _, _),) = await outward.prepare([mail(head=FOREIGN)])
+    ((made, _, _),) = await outward.prepare(
+        [mail(head=FOREIGN.replace(b"<ann@else.example>\r\nTo", b"<" + author + b">\r\nTo"))]
+    )
     outward.close()
     records = records_of(keys)
     records.records |= records_of(store).records
@@ -343,6 +347,25 @@ async def test_what_no_signature_covers(
         assert any(what == "From: ann@else.example as list@acme.example" for what in notes(batch))
     elif not whole and choice != "keep":
         assert "From" in notes(batch)
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        ("", "delivered 2.0.0"),
+        ("v=DMARC1; p=reject", "delivered 2.0.0"),
+        ("v=DMARC1; p=reject; adkim=s", "failed 5.7.22"),
+    ],
+)
+async def test_a_signature_of_the_domain_above_covers_what_its_record_says(
+    keys: KeyStore, tmp_path: Path, record: str, code: str
+) -> None:
+    octets, records = await foreign(keys, tmp_path, author=b"ann@sub.else.example", whole=True)
+    if record:
+        records.records["_dmarc.sub.else.example"] = record
+        records.records["_dmarc.else.example"] = record
+    _, batch = await sent(keys, mail(content=Content(octets), trusted=False), records=records, unsigned_from="refuse")
+    assert batch.codes() == [code]
 
 
 async def test_an_answer_that_is_missing_defers(keys: KeyStore, tmp_path: Path) -> None:
