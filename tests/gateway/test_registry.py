@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.config import load
-from gateway.contract import Connector, Context
+from gateway.contract import Connector
 from gateway.faces import _status
 from gateway.node import Node
 from gateway.registry import GROUP, Connectors, ConnectorUnavailable, connectors
 from gateway.sources import Sources
+from gateway.stall import StallWatch
+from gateway.testing import KitLog
 
 
 class Good(Connector):
@@ -118,7 +120,7 @@ def test_one_of_an_older_version_is_refused_with_the_mend(monkeypatch: pytest.Mo
         Connectors([point("x", f"{HERE}:Good")])["x"].load()
 
 
-def test_an_operator_is_told_by_check_and_by_health(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_an_operator_is_told_by_check_and_by_health(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is deprecated works: the warning is the connector's text wherever its health is shown."""
     monkeypatch.setattr("gateway.registry.CONTRACT_VERSION", 2)
     (tmp_path / "gatepost.toml").write_text(
@@ -130,14 +132,14 @@ def test_an_operator_is_told_by_check_and_by_health(monkeypatch: pytest.MonkeyPa
     assert any(re.search(said, warning) for warning in config.warnings)
     section = config.connectors["old"]
     assert section.deprecation is not None
+    log = KitLog()
+    monkeypatch.setattr("gateway.node.get_log", lambda *given, **named: log)
     node = Node(config)
-    node.connectors["old"] = section.cls("old", section.config, context_for(tmp_path))
+    node.connectors["old"] = section.cls("old", section.config, node._context_for(section))
+    node.stalls = StallWatch(node.connectors, log)
+    assert ("warning", "contract_deprecated", {"text": section.deprecation}) in log.lines
     node.sources = Sources(None, None, None)  # type: ignore[arg-type]  # asked for its counts alone
     node.dispatcher = SimpleNamespace(fault_of=lambda name: None)  # type: ignore[assignment]
     node.stalls = SimpleNamespace(told=lambda name: None)  # type: ignore[assignment]
     (told,) = _status(node)["connectors"]
     assert (told["ok"], told["text"]) == (True, section.deprecation)
-
-
-def context_for(folder: Path) -> Context:
-    return Context("gw.example", folder, folder, None, lambda: 0.0)
