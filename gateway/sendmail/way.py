@@ -42,11 +42,14 @@ def ask(where: str, pieces: Iterable[bytes]) -> tuple[int, str]:
             for piece in pieces:
                 end.sendall(piece)
             end.shutdown(_socket.SHUT_WR)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             pass  # it has said why already
         answer = bytearray()
-        while len(answer) < MOST_ANSWER and (octets := end.recv(PIECE)):
-            answer += octets
+        try:
+            while len(answer) < MOST_ANSWER and (octets := end.recv(PIECE)):
+                answer += octets
+        except ConnectionResetError:
+            pass  # it read not all of what we said; what it said before that counts
     except OSError as fault:
         raise Unreachable(fault.strerror or str(fault)) from None
     finally:

@@ -141,3 +141,52 @@ def test_what_is_no_hand_over_is_put_aside(tmp_path: Path) -> None:
     assert [each.name for each in drop.iterdir()] == [f"{good[:-1]}6.new"], "what is begun may yet be finished"
     assert len(list(folder.bad.iterdir())) == 6
     assert secret.read_text() == "of another"
+
+
+@pytest.mark.parametrize("answer", [b"75 the database is down\n", b"", b"nonsense\n"])
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_daemon_that_cannot_take_it_now(tmp_path: Path, answer: bytes, reads: bool) -> None:
+    """What it was told, or not told, is left in the drop folder under the very id that it was handed over by."""
+    Folder(tmp_path / "drop", 10_000_000).make()
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+
+        def serve() -> None:
+            end, _ = listener.accept()
+            with end:
+                while reads and (octets := end.recv(65536)):
+                    heard.append(octets)
+                end.sendall(answer)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        done = sendmail(tmp_path, "bob@x.example", text="x\n" * 500_000)
+        server.join()
+    assert (done.returncode, done.stderr) == (0, "")
+    (left,) = (tmp_path / "drop").iterdir()
+    octets = left.read_bytes()
+    assert f"\nid {left.stem}\n".encode() in octets
+    assert octets.endswith(b"x\n" * 500_000)
+    assert not reads or b"".join(heard) == octets
+
+
+@pytest.mark.parametrize("size", [1, 500_000])
+def test_a_daemon_that_says_no(tmp_path: Path, size: int) -> None:
+    Folder(tmp_path / "drop", 10_000).make()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+
+        def serve() -> None:
+            end, _ = listener.accept()
+            with end:
+                end.sendall(b"77 ann may not send as boss@acme.example\n")
+
+        server = threading.Thread(target=serve)
+        server.start()
+        done = sendmail(tmp_path, "bob@x.example", text="x\n" * size)
+        server.join()
+    assert (done.returncode, done.stderr) == (77, "gatepost-sendmail: ann may not send as boss@acme.example\n")
+    assert not any((tmp_path / "drop").iterdir())

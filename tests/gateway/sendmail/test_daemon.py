@@ -27,6 +27,7 @@ type = "sendmail"
 folder = "local"
 domain = "acme.example"
 trusted_users = ["daemon"]
+max_message_bytes = 3000000
 
 [mapping]
 domains = ["merged.example"]
@@ -191,6 +192,8 @@ def test_what_nobody_here_has_is_reported(machine: Machine) -> None:
     assert machine.run("-f", "<>", "nobody@merged.example").returncode == 67, "nobody would"
     assert machine.run("no address@", "-x").returncode == 65
     assert machine.run("-t", text="Subject: to nobody\n\nx\n").returncode == 65
+    done = machine.run("zoe@far.example", text="x" * 5_000_000)
+    assert (done.returncode, "over the limit of 3000000 octets" in done.stderr) == (69, True), done.stderr
 
 
 def test_mail_programs(machine: Machine) -> None:
