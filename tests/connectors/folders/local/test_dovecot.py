@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import os
+import poplib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,36 @@ def test_mbox_files_are_read_and_shared(folder: Path) -> None:
         octets = (place.mail / "ann").read_bytes()
         assert octets.count(b"\nDelivered-To: ") == 1
         assert octets.startswith(b"From bob@else.example ")
+    finally:
+        served.stop()
+
+
+def test_it_runs_without_root(folder: Path) -> None:
+    place = Place(folder, create=True, path="mail/{domain}/{user}")
+    (folder / "passwords").write_text("ann@acme.example:{PLAIN}secret\n")
+    place.deliver(number=1)
+    imap, pop = free_port(), free_port()
+    text = configuration("x", place.config, folder, serving(folder, imap=imap, pop=pop, rootless=True))
+    (folder / "dovecot.conf").write_text(text)
+    wrapper = []
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            shutil.chown(path, *OWNER)
+        wrapper = ["setpriv", f"--reuid={OWNER[0]}", f"--regid={OWNER[1]}", "--clear-groups"]
+    command = [*wrapper, program("dovecot"), "-c", str(folder / "dovecot.conf"), "-F"]
+    served = Process(command, folder / "out")
+    try:
+        wait_until(lambda: answers(imap, b"* OK") and answers(pop, b"+OK"), 30, f"Dovecot answers: {served.said()}")
+        with imaplib.IMAP4("127.0.0.1", imap, timeout=30) as client:
+            client.login("ann@acme.example", "secret")
+            assert client.select("INBOX")[1] == [b"1"]
+            with pytest.raises(imaplib.IMAP4.error):
+                imaplib.IMAP4("127.0.0.1", imap, timeout=30).login("ann@acme.example", "wrong")
+        reader = poplib.POP3("127.0.0.1", pop, timeout=30)
+        reader.user("ann@acme.example")
+        reader.pass_("secret")
+        assert reader.stat()[0] == 1
+        reader.quit()
     finally:
         served.stop()
 
