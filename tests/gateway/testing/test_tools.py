@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -161,3 +163,31 @@ def test_a_suite_of_a_few_tests_has_these_alone() -> None:
 
         class Typo(SourceSuite, only=("test_that_there_is_not",)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "found"),
+    [
+        ("no-such-type", "a connector is found by its entry point", "'no-such-type' is none: ews, filedrop"),
+        (
+            "mqtt",
+            "each side of a connector, and each network, is tested by the kit",
+            "has no SourceSuite for its source",
+        ),
+    ],
+)
+def test_pytest_grades_a_connector_by_its_name(name: str, says: str, found: str, tmp_path: Path) -> None:
+    """In a folder that has no suite, nor any other test that would be run."""
+    (tmp_path / "test_other.py").write_text("def test_of_something_else() -> None:\n    raise AssertionError\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--gatepost-connector={name}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert f"the contract promises: {says}" in ran.stdout
+    assert found in ran.stdout
+    assert "1 deselected" in ran.stdout
