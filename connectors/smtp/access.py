@@ -12,6 +12,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final, get_args
 
@@ -121,7 +122,10 @@ class AccessMaker:
     def __init__(self, table: AccessTable, context: Context) -> None:
         """Raises: OSError, ValueError with a text that names the file."""
         self.table = table
-        self.rules = [_Rule(rule) for rule in table.rules]
+        rules = [_Rule(rule) for rule in table.rules]
+        self.of_address = [rule for rule in rules if rule.of_address]
+        self.at_mail = [rule for rule in rules if not (rule.of_address or rule.at_rcpt)]
+        self.at_rcpt = [rule for rule in rules if rule.at_rcpt]
         self._log = context.log
         self._path = None if table.table is None else context.base_dir / table.table
         self._lists: _Lists | None = None
@@ -132,7 +136,7 @@ class AccessMaker:
             self._lists = read_table(self._path)
 
     def begin(self, client: Client) -> Check:
-        return Access(self)
+        return Access(self, read_address(client.address))
 
     def close(self) -> None:
         return
@@ -162,13 +166,14 @@ def _state(path: Path) -> tuple[int, int, int]:
 class Access(Check):
     """The lists as one connection meets them."""
 
-    def __init__(self, maker: AccessMaker) -> None:
+    def __init__(self, maker: AccessMaker, address: IPv4Address | IPv6Address | None) -> None:
         self._maker = maker
+        self._address = address
         self._client_is_accepted = False
         self._message_is_accepted = False
 
     async def connect(self, client: Client) -> Verdict | None:
-        deed = await self._of_address(client)
+        deed = await self._of_address()
         if deed is None or deed.do in _OF_MESSAGES:
             return None
         if deed.do == "accept":
@@ -179,7 +184,7 @@ class Access(Check):
     async def mail(self, client: Client, transaction: Transaction) -> Verdict | None:
         if self._client_is_accepted:
             return None
-        deed = await self._of_address(client)
+        deed = await self._of_address()
         if deed is None or deed.do not in _OF_MESSAGES:
             deed = await self._of_names(client, transaction)
         if deed is None:
@@ -194,8 +199,8 @@ class Access(Check):
             return None
         path = recipient.address.value
         deed: _Deed | None = None
-        for rule in self._maker.rules:
-            if rule.at_rcpt and await rule.applies(client, transaction.mail.path or "<>", path):
+        for rule in self._maker.at_rcpt:
+            if await rule.applies(client, transaction.mail.path or "<>", path):
                 deed = rule.deed
                 break
         else:
@@ -211,20 +216,20 @@ class Access(Check):
     def reset(self) -> None:
         self._message_is_accepted = False
 
-    async def _of_address(self, client: Client) -> _Deed | None:
-        address = read_address(client.address)
+    async def _of_address(self) -> _Deed | None:
+        address = self._address
         if address is None:
             return None
-        for rule in self._maker.rules:
-            if rule.of_address and rule.network is not None and address in rule.network:
+        for rule in self._maker.of_address:
+            if rule.network is not None and address in rule.network:
                 return rule.deed
         lists = await self._maker.lists()
         return None if lists is None else lists.client.find(address)
 
     async def _of_names(self, client: Client, transaction: Transaction) -> _Deed | None:
         sender = transaction.mail.path or "<>"
-        for rule in self._maker.rules:
-            if not (rule.at_rcpt or rule.of_address) and await rule.applies(client, sender, ""):
+        for rule in self._maker.at_mail:
+            if await rule.applies(client, sender, ""):
                 return rule.deed
         lists = await self._maker.lists()
         if lists is None:
