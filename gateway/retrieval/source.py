@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from gateway.contract import (
     Content,
+    ContentWriter,
     Context,
     Envelope,
     Intake,
@@ -103,11 +104,12 @@ class Retrieval:
 
 @dataclass(slots=True)
 class _Pending:
-    """One message that is being accepted."""
+    """One message that is being accepted; `writer` has written its content, where that is large."""
 
     id: str
     message: Message
     receipt: asyncio.Future[Receipt]
+    writer: ContentWriter | None
 
 
 class _Run:
@@ -283,23 +285,34 @@ class _Run:
             smtputf8=not all(each.value.isascii() for each in (*to, *([path] if path else []))),
             dedupe_key=f"{self._name} {self._key} {id}",
         )
+        writer = None
         if kept.size > INLINE:
-            kept = await _stored(intake, kept)
+            writer = intake.content()
+            kept = await _stored(writer, kept)
         message = Message(made, kept)
-        return _Pending(id, message, intake.submit(message))
+        return _Pending(id, message, intake.submit(message), writer)
 
     async def _is_accepted(self, intake: Intake, each: _Pending) -> bool:
+        is_over = True  # nothing has the content
         try:
-            await each.receipt
+            is_over = (await each.receipt).duplicate
+            return True
         except Unavailable as later:
             self._later(each.id, later.status)
             return False
         except Rejected as refused:
-            return await self._is_taken_otherwise(intake, each, refused.status)
+            is_over = not await self._is_taken_otherwise(intake, each, refused.status)
+            return not is_over
         except Exception as fault:  # noqa: BLE001 - an unknown fault is a deferral
+            is_over = False  # it may have come after the commit: the content is in use then
             self._later(each.id, Status("4.3.0", "the message could not be taken", cause=repr(fault)))
             return False
-        return True
+        except BaseException:
+            is_over = False
+            raise
+        finally:
+            if is_over and each.writer is not None:
+                await each.writer.abandon()
 
     async def _is_taken_otherwise(self, intake: Intake, each: _Pending, status: Status) -> bool:
         """Hand over to whoever gets what nobody takes; say whether they did."""
@@ -369,9 +382,8 @@ class _Run:
             self._log.warning("not_put_aside", item=id, status=str(moved))
 
 
-async def _stored(intake: Intake, content: Content) -> Content:
+async def _stored(writer: ContentWriter, content: Content) -> Content:
     """Write a large content into the spool. Raises: Unavailable."""
-    writer = intake.content()
     try:
         async for piece in content.stream():
             if not writer.write(piece):

@@ -212,6 +212,21 @@ async def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
     assert list(store.items) == ["id1"]
 
 
+async def test_a_large_one_leaves_no_content_where_it_is_refused(tmp_path: Path) -> None:
+    store, intake = Store(), RecordingIntake()
+    store.items["id1"] = MESSAGE % (1, 1) + b"x" * 300_000
+    intake.rejects = Status("5.3.4", "too large")
+    desk = Desk(tmp_path, store)
+    async with desk.running(intake):
+        await until(lambda: desk.retrieval.trouble())
+    assert [writer.abandoned for writer in intake.writers] == [True]
+    intake.rejects = None
+    async with Desk(tmp_path, store).running(intake):
+        await until(lambda: not store.items)
+    assert [writer.abandoned for writer in intake.writers] == [True, False]
+    assert intake.accepted[0].octets.endswith(b"x" * 300_000)
+
+
 class Killed(BaseException):
     """Stands for a kill -9: nothing that runs afterwards counts."""
 
