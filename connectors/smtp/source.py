@@ -23,7 +23,6 @@ from connectors.smtp.checked_session import CheckedSession
 from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients, Limits
 from connectors.smtp.config import SmtpConfig
-from connectors.smtp.reverse_dns import ReverseDns
 from connectors.smtp.server_config import listen_at, networks
 from connectors.smtp.server_events import WireSettings
 from connectors.smtp.server_tls import end_point, server_context
@@ -33,6 +32,7 @@ from gateway.contract import Context, Health, Intake
 
 if TYPE_CHECKING:
     from connectors.smtp.login.desk import LoginDesk
+    from connectors.smtp.reverse_dns import ReverseDns
 
 SWEEP_S: Final = 1.0
 NAME_S: Final = 5.0
@@ -55,7 +55,7 @@ class SmtpSource:
         """What new sessions get; those under way keep what they began with."""
         self._sockets: list[tuple[socket.socket, bool]] = []
         self._tls: ssl.SSLContext | None = None
-        self._names = ReverseDns(config.nameservers, config.nameserver_port, timeout_s=NAME_S)
+        self._names: ReverseDns | None = None
         self._checks: CheckSet | None = None
         self._login: LoginDesk | None = None
         self._kind: type[Session] = Session
@@ -114,7 +114,7 @@ class SmtpSource:
         same_dns = dns == (was.nameservers, was.nameserver_port)
         checks, before = self._make_checks(config, same_dns=same_dns), self._checks
         if not same_dns:
-            self._names = ReverseDns(*dns, timeout_s=NAME_S)
+            self._names = None
         self._tls, self._checks = tls, checks
         self._config = config
         self._clients.limits = _limits(config)
@@ -229,6 +229,15 @@ class SmtpSource:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._context.stop_s * 0.1)
 
+    async def _name_of(self, peer: str) -> str:
+        """Return a client's confirmed name, for the checks that ask. Raises: LookupFault."""
+        if self._names is None:
+            from connectors.smtp.reverse_dns import ReverseDns
+
+            config = self._config
+            self._names = ReverseDns(config.nameservers, config.nameserver_port, timeout_s=NAME_S)
+        return await self._names.name_of(peer)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -276,7 +285,7 @@ class SmtpSource:
             is_trusted=is_trusted,
             new_wire=new_wire,
             checks=self._checks,
-            find_name=self._names.name_of,
+            find_name=self._name_of,
             login=login,
             bindings=bindings,
         )
