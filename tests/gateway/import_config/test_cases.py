@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.smtp.access import read_table
 from gateway.config import load
 from gateway.import_config import read
 from gateway.import_config.files import FilesError
@@ -47,6 +48,14 @@ def test_what_is_made_can_be_used(case: str, tmp_path: Path) -> None:
     config = load(tmp_path / "gatepost.toml", mapping=True, dry=True)
     assert config.identities
     assert [route.match for route in config.routes.routes][-1] == "smtp:*"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_rules_of_access_can_be_read(case: str, tmp_path: Path) -> None:
+    rules = made_of(case).get("access-rules", b"")
+    (tmp_path / "rules").write_bytes(rules)
+    read_table(tmp_path / "rules")
+    assert bool(rules) is (case in ("postfix", "postfix-border", "sendmail"))
 
 
 @pytest.mark.parametrize("case", CASES)
