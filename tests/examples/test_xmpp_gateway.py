@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import smtplib
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.examples.plugin import Plugin
+from tests.examples.started import PluginGateway, peer
 from tests.peers.gateway import Gateway
 from tests.peers.process import wait_until
 from tests.peers.raw import send
@@ -26,34 +23,8 @@ WITHOUT_DSN = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 0", "ENHANCEDSTATUSCO
 HEAD = b"From: Bob Ray <bob@source.example>\r\nTo: <ann@people.example>\r\nMessage-Id: <%s@test>\r\n"
 
 
-def peer(name: str) -> Any:
-    """Return a module that lies beside the plugin's tests."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PLUGIN.folder / "tests" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-prosody = peer("prosody")
-chatter = peer("chatter")
-
-
-class PluginGateway(Gateway):
-    """The gateway in the plugin's environment."""
-
-    def stop(self, timeout_s: float = 30.0) -> int:
-        assert self.process is not None
-        return self.process.stop(timeout_s)
-
-    def cli(self, *args: str, timeout_s: float = 60.0) -> Any:
-        words = [str(PLUGIN.python), str(self.command), *args, "-c", str(self.config), "--json"]
-        ran = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
-        if ran.returncode != 0:
-            raise RuntimeError(f"gatepost {' '.join(args)}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
-        return json.loads(ran.stdout)
+prosody = peer(PLUGIN, "prosody")
+chatter = peer(PLUGIN, "chatter")
 
 
 @dataclass
@@ -105,11 +76,11 @@ receipt_wait_s = 3
 relay_domains = ["{prosody.HOST}"]
 """
         gateway = PluginGateway(
+            PLUGIN,
             folder,
             sink.port,
             gateway='retry_min = "1s"\nretry_max = "2s"',
             more=more,
-            wrapper=[str(PLUGIN.python)],
         )
         ann = chatter.Chatter(server.c2s, "ann", receipts=True)
         try:
