@@ -90,6 +90,7 @@ soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_big
 	$(PY) -m tests.crash.soak_mqtt --kills $(KILLS)
 	$(PY) -m tests.crash.soak_sendmail --kills $(KILLS)
+	$(PY) -m tests.crash.soak_local --kills $(KILLS)
 	$(PY) -m tests.crash.soak_exchange --kills $(KILLS)
 	$(PY) -m tests.crash.soak_sync --kills $(KILLS)
 	GATEPOST_KILL_POINTS=60 $(PY) -m pytest -q -n 4 --dist loadgroup -k killed_at_every_step tests
