@@ -110,13 +110,13 @@ class StallWatch:
                 )  # fmt: skip
             answered.wait(0.1)
         took = self._monotonic() - asked
-        self._log.warning("loop_goes_on", connector=blame.connector, at=blame.at, blocked_s=round(took, 1))
         if blame.connector in self.found or len(self.found) < _MOST:
             stalls = self.found.setdefault(blame.connector, Stalls())
             stalls.count += 1
             stalls.seconds += took
             stalls.longest_s = max(stalls.longest_s, took)
             stalls.at, stalls.when = blame.at, self._monotonic()
+        self._log.warning("loop_goes_on", connector=blame.connector, at=blame.at, blocked_s=round(took, 1))
 
     def _look(self) -> Blame | None:
         innermost = sys._current_frames().get(self._ident)
