@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connectors.smtp.mta_sts import MAX_POLICY, Policies, PolicyError, parse, record_id
+from connectors.smtp.tls_reports import places
 from tests.connectors.smtp.secure_dns import SecureDns
 
 GOOD = b"version: STSv1\r\nmode: enforce\r\nmx: mx1.y.example\r\nmx: *.mail.y.example\r\nmax_age: 86400\r\n"
@@ -190,3 +194,27 @@ async def test_a_domain_without_a_record_costs_one_question_an_hour(world: World
         assert await world.policies.of("other.example") == (None, None)
     assert world.dns.asked == ["_mta-sts.other.example"]
     assert world.web.asked == 0
+
+
+PIECES = st.sampled_from(
+    [b"version: STSv1", b"mode: ", b"enforce", b"mx: ", b"*.", b"a.example", b"max_age: 1", b"\n", b":"]
+)
+OCTETS = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=20).map(b"".join))
+
+
+@given(OCTETS)
+def test_anything_is_a_policy_or_refused(text: bytes) -> None:
+    with contextlib.suppress(PolicyError):
+        policy = parse("y.example", text, "1", 0.0)
+        assert policy.hosts or policy.mode == "none"
+        policy.allows("mx.y.example")
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([b"v=STSv1;", b"v=TLSRPTv1; rua=mailto:a@b.example"])))
+)
+def test_any_records_are_read(records: list[bytes]) -> None:
+    id = record_id(records)
+    assert id is None or id.isalnum()
+    for place in places(records):
+        assert place.startswith(("mailto:", "https://"))
