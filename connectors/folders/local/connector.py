@@ -56,6 +56,7 @@ from gateway.contract import (
 )
 from gateway.formats.from_line import write
 from gateway.formats.lines import to_lf
+from gateway.formats.maildir import folder_name
 from gateway.formats.mbox import Dialect
 from gateway.mailbox_post import stem_of
 
@@ -202,9 +203,9 @@ class Local(Connector):
             return item.id, NO_MAILBOX
         places = list((rules.deliver if rules is not None else ()) or self._places)
         for place in places:
-            if place.kind == "program" and place.name not in config.programs:
-                text = "a rule names a program that is not configured"
-                return item.id, Deferred(Status("4.3.5", text, cause=f"program:{place.name}"))
+            if (why := self._unfit(place)) is not None:
+                # A rule that somebody has to mend keeps the mail, whatever it asks for.
+                return item.id, Deferred(Status("4.3.5", why, cause=f"{place.kind}:{place.name}"))
         try:
             lacking = self._lacking(parcel.content)
             if lacking:
@@ -222,6 +223,21 @@ class Local(Connector):
         except OSError as fault:
             return item.id, _unreadable(fault.strerror or str(fault))
         return _Job(parcel, item, mailbox, rules, places, content, notes)
+
+    def _unfit(self, place: MailTarget) -> str | None:
+        """Return why a rule asks for what cannot be, None where it does not."""
+        config = cast(LocalConfig, self.config)
+        if place.kind == "program" and place.name not in config.programs:
+            return "a rule names a program that is not configured"
+        if place.kind != "folder":
+            return None
+        if config.format != "maildir":
+            return None if config.folders else "a rule names a folder, and no place for folders is configured"
+        try:
+            folder_name(place.name.split("/"))
+        except ValueError as mistake:
+            return f"a rule names a folder that cannot be: {mistake}"
+        return None
 
     def _lacking(self, content: Content) -> str:
         traits = content.traits

@@ -102,6 +102,26 @@ def test_a_folder_beside_a_mailbox_file(tmp_path: Path) -> None:
     assert not (place.mail / "ann").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "target"),
+    [
+        ({}, MailTarget("program", "gone")),
+        ({}, MailTarget("folder", "Lists/v1.2")),
+        ({"format": "mbox"}, MailTarget("folder", "Lists")),
+    ],
+)
+def test_rules_that_ask_for_what_cannot_be_keep_the_mail(
+    tmp_path: Path, config: dict[str, str], target: MailTarget
+) -> None:
+    place = Place(tmp_path, create=True, **config)
+    place.rules["ann@acme.example"] = rules(MailTarget("mailbox"), target)
+    (outcome,) = place.deliver()
+    assert isinstance(outcome, Deferred)
+    assert outcome.status.code == "4.3.5"
+    assert outcome.status.text.startswith("a rule names a ")
+    assert not list(place.mail.iterdir())
+
+
 def test_rules_that_cannot_be_read_keep_the_mail(place: Place) -> None:
     def unreadable(address: object) -> MailRules:
         raise RuleMistake("what?")
