@@ -321,7 +321,7 @@ class Connector(ABC):
         return False
 
     def health(self) -> Health:
-        """Tell how it is, from what it knows: asked often, at any time, also before `start`; no look-ups, no waiting."""
+        """Tell how it is, from what it knows: asked often, at any time, also before `start`; without any look-up."""
         return Health(True)
 
 
