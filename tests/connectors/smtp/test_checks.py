@@ -305,3 +305,56 @@ async def test_tls_has_the_client_said_who_it_is_anew(tmp_path: Path, monkeypatc
         assert maker.client.tls.startswith("TLS")
         assert await client.say("QUIT") == [221]
         await client.close()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "codes"),
+    [
+        (None, [250, 250]),
+        (REFUSED, [554, 554]),
+        (Verdict(action=Action.DISCARD), [250, 250]),
+        (drop("4.7.0", "go"), [451]),
+    ],
+)
+async def test_over_lmtp_each_recipient_is_answered(
+    verdict: Verdict | None, codes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acts: dict[str, Verdict | Act] = {} if verdict is None else {"content": verdict}
+    async with checking(monkeypatch, Maker(acts), protocol_in="lmtp") as served:
+        client = await served.dial()
+        assert await client.code() == 220
+        lines = ["LHLO a", "MAIL FROM:<>", "RCPT TO:<bob@acme.example>", "RCPT TO:<eve@acme.example>", "DATA"]
+        assert await client.say(*lines) == [250, 250, 250, 250, 354]
+        await client.send(MESSAGE.encode())
+        assert [await client.code() for _ in codes] == codes
+        await client.close()
+
+
+async def test_chunks_are_judged_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = Maker()
+    async with checking(monkeypatch, maker) as served:
+        client = await (await served.dial()).greeted()
+        lines = b"MAIL FROM:<>\r\nRCPT TO:<bob@acme.example>\r\nBDAT 9\r\nA: b\r\n\r\nBDAT 3 LAST\r\nx\r\n"
+        await client.send(lines.replace(b"BDAT 9", b"BDAT 8"))
+        assert [await client.code() for _ in range(4)] == [250, 250, 250, 250]
+        assert maker.seen == served.intake.bodies == [b"A: b\r\n\r\nx\r\n"]
+        await client.close()
+
+
+async def test_a_client_is_kept_waiting_by_its_own_check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(client: Client, transaction: Transaction) -> None:
+        if transaction.mail.path.startswith("slow"):
+            await go_on.wait()
+
+    async with checking(monkeypatch, Maker({"mail": slow})) as served:
+        waits, other = await (await served.dial()).greeted(), await (await served.dial()).greeted()
+        # More than is read ahead, so that reading stops meanwhile, and goes on.
+        await waits.send(b"MAIL FROM:<slow@x.example>\r\n" + b"NOOP\r\n" * 20_000)
+        assert await other.say("MAIL FROM:<ann@x.example>") == [250]
+        go_on.set()
+        assert await waits.code() == 250
+        assert await waits.code() == 250
+        await waits.close()
+        await other.close()
