@@ -5,8 +5,8 @@ peer has said so; a message ends where the standard says and nowhere else, in bo
 connector hold more than a bounded amount of memory, or wait without an end.
 
 Source: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING),
-3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 7505
-(null MX), 8314 (implicit TLS).
+3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME), 6376 (DKIM), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 7505
+(null MX), 7672 (DANE), 8314 (implicit TLS), 8460 (TLS reports), 8461 (MTA-STS), 8617 (ARC).
 Limits: BINARYMIME is not offered; a client that ends its lines with LF alone is refused unless its network is named.
 """
 
