@@ -86,7 +86,7 @@ bench-exchange: peers install
 bench-sync: peers install
 	$(PY) -m tests.benchmarks.bench_sync
 
-soak: soak-crash soak-power
+soak: soak-crash soak-power plugins
 	$(PY) -m tests.crash.soak_big
 	$(PY) -m tests.crash.soak_mqtt --kills $(KILLS)
 	$(PY) -m tests.crash.soak_sendmail --kills $(KILLS)
@@ -94,6 +94,7 @@ soak: soak-crash soak-power
 	$(PY) -m tests.crash.soak_exchange --kills $(KILLS)
 	$(PY) -m tests.crash.soak_sync --kills $(KILLS)
 	GATEPOST_KILL_POINTS=60 $(PY) -m pytest -q -n 4 --dist loadgroup -k killed_at_every_step tests
+	GATEPOST_KILL_POINTS=60 $(PY) -m pytest -q -o timeout=1800 -k its_own_tests tests/examples
 	GATEPOST_KILLS=every $(PY) -m pytest -q -k everywhere tests/connectors/exchange
 	GATEPOST_KILLS=every $(PY) -m pytest -q tests/connectors/exchange/test_killed.py tests/connectors/exchange/graph/test_killed_graph.py tests/connectors/filedrop/test_killed.py tests/gateway/sync/test_engine.py
 	GATEPOST_TWO_WAY=200 GATEPOST_EXAMPLES=thorough $(PY) -m pytest -q tests/integration/test_sync_two_way.py

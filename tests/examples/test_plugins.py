@@ -10,14 +10,12 @@ NAMES = ("webhook", "xmpp")
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.timeout(300)
 def test_its_own_tests(name: str) -> None:
     said = Plugin(name).run("pytest", "-q", "-p", "no:cacheprovider")
     assert " passed" in said
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.timeout(300)
 def test_its_types(name: str) -> None:
     """Also of what it takes from the gateway: the contract is typed for who uses it."""
     said = Plugin(name).run("mypy", "--follow-imports=silent", "--cache-dir", f"../../build/plugins/{name}/mypy")
