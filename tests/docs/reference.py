@@ -9,6 +9,7 @@ import ast
 import enum
 import inspect
 import re
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from dataclasses import is_dataclass
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+ROOT: Final = Path(__file__).parents[2]
 MODULES: Final = ("gateway.contract", "mappings.network", "gateway.testing")
 HEAD: Final = """\
 # The contract, name by name
@@ -38,7 +41,13 @@ def page() -> str:
         module = import_module(name)
         parts.append(f"## {name}\n\n{_prose(inspect.getdoc(module) or '')}\n")
         parts += [_entry(module, each) for each in sorted(module.__all__, key=str.lower) if not _is_hook(each)]
-    return "\n".join(parts)
+    return _formatted("\n".join(parts))
+
+
+def _formatted(text: str) -> str:
+    """Return the page with its code as ruff writes it, which looks at pages too."""
+    command = [str(Path(sys.executable).parent / "ruff"), "format", "--stdin-filename", "contract.md", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def undocumented() -> Iterator[str]:
