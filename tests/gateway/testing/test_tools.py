@@ -38,6 +38,13 @@ class Blocking(Pigeon):
             time.sleep(0.01)
 
 
+class Computing(Blocking):
+    def block(self, seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+
 class BlockingDriver(PigeonDriver):
     def block(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -62,6 +69,12 @@ async def test_a_connector_that_blocks_is_blamed_by_name(tmp_path: Path) -> None
     found = await watched(bench(tmp_path).make(), 1.5)
     assert found is not None
     assert "in Blocking.block() of test_tools.py" in found
+
+
+async def test_one_that_computes_is_too(tmp_path: Path) -> None:
+    found = await watched(Bench(Computing, {"loft": "{tmp}/loft"}, BlockingDriver, tmp_path).make(), 0.8)
+    assert found is not None
+    assert "in Computing.block() of test_tools.py" in found
 
 
 async def test_a_driver_that_takes_long_is_not(tmp_path: Path) -> None:
