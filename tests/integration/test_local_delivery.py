@@ -11,8 +11,6 @@ import os
 import poplib
 import shutil
 import smtplib
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,13 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.dovecot import PASSWORD, Dovecot, program
+from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.gateway import Gateway
-from tests.peers.process import Process, answers, free_port, wait_until
+from tests.peers.local_mail import GROUP, USER, local_gateway, mail_folder, served
+from tests.peers.process import wait_until
 from tests.peers.sink import Sink
-from tests.scratch import SCRATCH
 
-USER, GROUP = "nobody", "nogroup"
 MORE = """
 [mapping]
 domains = ["acme.example"]
@@ -132,10 +129,7 @@ class Border:
 @pytest.fixture(scope="module")
 def border() -> Iterator[Border]:
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="gatepost-local-", dir=SCRATCH))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o755)  # Dovecot's log-in processes, users of their own, find their sockets below it
-        (folder / "mail").mkdir()
+        folder = stack.enter_context(mail_folder("gatepost-local-"))
         (folder / "archive").mkdir()
         provider = stack.enter_context(Dovecot())
         sink = stack.enter_context(Sink(folder, keep=True))
@@ -143,28 +137,10 @@ def border() -> Iterator[Border]:
         more = MORE.format(
             folder=folder, sink=sink.port, provider=provider.port, provider_pop=provider.pop_port, password=PASSWORD
         )
-        wrapper: list[str] = []
-        if os.geteuid() == 0:
-            wrapper = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups"]
-        gateway = Gateway(folder, sink.port, gateway='retry_min = "1s"', more=more, wrapper=wrapper)
-        if os.geteuid() == 0:
-            for path in (folder, *folder.rglob("*")):
-                shutil.chown(path, USER, GROUP)
-        stack.callback(lambda: print(f"--- log\n{gateway.said()[-6000:]}"))
-        stack.enter_context(gateway)
-        imap, pop = free_port(), free_port()
-        (folder / "passwords").write_text(
-            "".join(f"{who}@acme.example:{{PLAIN}}{PASSWORD}\n" for who in ("ann", "bob", "dora", "postmaster"))
-        )
-        command = [str(gateway.command), "local", "dovecot", "mailboxes", "-c", str(gateway.config)]
-        command += ["--passwords", str(folder / "passwords"), "-o", str(folder / "dovecot.conf")]
-        command += ["--imap", str(imap), "--pop", str(pop), "--run-dir", str(folder / "run")]
-        subprocess.run(command, check=True, timeout=60)
-        served = Process([program("dovecot"), "-c", str(folder / "dovecot.conf"), "-F"], folder / "dovecot.out")
-        stack.callback(served.stop)
-        stack.callback(lambda: print(f"--- Dovecot\n{served.said()[-4000:]}"))
-        wait_until(lambda: answers(imap) and answers(pop), 30, "Dovecot answers")
-        yield Border(folder, gateway, sink, provider, imap, pop)
+        gateway = stack.enter_context(local_gateway(folder, sink.port, gateway='retry_min = "1s"', more=more))
+        people = [f"{who}@acme.example" for who in ("ann", "bob", "dora", "postmaster")]
+        there = stack.enter_context(served(folder, "mailboxes", people))
+        yield Border(folder, gateway, sink, provider, there.imap, there.pop)
 
 
 def test_local_is_stored_elsewhere_is_forwarded_and_the_rest_is_relayed(border: Border) -> None:

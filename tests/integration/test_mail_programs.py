@@ -9,25 +9,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from tests.peers.dovecot import PASSWORD, program
-from tests.peers.gateway import Gateway
-from tests.peers.process import Process, answers, free_port, wait_until
+from tests.peers.dovecot import PASSWORD
+from tests.peers.local_mail import local_gateway, mail_folder, served
+from tests.peers.process import wait_until
 from tests.peers.sink import Sink
-from tests.scratch import SCRATCH
 
-USER, GROUP = "nobody", "nogroup"
 COMMAND = Path(sys.executable).parent / "gatepost-sendmail"
 WAIT_S = 60
 PEOPLE = ("alpine", "mutt", "mailx", "nail", "nmh")
@@ -91,34 +85,12 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="gp-", dir=SCRATCH))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o755)
-        (folder / "mail").mkdir()
+    with mail_folder("gp-") as folder, Sink(folder, keep=True) as sink:
         rows = "".join(f"{who},mailboxes,{who}@ours.example\n" for who in PEOPLE)
         (folder / "people.csv").write_text(f"name,home,smtp\n{rows}")
-        sink = stack.enter_context(Sink(folder, keep=True))
-        wrapper: list[str] = []
-        if os.geteuid() == 0:
-            wrapper = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups"]
-        gateway = Gateway(folder, sink.port, more=MORE, wrapper=wrapper)
-        if os.geteuid() == 0:
-            for path in (folder, *folder.rglob("*")):
-                shutil.chown(path, USER, GROUP)
-        stack.callback(lambda: print(f"--- log\n{gateway.said()[-6000:]}"))
-        stack.enter_context(gateway)
-        imap, pop = free_port(), free_port()
-        (folder / "passwords").write_text("".join(f"{who}@ours.example:{{PLAIN}}{PASSWORD}\n" for who in PEOPLE))
-        command = [str(gateway.command), "local", "dovecot", "mailboxes", "-c", str(gateway.config)]
-        command += ["--passwords", str(folder / "passwords"), "-o", str(folder / "dovecot.conf")]
-        command += ["--imap", str(imap), "--pop", str(pop), "--run-dir", str(folder / "run")]
-        subprocess.run(command, check=True, timeout=60)
-        served = Process([program("dovecot"), "-c", str(folder / "dovecot.conf"), "-F"], folder / "dovecot.out")
-        stack.callback(served.stop)
-        stack.callback(lambda: print(f"--- Dovecot\n{served.said()[-3000:]}"))
-        wait_until(lambda: answers(imap) and answers(pop), 30, "Dovecot answers")
-        yield Site(folder, imap, pop)
+        people = [f"{who}@ours.example" for who in PEOPLE]
+        with local_gateway(folder, sink.port, more=MORE), served(folder, "mailboxes", people) as there:
+            yield Site(folder, there.imap, there.pop)
 
 
 def shown(terminal: pexpect.spawn[str]) -> str:
