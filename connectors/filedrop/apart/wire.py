@@ -33,8 +33,9 @@ _LENGTH: Final = struct.Struct("<I")
 MAX_FRAME: Final = 64 * 1024 * 1024
 _SHORT: Final = 200
 _TRAITS: Final = {each: Traits(*each) for each in product((False, True), repeat=3)}
-_BUFFER: Final = 64 * 1024
-"""Octets taken off the line in one go; the loop's other work waits no longer than their messages take."""
+_BUFFER: Final = 256 * 1024
+"""Octets taken off the line in one go; the loop's other work waits no longer than their messages take. Of a quarter as
+many the messages cost an eighth more, for what is done for all that come together."""
 
 Values = tuple[Any, ...]
 
