@@ -388,7 +388,7 @@ def _apply(one: dict[str, Any], event: TraceEvent) -> None:
     detail = event.detail
     if event.kind in ("rerouted", "redirected") and "lane" in detail:
         one["connector"], one["next_hop"] = detail["lane"]
-        one["rule"] = "rerouted by an operator" if event.kind == "rerouted" else "there after the mailbox's cut-over"
+        one["rule"] = "rerouted" if event.kind == "rerouted" else "there after the mailbox's cut-over"
         return
     if event.kind in _ENDS:
         one["state"] = event.kind
