@@ -87,7 +87,7 @@ def post(call: options.Call, kept: Kept) -> tuple[int, str]:
     """
     id = os.urandom(16).hex()
     where = folder()
-    head = handover.write([("do", "mail"), ("id", id), *_envelope(call)])
+    head = handover.write([("do", "mail"), ("id", id), ("size", str(kept.size)), *_envelope(call)])
 
     def pieces() -> Iterator[bytes]:
         yield head

@@ -94,6 +94,8 @@ class Folder:
         names = []
         with os.scandir(self.path) as found:
             for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    continue  # somebody's own, which only they can move or remove
                 if entry.name.endswith(DONE):
                     names.append(entry.name)
                 elif entry.name.endswith(BEGUN):

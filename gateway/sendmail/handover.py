@@ -1,10 +1,12 @@
 """The form of a hand-over, the same over the socket and in a file: lines of words and values, an empty line, content.
 
-Pure, and without imports, since the command has it too. Values are UTF-8, undecodable octets as they came.
+Pure, and without imports, since the command has it too. Values are UTF-8, undecodable octets as they came. `size` is
+how many octets the content has: a caller that is killed, or gives up, ends its stream in the middle as any other does.
 
     gatepost-sendmail 1
     do mail
     id 0123456789abcdef0123456789abcdef
+    size 20
     sender ann@acme.example
     to bob@far.example
 

@@ -56,6 +56,7 @@ AGAIN_S: Final = 60.0
 _CREDENTIALS: Final = struct.Struct("3i")
 
 _EX_NOUSER, _EX_UNAVAILABLE, _EX_TEMPFAIL, _EX_NOPERM, _EX_DATAERR = 67, 69, 75, 77, 65
+_CUT: Final = Status("5.6.0", "the hand-over ended before the message did")
 _EXITS: Final = {"5.1.1": _EX_NOUSER, "5.1.3": _EX_DATAERR, "5.7.1": _EX_NOPERM, "5.5.4": options.USAGE}
 
 
@@ -251,6 +252,8 @@ class Sendmail(Connector):
                     if not writer.write(bytes(held)):
                         await writer.drain()
                     held.clear()
+            if words.size is not None and size != words.size:
+                raise Rejected(_CUT.but(cause=f"{size} octets of {words.size}"))
             held += to_crlf.end()
             if writer is None:
                 content = Content(bytes(held))

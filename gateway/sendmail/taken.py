@@ -56,6 +56,8 @@ class Words:
     def __init__(self, words: Sequence[tuple[str, str]]) -> None:
         self.do = "mail"
         self.id = ""
+        self.size: int | None = None
+        """Octets of the content, where the caller says so."""
         self.sender: str | None = None
         self.name = ""
         self.reads_header = False
@@ -73,6 +75,8 @@ class Words:
             self.do = value
         elif word == "id" and len(value) == 32 and value.isalnum() and value.isascii():
             self.id = value
+        elif word == "size" and len(value) <= 18 and value.isascii() and value.isdigit():
+            self.size = int(value)
         elif word == "sender":
             self.sender = value
         elif word == "name":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from gateway.contract import Content, Context, Rejected
 from gateway.log import get_log
 from gateway.sendmail import handover
+from gateway.sendmail.dropped import Dropped, Folder
 from gateway.sendmail.source import Sendmail, SendmailConfig
 from gateway.sendmail.taken import Desk, Senders, User, Words
 from gateway.testing import RecordingIntake
@@ -99,6 +101,50 @@ ANN = User(1000, "ann", "Ann Lee")
 def handed(content: bytes, *words: tuple[str, str], by: Desk | None = None) -> tuple[Any, bytes]:
     message = (by or desk()).message(ANN, Words(words), Content(content), 0.0)
     return message.envelope, message.content.octets()
+
+
+async def test_a_caller_that_ends_in_the_middle_leaves_no_half_message(tmp_path: Path) -> None:
+    source, intake = made(tmp_path), RecordingIntake()
+    await source.start()
+    running = asyncio.create_task(source.run(intake))
+    await settled(lambda: source.health().ok)
+    id = "0" * 32
+    whole = handover.write([("do", "mail"), ("id", id), ("size", "12"), ("to", "a@b.example")]) + b"Subject: hi\n"
+    try:
+        for octets, status in ((whole[:-3], b"69"), (whole + b"x", b"69"), (whole, b"0")):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "local/socket"))
+            writer.write(octets)
+            writer.write_eof()
+            answer = await asyncio.wait_for(reader.read(), 60)
+            assert answer.split(b" ")[0] == status, (octets, answer)
+            writer.close()
+        (message,) = intake.accepted
+        assert b"Subject: hi\r\n" in message.octets
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def test_a_folder_in_the_drop_folder_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path / "drop", 1000)
+    folder.make()
+    for name in (f"{'a' * 32}.msg", f"{'b' * 32}.new"):
+        (folder.path / name).mkdir()
+        os.utime(folder.path / name, (0, 0))
+    (folder.path / f"{'c' * 32}.msg").write_bytes(handover.write([]))
+    rename = os.rename
+
+    def by_who_is_not_root(old: Path, new: Path) -> None:
+        if Path(old).is_dir():
+            raise PermissionError(13, "Permission denied")
+        rename(old, new)
+
+    monkeypatch.setattr("gateway.sendmail.dropped.os.rename", by_who_is_not_root)
+    (taken,) = folder.claim()
+    assert isinstance(taken, Dropped)
+    assert taken.id == "c" * 32
+    taken.close()
 
 
 def test_senders() -> None:
