@@ -6,16 +6,44 @@ behind, whoever gave it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Final
 
 from connectors.smtp.checks import Action, Chain, Transaction, Verdict
 from connectors.smtp.commands import Mail
 from connectors.smtp.reception import Discarded, Reception
-from gateway.contract import Content, ContentWriter, Envelope, Intake, Origin, Recipient, Rejected, Status
+from gateway.contract import Content, ContentWriter, Envelope, Intake, Origin, Recipient, Rejected, Status, Traits
 
 _NOBODY_LEFT: Final = Status("5.7.1", "no recipient of this message is left")
 _REFUSED: Final = Status("5.7.1", "refused")
+
+
+class _Made:
+    """The writer of a content that a check makes, which remembers what came of it."""
+
+    __slots__ = ("_writer", "source")
+
+    def __init__(self, writer: ContentWriter) -> None:
+        self._writer = writer
+        self.source: object = None
+
+    @property
+    def size(self) -> int:
+        return self._writer.size
+
+    def write(self, piece: bytes) -> bool:
+        return self._writer.write(piece)
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    async def finish(self, traits: Traits | None = None) -> Content:
+        content = await self._writer.finish(traits)
+        self.source = content.source
+        return content
+
+    async def abandon(self) -> None:
+        await self._writer.abandon()
 
 
 class CheckedReception(Reception):
@@ -32,7 +60,7 @@ class CheckedReception(Reception):
         super().__init__(intake, log, mail, origin)
         self._chain = chain
         self._asks = asks
-        self._made: list[ContentWriter] = []
+        self._made: list[_Made] = []
         """Writers of contents that checks put in the place of what came."""
         self.drops = False
         """The connection is to be ended with the answer."""
@@ -65,7 +93,9 @@ class CheckedReception(Reception):
         if content.source is not came.source:
             if self._writer is not None:
                 await self._writer.abandon()
-            self._writer = self._made.pop() if self._made and not content.is_inline else None
+            # Not simply the last: a check may have failed behind the one whose content stays.
+            self._writer = next((each for each in self._made if each.source is content.source), None)
+            self._made = [each for each in self._made if each is not self._writer]
         for writer in self._made:
             await writer.abandon()
         self._made.clear()
@@ -79,7 +109,7 @@ class CheckedReception(Reception):
         raise Rejected(verdict.status or _REFUSED)
 
     def _new_content(self) -> ContentWriter:
-        writer = self._intake.content()
+        writer = _Made(self._intake.content())
         self._made.append(writer)
         return writer
 
@@ -102,7 +132,7 @@ class CheckedReception(Reception):
         return _all(came, writers) if writers else came
 
 
-async def _all(first: Coroutine[Any, Any, None] | None, writers: list[ContentWriter]) -> None:
+async def _all(first: Coroutine[Any, Any, None] | None, writers: Sequence[ContentWriter]) -> None:
     if first is not None:
         await first
     for writer in writers:

@@ -236,6 +236,32 @@ async def test_another_body_takes_the_place_of_the_first(monkeypatch: pytest.Mon
         await client.close()
 
 
+async def test_the_body_of_a_check_that_failed_after_it_is_not_the_one_that_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    big = b"x" * 98 + b"\r\n"
+
+    async def rewrite(client: Client, transaction: Transaction, content: Content) -> Verdict:
+        assert transaction.new_content is not None
+        writer = transaction.new_content()
+        writer.write(b"Subject: new\r\n\r\n" + big * 3000)
+        return Verdict(content=await writer.finish())
+
+    async def fail(client: Client, transaction: Transaction, content: Content) -> Verdict:
+        assert transaction.new_content is not None
+        transaction.new_content().write(b"Subject: half\r\n\r\n" + big * 2000)
+        raise RuntimeError("lost in the middle")
+
+    makers = Maker({"content": rewrite}), Maker({"content": fail}, on_fault="accept")
+    async with checking(monkeypatch, *makers) as served:
+        client = await (await served.dial()).ready()
+        await client.send(b"Subject: old\r\n\r\n" + big * 4000 + b".\r\n")
+        assert await client.code() == 250
+        assert served.intake.bodies == [b"Subject: new\r\n\r\n" + big * 3000]
+        assert [writer.abandoned for writer in served.intake.writers] == [True, False, True]
+        await client.close()
+
+
 @pytest.mark.parametrize(("on_fault", "code"), [("accept", 250), ("tempfail", 451), ("reject", 554)])
 @pytest.mark.parametrize("how", ["raises", "hangs"])
 async def test_a_check_that_fails_does_what_was_said(
