@@ -88,11 +88,12 @@ class Rate(Check):
 
     async def rcpt(self, client: Client, transaction: Transaction, recipient: Recipient) -> Verdict | None:
         key = self._key(client, transaction, recipient)
-        if self._maker.table.of == "messages":
-            if key in self._counted:
-                return None
+        if self._maker.table.of == "messages" and key in self._counted:
+            return None
+        verdict = self._take(client, key)
+        if verdict is None:  # what was put off is not let in by asking once more
             self._counted.add(key)
-        return self._take(client, key)
+        return verdict
 
     def reset(self) -> None:
         self._counted.clear()
