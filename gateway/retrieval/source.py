@@ -301,6 +301,7 @@ class _Run:
             self._later(each.id, later.status)
             return False
         except Rejected as refused:
+            is_over = False  # as below, where this is cut off
             is_over = not await self._is_taken_otherwise(intake, each, refused.status)
             return not is_over
         except Exception as fault:  # noqa: BLE001 - an unknown fault is a deferral

@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import Changes, Content, Context, Folder, ItemState, Scope, Status, StoreFault
+from gateway.contract import (
+    Changes,
+    Content,
+    Context,
+    Folder,
+    ItemState,
+    Message,
+    Receipt,
+    Scope,
+    Status,
+    StoreFault,
+)
 from gateway.retrieval import source
 from gateway.retrieval.config import FetchConfig
 from gateway.retrieval.source import AT_ONCE, Retrieval, Way
@@ -225,6 +236,27 @@ async def test_a_large_one_leaves_no_content_where_it_is_refused(tmp_path: Path)
         await until(lambda: not store.items)
     assert [writer.abandoned for writer in intake.writers] == [True, False]
     assert intake.accepted[0].octets.endswith(b"x" * 300_000)
+
+
+async def test_a_stop_while_one_goes_otherwise_leaves_its_content(tmp_path: Path) -> None:
+    store = Store()
+    store.items["id1"] = b"Delivered-To: no@acme.example\r\n" + MESSAGE % (1, 1) + b"x" * 300_000
+    begun = asyncio.Event()
+
+    class Slow(RecordingIntake):
+        def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
+            return asyncio.ensure_future(super().accept(message, report=report))
+
+        async def accept(self, message: Message, *, report: bool = False) -> Receipt:
+            begun.set()  # whether it is in the spool is not known from here on
+            return await asyncio.get_running_loop().create_future()
+
+    intake = Slow()
+    intake.rejects = Status("5.1.1", "nobody")
+    desk = Desk(tmp_path, store, domains=["acme.example"], fields=["delivered-to"], otherwise="postmaster@acme.example")
+    async with desk.running(intake):
+        await begun.wait()
+    assert [writer.abandoned for writer in intake.writers] == [False]
 
 
 class Killed(BaseException):
