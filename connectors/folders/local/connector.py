@@ -301,6 +301,12 @@ class Local(Connector):
 
     async def _answer(self, job: _Job) -> None:
         """Tell the sender that somebody is away, where they are to be told; a courtesy, whose failure is logged."""
+        try:
+            await self._tell_sender(job)
+        except Exception as fault:  # noqa: BLE001 - the message is where it belongs, whatever becomes of its answer
+            self.context.log.error("answer_fault", mailbox=job.mailbox.name, error=repr(fault), exc_info=fault)
+
+    async def _tell_sender(self, job: _Job) -> None:
         config, rules, item = cast(LocalConfig, self.config), job.rules, job.item
         assert rules is not None
         assert rules.vacation is not None
@@ -323,9 +329,12 @@ class Local(Connector):
             )
             return
         own = next((each for each in rules.addresses if each.network == "smtp"), item.address)
-        content = vacation.answer(
-            job.parcel.content, sender, rules, rules.vacation, own, now, f"{delivery}.away@{self.context.hostname}"
-        )
+        id = f"{delivery}.away@{self.context.hostname}"
+        try:
+            content = vacation.answer(job.parcel.content, sender, rules, rules.vacation, own, now, id)
+        except Exception:
+            await self._in_thread(lambda: self._answered.give_back(job.mailbox.name, sender.key, delivery))
+            raise
         envelope = Envelope(
             reverse_path=None,
             recipients=(Recipient(sender, Notify.NEVER),),

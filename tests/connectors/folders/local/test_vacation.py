@@ -79,6 +79,17 @@ def test_one_that_could_not_be_sent_is_sent_next_time(place: Place) -> None:
     assert len(answers(place)) == 1
 
 
+def test_one_that_cannot_be_written_keeps_no_message_waiting(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("something in it that nobody thought of")
+
+    monkeypatch.setattr("connectors.folders.local.vacation.answer", fail)
+    assert place.deliver(number=1)[0].status.code == "2.1.5"
+    monkeypatch.undo()
+    place.deliver(number=2)
+    assert len(answers(place)) == 1
+
+
 def test_its_time_and_its_own_subject(place: Place) -> None:
     assert AWAY.vacation is not None
     vacation = replace(AWAY.vacation, since=NOW + 10, until=NOW + 20, subject="Away")
