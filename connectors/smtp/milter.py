@@ -116,6 +116,7 @@ class Milter(Check):
         """It has heard of a message, and not of its end."""
         self._was_lost = False
         """The filter failed within this transaction, whose other steps fail with it."""
+        self._in_step = False
         self._known = dict(maker.known)
 
     async def connect(self, client: Client) -> Verdict | None:
@@ -166,6 +167,10 @@ class Milter(Check):
         self._in_message = self._message_is_done = self._was_lost = False
 
     def close(self) -> None:
+        if self._in_step and self._connection is not None:
+            # The client went while the filter was asked: its answer is still to come, and is nobody's.
+            self._connection.abort()
+            self._connection = None
         self.reset()
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -178,6 +183,7 @@ class Milter(Check):
         """Let go of a connection on which a step came to no end: nobody knows what the filter will say next."""
         if self._was_lost:
             raise MilterError("it was lost within this transaction")
+        self._in_step = True
         try:
             yield
         except BaseException:
@@ -187,6 +193,8 @@ class Milter(Check):
             if lost is not None:
                 lost.abort()
             raise
+        finally:
+            self._in_step = False
 
     def _open(self) -> MilterConnection:
         if self._connection is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -255,6 +256,24 @@ async def test_a_filter_that_closes_idle_connections_is_dialled_anew() -> None:
             await client.close()
             await settled(lambda: one.letters.endswith("K"))
         assert one.connections == 2
+
+
+async def test_what_was_asked_for_one_client_is_not_told_the_next() -> None:
+    """A client that goes while the filter is asked leaves an answer under way; nobody else may get it."""
+    async with filtering(Filter(hangs_at="M")) as one, filtered(one, each={"max_idle_connections": 4}) as served:
+        client = await (await served.dial()).greeted()
+        await client.send(b"MAIL FROM:<ann@other.example>\r\n")
+        await settled(lambda: "M" in one.letters)
+        raw = client.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()
+        await settled(lambda: not served.source._sessions)
+        one.hangs_at = ""
+        again = await (await served.dial()).greeted()
+        assert await sent(again) == 250
+        assert one.connections == 2
+        assert "K" not in one.letters
+        await again.close()
 
 
 @pytest.mark.parametrize(("on_fault", "code"), [("accept", 250), ("tempfail", 421), ("reject", 554)])
