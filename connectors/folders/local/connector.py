@@ -303,7 +303,8 @@ class Local(Connector):
         """Tell the sender that somebody is away, where they are to be told; a courtesy, whose failure is logged."""
         try:
             await self._tell_sender(job)
-        except Exception as fault:  # noqa: BLE001 - the message is where it belongs, whatever becomes of its answer
+        except Exception as fault:
+            # The message is where it belongs, whatever becomes of its answer.
             self.context.log.error("answer_fault", mailbox=job.mailbox.name, error=repr(fault), exc_info=fault)
 
     async def _tell_sender(self, job: _Job) -> None:
