@@ -297,7 +297,7 @@ class Chain:
                     return verdict
                 if transaction is not None:
                     transaction.edits += verdict.edits
-                    transaction.hold = transaction.hold or verdict.hold
+                    transaction.hold = transaction.hold or _printable(verdict.hold)
         return None
 
     async def _one(
@@ -323,6 +323,7 @@ class Chain:
 
     def _fault(self, maker: CheckMaker, step: Step, why: str) -> Verdict | None:
         self._count("check_faults", check=maker.name)
+        why = _printable(why)
         self._log.warning("check_failed", check=maker.name, step=_word(step), reason=why, then=maker.on_fault)
         if maker.on_fault == "accept":
             return None
@@ -343,8 +344,8 @@ class Chain:
             helo=self.client.helo,
             user=self.client.user,
             sender="" if transaction is None else f"<{transaction.mail.path}>",
-            why="" if status is None else str(status),
-            cause="" if status is None else status.cause,
+            why="" if status is None else _printable(str(status)),
+            cause="" if status is None else _printable(status.cause),
         )
 
 
@@ -366,13 +367,18 @@ def _gone_on(check: Coroutine[Any, Any, Verdict | None], waits: Any) -> Generato
                 return stop.value  # type: ignore[no-any-return]  # as above
 
 
+def _printable(text: str) -> str:
+    """Return what others said as one line that a spool, a log and a terminal take."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _word(step: Step) -> str:
     return (step.name or "").lower()
 
 
 def _apply(verdict: Verdict, transaction: Transaction) -> None:
     """Do to the envelope what a check of the content asked for."""
-    transaction.hold = transaction.hold or verdict.hold
+    transaction.hold = transaction.hold or _printable(verdict.hold)
     if verdict.replaced_path:
         transaction.reverse_path = verdict.reverse_path
     if verdict.remove:

@@ -206,6 +206,19 @@ async def test_all_changes() -> None:
         await client.close()
 
 
+async def test_what_a_filter_says_is_fit_for_the_spool_and_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = b"bad\xff\x1b[2J\r\nforged line"
+    async with filtering(Filter(answers={"E": [b"q" + evil + b"\0", b"c"]})) as one, filtered(one) as served:
+        client = await (await served.dial()).greeted()
+        assert await sent(client) == 250
+        assert served.intake.messages[0].envelope.hold == "f0: bad??[2J??forged line"
+        one.answers = {"M": [b"y550 5.7.1 " + evil + b"\0"]}
+        await client.send(b"MAIL FROM:<ann@other.example>\r\n")
+        assert [line[:4] for line in await client.reply()] == ["550-", "550 "]
+        await client.close()
+    assert "\x1b" not in capsys.readouterr().err
+
+
 async def test_what_was_not_agreed_to_is_not_done() -> None:
     async with filtering(Filter(actions=0x01, answers={"E": [b"bnew", b"c"]})) as one, filtered(one) as served:
         client = await (await served.dial()).greeted()
