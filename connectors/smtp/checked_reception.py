@@ -62,8 +62,8 @@ class CheckedReception(Reception):
         self._asks = asks
         self._made: list[_Made] = []
         """Writers of contents that checks put in the place of what came."""
-        self.drops = False
-        """The connection is to be ended with the answer."""
+        self.drops: Status | None = None
+        """Why the connection is to be ended with the answer."""
         self.discards = False
         """A check has said, before there was a content, that it is not wanted."""
         self.transaction = Transaction(mail, self._envelope.reverse_path, new_content=self._new_content)
@@ -105,8 +105,10 @@ class CheckedReception(Reception):
         """Raises: Rejected; Discarded."""
         if verdict.action is Action.DISCARD:
             raise Discarded
-        self.drops = verdict.action is Action.DROP
-        raise Rejected(verdict.status or _REFUSED)
+        status = verdict.status or _REFUSED
+        if verdict.action is Action.DROP:
+            self.drops = status
+        raise Rejected(status)
 
     def _new_content(self) -> ContentWriter:
         writer = _Made(self._intake.content())

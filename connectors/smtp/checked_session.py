@@ -163,7 +163,9 @@ class CheckedSession(Session):
         self._asks = asks
 
     def _finish(self, reception: Reception, answer: bytes, accepted: bool) -> None:
-        if isinstance(reception, CheckedReception) and reception.drops:
-            self._wire.close(answer)
+        drops = reception.drops if isinstance(reception, CheckedReception) else None
+        if drops is not None:
+            # RFC 5321 §3.8: 421 says that the connection is closed, whatever it answers.
+            self._wire.close(answer if drops.is_permanent else reply(421, drops.code, drops.text))
         else:
             super()._finish(reception, answer, accepted)

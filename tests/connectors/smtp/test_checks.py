@@ -146,7 +146,7 @@ REFUSED = refuse("5.7.1", "not wanted")
         ({"rcpt bob@acme.example": drop("4.7.0", "go")}, [220, 250, 250, 421]),
         ({"content": REFUSED}, [220, 250, 250, 250, 354, 554]),
         ({"content": refuse("4.7.1", "later")}, [220, 250, 250, 250, 354, 451]),
-        ({"content": drop("4.7.0", "go")}, [220, 250, 250, 250, 354, 451, 0]),
+        ({"content": drop("4.7.0", "go")}, [220, 250, 250, 250, 354, 421, 0]),
         ({"content": Verdict(action=Action.DISCARD)}, [220, 250, 250, 250, 354, 250]),
         ({"mail": Verdict(action=Action.DISCARD)}, [220, 250, 250, 250, 354, 250]),
     ],
@@ -339,7 +339,7 @@ async def test_tls_has_the_client_said_who_it_is_anew(tmp_path: Path, monkeypatc
         (None, [250, 250]),
         (REFUSED, [554, 554]),
         (Verdict(action=Action.DISCARD), [250, 250]),
-        (drop("4.7.0", "go"), [451]),
+        (drop("4.7.0", "go"), [421]),
     ],
 )
 async def test_over_lmtp_each_recipient_is_answered(
