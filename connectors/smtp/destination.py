@@ -74,7 +74,7 @@ class SmtpDestination:
             return None
         from connectors.smtp.outward import Outward  # slow to import, and few ask for it
 
-        return Outward(config, self._context, former=self._outward)
+        return Outward(config, self._context, name=self.name, former=self._outward)
 
     def _make_pool(self, config: ClientConfig) -> Pool:
         context = self._context

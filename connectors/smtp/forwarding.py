@@ -64,12 +64,16 @@ class Forwarding:
         is_ours: Callable[[Address], bool],
         clock: Callable[[], float],
         *,
+        judge: str = "",
         ring: KeyRing | None,
         srs: Srs | None,
         resolver: Resolver | None,
     ) -> None:
-        """`server` is the name under which the arrival's results are read and told on. `ring` is needed where keys are,
-        `resolver` where `unsigned_from` is another than 'keep'."""
+        """`server` is the name under which the arrival's results are read and told on.
+
+        `judge` is the connector that looks at what comes in by it, and takes out what others say under that name; empty
+        where none does. `ring` is needed where keys are, `resolver` where `unsigned_from` is another than 'keep'.
+        """
         self._config = config
         self._is_ours = is_ours
         self._clock = clock
@@ -78,6 +82,7 @@ class Forwarding:
         self._resolver = resolver
         self._keys = KeyCache()
         self._server = server
+        self._judge = judge
         self._servers = frozenset((server.lower(),))
         self._asks = config.unsigned_from != "keep" or config.arc is not None
         """Whether anything depends on whose a message is, beside its signature."""
@@ -120,13 +125,15 @@ class Forwarding:
         keys = self._ring.keys(author) if author else ()
         if parcel.envelope.origin.trusted:
             return keys or (self._ring.keys(config.default_domain) if config.default_domain else ())
-        return keys if keys and self._is_proved(parcel.content, author) else ()
+        return keys if keys and self._is_proved(parcel, author) else ()
 
-    def _is_proved(self, content: Content, author: str) -> bool:
+    def _is_proved(self, parcel: Parcel, author: str) -> bool:
         """Say whether DMARC has passed for an author's domain when the message came in, by our own word."""
         # Without this anybody could have their mail signed by writing one of ours into From and sending it to an
-        # address that is forwarded.
-        for result in self._arrival(content).results:
+        # address that is forwarded. Nor is it our word where nobody took such fields out when the message came in.
+        if not self._judge or parcel.envelope.origin.connector != self._judge:
+            return False
+        for result in self._arrival(parcel.content).results:
             if result.method == "dmarc" and result.properties.get("header.from", "").lower() == author:
                 return result.verdict == "pass"
         return False

@@ -52,10 +52,11 @@ class Outward:
         config: ClientConfig,
         context: Context,
         *,
+        name: str = "",
         former: Outward | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        """Read the keys, and take over the threads of the options before. Blocks.
+        """`name` is the connector's. Read the keys, and take over the threads of the options before. Blocks.
 
         Raises: OSError, ValueError that names what is wrong and its mend.
         """
@@ -101,6 +102,7 @@ class Outward:
             (arc.authserv_id if arc is not None else None) or _server(config) or context.hostname,
             context.is_ours,
             context.clock,
+            judge=name if getattr(config, "authentication", None) is not None else "",
             ring=self._ring,
             srs=srs_of(config.srs) if config.srs is not None else None,
             resolver=resolver,
