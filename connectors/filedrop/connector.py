@@ -196,8 +196,7 @@ class FileDrop(Connector):
 
             await ReadingProcess(self.spec(), self.context, self._tell_in).run(intake)
             return
-        readers, mover = self.readers(), self.mover()
-        source = InboxSource(self.name, self.config, self.context, self.inbox(), readers, self._tell_in, mover)
+        source = InboxSource(self.name, self.config, self.context, self.inbox(), self.readers(), self._tell_in)
         await source.run(intake)
 
     def spec(self) -> Spec:
@@ -231,12 +230,8 @@ class FileDrop(Connector):
         )
 
     def readers(self) -> Executor:
-        """Return what runs the calls that read files."""
+        """Return what runs the calls that read and move files."""
         return self._readers
-
-    def mover(self) -> Executor | None:
-        """Return what runs those that claim and move them; None where the readers do."""
-        return None
 
     def next_hop(self, address: Address) -> str:
         return str(self.config.outbox or self.config.status or "none")

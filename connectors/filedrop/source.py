@@ -3,8 +3,7 @@
 Promises: a file is deleted or archived only after its messages' commit; a crash before that repeats the hand-over
 under the same dedupe keys; what cannot be taken is kept where an operator finds it, with the reason; one bad file,
 or message of a file, stops no other. Bounded: `batch` claimed names, eight slices of `max_in_flight / 8` files and
-16 MiB in memory, one slice claimed ahead; of a larger file no more than the next messages, larger contents streamed a
-few at a time.
+16 MiB in memory, of a larger file no more than the next messages, larger contents streamed a few at a time.
 Where an order is asked for, one message is accepted after the other, and one that must wait holds up the rest.
 """
 
@@ -78,18 +77,13 @@ class InboxSource:
         inbox: Inbox,
         executor: Executor,
         trouble: Callable[[str | None], None],
-        mover: Executor | None = None,
     ) -> None:
-        """`mover`, of one thread, claims the next files and moves those that are done, while others are read."""
         self._name = name
         self._config = config
         self._context = context
         self._log = context.log
         self._inbox = inbox
         self._executor = executor
-        self._mover = mover
-        self._ahead: asyncio.Future[list[Claimed]] | None = None
-        """The next files, which are being claimed."""
         self._trouble = trouble
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
@@ -103,7 +97,7 @@ class InboxSource:
 
     async def run(self, intake: Intake) -> None:
         self._stopping = False
-        self._later, self._ahead = _Later(), None  # what an earlier run put off is found again among the claimed files
+        self._later = _Later()  # what an earlier run put off is found again among the claimed files
         serving = asyncio.ensure_future(self._serve(intake))
         try:
             await asyncio.shield(serving)
@@ -130,14 +124,14 @@ class InboxSource:
                 self._wake.clear()
                 now = asyncio.get_running_loop().time()
                 try:
-                    if now >= strays_at and not (waiting or begun or self._ahead):
+                    if now >= strays_at and not (waiting or begun):
                         known = {one.token for _, one in self._later.files}
-                        found = await self._moving(self._inbox.leftovers)
+                        found = await self._thread(self._inbox.leftovers)
                         waiting += [one for one in found if one.token not in known]
                         strays_at = now + STRAYS_S
                     waiting += self._later.due(now)
                     if not waiting and self._may_claim(now):
-                        waiting += await self._claimed(min(self._config.batch, limit), ahead=not ordered)
+                        waiting += await self._thread(self._inbox.take, min(self._config.batch, limit))
                     self._trouble(None)
                 except OSError as e:
                     self._trouble(f"the inbox {self._inbox.folder} cannot be read: {e.strerror or e}")
@@ -159,17 +153,6 @@ class InboxSource:
                 task.add_done_callback(begun.discard)
                 task.add_done_callback(lambda _: slots.release())
             watching.cancel()
-            if self._ahead is not None:  # what it claims is for the next start
-                await asyncio.gather(self._ahead, return_exceptions=True)
-
-    async def _claimed(self, limit: int, *, ahead: bool) -> list[Claimed]:
-        """Claim files; where there may be more, have the next ones claimed `ahead`. Raises: OSError."""
-        claiming = self._ahead or self._moving(self._inbox.take, limit)
-        self._ahead = None
-        found = await claiming
-        if ahead and self._mover is not None and len(found) == limit:
-            self._ahead = self._moving(self._inbox.take, limit)
-        return found
 
     def _may_claim(self, now: float) -> bool:
         return now >= self._later.paused_until and len(self._later.files) < self._config.max_in_flight
@@ -380,7 +363,7 @@ class InboxSource:
         if not done:
             return
         self._context.count("files_accepted", len(done))
-        for one, e in await self._moving(self._inbox.finish, done):
+        for one, e in await self._thread(self._inbox.finish, done):
             if isinstance(e, Changed | BlockingIOError):
                 self._log.info("a mailbox was added to while it was read", file=one.claimed.shown)
                 self._try_later(one.claimed, self._config.poll_s)
@@ -413,9 +396,6 @@ class InboxSource:
 
     def _try_later(self, claimed: Claimed, after_s: float) -> None:
         self._later.files.append((asyncio.get_running_loop().time() + after_s, claimed))
-
-    def _moving(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        return asyncio.get_running_loop().run_in_executor(self._mover or self._executor, lambda: call(*args, **kwargs))
 
     async def _thread(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))

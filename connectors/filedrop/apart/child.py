@@ -21,10 +21,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from connectors.filedrop.apart.beat import Beat
 from connectors.filedrop.apart.note import Note
 from connectors.filedrop.apart.spec import Spec
 from connectors.filedrop.apart.wire import (
@@ -51,6 +50,7 @@ R = TypeVar("R")
 BROKEN: Final = 70
 """EX_SOFTWARE of sysexits.h: the source ended by a fault, which the gateway's log tells of."""
 
+BEAT_S: Final = 1.0
 _FLUSH_S: Final = 5.0
 _UNDRAINED: Final = 1024 * 1024
 _PIECE: Final = 1024 * 1024
@@ -299,7 +299,6 @@ class Apart(FileDrop):
     line: Line
     began_with: Spec
     note: Note
-    moving: Executor
     _told: object = _UNTOLD
 
     def inbox(self, kind: type[Inbox] = NotingInbox) -> Inbox:
@@ -310,10 +309,6 @@ class Apart(FileDrop):
 
     def readers(self) -> Executor:
         return Inline()
-
-    def mover(self) -> Executor:
-        # Two renames are a third of a small file's time, and leave the interpreter to the reader beside them.
-        return self.moving
 
     def _tell_in(self, trouble: str | None) -> None:
         # Also that there is none: the gateway may know of one from before this process.
@@ -326,9 +321,7 @@ async def serve(sock: socket.socket, spec: Spec, note: Note) -> int:
     """Run the source until the gateway says stop; return the exit status."""
     loop = asyncio.get_running_loop()
     _, line = await loop.create_connection(Line, sock=sock)
-    moving = ThreadPoolExecutor(1, thread_name_prefix="mover")
-    beat = Beat(loop, line.say, moving, spec.cpu_limit_s)
-    beat.beat()
+    _beat(loop, line, spec.cpu_limit_s)
 
     def count(name: str, value: float = 1, **labels: str) -> None:
         line.say(Ask.COUNT.value, name, value, labels)
@@ -346,7 +339,7 @@ async def serve(sock: socket.socket, spec: Spec, note: Note) -> int:
         count=count,
     )
     connector = Apart(spec.name, spec.config.model_copy(update={"isolate": False}), context)
-    connector.line, connector.began_with, connector.note, connector.moving = line, spec, note, moving
+    connector.line, connector.began_with, connector.note = line, spec, note
     running = asyncio.ensure_future(connector.run(ProxyIntake(line)))
     stopping = asyncio.ensure_future(line.stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -360,8 +353,15 @@ async def serve(sock: socket.socket, spec: Spec, note: Note) -> int:
         log.error("the source of an inbox fell over", exc_info=e)
         status = BROKEN
     await line.close()
-    beat.stop()
     return status
+
+
+def _beat(loop: asyncio.AbstractEventLoop, line: Line, cpu_limit_s: float) -> None:
+    """Tell that the loop comes round, and have the kernel end the process where it does not come round again before
+    it has used so much of the processor. A thread could not: an expression that never ends keeps the interpreter."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
+    line.say(Ask.BEAT.value)
+    loop.call_later(BEAT_S, _beat, loop, line, cpu_limit_s)
 
 
 def _end_with_gateway(handle: int) -> None:

@@ -6,10 +6,8 @@ import asyncio
 import errno
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.filedrop import FileDrop
-from connectors.filedrop.apart import beat, parent
+from connectors.filedrop.apart import parent
 from connectors.filedrop.apart.note import Note, new_note, read_note
 from connectors.filedrop.apart.parent import environment, how_ended
 from connectors.filedrop.apart.wire import (
     MAX_FRAME,
-    Ask,
     Frames,
     content_out,
     envelope_in,
@@ -400,27 +397,6 @@ async def test_a_decoder_that_raises_is_told_with_its_traceback(tmp_path: Path, 
     [values] = [values for _, _, values in made.context.log.lines if "traceback" in values]
     assert "_decode_poison" in values["traceback"]
     assert values["file"] == "a.eml"
-
-
-async def test_a_process_beats_for_as_long_as_its_files_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[int] = []
-    monkeypatch.setattr(beat, "BEAT_S", 0.01)
-    hangs = threading.Event()
-    with ThreadPoolExecutor(1) as moving:
-        beats = beat.Beat(asyncio.get_running_loop(), said.append, moving, 600.0)
-        try:
-            beats.beat()
-            await until(lambda: len(said) > 2)
-            assert set(said) == {Ask.BEAT.value}
-            moving.submit(hangs.wait)
-            before = len(said)
-            await asyncio.sleep(0.2)
-            assert len(said) <= before + 1
-            hangs.set()
-            await until(lambda: len(said) > before + 2)
-        finally:
-            hangs.set()
-            beats.stop()
 
 
 async def test_a_process_that_hangs_is_told_and_stops_in_time(

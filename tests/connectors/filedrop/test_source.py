@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,43 +31,6 @@ async def test_a_file_becomes_a_message_and_goes(tmp_path: Path) -> None:
     assert [str(r.address) for r in envelope.recipients] == ["smtp:bob@acme.example"]
     assert (envelope.origin.connector, envelope.origin.peer, envelope.origin.trusted) == ("oldmhs", "a.eml", True)
     assert one.octets == GOOD
-
-
-@pytest.mark.parametrize("order", ["none", "name"])
-async def test_files_are_claimed_and_moved_beside_the_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
-    made = connector(tmp_path, order=order, max_in_flight=24, archive="archive")
-    with ThreadPoolExecutor(1, thread_name_prefix="mover") as mover:
-        monkeypatch.setattr(made, "mover", lambda: mover)
-        intake = RecordingIntake()
-        for number in range(50):
-            put(tmp_path, f"{number:02d}.eml")
-        (tmp_path / "archive").mkdir()
-        async with running(made, intake):
-            await until(lambda: left(tmp_path) == [])
-    assert sorted(peers(intake)) == sorted(os.listdir(tmp_path / "archive")) == [f"{n:02d}.eml" for n in range(50)]
-    if order == "name":
-        assert peers(intake) == sorted(peers(intake))
-
-
-async def test_what_was_claimed_ahead_is_for_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = connector(tmp_path, max_in_flight=8)
-    intake = RecordingIntake()
-    intake.gate.clear()
-    with ThreadPoolExecutor(1, thread_name_prefix="mover") as mover:
-        monkeypatch.setattr(made, "mover", lambda: mover)
-        for number in range(30):
-            put(tmp_path, f"{number:02d}.eml")
-        async with running(made, intake):
-            # One a slice: eight wait for their answers, one for a slice, one is claimed ahead.
-            await until(lambda: len(list((tmp_path / "in" / ".claimed").glob("*/*"))) == 10)
-        first = len(intake.accepted)
-        assert len(left(tmp_path)) == 30 - first
-    again = connector(tmp_path)
-    async with running(again, intake):
-        await until(lambda: left(tmp_path) == [])
-    assert sorted(peers(intake)) == [f"{n:02d}.eml" for n in range(30)]
 
 
 async def test_writers_who_may_not_relay_are_told_to_the_core(tmp_path: Path) -> None:
