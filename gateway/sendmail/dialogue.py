@@ -46,7 +46,10 @@ class _Dialogue:
         self._sender: str | None = None
         self._has_sender = False
         self._recipients: list[str] = []
-        self._notify = ""
+        self._asked = call.notify, call.ret, call.envid
+        """What the command line asked for, where a transaction says nothing of it."""
+        self._notify: list[str] = []
+        """What was asked for each recipient."""
         self._errors = 0
 
     def command(self, line: bytes) -> bytes:
@@ -74,7 +77,8 @@ class _Dialogue:
         return b"250 localhost"
 
     def _begin(self) -> None:
-        self._has_sender, self._sender, self._recipients = False, None, []
+        self._has_sender, self._sender, self._recipients, self._notify = False, None, [], []
+        self._call.notify, self._call.ret, self._call.envid = self._asked
 
     def _mail(self, rest: str) -> bytes:
         if self._has_sender:
@@ -110,7 +114,7 @@ class _Dialogue:
         if status:
             why = text.partition("... ")[2].strip() or "5.1.1 nobody has this address"
             return b"550 " + why.encode("ascii", "replace").replace(b"\n", b" ")
-        self._call.notify = next((w[7:].lower() for w in words if w.upper().startswith("NOTIFY=")), self._call.notify)
+        self._notify.append(next((w[7:].lower() for w in words if w.upper().startswith("NOTIFY=")), self._asked[0]))
         self._recipients.append(path)
         return b"250 2.1.5 ok"
 
@@ -127,7 +131,7 @@ class _Dialogue:
         while (line := lines.next()) not in (b".\n", b".\r\n"):
             kept.add(line[1:] if line.startswith(b".") else line)
         call = self._call
-        call.sender, call.recipients = self._sender, self._recipients
+        call.sender, call.recipients, call.notify = self._sender, self._recipients, _for_all(self._notify)
         status, text = post(call, kept)
         self._begin()
         if status == 0:
@@ -150,6 +154,15 @@ class _Dialogue:
 
 
 _VERBS = {"ehlo", "helo", "mail", "rcpt", "data", "rset", "noop", "vrfy", "quit"}
+
+
+def _for_all(asked: list[str]) -> str:
+    """Return what one hand-over asks for all its recipients: what any of them is to be told of, so that nothing that
+    somebody waits for is kept from them."""
+    if len(set(asked)) == 1:
+        return asked[0]
+    words = [word for each in asked for word in (each or "failure").split(",") if word != "never"]
+    return ",".join(dict.fromkeys(words))
 
 
 def _path(rest: str, word: str) -> tuple[str | None, list[str]]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from gateway.contract import Content, Context, Rejected
 from gateway.log import get_log
-from gateway.sendmail import handover
+from gateway.sendmail import handover, options
+from gateway.sendmail.dialogue import converse
 from gateway.sendmail.dropped import Dropped, Folder
 from gateway.sendmail.source import Sendmail, SendmailConfig
 from gateway.sendmail.taken import Desk, Senders, User, Words
@@ -145,6 +146,34 @@ def test_a_folder_in_the_drop_folder_stops_nobody(tmp_path: Path, monkeypatch: p
     assert isinstance(taken, Dropped)
     assert taken.id == "c" * 32
     taken.close()
+
+
+def test_what_one_recipient_asks_for_is_not_asked_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[tuple[str, str, str]] = []
+
+    def post(call: options.Call, kept: object) -> tuple[int, str]:
+        posted.append((call.notify, call.ret, call.envid))
+        return 0, "queued"
+
+    monkeypatch.setattr("gateway.sendmail.command.post", post)
+    to = [
+        ("MAIL FROM:<a@b.example> RET=HDRS ENVID=x", ["NOTIFY=NEVER"]),
+        ("MAIL FROM:<a@b.example>", [""]),
+        ("MAIL FROM:<a@b.example>", ["", "NOTIFY=NEVER"]),
+        ("MAIL FROM:<a@b.example>", ["NOTIFY=SUCCESS", "NOTIFY=NEVER", "NOTIFY=DELAY,SUCCESS"]),
+    ]
+    lines = [
+        line
+        for mail, words in to
+        for line in (mail, *(f"RCPT TO:<n@b.example> {word}" for word in words), "DATA", "Subject: hi", "", ".")
+    ]
+    reading, writing = os.pipe()
+    os.write(writing, "".join(f"{line}\n" for line in lines).encode())
+    os.close(writing)
+    with open(os.devnull, "wb") as out:
+        converse(options.Call(), str(tmp_path), reading, out.fileno())
+    os.close(reading)
+    assert posted == [("never", "hdrs", "x"), ("", "", ""), ("failure", "", ""), ("success,delay", "", "")]
 
 
 def test_senders() -> None:
