@@ -14,6 +14,7 @@ from typing import Final
 from gateway.contract import Address
 
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
+_PLACE: Final = re.compile(r"\{(?:mailbox|user|domain)\}")
 _MOST_OCTETS: Final = 200
 """Of a name, so that NAME.lock and what else stands beside a mailbox has names, too."""
 
@@ -53,10 +54,9 @@ def _is_safe(part: str) -> bool:
 
 def path_of(template: str, mailbox: Mailbox, base: Path) -> Path:
     """Return a template's path for a mailbox; relative ones begin at `base`."""
-    filled = template
-    for place, value in (("{mailbox}", mailbox.name), ("{user}", mailbox.user), ("{domain}", mailbox.domain or "-")):
-        filled = filled.replace(place, value)
-    return base / filled
+    values = {"{mailbox}": mailbox.name, "{user}": mailbox.user, "{domain}": mailbox.domain or "-"}
+    # In one pass: a name may read like a place itself.
+    return base / _PLACE.sub(lambda found: values[found[0]], template)
 
 
 def root_of(template: str, base: Path) -> Path:
