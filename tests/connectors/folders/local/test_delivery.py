@@ -160,8 +160,8 @@ def test_no_name_of_a_rule_leads_elsewhere(name: str) -> None:
 
 def test_a_name_that_reads_like_a_place_is_a_name(tmp_path: Path) -> None:
     place = Place(tmp_path, path="mail/{mailbox}", create=True)
-    assert place.deliver("{user}@acme.example")[0].status.code == "2.1.5"
-    assert [each.name for each in place.mail.iterdir()] == ["{user}@acme.example"]
+    assert place.deliver("{domain}@acme.example")[0].status.code == "2.1.5"
+    assert [each.name for each in place.mail.iterdir()] == ["{domain}@acme.example"]
 
 
 def test_a_bare_postmaster_has_a_mailbox(place: Place) -> None:
