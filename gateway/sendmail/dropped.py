@@ -95,8 +95,8 @@ class Folder:
         with os.scandir(self.path) as found:
             for entry in found:
                 if entry.is_dir(follow_symlinks=False):
-                    continue  # somebody's own, which only they can move or remove
-                if entry.name.endswith(DONE):
+                    self._clear_away(entry.name)
+                elif entry.name.endswith(DONE):
                     names.append(entry.name)
                 elif entry.name.endswith(BEGUN):
                     self._remove_stale(entry)
@@ -108,6 +108,12 @@ class Folder:
         with os.scandir(self.claimed) as found:
             mine = sorted((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name) for entry in found)
         return [self._open(name) for _, name in mine[:MOST_AT_ONCE]]
+
+    def _clear_away(self, name: str) -> None:
+        """Move a folder to where it is put aside; one that only its owner can move stays, and is in nobody's way."""
+        if name.endswith(DONE):
+            with suppress(OSError):
+                os.rename(self.path / name, self.claimed / name)
 
     def _remove_stale(self, entry: os.DirEntry[str]) -> None:
         with suppress(FileNotFoundError):  # it was finished meanwhile
@@ -140,6 +146,8 @@ class Folder:
     def put_aside(self, name: str) -> Path:
         """Put a claimed file where an operator finds it. Raises: OSError."""
         kept = self.bad / name
+        if os.path.lexists(kept):  # perhaps a folder, which nothing can take the place of
+            kept = self.bad / f"{name}.{time.time_ns():x}"
         os.rename(self.claimed / name, kept)
         return kept
 

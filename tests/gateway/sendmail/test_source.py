@@ -148,6 +148,19 @@ def test_a_folder_in_the_drop_folder_stops_nobody(tmp_path: Path, monkeypatch: p
     taken.close()
 
 
+def test_what_was_put_aside_is_in_nobodys_way(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "drop", 1000)
+    folder.make()
+    bad = folder.path / f"{'a' * 32}.msg"
+    for _ in range(2):
+        bad.mkdir()
+        (bad / "full").touch()
+        assert len(folder.claim()) == 1
+    os.mkfifo(bad)
+    assert len(folder.claim()) == 1
+    assert len(list(folder.bad.iterdir())) == 3
+
+
 def test_what_one_recipient_asks_for_is_not_asked_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     posted: list[tuple[str, str, str]] = []
 
