@@ -16,6 +16,7 @@ from tests.peers.process import free_port, wait_until
 from tests.peers.raw import send
 from tests.peers.sink import Sink
 
+pytestmark = pytest.mark.xdist_group("webhook-gateway")  # one gateway, and an order of what happens to it
 PLUGIN = Plugin("webhook")
 application = peer(PLUGIN, "application")
 LONG_S = 90.0

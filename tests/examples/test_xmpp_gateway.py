@@ -16,6 +16,7 @@ from tests.peers.process import wait_until
 from tests.peers.raw import send
 from tests.peers.sink import Sink, Taken
 
+pytestmark = pytest.mark.xdist_group("xmpp-gateway")  # one gateway, and an order of what happens to it
 PLUGIN = Plugin("xmpp")
 LONG_S = 90.0
 WITHOUT_DSN = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 0", "ENHANCEDSTATUSCODES")

@@ -17,6 +17,7 @@ from tests.peers.process import wait_until
 from tests.peers.raw import send
 from tests.peers.sink import Sink
 
+pytestmark = pytest.mark.xdist_group("plugins-gone-wrong")  # one gateway, and an order of what happens to it
 CONTENT = b"From: <ann@source.example>\r\nTo: <bob@target.example>\r\nMessage-Id: <%s@test>\r\n\r\nbody\r\n"
 LONG_S = 90.0
 

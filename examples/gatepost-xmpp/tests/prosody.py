@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -44,8 +46,11 @@ Component "{name}"
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        return int(made.getsockname()[1])
+    """Return a port that nobody listens at, none of those that the system gives to who connects."""
+    while True:
+        port = random.randint(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Prosody:
@@ -56,6 +61,7 @@ class Prosody:
         self.folder = Path(tempfile.mkdtemp(prefix="prosody-", dir="/tmp"))
         self.config = self.folder / "prosody.cfg.lua"
         self._process: subprocess.Popen[bytes] | None = None
+        self._said = 0
         self._accounts = self.folder / "data" / quote(HOST, safe="").replace(".", "%2e") / "accounts"
         self._accounts.mkdir(parents=True)
         self.config.write_text(
@@ -67,6 +73,8 @@ class Prosody:
 
     def start(self) -> None:
         """Start, and wait until it listens. Raises: RuntimeError with its log."""
+        log = self.folder / "prosody.log"
+        self._said = len(log.read_text()) if log.exists() else 0
         more = {}
         if self._owner is not None:
             for each in (self.folder, *self.folder.rglob("*")):
@@ -81,10 +89,16 @@ class Prosody:
                 **more,
             )
         end = time.monotonic() + 60
-        while not (_answers(self.port) and _answers(self.c2s)):
+        while not (self._listens(self.port) and self._listens(self.c2s)):
             if time.monotonic() > end or self._process.poll() is not None:
                 raise RuntimeError(f"prosody did not start\n{self.said()}")
             time.sleep(0.05)
+
+    def _listens(self, port: int) -> bool:
+        """Tell whether it is this very server that has a port, by its own word."""
+        log = self.folder / "prosody.log"
+        said = log.read_text() if log.exists() else ""
+        return f"on [127.0.0.1]:{port}" in said[self._said :] and _answers(port)
 
     def stop(self) -> None:
         if self._process is not None:
