@@ -134,8 +134,9 @@ class SmtpSource:
         if self._login is not None:
             from connectors.smtp.login.submission import SubmissionMaker
 
-            # The first, so that the others see what will leave.
-            makers.insert(0, SubmissionMaker(self._login, self._context))
+            # The first, so that the others see what will leave; who has sent how much outlives a change of options.
+            kept = next((maker for maker in before if isinstance(maker, SubmissionMaker)), None)
+            makers.insert(0, kept or SubmissionMaker(self._login, self._context))
         return CheckSet(makers, self._context.log, self._context.count) if makers else None
 
     def _read_certificate(self, config: SmtpConfig) -> ssl.SSLContext | None:

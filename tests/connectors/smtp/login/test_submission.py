@@ -219,6 +219,10 @@ async def test_what_an_account_may_send_in_an_hour(tmp_path: Path) -> None:
         assert await dial.code() == 250
         assert await dial.say("MAIL FROM:<ann@acme.example>") == [450]
         await dial.close()
+        assert served.source.reconfigure(served.source._config.model_copy(update={"max_errors": 5}))
+        again = await (await served.dial()).greeted()
+        assert await again.say("AUTH PLAIN AGFubgBzZWNyZXQ=", "MAIL FROM:<ann@acme.example>") == [235, 450], "a reload"
+        await again.close()
 
 
 async def test_guesses_take_longer_and_longer_and_one_at_a_time(
