@@ -66,7 +66,13 @@ class Imap(Connector):
         # Two that fetch from one mailbox would be in each other's way.
         self.singleton = bool(config.fetch)  # type: ignore[misc]  # a node reads it of the instance
         ways = [
-            Way(each, _path(each.folder), _acknowledge(each), refused_to=_path(each.refused_to))
+            Way(
+                each,
+                _path(each.folder),
+                _acknowledge(each),
+                refused_to=_path(each.refused_to),
+                stays=each.after == "mark",
+            )
             for each in config.fetch
         ]
         self._retrieval = Retrieval(name, context, ways, self.open, peer=config.host, protocol="IMAP")

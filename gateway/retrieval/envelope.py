@@ -6,6 +6,7 @@ where it names several of ours in different places, that is told and not guessed
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from email.utils import getaddresses
@@ -20,6 +21,7 @@ _MOST_OCTETS: Final = 64 * 1024
 _SEVERAL: Final = frozenset(("envelope-to", "x-envelope-to"))
 """Fields in which one delivery names all its recipients (Exim's, and what providers write)."""
 _FOR: Final = re.compile(r"\bfor\s+<?([^\s<>;()]{1,320})>?(?=[\s;(]|$)", re.IGNORECASE)
+_LASTING: Final = frozenset((b"received", b"message-id", b"date", b"from", b"subject"))
 _DROPPED: Final = frozenset((b"return-path", b"delivered-to"))
 _TELLS_OF_SEVERAL: Final = "the field {} names several people here"
 
@@ -38,6 +40,15 @@ def reverse_path(content: Content) -> Address | None:
         return network("smtp").parse(text) if text else None
     except AddressError:
         return None
+
+
+def fingerprint(content: Content) -> str:
+    """Return what tells a message from another, by fields that no server changes once it has the message."""
+    made = hashlib.blake2b(digest_size=8)
+    for name, value in content.named:
+        if name.lower() in _LASTING:
+            made.update(name.lower() + b":" + value.strip() + b"\n")
+    return made.hexdigest()
 
 
 def recipients(content: Content, fetch: FetchConfig) -> tuple[Address, ...]:

@@ -1,10 +1,12 @@
 """The source side of a mailbox store: mailboxes that are fetched from, one task each.
 
 Promises: a message is removed, moved or marked on the server only once it is in the spool, and that is remembered; the
-same message is handed over under the same key, so that one that a crash had left is known again; at most `AT_ONCE`
-are handed over at a time; one bad message, or one mailbox that cannot be opened, stops no other.
-Known limit: where the server numbers its messages anew (a new UIDVALIDITY, other UIDLs), what was taken and is still
-there comes again.
+same message is handed over under the same key, so that one that a crash had left is known again, and another one under
+its id is another; at most `AT_ONCE` are handed over at a time; one bad message, or one mailbox that cannot be opened,
+stops no other.
+Known limits: where the server numbers its messages anew (a new UIDVALIDITY, other UIDLs), what was taken and is still
+there comes again; where it gives the id of a removed message to another one while the gateway is down, after a crash
+between the two, that one is taken for the first.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class Way:
     """One mailbox to fetch from: `path` is its folder's, `acknowledge` None where messages stay as they are.
 
     `at_end`: messages are acknowledged when all were looked at, and not a few at a time, since that costs a log-in.
-    `refused_to` is the folder that takes what is refused, empty where it stays.
+    `refused_to` is the folder that takes what is refused, empty where it stays. `stays`: what was acknowledged is there
+    still.
     """
 
     fetch: FetchConfig
@@ -66,6 +69,7 @@ class Way:
     acknowledge: Acknowledge | None
     at_end: bool = False
     refused_to: tuple[str, ...] = ()
+    stays: bool = False
 
 
 class Retrieval:
@@ -283,7 +287,7 @@ class _Run:
             tuple(Recipient(each) for each in to),
             self._origin,
             smtputf8=not all(each.value.isascii() for each in (*to, *([path] if path else []))),
-            dedupe_key=f"{self._name} {self._key} {id}",
+            dedupe_key=f"{self._name} {self._key} {envelope.fingerprint(content)} {id}",
         )
         writer = None
         if kept.size > INLINE:
@@ -365,12 +369,16 @@ class _Run:
             self._unacknowledged.clear()
         if act is None or not ids:
             return
-        left = []
+        left, done = [], []
         for id, status in zip(ids, await act(box, ids), strict=True):
             if status is None:
                 del self._unacknowledged[id]
+                done.append(id)
             else:
                 left.append(status)
+        if not self.way.stays:
+            # A server may give the id of a message that is gone to another one (RFC 1939 §7).
+            await asyncio.to_thread(self._taken.forget, done)
         if left:  # they are tried again after the next look
             self._log.warning("not_acknowledged", count=len(left), status=str(left[0]))
 

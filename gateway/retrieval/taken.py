@@ -1,7 +1,8 @@
 """Taken: the ids of a mailbox's items that are in the spool, for as long as the server may still show them.
 
-A file of lines, one for each id, that is appended to; written anew where most of it tells of what is gone. Durable
-when a call returns. What a crash cut off at the file's end is passed over: what it told of is known by its dedupe key.
+A file of lines, one for each id, and a list of those that are gone, that is appended to; written anew where most of it
+tells of what is gone. Durable when a call returns. What a crash cut off at the file's end is passed over: what it told
+of is known by its dedupe key.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Taken:
             self._lines += 1
             if isinstance(id, str):
                 self.ids.add(id)
+            elif isinstance(id, list):
+                self.ids.difference_update(each for each in id if isinstance(each, str))
         if octets and not octets.endswith(b"\n"):
             self._write_anew()
 
@@ -56,10 +59,19 @@ class Taken:
         self.ids.update(new)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Forget what the server shows no more; on the disk where that is worth it. Raises: OSError."""
-        self.ids.difference_update(ids)
+        """Forget what the server shows no more. Raises: OSError."""
+        gone = self.ids.intersection(ids)
+        if not gone:
+            return
+        self.ids -= gone
         if self._lines > _WORTH_IT + 2 * len(self.ids):
             self._write_anew()
+            return
+        with self._path.open("ab") as file:
+            file.write(json.dumps(sorted(gone)).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._lines += 1
 
     def _write_anew(self) -> None:
         temporary = self._path.with_name(f".{self._path.name}.tmp")

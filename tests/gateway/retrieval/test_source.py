@@ -259,6 +259,19 @@ async def test_a_stop_while_one_goes_otherwise_leaves_its_content(tmp_path: Path
     assert [writer.abandoned for writer in intake.writers] == [False]
 
 
+async def test_another_message_under_an_id_of_one_that_is_gone_is_another(tmp_path: Path) -> None:
+    """RFC 1939 section 7 lets a server give the id of a message that is removed to another; some count messages."""
+    store, intake = Store(), RecordingIntake()
+    async with Desk(tmp_path, store).running(intake):
+        for number in (1, 2):
+            store.items["id1"] = MESSAGE % (number, number)
+            await until(lambda: not store.items)
+    store.items["id1"] = MESSAGE % (3, 3)
+    async with Desk(tmp_path, store).running(intake):
+        await until(lambda: not store.items)
+    assert intake.marks == [1, 2, 3]
+
+
 class Killed(BaseException):
     """Stands for a kill -9: nothing that runs afterwards counts."""
 
