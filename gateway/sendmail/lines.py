@@ -8,6 +8,21 @@ from typing import Final
 _BARE: Final = re.compile(rb"(?<!\r)\n")
 
 
+_FROM_LINE: Final = re.compile(rb"\A(?:>?From [^\n]{0,1000}\n){1,10}(?=[!-9;-~]{1,200}[ \t]*:)")
+
+
+def without_from_line(octets: bytearray) -> None:
+    """Take the From_ line of a mailbox away where a header begins behind it, as sendmail does: it is no field, and
+    others take it for the header's end. A text without a header that begins so is a body."""
+    found = _FROM_LINE.match(octets)
+    end = 0 if found is None else found.end()
+    del found  # it holds the octets fast
+    if end:
+        del octets[:end]
+    elif octets.startswith(b"From "):
+        octets[:0] = b"\r\n"
+
+
 class ToCrlf:
     """Makes every LF a CR LF, in pieces; a CR of its own stays."""
 

@@ -39,7 +39,7 @@ from gateway.contract import (
 )
 from gateway.sendmail import handover, options
 from gateway.sendmail.dropped import Bad, Dropped, Folder
-from gateway.sendmail.lines import ToCrlf
+from gateway.sendmail.lines import ToCrlf, without_from_line
 from gateway.sendmail.queue import explained, listed
 from gateway.sendmail.taken import Desk, Senders, User, Words
 from gateway.sendmail.way import DROP, FOLDER, SOCKET
@@ -248,6 +248,8 @@ class Sendmail(Connector):
                     raise Rejected(Status("5.3.4", f"the message is over the limit of {limit} octets"))
                 held += to_crlf.add(piece)
                 if len(held) >= INLINE:
+                    if writer is None:
+                        without_from_line(held)
                     writer = writer or intake.content()
                     if not writer.write(bytes(held)):
                         await writer.drain()
@@ -256,6 +258,7 @@ class Sendmail(Connector):
                 raise Rejected(_CUT.but(cause=f"{size} octets of {words.size}"))
             held += to_crlf.end()
             if writer is None:
+                without_from_line(held)
                 content = Content(bytes(held))
                 message = self._desk.message(user, words, content, self.context.clock())
             else:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,34 @@ def test_what_one_recipient_asks_for_is_not_asked_for_another(tmp_path: Path, mo
         converse(options.Call(), str(tmp_path), reading, out.fileno())
     os.close(reading)
     assert posted == [("never", "hdrs", "x"), ("", "", ""), ("failure", "", ""), ("success,delay", "", "")]
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+@pytest.mark.parametrize(
+    ("begin", "kept"),
+    [
+        (b"From ann Mon Nov 30 05:00:00 2026\nSubject: hi\n\n", b"Subject: hi\r\n\r\n"),
+        (b">From ann Mon Nov 30 05:00:00 2026\nSubject: hi\n\n", b"Subject: hi\r\n\r\n"),
+        (b"From now on, write here.\nAnn\n", b"\r\n\r\nFrom now on, write here.\r\nAnn\r\n"),
+        (b"From: ann@b.example\n\n", b"From: ann@b.example\r\n\r\n"),
+    ],
+)
+async def test_a_from_line_of_a_mailbox_is_no_part_of_the_message(
+    tmp_path: Path, begin: bytes, kept: bytes, size: int
+) -> None:
+    source, intake = made(tmp_path), RecordingIntake()
+
+    async def octets() -> AsyncIterator[bytes]:
+        for at in range(0, len(begin), 7):
+            yield begin[at : at + 7]
+        yield b"x" * size + b"\n"
+
+    words = Words([("do", "mail"), ("to", "a@b.example")])
+    await source._accept(intake, User.of(0), words, octets())
+    (message,) = intake.accepted
+    assert message.octets.partition(b"Message-ID: ")[2].endswith(kept + b"x" * size + b"\r\n")
+    assert message.octets.startswith((b"From: ", b"Date: "))
+    assert message.octets.count(b"From ") == kept.count(b"From ")
 
 
 def test_senders() -> None:
