@@ -86,6 +86,7 @@ relay_domains = ["{prosody.HOST}"]
         ann = chatter.Chatter(server.c2s, "ann", receipts=True)
         try:
             with gateway:
+                wait_until(lambda: "chat: connected" in gateway.said(), LONG_S, "the component is connected")
                 yield World(gateway, sink, server, ann)
         finally:
             ann.close()
