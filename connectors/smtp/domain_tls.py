@@ -18,6 +18,7 @@ from connectors.smtp.tls import TlsOptions, build, unverified
 from connectors.smtp.tls_guard import GuardedFinder
 from connectors.smtp.tls_reports import Reports, TxtResolver
 from gateway.contract import Address, Content, Context, Envelope, Intake, Message, Origin, Recipient
+from mappings.network import network
 
 
 class DomainTls:
@@ -80,7 +81,7 @@ class DomainTls:
         """Send what is due each day; until cancelled."""
 
         async def send(sender: str, to: str, octets: bytes) -> None:
-            recipient = Recipient(_address(to))
+            recipient = Recipient(network("smtp").parse(to))  # what stands in DNS is anybody's text
             origin = Origin(connector, protocol="report", trusted=True)
             await intake.accept(Message(Envelope(_address(sender), (recipient,), origin), Content(octets)))
 

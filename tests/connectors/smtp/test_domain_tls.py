@@ -300,7 +300,8 @@ async def test_the_connector_hands_its_reports_to_the_gateway(tmp_path: Path) ->
 
     now = [86400.0 * 20_000]
     place = replace(context(base=tmp_path), clock=lambda: now[0])
-    dns = SecureDns(txt={"_smtp._tls.y.example": [b"v=TLSRPTv1; rua=mailto:tls@y.example"]})
+    rua = b"mailto:x@y.example> BODY=8BITMIME,mailto:,mailto:root,mailto:tls@y.example"  # what is no address gets none
+    dns = SecureDns(txt={"_smtp._tls.y.example": [b"v=TLSRPTv1; rua=" + rua]})
     destination = SmtpDestination("out", config(tls_reports_from="tls@gw.test"), place, resolver=dns)
     await destination.start()
     assert destination._domain_tls is not None
