@@ -20,6 +20,7 @@ import pytest
 from tests.peers.dovecot import PASSWORD
 from tests.peers.local_mail import local_gateway, mail_folder, served
 from tests.peers.process import wait_until
+from tests.peers.raw import send
 from tests.peers.sink import Sink
 
 COMMAND = Path(sys.executable).parent / "gatepost-sendmail"
@@ -38,9 +39,14 @@ domain = "ours.example"
 [connector.mailboxes]
 type = "local"
 format = "mbox"
-path = "mail/{user}"
+path = "mail/{{user}}"
 create = true
+
+[connector.mailboxes.programs.mail]
+command = ["/usr/bin/bsd-mailx", "-s", "for {{user}}", "nmh@ours.example"]
+environment = {{ MAILRC = "{folder}/mailrc", GATEPOST_SENDMAIL = "{folder}/s" }}
 """
+SETTINGS = f"set sendmail={COMMAND}\nset dot\nset PAGER=cat\nset ask\n"
 
 pytestmark = pytest.mark.xdist_group("mail programs")
 
@@ -48,6 +54,7 @@ pytestmark = pytest.mark.xdist_group("mail programs")
 @dataclass
 class Site:
     folder: Path
+    port: int
     imap: int
     pop: int
 
@@ -86,11 +93,16 @@ class Site:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with mail_folder("gp-") as folder, Sink(folder, keep=True) as sink:
-        rows = "".join(f"{who},mailboxes,{who}@ours.example\n" for who in PEOPLE)
-        (folder / "people.csv").write_text(f"name,home,smtp\n{rows}")
+        rows = "".join(f"{who},mailboxes,{who}@ours.example,\n" for who in PEOPLE)
+        rows += "desk,mailboxes,desk@ours.example,mail.deliver=program:mail\n"
+        (folder / "people.csv").write_text(f"name,home,smtp,attributes\n{rows}")
+        (folder / "mailrc").write_text(SETTINGS)
         people = [f"{who}@ours.example" for who in PEOPLE]
-        with local_gateway(folder, sink.port, more=MORE), served(folder, "mailboxes", people) as there:
-            yield Site(folder, there.imap, there.pop)
+        with (
+            local_gateway(folder, sink.port, more=MORE.format(folder=folder)) as gateway,
+            served(folder, "mailboxes", people) as there,
+        ):
+            yield Site(folder, gateway.port, there.imap, there.pop)
 
 
 def shown(terminal: pexpect.spawn[str]) -> str:
@@ -106,7 +118,6 @@ def end(terminal: pexpect.spawn[str]) -> None:
 
 def test_bsd_mailx(site: Site) -> None:
     settings = site.folder / "mailrc"
-    settings.write_text(f"set sendmail={COMMAND}\nset dot\nset PAGER=cat\nset ask\n")
     writing = site.at_terminal("mailx", "bsd-mailx", "mailx@ours.example", MAILRC=str(settings))
     writing.expect("Subject: ")
     writing.sendline("By Mail")
@@ -224,3 +235,10 @@ def test_alpine(site: Site) -> None:
     reading.send("q")
     reading.send("y")
     end(reading)
+
+
+def test_mail_as_the_program_that_mail_is_given_to(site: Site) -> None:
+    """/usr/bin/mail gets a message on its standard input, and mails it on by `gatepost-sendmail`."""
+    content = b"From: ann@far.example\r\nTo: desk@ours.example\r\nSubject: a question\r\n\r\nHow many towers?\r\n"
+    assert send(site.port, "ann@far.example", ["desk@ours.example"], content).code == 250
+    assert "Subject: for desk\n" in site.arrives("nmh", "How many towers?")
