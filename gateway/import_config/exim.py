@@ -300,8 +300,9 @@ class _Reader:
             except FilesError as e:
                 out.leave(self._path, f"{what} {word}", str(e))
             return
+        among = out.excluded_networks if word.startswith("!") else out.relay_networks
         try:
-            out.relay_networks[str(ip_network(word.strip("[]"), strict=False))] = None
+            among[str(ip_network(word.lstrip("! ").strip("[]"), strict=False))] = None
         except ValueError:
             out.leave(self._path, f"{what} {word}", "only addresses and networks are taken; write them out")
 

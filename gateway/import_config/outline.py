@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Literal
 
 Carriage = Literal["smtp", "lmtp"]
@@ -124,6 +124,8 @@ class Outline:
     relay_recipients: list[Table] | None = None
     """Who there is in `relay_domains`; None where everybody is taken."""
     relay_networks: dict[str, None] = field(default_factory=dict)
+    excluded_networks: dict[str, None] = field(default_factory=dict)
+    """Parts of `relay_networks` that may not relay."""
     default: Hop = field(default_factory=Hop)
     """Where mail goes that no table says anything of."""
     relay_hop: Hop | None = None
@@ -171,6 +173,20 @@ class Outline:
             self.left.append(Left(place, what[:300], why))
         elif self.left[-1].what != "more":
             self.left.append(Left("", "more", f"over {MAX_LEFT} settings or rows were not taken; these are the first"))
+
+    def relaying(self) -> list[str]:
+        """Return the networks that may relay, without those parts of them that may not."""
+        left = [ip_network(each) for each in self.relay_networks]
+        for text in self.excluded_networks:
+            out = ip_network(text)
+            kept: list[IPv4Network | IPv6Network] = []
+            for network in left:
+                if network.version != out.version or not network.overlaps(out):
+                    kept.append(network)
+                elif network.prefixlen < out.prefixlen:
+                    kept += sorted(network.address_exclude(out))  # type: ignore[arg-type]  # of one version, as tested
+            left = kept
+        return [str(network) for network in left]
 
     @property
     def ours(self) -> dict[str, None]:

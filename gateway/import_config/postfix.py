@@ -159,8 +159,9 @@ class _Reader:
                 found = [word]
             for each in found:
                 bare = each.replace("[", "").replace("]", "")
+                among = out.excluded_networks if bare.startswith("!") else out.relay_networks
                 try:
-                    out.relay_networks[str(ip_network(bare, strict=False))] = None
+                    among[str(ip_network(bare.lstrip("!"), strict=False))] = None
                 except ValueError:
                     self._leave("mynetworks", "only addresses and networks are taken; write them out", each)
 

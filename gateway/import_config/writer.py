@@ -82,7 +82,7 @@ class _Maker:
         options: dict[str, Any] = {"type": "smtp"}
         if outline.listen:
             options["listen"] = list(dict.fromkeys(outline.listen))
-        options["relay_networks"] = list(outline.relay_networks)
+        options["relay_networks"] = outline.relaying()
         self._hop_options(options, outline.default)
         if outline.tls_out is not None and outline.default.carriage == "smtp":
             options["tls"] = outline.tls_out

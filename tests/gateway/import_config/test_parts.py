@@ -9,7 +9,7 @@ import pytest
 from gateway.import_config.exim_text import items, lookups, parse
 from gateway.import_config.files import Files, FilesError
 from gateway.import_config.macros import calls
-from gateway.import_config.outline import Access, Hop, network_of
+from gateway.import_config.outline import Access, Hop, Outline, network_of
 from gateway.import_config.sendmail import _hop
 from gateway.import_config.writer import access_rules
 
@@ -124,3 +124,10 @@ def test_rules_for_less_come_before_rules_for_more() -> None:
         "sender *@*.example reject",
         "recipient abuse@* accept",
     ]
+
+
+def test_what_may_not_relay_is_cut_out_of_what_may() -> None:
+    outline = Outline("Postfix")
+    outline.relay_networks = dict.fromkeys(("10.0.0.0/30", "192.0.2.7/32", "2001:db8::/32"))
+    outline.excluded_networks = dict.fromkeys(("10.0.0.1/32", "192.0.2.0/24"))
+    assert outline.relaying() == ["10.0.0.0/32", "10.0.0.2/31", "2001:db8::/32"]
