@@ -100,7 +100,13 @@ class SrsConfig(_Table):
     former_domains: tuple[Domain, ...] = Field((), description="Domains of before, whose addresses still lead back.")
     max_age_days: int = Field(21, ge=1, le=500, description="Days in which a bounce finds its way back.")
     hash_chars: int = Field(8, ge=4, le=27, description="Signs of the hash in a rewritten address.")
-    min_hash_chars: int = Field(4, ge=4, le=27, description="Fewest signs of a hash that is believed.")
+    min_hash_chars: int | None = Field(
+        None,
+        ge=4,
+        le=27,
+        description="Fewest signs of a hash that is believed, for addresses made while `hash_chars` was less. Absent: "
+        "`hash_chars`.",
+    )
     per_hour: float = Field(
         60.0, gt=0, description="How often strangers may write to one rewritten address, in an hour."
     )
@@ -109,7 +115,7 @@ class SrsConfig(_Table):
     def _consistent(self) -> Self:
         if not all(self.secrets):
             raise ValueError("an SRS secret is empty")
-        if self.min_hash_chars > self.hash_chars:
+        if self.min_hash_chars is not None and self.min_hash_chars > self.hash_chars:
             raise ValueError("min_hash_chars is over hash_chars, so that no address would be believed")
         return self
 

@@ -143,7 +143,8 @@ class Srs:
 def srs_of(table: SrsConfig) -> Srs:
     """Return what rewrites by a configuration."""
     secrets = [secret.encode() for secret in table.secrets]
-    return Srs(table.domain, secrets, table.former_domains, table.max_age_days, table.hash_chars, table.min_hash_chars)
+    fewest = table.hash_chars if table.min_hash_chars is None else table.min_hash_chars
+    return Srs(table.domain, secrets, table.former_domains, table.max_age_days, table.hash_chars, fewest)
 
 
 def _form(local: str) -> tuple[str, str, str] | None:

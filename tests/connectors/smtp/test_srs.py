@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.smtp.srs import Flaw, Srs, SrsError
+from connectors.smtp.outward_config import SrsConfig
+from connectors.smtp.srs import Flaw, Srs, SrsError, srs_of
 
 NEW_YEAR = datetime(2020, 1, 1, 0, 1, tzinfo=UTC).timestamp()
 SHORT = Srs("example.com", [b"tops3cr3t"], hash_chars=4)
@@ -128,6 +129,18 @@ def test_a_shorter_hash_than_the_least_is_forged() -> None:
     for cut in (made[5:8], ""):
         with pytest.raises(SrsError):
             Srs("example.com", [b"s"]).reverse(head + cut + rest, NEW_YEAR)
+
+
+def test_as_configured_no_shorter_hash_than_those_made_is_believed() -> None:
+    table = SrsConfig(domain="forward.example", secrets=("secret",))
+    made = srs_of(table)
+    whole = made.forward("ann@far.example", 0)
+    hash_ = whole.split("=")[1]
+    assert made.reverse(whole, 0) == "ann@far.example"
+    cut = whole.replace(hash_, hash_[:4])
+    with pytest.raises(SrsError):
+        made.reverse(cut, 0)
+    assert srs_of(table.model_copy(update={"min_hash_chars": 4})).reverse(cut, 0) == "ann@far.example"
 
 
 def test_no_secret_is_no_srs() -> None:
