@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,6 @@ from tests.peers.bad_smtp import BadSmtp
 from tests.peers.postfix import Postfix
 from tests.peers.process import free_port, wait_until
 from tests.peers.unbound import Unbound
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("unbound", path="/usr/sbin:/usr/bin") is None, reason="unbound is not installed: tests/bootstrap.sh"
-)
 
 
 @dataclass
