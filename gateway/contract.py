@@ -277,8 +277,8 @@ class Connector(ABC):
     contract_version: ClassVar[int] = 1
     """The version of this contract that the connector was written for: the number that `CONTRACT_VERSION` was then. The
     gateway takes its own version and the one before, and warns of the latter. Where none is stated, it is 1."""
-    singleton: ClassVar[bool] = False
-    """The source runs on exactly one node at a time; the node holds its lease."""
+    singleton: bool = False
+    """The source runs on exactly one node at a time; the node holds its lease. May depend on the Config."""
     takes_reports: bool = False
     """Reports on messages that came in by this connector go back by it, as parcels with `report`, whatever the routes
     say of the reverse-path; it maps them to its network's own form. May depend on the Config."""

@@ -21,7 +21,7 @@ STOP_SHARE: Final = 0.5
 class Exchange(Connector):
     """Mailboxes of an Exchange organisation. Subclasses say by which protocol."""
 
-    singleton: ClassVar[bool] = True
+    singleton = True
     protocol: ClassVar[str]
     """What the trace calls the way in."""
 

@@ -41,7 +41,7 @@ class FileDrop(Connector):
     """Messages as files in folders."""
 
     Config: ClassVar[type[ConnectorConfig]] = FileDropConfig
-    singleton: ClassVar[bool] = True
+    singleton = True
 
     def __init__(self, name: str, config: FileDropConfig, context: Context) -> None:
         super().__init__(name, config, context)

@@ -64,7 +64,7 @@ class Imap(Connector):
         self._passwords: dict[str, str] = {}
         self._trouble: str | None = None
         # Two that fetch from one mailbox would be in each other's way.
-        self.singleton = bool(config.fetch)  # type: ignore[misc]  # a node reads it of the instance
+        self.singleton = bool(config.fetch)
         ways = [
             Way(
                 each,

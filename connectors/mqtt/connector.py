@@ -78,7 +78,7 @@ class Mqtt(Connector):
 
     def __init__(self, name: str, config: MqttConfig, context: Context) -> None:
         super().__init__(name, config, context)
-        self.singleton = not config.share  # type: ignore[misc]  # a node reads it of the instance
+        self.singleton = not config.share
         self.takes_reports = config.status is not None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"{name}-mqtt")
         self._lanes = Lanes(config)

@@ -39,7 +39,7 @@ class Pop(Connector):
         self._passwords: dict[str, str] = {}
         self._trouble: str | None = None
         # Two that fetch from one mailbox would be in each other's way.
-        self.singleton = bool(config.fetch)  # type: ignore[misc]  # a node reads it of the instance
+        self.singleton = bool(config.fetch)
         ways = [
             # A deletion counts once the session is over, so that each costs a log-in: all are made at the end.
             Way(each, ("INBOX",), _delete if each.after == "delete" else None, at_end=True)

@@ -17,7 +17,7 @@ class Xmpp(Connector):
 
     Config: ClassVar[type[ConnectorConfig]] = XmppConfig
     contract_version: ClassVar[int] = 1
-    singleton: ClassVar[bool] = True
+    singleton = True
     config: XmppConfig
 
     def __init__(self, name: str, config: XmppConfig, context: Context) -> None:
