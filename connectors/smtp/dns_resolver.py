@@ -29,6 +29,19 @@ class Tlsa(NamedTuple):
     data: bytes
 
 
+def resolver_at(nameservers: Sequence[str], port: int, lifetime_s: float) -> dns.asyncresolver.Resolver:
+    """Return what asks these servers, or the system's where none are given, for so long in all.
+
+    Raises: dns.resolver.NoResolverConfiguration where the system names none.
+    """
+    made = dns.asyncresolver.Resolver(configure=not nameservers)
+    if nameservers:
+        made.nameservers = list(nameservers)
+        made.port = port
+    made.lifetime = lifetime_s
+    return made
+
+
 class DnsResolver:
     """Asks DNS, by the given servers or the system's, through a bounded cache that heeds TTLs.
 
@@ -49,11 +62,7 @@ class DnsResolver:
     def _resolver(self) -> dns.asyncresolver.Resolver:
         # At the first question: a gateway that sends by no MX must start on a machine without DNS.
         if self._made is None:
-            self._made = made = dns.asyncresolver.Resolver(configure=not self._nameservers)
-            if self._nameservers:
-                made.nameservers = list(self._nameservers)
-                made.port = self._port
-            made.lifetime = self._timeout_s
+            self._made = made = resolver_at(self._nameservers, self._port, self._timeout_s)
             made.cache = dns.resolver.LRUCache(20_000)
             if self._validated:
                 made.use_edns(0, dns.flags.DO, _PAYLOAD)

@@ -21,6 +21,7 @@ import dns.rdtypes.ANY.TXT
 import dns.resolver
 
 from connectors.smtp.authentication.lookup import LookupFault
+from connectors.smtp.dns_resolver import resolver_at
 
 Kind = Literal["TXT", "A", "AAAA", "MX", "PTR"]
 MAX_TTL_S: Final = 3600.0
@@ -132,11 +133,7 @@ class DnsLookup:
     def _resolver(self) -> dns.asyncresolver.Resolver:
         # At the first question: a gateway must start on a machine without DNS.
         if self._made is None:
-            self._made = made = dns.asyncresolver.Resolver(configure=not self._nameservers)
-            if self._nameservers:
-                made.nameservers = list(self._nameservers)
-                made.port = self._port
-            made.lifetime = QUESTION_S
+            self._made = resolver_at(self._nameservers, self._port, QUESTION_S)
         return self._made
 
 
