@@ -17,12 +17,12 @@ from gateway.import_config.exim_text import Block, Parsed, items, lookups, parse
 from gateway.import_config.files import Files, FilesError
 from gateway.import_config.outline import Hop, Local, Outline, Table
 from gateway.import_config.own_settings import EXIM_OWN
+from gateway.quantity import parse_duration
 from mappings.formats.lines import alias_and_value, key_and_value, logical_lines
 from mappings.tabular import Problems
 
 _SIZE: Final = re.compile(r"(\d+)([KMG]?)", re.IGNORECASE)
 _TIMES: Final = re.compile(r"(\d+)([smhdw])")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SETTING: Final = re.compile(r"\s*([a-z_]+)\s*=\s*(.*?)\s*")
 
 
@@ -83,7 +83,7 @@ class _Reader:
         elif kind == "local":
             out.leave(path, "dc_eximconfig_configtype='local'", "no mail leaves that machine; take the last route out")
         self._debian_mailboxes(kind, given)
-        self._debian_tables(kind, given)
+        self._debian_tables()
         if given.get("dc_hide_mailname") == "true" and given.get("dc_readhost"):
             why = "give the users their addresses there as the primary ones: `gatepost map set`"
             out.leave(path, f"dc_readhost='{given['dc_readhost']}'", why)
@@ -107,7 +107,7 @@ class _Reader:
         else:
             out.local = Local("mbox", "/var/mail/{user}")
 
-    def _debian_tables(self, kind: str, given: dict[str, str]) -> None:
+    def _debian_tables(self) -> None:
         for path, format in (("/etc/email-addresses", "postfix-generic"), ("/etc/aliases", "aliases")):
             if self._files.exists(path):
                 octets = self._files.octets(path)
@@ -215,7 +215,7 @@ class _Reader:
         first = (items(value) or [""])[0]
         found = _TIMES.findall(first)
         if found:
-            self.outline.delay_warning_s = sum(int(count) * _UNIT_S[unit] for count, unit in found)
+            self.outline.delay_warning_s = parse_duration("".join(count + unit for count, unit in found))
         return bool(found)
 
     def _listen(self) -> None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Literal
 
+from gateway.quantity import parse_duration
+
 Carriage = Literal["smtp", "lmtp"]
 WhenDown = Literal["accept", "tempfail", "reject"]
 TlsOut = Literal["none", "opportunistic", "require", "verify", "implicit"]
 
+_TIME: Final = re.compile(r"(\d+)([smhdw]?)")
 MAX_LEFT: Final = 20_000
 
 
@@ -189,6 +192,11 @@ class Outline:
         return [str(network) for network in left]
 
     @property
+    def message_bytes(self) -> int | None:
+        """Return the largest message, of at least what is the least here."""
+        return self.max_message_bytes and max(65_536, self.max_message_bytes)
+
+    @property
     def ours(self) -> dict[str, None]:
         """All domains in which an unknown address is nobody's."""
         return {**self.local_domains, **self.alias_domains, **self.mailbox_domains}
@@ -218,3 +226,9 @@ def network_of(text: str) -> str | None:
         return str(ip_network(text, strict=False))
     except ValueError:
         return None
+
+
+def seconds_of(text: str, unit: str) -> float | None:
+    """Return the seconds of a time such as `3d`, or of a number of `unit`; None where a text is none."""
+    found = _TIME.fullmatch(text)
+    return parse_duration(f"{found[1]}{found[2] or unit}") if found is not None else None

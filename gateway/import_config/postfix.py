@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from gateway.import_config.files import Files, FilesError
 from gateway.import_config.main_cf import MainCf, Service, services, words
-from gateway.import_config.outline import Hop, Local, Outline, Table, TlsOut
+from gateway.import_config.outline import Hop, Local, Outline, Table, TlsOut, seconds_of
 from gateway.import_config.own_settings import (
     POSTFIX_OWN,
     POSTFIX_SERVICES,
@@ -24,8 +24,6 @@ from gateway.import_config.postfix_access import TABLE, read_restrictions, rows
 
 _TEXT_TYPES: Final = frozenset(("hash", "btree", "lmdb", "dbm", "cdb", "sdbm", "texthash"))
 _PATTERN_TYPES: Final = frozenset(("regexp", "pcre"))
-_DURATION: Final = re.compile(r"(\d+)([smhdw]?)")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _HOST_PORT: Final = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([A-Za-z0-9]+))?")
 _PORTS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465, "lmtp": 24}
 
@@ -238,11 +236,10 @@ class _Reader:
     def _seconds(self, name: str, unit: str) -> float | None:
         if name not in self._main:
             return None
-        found = _DURATION.fullmatch(self._main[name])
+        found = seconds_of(self._main[name], unit)
         if found is None:
             self._leave(name, "it is no time")
-            return None
-        return int(found[1]) * _UNIT_S[found[2] or unit]
+        return found
 
     # TLS and the log-in at the smart host
 
@@ -307,31 +304,11 @@ class _Reader:
             out.relay_hop = relay if relay.host is not None else out.default
         out.local = self._local()
         virtual = self._transport("virtual_transport")
-        base = main["virtual_mailbox_base"].rstrip("/")
         if isinstance(virtual, Hop):
             out.mailboxes = virtual
-        elif main["virtual_mailbox_maps"]:
-            out.mailboxes = self._virtual_mailboxes(base)
         for name in ("virtual_uid_maps", "virtual_gid_maps", "virtual_minimum_uid"):
             if name in main and virtual is None:
                 self._leave(name, "all mailboxes belong to the user that the gateway runs as")
-
-    def _virtual_mailboxes(self, base: str) -> Local:
-        """Return the pattern by which the mailboxes of a table lie below a folder: that of its first row."""
-        for word in self._main.words("virtual_mailbox_maps"):
-            table = self._table("virtual_mailbox_maps", word, quiet=True)
-            for _, key, value in rows(table.octets) if table is not None else ():
-                user, at, domain = key.lower().rpartition("@")
-                place = value.lower().strip("/")
-                if not at or not user or not place:
-                    continue
-                form: Literal["maildir", "mbox"] = "maildir" if value.endswith("/") else "mbox"
-                for shown in ("{user}", "{domain}/{user}", "{mailbox}", "{domain}/{user}/Maildir", "{user}/Maildir"):
-                    filled = shown.replace("{user}", user).replace("{domain}", domain).replace("{mailbox}", key.lower())
-                    if filled.lower() == place.lower():
-                        return Local(form, f"{base}/{shown}")
-                return Local(form, f"{base}/{{domain}}/{{user}}")
-        return Local("maildir", f"{base}/{{domain}}/{{user}}")
 
     def _local(self) -> Local | Hop:
         main = self._main
@@ -383,13 +360,8 @@ class _Reader:
 
     # Tables
 
-    def _table(self, name: str, word: str, format: str = "", *, quiet: bool = False) -> Table | None:
-        """Read the table that a word names; what cannot be read is noted, but where it will be read once more."""
-        if quiet:
-            left = len(self.outline.left)
-            found_table = self._table(name, word, format)
-            del self.outline.left[left:]
-            return found_table
+    def _table(self, name: str, word: str, format: str = "") -> Table | None:
+        """Read the table that a word names; what cannot be read is noted."""
         found = TABLE.fullmatch(word)
         if found is None:
             self._leave(name, "it is no table: type:name", word)
@@ -437,8 +409,27 @@ class _Reader:
                     self._hops_of(table)
                 elif format == "postfix-virtual":
                     self._declared(table, out.alias_domains, name)
+        if out.mailboxes is None and main["virtual_mailbox_maps"]:
+            out.mailboxes = self._virtual_mailboxes()
         self._recipients()
         self._users()
+
+    def _virtual_mailboxes(self) -> Local:
+        """Return the pattern by which the mailboxes of tables lie below a folder: that of the first row."""
+        base = self._main["virtual_mailbox_base"].rstrip("/")
+        for table in self.outline.tables:
+            for _, key, value in rows(table.octets) if table.format == "mailboxes" else ():
+                user, at, domain = key.lower().rpartition("@")
+                place = value.lower().strip("/")
+                if not at or not user or not place:
+                    continue
+                form: Literal["maildir", "mbox"] = "maildir" if value.endswith("/") else "mbox"
+                for shown in ("{user}", "{domain}/{user}", "{mailbox}", "{domain}/{user}/Maildir", "{user}/Maildir"):
+                    filled = shown.replace("{user}", user).replace("{domain}", domain).replace("{mailbox}", key.lower())
+                    if filled.lower() == place:
+                        return Local(form, f"{base}/{shown}")
+                return Local(form, f"{base}/{{domain}}/{{user}}")
+        return Local("maildir", f"{base}/{{domain}}/{{user}}")
 
     def _declared(self, table: Table, among: dict[str, None], name: str) -> None:
         """Take the domains that a virtual table declares in old style, where no list does."""

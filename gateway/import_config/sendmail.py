@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from gateway.import_config.files import Files, FilesError
 from gateway.import_config.macros import Call, calls
-from gateway.import_config.outline import Access, Hop, Local, Milter, Outline, Table, WhenDown, network_of
+from gateway.import_config.outline import Access, Hop, Local, Milter, Outline, Table, WhenDown, network_of, seconds_of
 from gateway.import_config.own_settings import (
     SENDMAIL_FEATURES,
     SENDMAIL_MACROS,
@@ -26,8 +26,6 @@ from gateway.import_config.own_settings import (
 from mappings.formats.sendmail import rows_of
 from mappings.tabular import Problems
 
-_DURATION: Final = re.compile(r"(\d+)([smhdw]?)")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MAILER_HOST: Final = re.compile(r"(?:([a-z0-9_-]+):)?(\[?)([^\[\]]+?)\]?(?::(\d+))?")
 
 
@@ -80,19 +78,19 @@ class _Reader:
             self._define(place, first, given[1] if len(given) > 1 else "")
         elif name == "FEATURE":
             self._feature(place, first, given[1:])
-        elif name in ("MASQUERADE_AS",):
+        elif name == "MASQUERADE_AS":
             self._masquerade = (place, first)
         elif name in ("LOCAL_DOMAIN", "VIRTUSER_DOMAIN", "RELAY_DOMAIN"):
             for word in first.split():
                 self._domain(name, place, word)
         elif name in ("VIRTUSER_DOMAIN_FILE", "RELAY_DOMAIN_FILE"):
             self._domains_of_file(place, first.split()[-1], name)
-        elif name in ("DAEMON_OPTIONS",):
+        elif name == "DAEMON_OPTIONS":
             self._ports.append((place, first))
         elif name in ("INPUT_MAIL_FILTER", "MAIL_FILTER"):
             if name == "INPUT_MAIL_FILTER":
                 self._milter(place, given[1] if len(given) > 1 else "")
-        elif name in ("TRUST_AUTH_MECH",):
+        elif name == "TRUST_AUTH_MECH":
             return
         elif name == "DOMAIN":
             if first != "generic":
@@ -482,11 +480,10 @@ def _number(name: str) -> Callable[[Outline, str], bool]:
 
 def _time(name: str) -> Callable[[Outline, str], bool]:
     def take(out: Outline, value: str) -> bool:
-        found = _DURATION.fullmatch(value)
-        if found is None:
-            return False
-        setattr(out, name, int(found[1]) * _UNIT_S[found[2] or "d"])
-        return True
+        found = seconds_of(value, "d")
+        if found is not None:
+            setattr(out, name, found)
+        return found is not None
 
     return take
 

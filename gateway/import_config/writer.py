@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gateway.import_config.outline import Access, Hop, Local, Outline, network_of
 from gateway.import_config.people import People, people_of
+from gateway.quantity import show_duration
 from mappings.interchange_writer import write_table
 from mappings.network import Registry
 from mappings.rule import Way
@@ -17,7 +18,6 @@ from mappings.rule import Way
 _NO_SIGN: Final = re.compile(r"[^a-z0-9]+")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CODE: Final = re.compile(r"^\"?[245]\d\d +(?:[245]\.\d+\.\d+ +)?")
-_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"))
 SPOOL: Final = "sqlite:////var/spool/gatepost"
 
 
@@ -99,7 +99,7 @@ class _Maker:
                 options["tls_key"] = outline.tls_key
             options["starttls"] = outline.tls_in or "offer"
         for key, value in (
-            ("max_message_bytes", outline.max_message_bytes and max(65_536, outline.max_message_bytes)),
+            ("max_message_bytes", outline.message_bytes),
             ("max_recipients", outline.max_recipients and max(100, outline.max_recipients)),
             ("max_connections_per_hop", outline.max_concurrency),
             ("greet_delay_s", outline.greet_delay_s),
@@ -203,16 +203,16 @@ class _Maker:
         if outline.postmaster:
             gateway["postmaster"] = outline.postmaster
         for key, value in (
-            ("max_message_bytes", outline.max_message_bytes and max(65_536, outline.max_message_bytes)),
+            ("max_message_bytes", outline.message_bytes),
             ("max_hops", outline.max_hops),
-            ("expire_after", outline.expire_after_s and _duration(outline.expire_after_s)),
-            ("delay_warning", None if outline.delay_warning_s is None else _duration(outline.delay_warning_s)),
-            ("retry_min", outline.retry_min_s and _duration(outline.retry_min_s)),
-            ("retry_max", outline.retry_max_s and _duration(outline.retry_max_s)),
+            ("expire_after", outline.expire_after_s and show_duration(outline.expire_after_s)),
+            ("delay_warning", None if outline.delay_warning_s is None else show_duration(outline.delay_warning_s)),
+            ("retry_min", outline.retry_min_s and show_duration(outline.retry_min_s)),
+            ("retry_max", outline.retry_max_s and show_duration(outline.retry_max_s)),
         ):
             if value is not None:
                 gateway[key] = value
-        relayed = self._relay_domains(named, relay, people)
+        relayed = self._relay_domains(relay, people)
         mapping: dict[str, Any] = {"domains": list(dict.fromkeys((*outline.ours, *(each for each, _ in relayed))))}
         if people.identities:
             mapping["import"] = ["people.csv"]
@@ -235,7 +235,7 @@ class _Maker:
         )
         return head + "\n".join(parts)
 
-    def _relay_domains(self, named: dict[str, str], relay: str | None, people: People) -> list[tuple[str, str | None]]:
+    def _relay_domains(self, relay: str | None, people: People) -> list[tuple[str, str | None]]:
         """Return the domains of others that we take mail for, with the system that knows who is there.
 
         None is that system's name where a table says who is there.
@@ -326,13 +326,6 @@ def _as_host(hop: Hop) -> str:
 
 def _rank(match: str) -> int:
     return 0 if not match.startswith("smtp:*@*.") else (1 << 20 if match == "smtp:*" else (1 << 10) - match.count("."))
-
-
-def _duration(seconds: float) -> str:
-    for unit, sign in _UNITS:
-        if seconds and seconds % unit == 0:
-            return f"{int(seconds // unit)}{sign}"
-    return f"{int(seconds)}s"
 
 
 def _table(name: str, values: dict[str, Any], *, many: bool = False) -> str:
