@@ -27,6 +27,7 @@ from gatepost_webhook.request import BadRequest, Letter, may_send_as, read_json,
 from gatepost_webhook.signature import is_signed
 from gateway.contract import (
     Content,
+    ContentWriter,
     Context,
     Envelope,
     Intake,
@@ -190,17 +191,17 @@ class Taker:
             raise BadRequest(f"a message has at most {config.max_message_bytes} octets", 413)
         envelope = self._envelope(request, client, key, letter)
         content = Content(letter.octets)
-        if len(letter.octets) > _INLINE_OCTETS:
-            writer = self._intake.content()
-            try:
-                writer.write(letter.octets)
-                await writer.drain()
-                content = await writer.finish()
-                return await self._accept(envelope, content)
-            except BaseException:
-                await writer.abandon()
-                raise
-        return await self._accept(envelope, content)
+        if len(letter.octets) <= _INLINE_OCTETS:
+            return await self._accept(envelope, content)
+        writer = self._intake.content()
+        try:
+            writer.write(letter.octets)
+            await writer.drain()
+            content = await writer.finish()
+        except BaseException:
+            await writer.abandon()
+            raise
+        return await self._accept(envelope, content, writer)
 
     async def _take_whole(self, request: web.BaseRequest, client: Client) -> web.Response:
         config = self._config
@@ -216,10 +217,10 @@ class Taker:
                 if not writer.write(piece):
                     await writer.drain()
             content = await writer.finish()
-            return await self._accept(envelope, content)
         except BaseException:
             await writer.abandon()
             raise
+        return await self._accept(envelope, content, writer)
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         most = self._most(request)
@@ -279,15 +280,26 @@ class Taker:
         dedupe = None if key is None else f"webhook:{self._name}:{client.name}:{key}"
         return Envelope(letter.sender, recipients, origin, dedupe_key=dedupe)
 
-    async def _accept(self, envelope: Envelope, content: Content) -> web.Response:
+    async def _accept(self, envelope: Envelope, content: Content, writer: ContentWriter | None = None) -> web.Response:
+        """Accept a message and answer; `writer` is that of its content, which is the intake's from here on."""
         # A task of its own: it is finished though the request's time runs out, or the gateway stops.
-        accepting = asyncio.ensure_future(self._intake.accept(Message(envelope, content)))
+        accepting = asyncio.ensure_future(_taken(self._intake, Message(envelope, content), writer))
         done = asyncio.ensure_future(_over(accepting))
         self._taking.add(done)
         done.add_done_callback(self._taking.discard)
         receipt = await asyncio.shield(accepting)
         told = {"id": id_text(receipt.message_id), "duplicate": receipt.duplicate}
         return web.json_response(told, status=200 if receipt.duplicate else 201)
+
+
+async def _taken(intake: Intake, message: Message, writer: ContentWriter | None) -> Receipt:
+    """Return the receipt; where there is none, what the writer has stored is removed."""
+    try:
+        return await intake.accept(message)
+    except BaseException:
+        if writer is not None:
+            await writer.abandon()
+        raise
 
 
 async def _over(accepting: asyncio.Future[Receipt]) -> None:

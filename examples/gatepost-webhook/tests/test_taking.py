@@ -118,6 +118,19 @@ async def test_what_may_not_be_posted(tmp_path: Path) -> None:
         assert all(writer.abandoned for writer in intake.writers)
 
 
+async def test_a_content_is_kept_while_its_message_is_being_accepted(tmp_path: Path) -> None:
+    whole = {**BEARER, "Content-Type": "message/rfc822"}
+    path = "/messages?from=a@app.example&to=ann@target.example"
+    async with serving(tmp_path, request_timeout_s=0.5) as (port, intake):
+        intake.gate.clear()
+        assert (await ask(port, b"Subject: x\r\n\r\ny\r\n", path=path, headers=whole))[0] == 408
+        intake.gate.set()
+        async with asyncio.timeout(60):
+            while not intake.accepted:  # noqa: ASYNC110  the kit's intake tells nobody
+                await asyncio.sleep(0.01)
+        assert not any(writer.abandoned for writer in intake.writers)
+
+
 async def test_refusals_and_faults_are_told_as_what_they_are(tmp_path: Path) -> None:
     async with serving(tmp_path) as (port, intake):
         intake.check_answer = Status("5.1.1", "no such mailbox here")
