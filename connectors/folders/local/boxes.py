@@ -103,12 +103,7 @@ class Boxes:
 
     def _put_files(self, box: MaildirFolder, letters: Sequence[Letter]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = [self._attempt(box, [letter]) for letter in letters]
-        if None in outcomes:
-            try:
-                box.sync()
-            except OSError as fault:
-                return [self._fault(fault) if each is None else each for each in outcomes]
-        return outcomes
+        return self._synced(box, outcomes)
 
     def _put_at_once(self, box: MailboxFile, letters: Sequence[Letter]) -> list[Outcome | None]:
         """Append messages by one lock; where they do not go together, each by itself."""
@@ -117,6 +112,10 @@ class Boxes:
             outcomes = [self._attempt(box, [letter]) for letter in letters]
         else:
             outcomes = [outcome] * len(letters)
+        return self._synced(box, outcomes)
+
+    def _synced(self, box: MaildirFolder | MailboxFile, outcomes: list[Outcome | None]) -> list[Outcome | None]:
+        """Make what was put durable, and return the outcomes; where that fails, what was put is deferred."""
         if None in outcomes:
             try:
                 box.sync()
