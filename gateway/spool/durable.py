@@ -49,6 +49,7 @@ from gateway.spool.rows import (
     message_row,
     plain,
     trace_event,
+    trace_row,
 )
 from gateway.spool.sqlite import SqliteStore
 from gateway.spool.store import Store
@@ -231,8 +232,9 @@ class DurableSpool:
 
     def submit_settlements(self, settlements: Sequence[Settlement], new: Sequence[Stored] = ()) -> asyncio.Future[None]:
         """Hand outcomes to the writer; what `settle` does, without a task."""
-        done = [(s.id, s.event) for s in settlements if isinstance(s, Done)]
-        again = [(s, s.event) for s in settlements if isinstance(s, Again)]
+        number = self._store.numbers.next
+        done = [trace_row(s.event, number()) for s in settlements if type(s) is Done]
+        again = [(s, s.event) for s in settlements if type(s) is Again]
         future: asyncio.Future[None] = self._loop.create_future()
         self._writer.put(Settle(future, self._store.me, done, again, [self._pack(m) for m in new]))
         return future
@@ -254,11 +256,11 @@ class DurableSpool:
 
     async def claim(self, lane: LaneKey, limit: int, now: float) -> list[Claim]:
         turns = self._turns
-        claims, me = await self._work(
+        made, me = await self._work(
             lambda store: (leases.claim(store, turns, lane, limit, now), store.me), durable=False
         )
         # Else they were leased to what this node was before it was fenced, and may be another's by now.
-        return claims if me == self._store.me else []
+        return made() if me == self._store.me else []
 
     async def due(self, now: float) -> list[LaneDue]:
         return await self._work(lambda store: store.due(now), durable=False)

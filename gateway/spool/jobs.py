@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gateway.spool.api import Again, DeliveryId, DuplicateHandOver, Stored, TraceEvent
+from gateway.spool.api import Again, DuplicateHandOver, Stored, TraceEvent
 from gateway.spool.rows import Row
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Settle:
     future: asyncio.Future[None]
     me: int
     """The node whose leases these outcomes rest on."""
-    done: list[tuple[DeliveryId, TraceEvent]]
+    done: list[Row]
+    """Of each delivery that is over, the trace row of its end: it names the delivery, too."""
     again: list[tuple[Again, TraceEvent | None]]
     new: list[Packed]
 

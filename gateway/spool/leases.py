@@ -7,12 +7,14 @@ what was chosen.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from gateway.frozen import quickly_made
 from gateway.spool.api import Claim, Delivery, DeliveryId, LaneKey
-from gateway.spool.rows import delivery_from, lane_text
+from gateway.spool.rows import Row, delivery_from, lane_text
 
 if TYPE_CHECKING:
     from gateway.spool.store import Store
@@ -26,6 +28,7 @@ INLINE_BYTES: Final = 8 * 1024 * 1024
 _REMEMBERED_LANES: Final = 4096
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Candidate:
     id: DeliveryId
@@ -57,6 +60,11 @@ def choose(candidates: Iterable[Candidate], limit: int, after: str) -> list[Cand
     by_priority: dict[int, dict[str, list[Candidate]]] = {}
     for c in candidates:
         by_priority.setdefault(c.priority, {}).setdefault(c.sender, []).append(c)
+    if len(by_priority) == 1:
+        (senders,) = by_priority.values()
+        if len(senders) == 1:  # one that sends much
+            (only,) = senders.values()
+            return sorted(only, key=lambda c: (c.next_attempt_at, c.id))[:limit]
     chosen: list[Candidate] = []
     for priority in sorted(by_priority, reverse=True):
         senders = by_priority[priority]
@@ -119,20 +127,24 @@ def _candidates(store: Store, lane: str, limit: int, now: float, after: str) -> 
     return found + [c for c in window if c.id not in taken] if len(found) < limit else found
 
 
-def claim(store: Store, turns: Turns, lane: LaneKey, limit: int, now: float) -> list[Claim]:
-    """Lease up to `limit` due deliveries of a lane; see `Spool.claim`. Runs inside a transaction."""
+def claim(store: Store, turns: Turns, lane: LaneKey, limit: int, now: float) -> Callable[[], list[Claim]]:
+    """Lease up to `limit` due deliveries of a lane; see `Spool.claim`. Runs inside a transaction.
+
+    What comes back makes the claims of what was read: for who asked, in whose thread nobody waits for that.
+    """
     text = lane_text(lane)
     for _ in range(3):
         chosen = choose(_candidates(store, text, limit, now, turns.last(lane)), limit, turns.last(lane))
         if not chosen:
-            return []
+            break
         ids = _whole_messages(store, text, chosen, limit, now)
-        leased = [delivery_from(row) for row in store.query(store.statements.lease, **store.pairs(ids), me=store.me)]
-        if leased:
+        count, leased = store.lease(ids)
+        if count:
             turns.served(lane, chosen[-1].sender)
-            return _claims(store, leased, ids)
+            order = list(dict.fromkeys(id[0] for id in ids))
+            return partial(_claims, store, order, leased, store.later(store.statements.messages, **store.ids(order)))
         # Another node was faster with every one of them: look again.
-    return []
+    return list
 
 
 def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit: int, now: float) -> list[DeliveryId]:
@@ -160,9 +172,19 @@ def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit:
     return ids[:limit]
 
 
-def _claims(store: Store, leased: Sequence[Delivery], order: Sequence[DeliveryId]) -> list[Claim]:
+def _claims(
+    store: Store, order: Sequence[int], leased: Callable[[], Sequence[Row]], messages: Callable[[], Sequence[Row]]
+) -> list[Claim]:
     by_message: dict[int, list[Delivery]] = {}
-    for delivery in leased:
-        by_message.setdefault(delivery.id[0], []).append(delivery)
-    messages = store.load_messages({m: sorted(ds, key=lambda d: d.id) for m, ds in by_message.items()})
-    return [Claim(messages[m], messages[m].deliveries) for m in dict.fromkeys(i[0] for i in order) if m in messages]
+    for row in leased():
+        by_message.setdefault(row[0], []).append(delivery_from(row))
+    claims = {}
+    for row in messages():
+        deliveries = by_message.get(row[0])
+        if deliveries is None:
+            continue  # another node was faster with it
+        if len(deliveries) > 1:
+            deliveries.sort(key=lambda d: d.id)
+        message = store.stored(row, deliveries)
+        claims[row[0]] = Claim(message, message.deliveries)
+    return [claims[message_id] for message_id in order if message_id in claims]

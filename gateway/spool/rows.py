@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -34,6 +35,8 @@ DEDUPE_COLUMNS: Final = ("key", "message_id", "at")
 TRACE_COLUMNS: Final = ("message_id", "seq", "at", "n", "kind", "detail")
 
 _QUEUED: Final = State.QUEUED.value
+_state: Final = {state.value: state for state in State}.__getitem__
+_notify: Final = lru_cache(maxsize=64)(Notify)
 _ORIGIN_FIELDS: Final = frozenset(f.name for f in fields(Origin))
 _MESSAGE_ID: Final = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -73,12 +76,15 @@ def lane_text(lane: LaneKey) -> str:
     return f"{lane[0]}\t{lane[1]}"
 
 
+@lru_cache(maxsize=1024)
 def lane_key(text: str) -> LaneKey:
     connector, _, next_hop = text.partition("\t")
     return connector, next_hop
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str, key: str | None) -> Address:
+    """Read an address; most stand in a message's envelope and its delivery, or in many messages."""
     network, _, value = text.partition(":")
     return Address(network, value, value if key is None else key)
 
@@ -181,13 +187,22 @@ def _envelope_text(envelope: Envelope) -> str:
     return dump(named)
 
 
+def _load(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # a lone surrogate, as an escape
+        return json.loads(text)
+
+
 def envelope_from(text: str) -> Envelope:
-    named = json.loads(text)
+    named = _load(text)
+    origin = named["origin"]
+    if not _ORIGIN_FIELDS.issuperset(origin):  # a node of the next release may have written a field more
+        origin = {name: value for name, value in origin.items() if name in _ORIGIN_FIELDS}
     return Envelope(
         reverse_path=None if named["from"] is None else _address_from(named["from"]),
-        recipients=tuple(Recipient(_address_from(a), Notify(notify), orcpt) for a, notify, orcpt in named["to"]),
-        # A node of the next release may have written a field more.
-        origin=Origin(**{name: value for name, value in named["origin"].items() if name in _ORIGIN_FIELDS}),
+        recipients=tuple([Recipient(_address_from(a), _notify(notify), orcpt) for a, notify, orcpt in named["to"]]),
+        origin=Origin(**origin),
         priority=named.get("priority", 0),
         expires_at=named.get("expires_at"),
         ret=named.get("ret"),
@@ -267,6 +282,12 @@ def trace_row(event: TraceEvent, seq: int) -> Row:
     return event.message_id, seq, event.at, event.n, event.kind, dump(event.detail) if event.detail else "{}"
 
 
+def late(row: Row) -> Row:
+    """Return the trace row of an outcome that came too late to end its delivery."""
+    detail = row[-1]
+    return *row[:-1], '{"late":true}' if detail == "{}" else f'{detail[:-1]},"late":true}}'
+
+
 def trace_event(row: Sequence[Any]) -> TraceEvent:
     message_id, _, at, n, kind, detail = row
     return TraceEvent(message_id=message_id, at=at, kind=kind, n=n, detail=json.loads(detail))
@@ -336,13 +357,13 @@ def delivery_from(row: Sequence[Any]) -> Delivery:
         lane=lane_key(lane),
         address=to,
         original=to if original is None else _address(original, original_key),
-        notify=Notify(notify),
+        notify=_notify(notify),
         orcpt=orcpt,
         sender=sender,
         priority=priority,
         next_attempt_at=next_attempt_at,
         expires_at=expires_at,
-        state=State(state),
+        state=_state(state),
         attempts=attempts,
         reason=reason,
         delay_reported=bool(delay_reported),
@@ -356,7 +377,7 @@ def stored_from(row: Sequence[Any], deliveries: Sequence[Delivery], blob: Blob |
         attributes, envelope, prefix, content,
     ) = row  # fmt: skip
     traits = None if bits is None else Traits(bool(bits & 1), bool(bits & 2), bool(bits & 4))
-    named: Mapping[str, str] | None = None if attributes is None else json.loads(attributes)
+    named: Mapping[str, str] | None = None if attributes is None else _load(attributes)
     if blob is None:
         octets = Content(bytes(content), traits=traits, attributes=named)
     else:

@@ -20,6 +20,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -27,16 +28,16 @@ from typing import Any, Final
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from gateway.spool import sqlite_group
+from gateway.spool import sqlite_group, sqlite_rows
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
 from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
 from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.folder import make_folder, take_worker_lock
-from gateway.spool.jobs import Accept, Job, Settle
+from gateway.spool.jobs import Accept, Job, Packed, Settle
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
-from gateway.spool.statements import insert_rows
+from gateway.spool.statements import Prepared, insert_rows
 from gateway.spool.store import Aftermath, Store, json_pairs
 from gateway.sqlite_engine import open_engine
 from gateway.status import SPOOL_DOWN, SPOOL_FULL
@@ -105,6 +106,7 @@ class SqliteStore(Store):
         """A row may name a content file, which is to be removed when the row is."""
         self._next_prune = 0.0
         self._next_tidy = 0.0
+        self._gathered = sqlite_rows.gathered(self.statements)
 
     @property
     def holder(self) -> str:
@@ -292,6 +294,45 @@ class SqliteStore(Store):
     def run(self, sql: str, arguments: Sequence[Any]) -> Any:
         assert self._raw is not None
         return self._raw.execute(sql, arguments)
+
+    def query(self, statement: Prepared, **values: Any) -> Sequence[Row]:
+        if statement.sql in self._gathered:
+            return self.later(statement, **values)()
+        return super().query(statement, **values)
+
+    def later(self, statement: Prepared, **values: Any) -> Callable[[], Sequence[Row]]:
+        gathered = self._gathered[statement.sql]
+        return partial(gathered.rows, self.run(gathered.sql, statement.args(values)).fetchone())
+
+    # Nobody else comes between a look and what is done after it, so that what was found need not come row by row from
+    # the statement that does it.
+
+    def end(self, ids: Sequence[DeliveryId]) -> Sequence[Row]:
+        pairs = self.pairs(ids)
+        ended = self.query(self.statements.ended, **pairs, me=self.me)
+        self.execute(self.statements.end, **pairs, me=self.me)
+        return ended
+
+    def go(self, message_ids: Sequence[int]) -> Sequence[Row]:
+        ids = self.ids(message_ids)
+        left = self.query(self.statements.left, **ids) if self.may_have_files else ()
+        self.execute(self.statements.go, **ids)
+        return left
+
+    def lease(self, ids: Sequence[DeliveryId]) -> tuple[int, Callable[[], Sequence[Row]]]:
+        pairs = self.pairs(ids)
+        leased = self.later(self.statements.leasable, **pairs)
+        return self.execute(self.statements.take, **pairs, me=self.me), leased
+
+    def _settle(self, jobs: Sequence[Settle], events: list[Row]) -> list[Packed]:
+        if not self.is_plain(jobs):
+            return super()._settle(jobs, events)
+        done = [row for job in jobs for row in job.done]
+        if done:
+            assert self._raw is not None
+            sqlite_group.finish(self._raw, done, self.me)
+            self.aftermath.settled = len(done)
+        return []
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         run = self.run

@@ -86,6 +86,13 @@ WHERE (message_id, n) IN ({pairs}) AND (lease = :me OR lease IS NULL)
 RETURNING message_id, n
 """
 
+# The same in two steps, for a database in which nobody else comes between: what is over, and its removal.
+ENDED: Final = """
+SELECT message_id, n FROM deliveries WHERE (message_id, n) IN ({pairs}) AND (lease = :me OR lease IS NULL)
+"""
+
+END: Final = "DELETE FROM deliveries WHERE (message_id, n) IN ({pairs}) AND (lease = :me OR lease IS NULL)"
+
 # Commit outcomes: a delivery is tried again later. What an operator did in the meantime wins: one that is held stays
 # held, and one that was made due at another time than the node knew (`w`, told by more than a rounding) is due no
 # later than that.
@@ -116,6 +123,18 @@ LEAVE: Final = """
 DELETE FROM messages
 WHERE id IN ({ids}) AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.message_id = messages.id)
 RETURNING id, content_ref
+"""
+
+# The same where nobody else comes between: which leave whose contents lie beside their rows, and that they leave.
+LEFT: Final = """
+SELECT id, content_ref FROM messages
+WHERE id IN ({ids}) AND content_ref IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.message_id = messages.id)
+"""
+
+GO: Final = """
+DELETE FROM messages
+WHERE id IN ({ids}) AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.message_id = messages.id)
 """
 
 # Take the names of hand-overs; what does not come back had been taken, and the same name twice is taken once.
@@ -188,6 +207,11 @@ WHERE (message_id, n) IN (
 RETURNING """
     + _DELIVERY
 )
+
+# The same where nobody else comes between: the chosen that are free, and their lease.
+LEASABLE: Final = "SELECT " + _DELIVERY + " FROM deliveries WHERE (message_id, n) IN ({pairs}) AND {free}"
+
+TAKE: Final = "UPDATE deliveries SET lease = :me WHERE (message_id, n) IN ({pairs}) AND {free}"
 
 # Take back what was stored without its peer being told so.
 UNDO: Final = "DELETE FROM deliveries WHERE message_id IN ({ids})"
@@ -319,9 +343,13 @@ class Statements:
     """The statements of one dialect."""
 
     done: Prepared
+    ended: Prepared
+    end: Prepared
     again: Prepared
     keep: Prepared
     leave: Prepared
+    left: Prepared
+    go: Prepared
     dedupe_take_all: Prepared
     dedupe_find: Prepared
     claim_window: Prepared
@@ -331,6 +359,8 @@ class Statements:
     siblings: Prepared
     weigh: Prepared
     lease: Prepared
+    leasable: Prepared
+    take: Prepared
     undo: Prepared
     messages: Prepared
     kept: Prepared

@@ -40,6 +40,7 @@ from gateway.spool.rows import (
     delivery_from,
     dump,
     lane_key,
+    late,
     stored_from,
     trace_event,
     trace_row,
@@ -239,6 +240,11 @@ class Store(ABC):
         rows: Sequence[Row] = self.run(statement.sql, statement.args(values)).fetchall()
         return rows
 
+    def later(self, statement: Prepared, **values: Any) -> Callable[[], Sequence[Row]]:
+        """Read rows now that are made by whoever asks for them, in any thread."""
+        rows = self.query(statement, **values)
+        return lambda: rows
+
     def execute(self, statement: Prepared, **values: Any) -> int:
         count: int = self.run(statement.sql, statement.args(values)).rowcount
         return count
@@ -285,7 +291,7 @@ class Store(ABC):
                     taken.append((job.dedupe_key, job.packed.id, self.clock()))
             elif isinstance(job, Settle):
                 if job.me == self.me:
-                    done += [trace_row(event, self.numbers.next()) for _, event in job.done]
+                    done += job.done
                 else:
                     result = LeaseLost("the node was fenced before these outcomes were committed")
             results.append(result)
@@ -346,27 +352,30 @@ class Store(ABC):
 
     def _settle(self, jobs: Sequence[Settle], events: list[Row]) -> list[Packed]:
         """Commit outcomes; appends their trace rows and returns the reports that go in with them."""
-        done = [i for job in jobs for i, _ in job.done]
+        done = [(row[0], row[3]) for job in jobs for row in job.done]
         again = [a for job in jobs for a, _ in job.again]
         effective: set[DeliveryId] = set()
         if done:
             message_ids = list({i[0] for i in done})
             self.lock_shared(message_ids)
-            effective.update((r[0], r[1]) for r in self.query(self.statements.done, **self.pairs(done), me=self.me))
+            effective.update((r[0], r[1]) for r in self.end(done))
             self.leave(list({i[0] for i in effective}), keep=True)
         if again:
             effective.update(self._again(again))
         new: list[Packed] = []
+        number = self.numbers.next
         for job in jobs:
             took = 0
-            for id, event in (*job.done, *((a.id, event) for a, event in job.again)):
+            rows: list[tuple[DeliveryId, Row | None]] = [((row[0], row[3]), row) for row in job.done]
+            rows += [(a.id, None if event is None else trace_row(event, number())) for a, event in job.again]
+            for id, row in rows:
                 if id in effective:
                     took += 1
-                    if event is not None:
-                        events.append(trace_row(event, self.numbers.next()))
-                elif event is not None:
+                    if row is not None:
+                        events.append(row)
+                elif row is not None:
                     # It happened, so the trace says so, though another had the lease or the delivery was dropped.
-                    events.append(trace_row(_late(event), self.numbers.next()))
+                    events.append(late(row))
             if took or not (job.done or job.again):
                 new.extend(job.new)
         self.aftermath.settled = len(effective)
@@ -386,19 +395,34 @@ class Store(ABC):
             rows = self.query(st.keep, **self.ids(message_ids), now=self.clock())
             kept = {r[0] for r in rows}
             self._count_kept(len(rows), sum(r[1] for r in rows))
-        gone = self.query(st.leave, **self.ids(message_ids))
-        refs = [r[1] for r in gone if r[1] is not None and r[0] not in kept]
+        refs = [r[1] for r in self.go(message_ids) if r[1] is not None and r[0] not in kept]
         if refs:
             self.forget_blobs(refs)
+
+    def end(self, ids: Sequence[DeliveryId]) -> Sequence[Row]:
+        """Remove deliveries that are over, as far as no other node has leased them; return the ids of those."""
+        return self.query(self.statements.done, **self.pairs(ids), me=self.me)
+
+    def go(self, message_ids: Sequence[int]) -> Sequence[Row]:
+        """Remove those of the messages that have no delivery left; return ids and content_refs, at least of those that
+        have a content beside the row."""
+        return self.query(self.statements.leave, **self.ids(message_ids))
+
+    def lease(self, ids: Sequence[DeliveryId]) -> tuple[int, Callable[[], Sequence[Row]]]:
+        """Lease deliveries to this node, as far as they are free; return how many of them are, and their rows as
+        `later` does."""
+        rows = self.query(self.statements.lease, **self.pairs(ids), me=self.me)
+        return len(rows), lambda: rows
 
     # -- reads
 
     def load_messages(self, deliveries: Mapping[int, Sequence[Delivery]]) -> dict[int, Stored]:
         """Read messages, each with the deliveries given."""
         rows = self.query(self.statements.messages, **self.ids(list(deliveries)))
-        return {row[0]: self._stored(row, deliveries[row[0]]) for row in rows}
+        return {row[0]: self.stored(row, deliveries[row[0]]) for row in rows}
 
-    def _stored(self, row: Row, deliveries: Sequence[Delivery]) -> Stored:
+    def stored(self, row: Row, deliveries: Sequence[Delivery]) -> Stored:
+        """Return the message of a row with these deliveries."""
         size, offset, ref, front = row[2], row[7], row[8], row[12]
         blob = None if ref is None else self.blob(ref, size - len(front) + offset)
         return stored_from(row, deliveries, blob)
@@ -409,7 +433,7 @@ class Store(ABC):
 
     def load_kept(self, message_id: int) -> Stored | None:
         rows = self.query(self.statements.kept, id=message_id)
-        return self._stored(rows[0], ()) if rows else None
+        return self.stored(rows[0], ()) if rows else None
 
     def due(self, now: float) -> list[LaneDue]:
         rows = self.query(self.statements.due, now=now, most=DUE_COUNT_LIMIT)
@@ -548,10 +572,6 @@ class Store(ABC):
     def recount(self) -> None:
         """Forget running counts, after a transaction that was rolled back."""
         self._kept_count = self._kept_bytes = -1
-
-
-def _late(event: TraceEvent) -> TraceEvent:
-    return TraceEvent(event.message_id, event.at, event.kind, event.n, {**event.detail, "late": True})
 
 
 def json_pairs(ids: Sequence[DeliveryId]) -> str:
