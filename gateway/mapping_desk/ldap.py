@@ -18,7 +18,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from gateway.mapping_desk.desk import Desk, DeskError
-from mappings.live_ldap import DirectoryError, Fetched, Server
+from mappings.ldap_server import DirectoryError, Server
+from mappings.live_ldap import Fetched
 from mappings.live_ldap import fetch as fetch_from
 from mappings.merge import Existing, Merge
 from mappings.merged import REF, SOURCE, sources_of

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from mappings import ldap_server, live_ldap
 from mappings import ldap_wire as wire
-from mappings import live_ldap
 from mappings.formats import ldap_entry
 from mappings.formats.people import People
 from mappings.identity import Identity, Kind, Role
-from mappings.live_ldap import DirectoryError, Fetched, Server, fetch
+from mappings.ldap_server import DirectoryError, Server
+from mappings.live_ldap import Fetched, fetch
 from mappings.network import registry
 from tests.mappings.test_ldap_wire import control, done, element, entry, message, octets
 from tests.peers.process import free_port
@@ -301,8 +302,8 @@ def test_all_that_an_entry_is_read_for_is_asked_for() -> None:
             return [b"group"] if name == "objectclass" else default
 
     ldap_entry.take(People(registry()), 1, "cn=x", Listening())
-    assert names - {name.lower() for name in live_ldap.ATTRIBUTES} == set()
-    assert {name.lower() for name in live_ldap.ATTRIBUTES} - names == set()
+    assert names - {name.lower() for name in ldap_server.ATTRIBUTES} == set()
+    assert {name.lower() for name in ldap_server.ATTRIBUTES} - names == set()
 
 
 # -- servers that are none
