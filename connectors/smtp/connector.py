@@ -55,7 +55,8 @@ class Smtp(Connector):
             from connectors.smtp.srs import srs_of
             from connectors.smtp.srs_intake import SrsIntake
 
-            intake = SrsIntake(intake, srs_of(self.config.srs), self.config.srs.per_hour, self.context.clock)
+            per_hour = max(1.0, self.config.srs.per_hour / self.context.workers)  # each worker gives its share
+            intake = SrsIntake(intake, srs_of(self.config.srs), per_hour, self.context.clock)
         if self.config.tls_reports_from is None:
             await self.source.run(intake)
             return

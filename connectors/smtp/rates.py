@@ -1,49 +1,19 @@
 """Rate limits: so many messages or recipients in so much time, by client, sender or destination.
 
-Each key has a bucket of `limit` tokens, which fills again evenly in `per_s`. Each worker process counts for itself, so
-that it gives out its share of a limit.
-Promises: at most MOST_KEYS buckets for each limit, whoever knocks: what was used longest ago goes, and begins full.
+What is left for each key is counted by an Allowance, which the worker processes of a machine share.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
+import hashlib
 from collections.abc import Callable
-from typing import Final
 
+from connectors.smtp.allowance import Allowance
 from connectors.smtp.checks import Check, Client, OnFault, Step, Transaction, Verdict, refuse
 from connectors.smtp.clients import client_of
 from connectors.smtp.filter_config import RateLimit, read_networks
 from connectors.smtp.patterns import read_address
 from gateway.contract import Context, Recipient
-
-MOST_KEYS: Final = 65_536
-
-
-class Buckets:
-    """Tokens by key."""
-
-    def __init__(self, limit: float, per_s: float, most_keys: int = MOST_KEYS) -> None:
-        self._limit = limit
-        self._rate = limit / per_s
-        self._most = most_keys
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Tokens left, and when that was."""
-
-    def __len__(self) -> int:
-        return len(self._left)
-
-    def take(self, key: str, now: float) -> float:
-        """Take a token, and return 0; or, where there is none, the seconds until there is one."""
-        left, then = self._left.get(key, (self._limit, now))
-        left = min(self._limit, left + (now - then) * self._rate)
-        wait = 0.0 if left >= 1.0 else (1.0 - left) / self._rate
-        self._left[key] = (left if wait else left - 1.0, now)
-        self._left.move_to_end(key)
-        if len(self._left) > self._most:
-            self._left.popitem(last=False)
-        return wait
 
 
 class RateMaker:
@@ -53,15 +23,15 @@ class RateMaker:
     on_fault: OnFault = "accept"
 
     def __init__(
-        self, number: int, table: RateLimit, context: Context, clock: Callable[[], float] = time.monotonic
+        self, number: int, table: RateLimit, context: Context, clock: Callable[[], float] | None = None
     ) -> None:
         self.table = table
         self.name = f"rate_limit {number} by {table.by}"
         at_rcpt = table.by in ("destination", "recipient") or table.of == "recipients"
         self.steps = Step.RCPT if at_rcpt else Step.MAIL
-        # One worker's share; never below one message.
-        self.buckets = Buckets(max(1.0, table.limit / context.workers), table.per_s)
-        self.clock = clock
+        # Workers number their limits alike only where none has been reconfigured: what a limit says is its name.
+        name = hashlib.blake2b(table.model_dump_json().encode(), digest_size=8).hexdigest()
+        self.allowance = Allowance(name, table.limit, table.per_s, context, clock)
         self._except = read_networks(table.except_networks)
 
     def begin(self, client: Client) -> Check | None:
@@ -72,7 +42,7 @@ class RateMaker:
         return Rate(self)
 
     def close(self) -> None:
-        return
+        self.allowance.close()
 
 
 class Rate(Check):
@@ -84,13 +54,13 @@ class Rate(Check):
         """Keys that this message has been counted for."""
 
     async def mail(self, client: Client, transaction: Transaction) -> Verdict | None:
-        return self._take(client, self._key(client, transaction, None))
+        return await self._take(client, self._key(client, transaction, None))
 
     async def rcpt(self, client: Client, transaction: Transaction, recipient: Recipient) -> Verdict | None:
         key = self._key(client, transaction, recipient)
         if self._maker.table.of == "messages" and key in self._counted:
             return None
-        verdict = self._take(client, key)
+        verdict = await self._take(client, key)
         if verdict is None:  # what was put off is not let in by asking once more
             self._counted.add(key)
         return verdict
@@ -107,11 +77,11 @@ class Rate(Check):
         assert recipient is not None
         return recipient.address.key if by == "recipient" else recipient.address.value.rpartition("@")[2].lower()
 
-    def _take(self, client: Client, key: str) -> Verdict | None:
+    async def _take(self, client: Client, key: str) -> Verdict | None:
         maker, table = self._maker, self._maker.table
         if client.trusted and not table.trusted:
             return None
-        wait = maker.buckets.take(key, maker.clock())
+        wait = await maker.allowance.take(key)
         if not wait:
             return None
         what = {

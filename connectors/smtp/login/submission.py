@@ -7,11 +7,10 @@ not logged in. Source: RFC 6409 §6.1, §8.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from connectors.smtp.allowance import Allowance
 from connectors.smtp.checks import Check, Client, OnFault, Step, Transaction, Verdict, refuse
 from connectors.smtp.login.accounts import Account, folded
 from connectors.smtp.login.desk import LoginDesk
@@ -20,42 +19,42 @@ from gateway.contract import Address, AddressError, Content, Context, Recipient
 from mappings.network import network
 
 WINDOW_S: Final = 3600.0
-MOST_COUNTED: Final = 65_536
-
-
-@dataclass(slots=True)
-class _Sent:
-    ends: float
-    messages: int = 0
-    recipients: int = 0
 
 
 class Quota:
-    """How much each account has sent in its hour. Pure; bounded by MOST_COUNTED accounts, the oldest go first."""
+    """How much each account may send in an hour; what it has used comes back evenly over the next one."""
 
-    def __init__(self, messages: int | None, recipients: int | None) -> None:
-        self._messages = messages
-        self._recipients = recipients
-        self._sent: OrderedDict[str, _Sent] = OrderedDict()
+    def __init__(self, messages: int | None, recipients: int | None, context: Context) -> None:
+        self._messages = None if messages is None else Allowance("login messages", messages, WINDOW_S, context)
+        self._recipients = None if recipients is None else Allowance("login recipients", recipients, WINDOW_S, context)
 
-    def has_room(self, account: str, recipients: int, now: float) -> bool:
-        """Say whether a message to so many recipients may be sent."""
-        sent = self._of(account, now)
-        return (self._messages is None or sent.messages < self._messages) and (
-            self._recipients is None or sent.recipients + recipients <= self._recipients
+    def has_room(self, account: str, recipients: int) -> bool:
+        """Say whether a message to so many recipients may be sent, as far as this worker knows."""
+        return (self._messages is None or not self._messages.wait_for(account)) and (
+            self._recipients is None or not self._recipients.wait_for(account, recipients)
         )
 
-    def count(self, account: str, recipients: int, now: float) -> None:
-        sent = self._of(account, now)
-        sent.messages += 1
-        sent.recipients += recipients
-        self._sent[account] = sent
-        if len(self._sent) > MOST_COUNTED:
-            self._sent.popitem(last=False)
+    async def take(self, account: str, recipients: int) -> bool:
+        """Count a message, where there is room for it."""
+        if self._messages is not None and await self._messages.take(account):
+            return False
+        if self._recipients is not None and await self._recipients.take(account, recipients):
+            if self._messages is not None:
+                self._messages.give_back(account, 1.0)
+            return False
+        return True
 
-    def _of(self, account: str, now: float) -> _Sent:
-        sent = self._sent.get(account)
-        return sent if sent is not None and now < sent.ends else _Sent(now + WINDOW_S)
+    def give_back(self, account: str, recipients: int) -> None:
+        """Take a message off that was counted and is not sent."""
+        if self._messages is not None:
+            self._messages.give_back(account, 1.0)
+        if self._recipients is not None:
+            self._recipients.give_back(account, recipients)
+
+    def close(self) -> None:
+        for each in (self._messages, self._recipients):
+            if each is not None:
+                each.close()
 
 
 def owns(account: Account, spec: str, addresses_of: Callable[[Address], tuple[Address, ...]]) -> bool:
@@ -95,13 +94,13 @@ class SubmissionMaker:
     def __init__(self, desk: LoginDesk, context: Context) -> None:
         self.desk = desk
         self.context = context
-        self.quota = Quota(desk.config.messages_per_hour, desk.config.recipients_per_hour)
+        self.quota = Quota(desk.config.messages_per_hour, desk.config.recipients_per_hour, context)
 
     def begin(self, client: Client) -> Check | None:
         return SubmissionCheck(self)
 
     def close(self) -> None:
-        return
+        self.quota.close()
 
 
 class SubmissionCheck(Check):
@@ -114,7 +113,7 @@ class SubmissionCheck(Check):
         maker = self._maker
         if not client.user:
             return None
-        if not maker.quota.has_room(folded(client.user), 1, maker.context.clock()):
+        if not maker.quota.has_room(folded(client.user), 1):
             return _too_much(client)
         path = transaction.reverse_path
         if path is None or maker.desk.config.senders == "any":  # RFC 5321 §4.5.5: nobody is reported to
@@ -126,23 +125,27 @@ class SubmissionCheck(Check):
     async def rcpt(self, client: Client, transaction: Transaction, recipient: Recipient) -> Verdict | None:
         maker = self._maker
         wanted = len(transaction.recipients) + 1
-        if client.user and not maker.quota.has_room(folded(client.user), wanted, maker.context.clock()):
+        if client.user and not maker.quota.has_room(folded(client.user), wanted):
             return _too_much(client)
         return None
 
     async def content(self, client: Client, transaction: Transaction, content: Content) -> Verdict | None:
         if not client.user:
             return None
-        maker, now = self._maker, self._maker.context.clock()
-        recipients = len(transaction.recipients)
-        if not maker.quota.has_room(folded(client.user), recipients, now):  # by another connection, meanwhile
+        quota, account, recipients = self._maker.quota, folded(client.user), len(transaction.recipients)
+        if not await quota.take(account, recipients):
             return _too_much(client)
-        if content.is_inline:
-            verdict = self._judge(client, transaction, content)
-        else:
-            verdict = await asyncio.to_thread(self._judge, client, transaction, content)
-        if verdict is None or verdict.status is None:
-            maker.quota.count(folded(client.user), recipients, now)
+        verdict: Verdict | None = None
+        is_sent = False
+        try:
+            if content.is_inline:
+                verdict = self._judge(client, transaction, content)
+            else:
+                verdict = await asyncio.to_thread(self._judge, client, transaction, content)
+            is_sent = verdict is None or verdict.status is None
+        finally:
+            if not is_sent:
+                quota.give_back(account, recipients)
         return verdict
 
     def _judge(self, client: Client, transaction: Transaction, content: Content) -> Verdict | None:

@@ -128,11 +128,24 @@ class Served:
             await self.task
 
 
-def context(tmp: Path, counts: Counter[str], **more: Any) -> Context:
+class Lines:
+    """A log that keeps its lines: the event, and its fields."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        return lambda event, **fields: self.lines.append((event, fields))
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [fields for told, fields in self.lines if told == event]
+
+
+def context(tmp: Path, counts: Counter[str], log: Any = None, **more: Any) -> Context:
     def count(name: str, value: int = 1, **_: object) -> None:
         counts[name] += value
 
-    return Context("gw.example", tmp, tmp, get_log("smtp"), time.time, count=count, **more)
+    return Context("gw.example", tmp, tmp, log or get_log("smtp"), time.time, count=count, **more)
 
 
 async def settled(condition: Callable[[], bool]) -> None:
@@ -145,17 +158,22 @@ async def settled(condition: Callable[[], bool]) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(
-    tmp: Path = Path("/nonexistent"), *, intake: MemoryIntake | None = None, stop_s: float = 5.0, **config: Any
+    tmp: Path = Path("/nonexistent"),
+    *,
+    intake: MemoryIntake | None = None,
+    stop_s: float = 5.0,
+    log: Lines | None = None,
+    **config: Any,
 ) -> AsyncIterator[Served]:
     """Run a source on a free loopback port until the block ends."""
     counts: Counter[str] = Counter()
     made = SmtpConfig(**{"listen": ("127.0.0.1:0",), **config})
-    source = SmtpSource("internet", made, context(tmp, counts, stop_s=stop_s))
+    source = SmtpSource("internet", made, context(tmp, counts, log, stop_s=stop_s))
     intake = intake or MemoryIntake()
     await source.start()
     ports = [port for _, port in source.addresses]
     task = asyncio.create_task(source.run(intake))
-    await settled(lambda: source.health().ok)
+    await settled(lambda: source.health().text != "not serving")
     served = Served(source, intake, counts, task, ports)
     try:
         yield served

@@ -23,15 +23,15 @@ from connectors.smtp.checks import Client
 from connectors.smtp.clients import client_of
 from connectors.smtp.config import SmtpConfig
 from connectors.smtp.dns_lists import query_name
-from connectors.smtp.filter_config import AccessTable, GreylistTable, RateLimit
+from connectors.smtp.filter_config import AccessTable, GreylistTable
 from connectors.smtp.greylist import GreylistMaker, GreylistStore
 from connectors.smtp.patterns import NetworkRules, PatternRules, compiled
-from connectors.smtp.rates import Buckets
+from connectors.smtp.source import SmtpSource
 from tests.peers import raw
 from tests.peers.postfix import Postfix
 from tests.peers.zone_dns import ZoneDns
 
-from .server_kit import Served, context, serving
+from .server_kit import Dial, MemoryIntake, Served, context, serving, settled
 from .test_milter import sent
 
 STRANGER: dict[str, Any] = {"relay_networks": ()}
@@ -441,23 +441,6 @@ async def test_a_greylist_that_cannot_be_kept_lets_mail_through(tmp_path: Path) 
 # Rate limits
 
 
-def test_tokens_come_back_evenly() -> None:
-    buckets = Buckets(2, 10.0)
-    assert [buckets.take("a", 0.0) for _ in range(3)] == [0, 0, 5]
-    assert buckets.take("b", 0.0) == 0
-    assert buckets.take("a", 5.0) == 0
-    assert buckets.take("a", 5.0) == 5
-    assert [buckets.take("a", 1000.0) for _ in range(3)] == [0, 0, 5]
-
-
-def test_buckets_are_bounded() -> None:
-    buckets = Buckets(1, 10.0, most_keys=100)
-    for n in range(1000):
-        assert buckets.take(str(n), 0.0) == 0
-    assert len(buckets) == 100
-    assert buckets.take("999", 0.0) > 0
-
-
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
@@ -502,14 +485,29 @@ async def test_who_may_relay_is_limited_where_asked_for(trusted: bool, code: int
         assert await codes(served, "MAIL FROM:<a@x.example>", "RSET", "MAIL FROM:<a@x.example>") == [250, 250, code]
 
 
-def test_workers_share_a_limit(tmp_path: Path) -> None:
-    from connectors.smtp.rates import RateMaker
+async def test_workers_share_a_limit(tmp_path: Path) -> None:
+    limit = {"by": "sender", "limit": 3}
+    sources = [
+        SmtpSource("internet", SmtpConfig(**given), context(tmp_path, Counter(), worker=n, workers=2))  # type: ignore[arg-type]
+        for n in range(2)
+        for given in [{"listen": ("127.0.0.1:0",), "rate_limits": [limit], **STRANGER}]
+    ]
+    said = []
+    for source in sources:
+        await source.start()
+        task = asyncio.create_task(source.run(MemoryIntake()))
+        await settled(lambda s=source: s.health().ok)  # type: ignore[misc]  # mypy has no types for defaults of a lambda
+        client = await (await Dial.to(source.addresses[0][1])).greeted()
+        said += await client.say("MAIL FROM:<a@x.example>", "RSET", "MAIL FROM:<a@x.example>")
+        await client.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await source.stop()
+    assert said == [250, 250, 250, 250, 250, 450]
 
-    table = RateLimit.model_validate({"by": "client", "limit": 100})
-    assert RateMaker(1, table, context(tmp_path, Counter(), workers=4)).buckets.take("x", 0.0) == 0
+
+def test_a_client_of_ipv6_is_its_network() -> None:
     assert client_of("2001:db8::1") == "2001:db8::/64"
-    made = RateMaker(1, table, context(tmp_path, Counter(), workers=4))
-    assert sum(made.buckets.take("x", 0.0) == 0 for _ in range(100)) == 25
 
 
 # Configuration

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from connectors.smtp.login.submission import Quota, owns
 from gateway.contract import Address, Context, Person
 from gateway.log import get_log
 from mappings.network import network
+from tests.connectors.smtp.server_kit import context as smtp_context
 
 LOG = get_log("test")
 
@@ -170,13 +173,21 @@ def test_who_may_send_as_whom(account: Account, spec: str, expected: bool) -> No
     assert owns(account, spec, lambda address: ours if address in ours else ()) is expected
 
 
-def test_the_quota_is_of_an_hour_and_of_one_account() -> None:
-    quota = Quota(2, 10)
-    quota.count("ann", 3, 0.0)
-    assert quota.has_room("ann", 7, 1.0)
-    assert not quota.has_room("ann", 8, 1.0)
-    quota.count("ann", 1, 2.0)
-    assert not quota.has_room("ann", 1, 3.0), "two messages"
-    assert quota.has_room("bob", 10, 3.0)
-    assert quota.has_room("ann", 10, 3601.0)
-    assert Quota(None, None).has_room("ann", 10**6, 0.0)
+async def test_the_quota_is_of_an_hour_and_of_one_account(tmp_path: Path) -> None:
+    now = 0.0
+    made = replace(smtp_context(tmp_path, Counter()), clock=lambda: now)
+    quota = Quota(2, 10, made)
+    assert await quota.take("ann", 3)
+    assert quota.has_room("ann", 7)
+    assert not quota.has_room("ann", 8)
+    assert not await quota.take("ann", 8)
+    assert await quota.take("ann", 1), "what was refused is not counted"
+    assert not quota.has_room("ann", 1), "two messages"
+    quota.give_back("ann", 1)
+    assert quota.has_room("ann", 7)
+    assert not quota.has_room("ann", 8)
+    assert await quota.take("ann", 1)
+    assert quota.has_room("bob", 10)
+    now = 3600.0
+    assert quota.has_room("ann", 10)
+    assert Quota(None, None, made).has_room("ann", 10**6)
