@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from connectors.smtp.checks import Action, Chain, Transaction, Verdict
 from connectors.smtp.commands import Mail
-from connectors.smtp.reception import Discarded, Reception
+from connectors.smtp.reception import Discarded, Judged, Reception
 from gateway.contract import Content, ContentWriter, Envelope, Intake, Origin, Recipient, Rejected, Status, Traits
 
 _NOBODY_LEFT: Final = Status("5.7.1", "no recipient of this message is left")
@@ -108,7 +108,7 @@ class CheckedReception(Reception):
         status = verdict.status or _REFUSED
         if verdict.action is Action.DROP:
             self.drops = status
-        raise Rejected(status)
+        raise Judged(status)
 
     def _new_content(self) -> ContentWriter:
         writer = _Made(self._intake.content())

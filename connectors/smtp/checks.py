@@ -18,8 +18,9 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto, unique
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+from connectors.smtp import refusals
 from connectors.smtp.commands import Mail
 from connectors.smtp.header_edits import Edit, edited
 from gateway.contract import Address, Content, ContentWriter, Recipient, Status
@@ -73,7 +74,7 @@ class Verdict:
 
 
 GO_ON: Final = Verdict()
-_AT_MAIL: Final = Step.HELO | Step.MAIL
+_AT_MAIL: Final = frozenset((Step.HELO, Step.MAIL))
 
 
 def refuse(code: str, text: str, *, cause: str = "") -> Verdict:
@@ -200,32 +201,62 @@ class CheckMaker(Protocol):
         ...
 
 
+@runtime_checkable
+class CanBeDown(Protocol):
+    """A CheckMaker that depends on something which may not be there."""
+
+    @property
+    def trouble(self) -> str:
+        """What is down, in words for an operator; empty where nothing is."""
+        ...
+
+    def look(self, now: float) -> None:
+        """Begin to look whether it is there, if it is time to, by the loop's clock; called about once a second."""
+        ...
+
+
 class Chain:
     """The checks of one connection."""
 
-    __slots__ = ("_checks", "_count", "_helo", "_log", "client", "steps", "transaction")
+    __slots__ = (
+        "_asked_about",
+        "_checks",
+        "_count",
+        "_helo",
+        "_is_asked_at_mail",
+        "_log",
+        "client",
+        "steps",
+        "transaction",
+    )
 
     def __init__(
-        self, checks: Sequence[tuple[CheckMaker, Check]], client: Client, log: Any, count: Callable[..., None]
+        self,
+        checks: Sequence[tuple[CheckMaker, Check, frozenset[Step]]],
+        client: Client,
+        log: Any,
+        count: Callable[..., None],
     ) -> None:
         self._checks = checks
         self._log = log
         self._count = count
         self._helo: str | None = None
+        self._asked_about: Recipient | None = None
+        """The recipient that the checks look at."""
         self.client = client
         self.transaction: Transaction | None = None
-        self.steps = Step(0)
-        for maker, _ in checks:
-            self.steps |= maker.steps
+        self.steps: frozenset[Step] = frozenset().union(*[steps for _, _, steps in checks])
+        self._is_asked_at_mail = not self.steps.isdisjoint(_AT_MAIL)
 
     async def connect(self) -> Verdict | None:
-        return await self._ask(Step.CONNECT, lambda check: check.connect(self.client))
+        client = self.client
+        return await self._ask(Step.CONNECT, lambda check: check.connect(client))
 
     def begin(self, transaction: Transaction) -> bool:
         """Begin a transaction, and say whether `mail` is to be awaited."""
         self.reset()
         self.transaction = transaction
-        return bool(self.steps & _AT_MAIL)
+        return self._is_asked_at_mail
 
     async def mail(self, transaction: Transaction) -> Verdict | None:
         """Judge a MAIL, after `begin`; what the client calls itself is judged before it where it is new."""
@@ -240,7 +271,10 @@ class Chain:
 
     async def rcpt(self, recipient: Recipient) -> Verdict | None:
         client, transaction = self.client, self._begun()
-        return await self._ask(Step.RCPT, lambda check: check.rcpt(client, transaction, recipient))
+        self._asked_about = recipient
+        verdict = await self._ask(Step.RCPT, lambda check: check.rcpt(client, transaction, recipient))
+        self._asked_about = None
+        return verdict
 
     async def content(self, content: Content) -> tuple[Verdict | None, Content]:
         """Judge the content; return what was decided, and the content with all that was changed."""
@@ -248,11 +282,10 @@ class Chain:
         if transaction.edits:
             content = await edited(content, transaction.edits)
             transaction.edits.clear()
-        for maker, check in self._checks:
-            if Step.CONTENT not in maker.steps:
+        for maker, check, steps in self._checks:
+            if Step.CONTENT not in steps:
                 continue
-            held = content
-            verdict = await self._one(maker, Step.CONTENT, lambda c=check, o=held: c.content(client, transaction, o))  # type: ignore[misc]  # mypy has no types for defaults of a lambda
+            verdict = await self._one(maker, Step.CONTENT, check.content(client, transaction, content))
             if verdict is None:
                 continue
             if verdict.action is not Action.GO_ON:
@@ -266,9 +299,10 @@ class Chain:
 
     def reset(self) -> None:
         """The transaction is over."""
+        self._asked_about = None
         if self.transaction is not None:
             self.transaction = None
-            for _, check in self._checks:
+            for _, check, _ in self._checks:
                 check.reset()
 
     def begin_anew(self) -> None:
@@ -278,7 +312,7 @@ class Chain:
         self.client.helo = ""
 
     def close(self) -> None:
-        for _, check in self._checks:
+        for _, check, _ in self._checks:
             check.close()
         self._checks = ()
 
@@ -288,22 +322,19 @@ class Chain:
 
     async def _ask(self, step: Step, call: Callable[[Check], Coroutine[Any, Any, Verdict | None]]) -> Verdict | None:
         transaction = self.transaction
-        for maker, check in self._checks:
-            if step in maker.steps:
-                verdict = await self._one(maker, step, lambda c=check: call(c))  # type: ignore[misc]  # as above
+        for maker, check, steps in self._checks:
+            if step in steps:
+                verdict = await self._one(maker, step, call(check))
                 if verdict is None:
                     continue
                 if verdict.action is not Action.GO_ON:
                     return verdict
                 if transaction is not None:
                     transaction.edits += verdict.edits
-                    transaction.hold = transaction.hold or _printable(verdict.hold)
+                    transaction.hold = transaction.hold or refusals.printable(verdict.hold)
         return None
 
-    async def _one(
-        self, maker: CheckMaker, step: Step, call: Callable[[], Coroutine[Any, Any, Verdict | None]]
-    ) -> Verdict | None:
-        check = call()
+    async def _one(self, maker: CheckMaker, step: Step, check: Coroutine[Any, Any, Verdict | None]) -> Verdict | None:
         try:
             try:
                 # Most checks have nothing to wait for most of the time; those cost no timer.
@@ -323,7 +354,7 @@ class Chain:
 
     def _fault(self, maker: CheckMaker, step: Step, why: str) -> Verdict | None:
         self._count("check_faults", check=maker.name)
-        why = _printable(why)
+        why = refusals.printable(why)
         self._log.warning("check_failed", check=maker.name, step=_word(step), reason=why, then=maker.on_fault)
         if maker.on_fault == "accept":
             return None
@@ -336,16 +367,18 @@ class Chain:
         """Leave in the log why a client was told no; the counter has the check and the step."""
         status, transaction = verdict.status, self.transaction
         self._count("checks_refused", check=maker.name, step=_word(step))
-        self._log.info(
+        asked = () if transaction is None else transaction.recipients
+        refusals.line(
+            self._log,
             "refused" if verdict.action is not Action.DISCARD else "discarded",
-            check=maker.name,
-            step=_word(step),
+            maker.name,
+            _word(step),
             peer=self.client.address,
             helo=self.client.helo,
             user=self.client.user,
             sender="" if transaction is None else f"<{transaction.mail.path}>",
-            why="" if status is None else _printable(str(status)),
-            cause="" if status is None else _printable(status.cause),
+            recipients=refusals.named([self._asked_about] if self._asked_about is not None else asked),
+            status=status,
         )
 
 
@@ -367,18 +400,13 @@ def _gone_on(check: Coroutine[Any, Any, Verdict | None], waits: Any) -> Generato
                 return stop.value  # type: ignore[no-any-return]  # as above
 
 
-def _printable(text: str) -> str:
-    """Return what others said as one line that a spool, a log and a terminal take."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
 def _word(step: Step) -> str:
     return (step.name or "").lower()
 
 
 def _apply(verdict: Verdict, transaction: Transaction) -> None:
     """Do to the envelope what a check of the content asked for."""
-    transaction.hold = transaction.hold or _printable(verdict.hold)
+    transaction.hold = transaction.hold or refusals.printable(verdict.hold)
     if verdict.replaced_path:
         transaction.reverse_path = verdict.reverse_path
     if verdict.remove:
@@ -394,13 +422,30 @@ class CheckSet:
 
     def __init__(self, makers: Sequence[CheckMaker], log: Any, count: Callable[..., None]) -> None:
         self._makers = tuple(makers)
+        # Apart, since to ask a Flag what is in it costs more than what most steps do.
+        self._steps = tuple(frozenset(step for step in Step if step in maker.steps) for maker in makers)
+        self._may_be_down = tuple(maker for maker in makers if isinstance(maker, CanBeDown))
         self._log = log
         self._count = count
 
     def begin(self, client: Client) -> Chain | None:
         """Return the chain of one connection; None where nothing is to be asked about it."""
-        made = [(maker, check) for maker in self._makers if (check := maker.begin(client)) is not None]
+        made = [
+            (maker, check, steps)
+            for maker, steps in zip(self._makers, self._steps, strict=True)
+            if (check := maker.begin(client)) is not None
+        ]
         return Chain(made, client, self._log, self._count) if made else None
+
+    def look(self, now: float) -> None:
+        """See CanBeDown."""
+        for maker in self._may_be_down:
+            maker.look(now)
+
+    @property
+    def trouble(self) -> str:
+        """What is down of all that is asked; empty where nothing is."""
+        return "; ".join(maker.trouble for maker in self._may_be_down if maker.trouble)
 
     @property
     def makers(self) -> Sequence[CheckMaker]:

@@ -11,6 +11,7 @@ as any: a client that may not relay does not by a filter.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -34,6 +35,14 @@ IDLE_S: Final = 60.0
 RETRY_S: Final = 1.0
 """How long a filter that could not be reached is not tried again."""
 
+LOOK_S: Final = 10.0
+"""How often it is looked for while it is down, whether or not mail comes."""
+
+_THEN: Final[dict[OnFault, str]] = {
+    "accept": "mail passes without it",
+    "tempfail": "mail is put off",
+    "reject": "mail is refused",
+}
 _VERSION_OF_DATA: Final = 4
 _CODE: Final = re.compile(r"([45]\d\d)[ -](?:([45]\.\d{1,3}\.\d{1,3})[ ]?)?(.*)", re.DOTALL)
 _PREFIX: Final = re.compile(r"(?m)^[45]\d\d[ -](?:[45]\.\d{1,3}\.\d{1,3} ?)?")
@@ -57,6 +66,11 @@ class MilterMaker:
         self._idle: list[tuple[float, MilterConnection]] = []
         self._is_closed = False
         self._down_until = 0.0
+        self._fault = ""
+        """Why it could not be reached the last time; empty where it could."""
+        self._look_at = math.inf
+        """When to look whether it is there again, by the loop's clock."""
+        self._looking: asyncio.Task[None] | None = None
 
     def begin(self, client: Client) -> Check | None:
         if self._except and client.address:
@@ -65,8 +79,25 @@ class MilterMaker:
                 return None
         return Milter(self)
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the filter, and what that does to mail; empty where nothing is."""
+        return f"{self.name} is down: {self._fault}; {_THEN[self.on_fault]}" if self._fault else ""
+
+    def look(self, now: float) -> None:
+        """Look in the background whether a filter that was down is there again, though no mail asks for it."""
+        if now >= self._look_at and not self._is_closed:
+            self._look_at = math.inf
+            self._looking = asyncio.get_running_loop().create_task(self._look(), name=f"look for milter {self.name}")
+
+    async def _look(self) -> None:
+        with suppress(MilterError):
+            self.give_back(await self._opened())
+
     def close(self) -> None:
         self._is_closed = True
+        if self._looking is not None:
+            self._looking.cancel()
         for _, connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -85,11 +116,23 @@ class MilterMaker:
             connection.close()
         if now < self._down_until:
             raise MilterError("it could not be reached a moment ago")
+        return await self._opened()
+
+    async def _opened(self) -> MilterConnection:
+        """Return a new connection. Raises: MilterError."""
         try:
             made = await open_milter(self.table.at, self.table.connect_timeout_s)
         except (OSError, MilterError) as fault:
-            self._down_until = asyncio.get_running_loop().time() + RETRY_S
-            raise MilterError(f"{self.table.at}: {str(fault) or 'it did not answer'}") from fault
+            now = asyncio.get_running_loop().time()
+            self._down_until, self._look_at = now + RETRY_S, now + LOOK_S
+            was, self._fault = self._fault, f"{self.table.at}: {str(fault) or 'it did not answer'}"
+            if not was:
+                self.context.log.warning("milter_down", milter=self.name, reason=self._fault)
+            raise MilterError(self._fault) from fault
+        if self._fault:
+            self.context.log.info("milter_back", milter=self.name)
+            self._fault = ""
+        self._look_at = math.inf
         self.context.count("milter_connections", milter=self.name)
         return made
 

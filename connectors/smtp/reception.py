@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
+from connectors.smtp import refusals
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.data_reader import INLINE_LIMIT
 from connectors.smtp.replies import refusal
@@ -33,6 +34,10 @@ from mappings.network import network
 
 _FAULT: Final = b"451 4.3.0 a fault of this system, try again later\r\n"
 _DISCARDED: Final = b"250 2.0.0 taken\r\n"
+
+
+class Judged(Rejected):
+    """A check has refused the message, and has told why."""
 
 
 class Discarded(Exception):
@@ -81,6 +86,10 @@ class Reception:
             self._recipients.append(recipient)
         return status
 
+    def tell_refused(self, step: str, status: Status, recipients: str) -> None:
+        """Leave a line in the log of what was refused and is no check's doing."""
+        refusals.tell(self.log, step, self._envelope.origin, self._envelope.reverse_path, recipients, status)
+
     def write(self, octets: bytes) -> bool:
         """Take a piece of a large content. False asks for `drain` before more is read."""
         if self._fault:
@@ -127,6 +136,8 @@ class Reception:
                 raise
         except (Rejected, Unavailable) as no:
             answer = refusal(no.status, at_end=True)
+            if not isinstance(no, Judged):
+                self.tell_refused("content", no.status, refusals.named(self._recipients))
         except Discarded:
             if (removal := self.abandon()) is not None:
                 await removal

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from connectors.smtp import refusals
 from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients, client_of
 from connectors.smtp.commands import Mail, Rcpt
@@ -22,7 +23,7 @@ from connectors.smtp.replies import refusal, reply
 from connectors.smtp.server_events import CLOSED, NEED_DATA, WAIT, Dropped, End, Event, Piece, StartTls, WireSettings
 from connectors.smtp.server_tls import TlsLayer
 from connectors.smtp.server_wire import ServerWire
-from gateway.contract import AddressError, Context, Intake, Origin
+from gateway.contract import AddressError, Context, Intake, Origin, Status
 
 if TYPE_CHECKING:
     from connectors.smtp.login.desk import LoginDesk
@@ -38,7 +39,7 @@ TLS_HANDSHAKE_S: Final = 30.0
 
 STOPPING: Final = b"421 4.3.2 this system is going down for a moment, try again later\r\n"
 _TIMEOUT: Final = b"421 4.4.2 nothing came for too long, closing\r\n"
-_RATE: Final = b"450 4.7.1 too many messages from your address, try again later\r\n"
+_RATE: Final = Status("4.7.1", "too many messages from your address, try again later")
 _TOO_EARLY: Final = b"554 5.5.1 a client waits for the greeting (RFC 5321 section 3.1)\r\n"
 
 
@@ -329,7 +330,9 @@ class Session(asyncio.Protocol):
     def _mail(self, mail: Mail) -> None:
         wire, shared = self._wire, self._shared
         if not wire.trusted and not shared.clients.may_send(self._client, self._loop.time()):
-            wire.refuse(_RATE, is_error=False)
+            shared.context.count("messages_refused", status=_RATE.code)
+            self._tell_refused(mail, _RATE)
+            wire.refuse(refusal(_RATE), is_error=False)
             return
         try:
             self._begin(mail)
@@ -341,6 +344,21 @@ class Session(asyncio.Protocol):
         shared = self._shared
         self._reception = Reception(shared.intake, shared.context.log, mail, self._origin_for(mail))
         self._wire.take()
+
+    def _tell_refused(self, mail: Mail, status: Status) -> None:
+        """Leave a line in the log of a message that was refused before it began."""
+        refusals.line(
+            self._shared.context.log,
+            "refused",
+            "gateway",
+            "mail",
+            peer=self._peer,
+            helo=self._wire.helo or "",
+            user=self._wire.user,
+            sender=f"<{mail.path}>",
+            recipients="",
+            status=status,
+        )
 
     def _origin_for(self, mail: Mail) -> Origin:
         wire, origin = self._wire, self._origin
@@ -365,6 +383,8 @@ class Session(asyncio.Protocol):
         if status is None:
             self._take_rcpt(reception)
         else:
+            self._shared.context.count("recipients_refused", status=status.code)
+            reception.tell_refused("rcpt", status, f"<{rcpt.path}>")
             # A stranger who tries names is stopped at some time; a trusted client may have a long, old list.
             wire.refuse(refusal(status), is_error=status.is_permanent and not wire.trusted)
 

@@ -76,6 +76,8 @@ class SmtpSource:
     def health(self) -> Health:
         if self.is_wanted and not self._serves:
             return Health(False, "not serving")
+        if self._checks is not None and (trouble := self._checks.trouble):
+            return Health(False, trouble)
         return Health(True, f"{len(self._sessions)} connections")
 
     async def start(self) -> None:
@@ -180,6 +182,8 @@ class SmtpSource:
                 servers.append(await loop.create_server(factory, sock=listener, backlog=BACKLOG))
             self._serves = True
             while True:
+                if self._checks is not None:
+                    self._checks.look(loop.time())
                 await asyncio.sleep(min(SWEEP_S, self._config.client_timeout_s / 4))
                 self._sweep(loop.time())
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from connectors.smtp import milter, source
 from connectors.smtp.config import SmtpConfig
 from tests.peers.zone_dns import ZoneDns
 
 from .milter_kit import Filter, filtering
-from .server_kit import Dial, Served, serving, settled
+from .server_kit import Dial, Lines, Served, serving, settled
 
 MESSAGE = b"Received: from x\r\nSubject: hello\r\n there\r\nX-A: 1\r\nX-A: 2\r\n\r\ntext\r\n"
 NEVER = "127.0.0.1:1"
@@ -325,6 +327,31 @@ async def test_a_filter_that_is_there_again_is_asked_again() -> None:
         await client.close()
 
 
+async def test_that_a_filter_is_down_is_told_until_it_is_there_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "SWEEP_S", 0.01)
+    monkeypatch.setattr(milter, "LOOK_S", 0.05)
+    async with filtering(Filter()) as one:
+        where = one.place
+    one.place, lines = where, Lines()
+    async with filtered(one, each={"on_fault": "accept"}, log=lines) as served:
+        assert served.source.health().ok, "nobody has asked it"
+        for _ in range(2):
+            client = await (await served.dial()).greeted()
+            assert await sent(client) == 250
+            await client.close()
+        told = served.source.health()
+        assert not told.ok
+        assert told.text.startswith(f"f0 is down: {where}: ")
+        assert told.text.endswith("; mail passes without it")
+        server = await asyncio.start_server(one.serve, "127.0.0.1", int(where.rpartition(":")[2]))
+        await settled(lambda: served.source.health().ok)
+        assert [event for event, _ in lines.lines if event.startswith("milter")] == ["milter_down", "milter_back"]
+        connections = one.connections
+        await asyncio.sleep(0.1)
+        assert one.connections == connections, "nobody looks while it is there"
+        server.close()
+
+
 async def test_some_clients_are_not_asked_about() -> None:
     down = Filter(place=NEVER)
     async with filtered(down, each={"except_networks": ["127.0.0.0/8"]}) as served:
@@ -334,8 +361,6 @@ async def test_some_clients_are_not_asked_about() -> None:
 
 
 async def test_a_filter_at_a_unix_socket(tmp_path: Path) -> None:
-    import asyncio
-
     one = Filter(answers={"E": [b"r"]})
     server = await asyncio.start_unix_server(one.serve, tmp_path / "filter")
     one.place = f"unix:{tmp_path}/filter"
