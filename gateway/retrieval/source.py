@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.contract import (
+    Address,
     Content,
     ContentWriter,
     Context,
@@ -45,7 +46,7 @@ PAGE: Final = 500
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
 _MOST_TOLD: Final = 1000
-"""Refused messages that are known to be refused; a start forgets them, and tries them again."""
+"""Messages that are known to be refused, or not to be had; a start forgets them, and tries them again."""
 
 
 class Acknowledge(Protocol):
@@ -103,6 +104,12 @@ class Retrieval:
             for run in self._runs
             if run.refused and not run.way.refused_to
         ]
+        told += [
+            f"{run.way.fetch.mailbox}: the server does not give out {len(run.unfetched)} messages, such as "
+            f"{next(iter(run.unfetched))}: {next(iter(run.unfetched.values()))}"
+            for run in self._runs
+            if run.unfetched
+        ]
         return "; ".join(told) or None
 
 
@@ -132,7 +139,8 @@ class _Run:
         self._name = name
         self._context = context
         self._open = open
-        self._origin = Origin(name, peer=peer, protocol=protocol, trusted=bool(way.fetch.recipients))
+        # What lies there may be anybody's: it goes to whom the operator names, foreign or not, and is trusted in nothing.
+        self._origin = Origin(name, peer=peer, protocol=protocol, returning=bool(way.fetch.recipients))
         self._log = context.log.bind(mailbox=way.fetch.mailbox)
         place = f"{way.fetch.mailbox}\0{'/'.join(way.path)}"
         self._key = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
@@ -142,6 +150,8 @@ class _Run:
         self._unacknowledged: dict[str, None] = {}
         self._stops = False
         self.refused: dict[str, Status] = {}
+        self.unfetched: dict[str, Status] = {}
+        """What the server will never give out, by its own word; asked for again by the next start."""
         self.trouble: str | None = None
 
     async def run(self, intake: Intake) -> None:
@@ -207,6 +217,9 @@ class _Run:
                 there.update(item.id for item in page.items)
             await self._take(box, intake, [id for id in shown if id not in again])
             await asyncio.to_thread(self._taken.forget, page.removed)
+            for id in page.removed:
+                self.refused.pop(id, None)
+                self.unfetched.pop(id, None)
             token = page.token
             if not page.more:
                 break
@@ -221,7 +234,7 @@ class _Run:
         for id in ids:
             if id in self._taken.ids:
                 self._unacknowledged[id] = None
-            elif id not in self.refused:
+            elif id not in self.refused and id not in self.unfetched:
                 new.append(id)
         for at in range(0, len(new), AT_ONCE):
             some = new[at : at + AT_ONCE]
@@ -281,6 +294,7 @@ class _Run:
                 return None
             to = (address_of(fetch.otherwise),)
         path = envelope.reverse_path(content)
+        to = self._known(intake, id, path, to)
         kept = envelope.without_traces(content, delivered_to=fetch.drop_delivered_to)
         made = Envelope(
             path,
@@ -296,6 +310,27 @@ class _Run:
         message = Message(made, kept)
         return _Pending(id, message, intake.submit(message), writer)
 
+    def _known(
+        self, intake: Intake, id: str, path: Address | None, to: tuple[Address, ...]
+    ) -> tuple[Address, ...]:
+        """Return those of several whom somebody has, and who gets what is for the others; all of them where nobody has
+        any. Raises: Unavailable where it is not known now."""
+        if len(to) < 2:
+            return to
+        bare = Envelope(path, (), self._origin)
+        answers = [(each, intake.check(bare, Recipient(each))) for each in to]
+        for _, status in answers:
+            if status is not None and not status.is_permanent:
+                raise Unavailable(status)
+        known = tuple(each for each, status in answers if status is None)
+        if not known or len(known) == len(to):
+            return to
+        for each, status in answers:
+            if status is not None:
+                self._log.warning("unknown_recipient", item=id, to=str(each), status=str(status))
+        otherwise = self.way.fetch.otherwise
+        return (*known, address_of(otherwise)) if otherwise else known
+
     async def _is_accepted(self, intake: Intake, each: _Pending) -> bool:
         is_over = True  # nothing has the content
         try:
@@ -305,6 +340,9 @@ class _Run:
             self._later(each.id, later.status)
             return False
         except Rejected as refused:
+            if not refused.status.is_permanent:
+                self._later(each.id, refused.status)
+                return False
             is_over = False  # as below, where this is cut off
             is_over = not await self._is_taken_otherwise(intake, each, refused.status)
             return not is_over
@@ -339,7 +377,10 @@ class _Run:
             self._later(each.id, later.status)
             return False
         except Rejected as refused:
-            self._refuse(each.id, each.message.content, refused.status)
+            if refused.status.is_permanent:
+                self._refuse(each.id, each.message.content, refused.status)
+            else:
+                self._later(each.id, refused.status)
             return False
         return True
 
@@ -347,9 +388,7 @@ class _Run:
         named = (content.get(b"message-id") or b"")[:200].decode("utf-8", "replace")
         self._log.error("refused", item=id, message=named, status=str(status), text="it stays where it is")
         self._context.count("refused")
-        if len(self.refused) >= _MOST_TOLD:
-            del self.refused[next(iter(self.refused))]
-        self.refused[id] = status
+        _keep(self.refused, id, status)
 
     def _later(self, id: str, status: Status) -> None:
         self._log.warning("later", item=id, status=str(status), cause=status.cause)
@@ -359,7 +398,10 @@ class _Run:
         if status.code in ("4.2.0", "5.1.1"):
             return  # it is gone: somebody else has removed it
         self._log.warning("not_fetched", item=id, status=str(status))
-        if not status.is_permanent:
+        if status.is_permanent:
+            self._context.count("unfetched")
+            _keep(self.unfetched, id, status)
+        else:
             self._waiting[id] = None
 
     async def _acknowledge(self, box: OpenMailbox) -> None:
@@ -389,6 +431,12 @@ class _Run:
         del self.refused[id]
         if isinstance(moved, Status) and moved.code != "4.5.0":
             self._log.warning("not_put_aside", item=id, status=str(moved))
+
+
+def _keep(known: dict[str, Status], id: str, status: Status) -> None:
+    if len(known) >= _MOST_TOLD:
+        del known[next(iter(known))]
+    known[id] = status
 
 
 async def _stored(writer: ContentWriter, content: Content) -> Content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,10 +15,12 @@ from gateway.contract import (
     Changes,
     Content,
     Context,
+    Envelope,
     Folder,
     ItemState,
     Message,
     Receipt,
+    Recipient,
     Scope,
     Status,
     StoreFault,
@@ -40,6 +43,8 @@ class Store:
         self.opened = 0
         self.fails: list[Exception] = []
         self.odd: dict[str, Status] = {}
+        self.asked: Counter[str] = Counter()
+        self.gone: tuple[str, ...] = ()
         self.changed = asyncio.Event()
         self.on_call: Callable[[str], None] = lambda name: None
 
@@ -59,12 +64,15 @@ class Store:
 
     async def changes(self, folder: str, token: str | None, limit: int = 500) -> Changes:
         self.on_call("changes")
-        return Changes(tuple(ItemState(id, "-", len(each)) for id, each in self.items.items()), (), "t", False, True)
+        return Changes(
+            tuple(ItemState(id, "-", len(each)) for id, each in self.items.items()), self.gone, "t", False, True
+        )
 
     async def fetch(self, ids: Sequence[str], form: str = "mime") -> AsyncIterator[tuple[str, Content | Status]]:
         self.on_call("fetch")
         for id in ids:
             await asyncio.sleep(0)
+            self.asked[id] += 1
             if id in self.odd:
                 yield id, self.odd[id]
             elif id in self.items:
@@ -142,7 +150,9 @@ async def test_the_envelope_and_the_key(tmp_path: Path) -> None:
     assert envelope.reverse_path is not None
     assert envelope.reverse_path.value == "bob@far.example"
     assert [each.address.value for each in envelope.recipients] == ["ann@acme.example"]
-    assert (envelope.origin.connector, envelope.origin.peer, envelope.origin.trusted) == ("isp", "isp.example", True)
+    origin = envelope.origin
+    # Whoever wrote it may be anybody: it may go where the operator says, and nothing else is believed of it.
+    assert (origin.connector, origin.peer, origin.trusted, origin.returning) == ("isp", "isp.example", False, True)
     assert envelope.dedupe_key is not None
     assert envelope.dedupe_key.endswith(" id1")
     assert one.octets == (MESSAGE % (1, 1)).partition(b"\r\n")[2]
@@ -186,6 +196,36 @@ async def test_one_that_cannot_be_told_goes_otherwise_or_stays(tmp_path: Path) -
     assert not one.message.envelope.origin.trusted
 
 
+async def test_one_of_several_whom_nobody_has_keeps_it_from_no_other(tmp_path: Path) -> None:
+    class Knows(RecordingIntake):
+        def check(self, envelope: Envelope, recipient: Recipient) -> Status | None:
+            return Status("5.1.1", "nobody") if recipient.address.value.startswith("no") else None
+
+    store, intake = Store(), Knows()
+    store.items["id1"] = b"Envelope-To: ann@acme.example, no@acme.example, ned@acme.example\r\n" + MESSAGE % (1, 1)
+    many = {"domains": ["acme.example"], "fields": ["envelope-to"]}
+    async with Desk(tmp_path / "a", store, keep=True, **many).running(intake):
+        await until(lambda: intake.accepted)
+    async with Desk(tmp_path / "b", store, **many, otherwise="postmaster@acme.example").running(intake):
+        await until(lambda: not store.items)
+    first, second = ([each.address.value for each in one.message.envelope.recipients] for one in intake.accepted)
+    assert first == ["ann@acme.example", "ned@acme.example"]
+    assert second == ["ann@acme.example", "ned@acme.example", "postmaster@acme.example"]
+
+
+async def test_one_that_is_refused_for_now_is_tried_again(tmp_path: Path) -> None:
+    store, intake = Store(), RecordingIntake()
+    store.put(1)
+    intake.rejects = Status("4.7.1", "too many, try again later")
+    desk = Desk(tmp_path, store, recipients=["ann@acme.example"], otherwise="postmaster@acme.example")
+    async with desk.running(intake):
+        await until(lambda: intake.calls)
+        intake.rejects = None
+        await until(lambda: not store.items)
+    (one,) = intake.accepted
+    assert [each.address.value for each in one.message.envelope.recipients] == ["ann@acme.example"]
+
+
 async def test_a_refused_one_is_put_aside_and_stops_no_other(tmp_path: Path) -> None:
     store, intake = Store(), RecordingIntake()
     store.put(1)
@@ -215,11 +255,20 @@ async def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
     store, intake = Store(), RecordingIntake()
     store.put(1, 2, 3)
     store.odd = {"id1": Status("5.3.0", "the server cannot read it"), "id2": Status("4.3.0", "not now")}
-    async with Desk(tmp_path, store).running(intake):
+    desk = Desk(tmp_path, store)
+    async with desk.running(intake):
         await until(lambda: "id3" not in store.items)
         store.odd.pop("id2")
         await until(lambda: "id2" not in store.items)
-    assert sorted(intake.marks) == [2, 3]
+        told = "acme: the server does not give out 1 messages, such as id1: 5.3.0 the server cannot read it"
+        assert desk.retrieval.trouble() == told
+        store.put(4)
+        await until(lambda: "id4" not in store.items)
+        assert store.asked["id1"] == 1, "it is not asked for at every look"
+        store.gone = ("id1",)
+        store.changed.set()
+        await until(lambda: desk.retrieval.trouble() is None)
+    assert sorted(intake.marks) == [2, 3, 4]
     assert list(store.items) == ["id1"]
 
 
