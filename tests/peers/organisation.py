@@ -92,8 +92,11 @@ class Company(Protocol):
         (as `Stored.properties`). A folder that is not there is made.
         """
 
-    def items(self, name: str, folder: str = "inbox") -> list[Stored]:
-        """Return what lies in a folder, in the order it came; nothing where there is no such folder."""
+    def items(self, name: str, folder: str = "inbox", whole: bool = True) -> list[Stored]:
+        """Return what lies in a folder, in the order it came; nothing where there is no such folder.
+
+        `whole`: where it is False, without `octets` and `shown`, which are most of the cost.
+        """
 
     def folders(self, name: str) -> list[str]:
         """Return the mailbox's folders, as `Stored.folder` names them."""
@@ -101,8 +104,8 @@ class Company(Protocol):
     def alter(self, name: str, id: str, **changes: object) -> str:
         """Do what a user would: `move` (a folder), `delete` (True), `is_read`, `categories`; return the id now."""
 
-    def log(self, operation: str | None = None) -> list[Request]:
-        """Return the requests that came, all or one operation's."""
+    def log(self, operation: str | None = None, whole: bool = True) -> list[Request]:
+        """Return the requests that came, all or one operation's; where not `whole`, without `body` and `answer`."""
 
     def fault(
         self,

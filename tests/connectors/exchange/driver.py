@@ -53,7 +53,7 @@ class EwsDriver(SourceDriver, DestinationDriver):
         return self._numbers("Gatepost/Refused")
 
     def _numbers(self, folder: str) -> set[int]:
-        return {int(item.properties[NUMBER]) for item in self.company.items("ann", folder)}
+        return {int(item.properties[NUMBER]) for item in self.company.items("ann", folder, whole=False)}
 
     def recipient(self, number: int) -> Address:
         name = f"r{number}"

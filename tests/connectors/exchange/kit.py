@@ -101,4 +101,4 @@ class Kit:
 
     def folder_of(self, name: str, folder: str) -> list[int]:
         """Return the numbers of what lies in a folder."""
-        return sorted(int(item.subject.split()[-1]) for item in self.company.items(name, folder))
+        return sorted(int(item.subject.split()[-1]) for item in self.company.items(name, folder, whole=False))

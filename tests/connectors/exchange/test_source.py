@@ -56,9 +56,9 @@ def test_a_taken_item_ends_as_its_rule_says(
             if moved_to is not None:
                 await made.until(lambda: made.folder_of("ann", moved_to) == [1], f"it lies in {moved_to}")
             elif left:
-                await made.until(lambda: len(plain.items("ann", "Out")[0].categories) == 2, "it is marked")
+                await made.until(lambda: len(plain.items("ann", "Out", whole=False)[0].categories) == 2, "it is marked")
             else:
-                await made.until(lambda: plain.items("ann", "Out") == [], "it is gone")
+                await made.until(lambda: plain.items("ann", "Out", whole=False) == [], "it is gone")
             await asyncio.sleep(2.5)  # two further looks at the folder
 
     asyncio.run(body())
@@ -173,7 +173,9 @@ def test_an_item_that_is_gone_meanwhile_is_done(tmp_path: Path, plain: EwsCompan
 
     async def body() -> None:
         async with made.running() as connector:
-            await made.until(lambda: len(plain.log("SyncFolderItems")) >= 3, "the folder is looked at again")
+            await made.until(
+                lambda: len(plain.log("SyncFolderItems", whole=False)) >= 3, "the folder is looked at again"
+            )
             assert connector.health().ok
 
     asyncio.run(body())
@@ -202,7 +204,7 @@ def test_journal_reports_are_unwrapped(tmp_path: Path, plain: EwsCompany) -> Non
 
     async def body() -> None:
         async with made.running():
-            await made.until(lambda: len(plain.items("ann", "Gatepost/Taken")) == 1, "the report is taken")
+            await made.until(lambda: len(plain.items("ann", "Gatepost/Taken", whole=False)) == 1, "the report is taken")
             await made.until(lambda: refused(plain) == [7], "what is no report is refused")
 
     asyncio.run(body())
@@ -326,7 +328,7 @@ def test_it_stops_in_time_though_the_server_never_answers(tmp_path: Path, plain:
         connector = made.make()
         await connector.start()
         task = asyncio.create_task(connector.run(made.intake))
-        await made.until(lambda: any(one.answered == "never" for one in plain.log()), "a request hangs")
+        await made.until(lambda: any(one.answered == "never" for one in plain.log(whole=False)), "a request hangs")
         began = asyncio.get_running_loop().time()
         task.cancel()
         await asyncio.wait((task,), timeout=10)

@@ -34,7 +34,9 @@ def test_a_notification_is_enough(tmp_path: Path, company: EwsCompany) -> None:
 
     async def body() -> None:
         async with made.running():
-            await made.until(lambda: bool(company.log("GetStreamingEvents")), "notifications are asked for")
+            await made.until(
+                lambda: bool(company.log("GetStreamingEvents", whole=False)), "notifications are asked for"
+            )
             await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == [1], "what was there is taken")
             began = time.monotonic()
             await asyncio.to_thread(put, company, 2)
@@ -52,7 +54,9 @@ def test_a_missed_notification_costs_time_and_no_mail(tmp_path: Path, company: E
 
     async def body() -> None:
         async with made.running():
-            await made.until(lambda: bool(company.log("GetStreamingEvents")), "notifications are asked for")
+            await made.until(
+                lambda: bool(company.log("GetStreamingEvents", whole=False)), "notifications are asked for"
+            )
             await asyncio.to_thread(put, company, 2, 3)
             await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == [1, 2, 3], "what came is taken")
 
@@ -69,7 +73,9 @@ def test_after_a_dropped_stream_everything_is_asked_for(
 
     async def body() -> None:
         async with made.running():
-            await made.until(lambda: bool(company.log("GetStreamingEvents")), "notifications are asked for")
+            await made.until(
+                lambda: bool(company.log("GetStreamingEvents", whole=False)), "notifications are asked for"
+            )
             await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == [1], "what was there is taken")
             await asyncio.to_thread(company.fault, "*", "miss_events")
             await asyncio.to_thread(put, company, 2)
@@ -91,12 +97,14 @@ def test_a_lost_sync_state_costs_a_listing_and_no_mail(tmp_path: Path, company: 
     async def body() -> None:
         async with made.running():
             await made.until(
-                lambda: all(item.categories for item in company.items("ann", "Out")), "all of them are marked"
+                lambda: all(item.categories for item in company.items("ann", "Out", whole=False)),
+                "all of them are marked",
             )
             await asyncio.to_thread(company.expire_sync)
             await asyncio.to_thread(put, company, 4)
             await made.until(
-                lambda: all(item.categories for item in company.items("ann", "Out")), "the new one is marked"
+                lambda: all(item.categories for item in company.items("ann", "Out", whole=False)),
+                "the new one is marked",
             )
 
     asyncio.run(body())
@@ -113,7 +121,7 @@ def test_what_was_there_before_can_be_left(tmp_path: Path, company: EwsCompany) 
 
     async def first() -> None:
         async with made.running():
-            await made.until(lambda: bool(company.log("SyncFolderItems")), "the folder is listed")
+            await made.until(lambda: bool(company.log("SyncFolderItems", whole=False)), "the folder is listed")
             await asyncio.sleep(1)
             await asyncio.to_thread(company.put, "ann", mail(2, company), folder="Out", received_at=now)
             await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == [2], "what came since is taken")
@@ -158,7 +166,7 @@ def test_an_item_that_waits_holds_up_no_other_and_comes_after_a_restart(tmp_path
 
     async def first() -> None:
         async with made.running() as connector:
-            await made.until(lambda: len(company.log("GetItem")) >= 4, "it is asked for in vain")
+            await made.until(lambda: len(company.log("GetItem", whole=False)) >= 4, "it is asked for in vain")
             await made.until(lambda: "1 items" in connector.health().text, "that it waits is told")
             await asyncio.to_thread(company.calm)
             await asyncio.to_thread(company.fault, "GetItem", "refuse", nth=2, code="ErrorInternalServerError")
@@ -207,7 +215,7 @@ def test_all_of_a_page_is_taken_though_one_of_its_batches_fails(
 
     async def body() -> None:
         async with made.running():
-            await made.until(lambda: len(company.items("ann", "Gatepost/Taken")) == 50, "all are taken")
+            await made.until(lambda: len(company.items("ann", "Gatepost/Taken", whole=False)) == 50, "all are taken")
 
     asyncio.run(body())
     assert sorted(made.intake.marks) == list(range(1, 51))

@@ -72,12 +72,12 @@ class Control:
         for number in range(count):
             self.put(address, _text(f"Subject: {number}\r\n\r\n{'x' * size}\r\n".encode()), folder)
 
-    def items(self, address: str, folder: str = "inbox") -> list[dict[str, Any]]:
+    def items(self, address: str, folder: str = "inbox", whole: bool = True) -> list[dict[str, Any]]:
         with self._store.transaction():
             at = self._store.at(address, folder)
             if at is None:
                 return []
-            return [self._stored(each) for each in self._store.items(self._store.ids_in(at.id))]
+            return [self._stored(each, whole) for each in self._store.items(self._store.ids_in(at.id))]
 
     def outside(self, domain: str) -> list[dict[str, Any]]:
         return self.items(f"{outbox.OUTSIDE}@{domain}")
@@ -102,9 +102,10 @@ class Control:
                 return identifier("item", self._store.copy(number, at.id, move=True))
         return id
 
-    def log(self, domain: str, operation: str | None = None, since: int = 0) -> list[dict[str, Any]]:
-        found = [each for each in self._ews.log[domain][since:] if operation in (None, each["operation"])]
-        return [each | {"body": _text(each["body"]), "answer": _text(each["answer"])} for each in found]
+    def log(self, domain: str, operation: str | None = None, whole: bool = True) -> list[dict[str, Any]]:
+        found = [each for each in self._ews.log[domain] if operation in (None, each["operation"])]
+        octets = ("body", "answer")
+        return [each | {name: _text(each[name]) if whole else "" for name in octets} for each in found]
 
     def fault(self, domain: str, operation: str, kind: str, **how: Any) -> None:
         if kind == "drop_stream" and not any(how.get(key) for key in ("nth", "every", "chance")):
@@ -158,12 +159,12 @@ class Control:
     def ready(self) -> dict[str, Any]:
         return {"validates": self._ews.validator.is_on, "port": self._servers[0].port}
 
-    def _stored(self, item: Item) -> dict[str, Any]:
+    def _stored(self, item: Item, whole: bool) -> dict[str, Any]:
         return {
             "id": identifier("item", item.id),
             "folder": self._store.path(item.folder),
-            "octets": _text(self._store.mime(item.id)),
-            "shown": _text(honest.shown(self._store, item)),
+            "octets": _text(self._store.mime(item.id)) if whole else "",
+            "shown": _text(honest.shown(self._store, item)) if whole else "",
             "is_read": item.is_read,
             "is_draft": item.is_draft,
             "received_at": item.received_at,

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ class EwsPeer:
         self.token_url = f"https://localhost:{self.tls_port}/TENANT/oauth2/v2.0/token"
         self.ca_file = self.folder / "ca.pem"
         self._lean = lean
+        self._local = threading.local()
         self.process: Process | None = None
 
     def __enter__(self) -> EwsPeer:
@@ -59,13 +61,17 @@ class EwsPeer:
 
     def tell(self, name: str, /, **how: Any) -> Any:
         """Call one of the control's methods. Raises: RuntimeError with what it says."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=120)
+        connection = getattr(self._local, "connection", None)
+        if connection is None or self._local.pid != os.getpid():  # a fork's own words are not to mix with its parent's
+            connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=120)
+            self._local.connection, self._local.pid = connection, os.getpid()
         try:
             connection.request("POST", f"/peer/{name}", orjson.dumps(how))
             answer = connection.getresponse()
             said = orjson.loads(answer.read() or b"null")
-        finally:
+        except BaseException:
             connection.close()
+            raise
         if answer.status != 200:
             raise RuntimeError(f"the EWS peer's control says of {name}: {said}")
         return said
@@ -132,8 +138,9 @@ class EwsCompany:
         said = base64.b64encode(octets).decode()
         return str(self.peer.tell("put", address=self.address(name), octets=said, folder=folder, **properties))
 
-    def items(self, name: str, folder: str = "inbox") -> list[Stored]:
-        return [_stored(each) for each in self.peer.tell("items", address=self.address(name), folder=folder)]
+    def items(self, name: str, folder: str = "inbox", whole: bool = True) -> list[Stored]:
+        found = self.peer.tell("items", address=self.address(name), folder=folder, whole=whole)
+        return [_stored(each) for each in found]
 
     def folders(self, name: str) -> list[str]:
         found: list[str] = self.peer.tell("folders", address=self.address(name))
@@ -146,8 +153,8 @@ class EwsCompany:
         """Give an item another content, as its owner does with an appointment."""
         self.alter(name, id, octets=base64.b64encode(octets).decode())
 
-    def log(self, operation: str | None = None) -> list[Request]:
-        found = self.peer.tell("log", domain=self.domain, operation=operation)
+    def log(self, operation: str | None = None, whole: bool = True) -> list[Request]:
+        found = self.peer.tell("log", domain=self.domain, operation=operation, whole=whole)
         octets = ("body", "answer")
         return [
             Request(

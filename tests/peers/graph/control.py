@@ -42,13 +42,15 @@ class Control:
         owner = self._owner(company, name)
         return self._id(lay(self._service, company, owner, folder, base64.b64decode(octets), **properties))
 
-    def do_items(self, company: int, name: str, folder: str | None) -> list[dict[str, Any]]:
+    def do_items(self, company: int, name: str, folder: str | None, whole: bool) -> list[dict[str, Any]]:
         owner = self._owner(company, name)
         found = self._store.folders(owner.id)
         wanted = [
             (each, path) for each in found if (path := self._store.path(each)) and folder in (None, path, each.known)
         ]
-        return [self._stored(company, owner, each, path) for at, path in wanted for each in self._store.items(at.id)]
+        return [
+            self._stored(company, owner, each, path, whole) for at, path in wanted for each in self._store.items(at.id)
+        ]
 
     def do_folders(self, company: int, name: str) -> list[str]:
         found = self._store.folders(self._owner(company, name).id)
@@ -70,9 +72,10 @@ class Control:
             self._store.move(item, self._store.place(owner.id, changes["move"]))
         return self._id(item)
 
-    def do_log(self, company: int, after: int) -> list[dict[str, Any]]:
+    def do_log(self, company: int, after: int, whole: bool) -> list[dict[str, Any]]:
+        octets = "body, answer" if whole else "x'', x''"
         rows = self._store.all(
-            "select operation, user, mailbox, body, answer, answered, codes, at, headers, id from request"
+            f"select operation, user, mailbox, {octets}, answered, codes, at, headers, id from request"
             " where company=? and id>? order by id", company, after,
         )  # fmt: skip
         return [
@@ -158,13 +161,14 @@ class Control:
     def _id(self, item: Item) -> str:
         return ids.item(item.id, item.moves, "immutable")
 
-    def _stored(self, company: int, owner: Mailbox, item: Item, folder: str) -> dict[str, Any]:
+    def _stored(self, company: int, owner: Mailbox, item: Item, folder: str, whole: bool) -> dict[str, Any]:
         call = Call(self._service, company, "", "", "", {}, {}, b"", "")
-        shown = messages.mime(call, item)
+        shown = messages.mime(call, item) if whole else b""
         extended = {key: value for key, (_, value) in messages.properties(call, item).items()}
-        again = self._store.item(owner.id, item.id) or item
+        again = (self._store.item(owner.id, item.id) if whole else None) or item
         return {
-            "id": self._id(item), "folder": folder, "octets": _text(again.received or shown), "shown": _text(shown),
+            "id": self._id(item), "folder": folder,
+            "octets": _text(again.received or shown) if whole else "", "shown": _text(shown),
             "is_read": item.is_read, "is_draft": item.is_draft, "received_at": item.received_at,
             "categories": item.resource.get("categories") or [], "properties": extended,
             "item_class": item.item_class, "subject": item.resource.get("subject") or "", "mailbox": owner.address,

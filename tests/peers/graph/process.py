@@ -123,8 +123,8 @@ class GraphCompany:
         self._number = made["company"]
         self.tenant, self.client_id, self.client_secret = made["tenant"], made["client_id"], made["client_secret"]
         self.authority = f"{peer.origin}/{self.tenant}"
-        self._log: list[Request] = []
-        self._last = 0
+        self._logs: dict[bool, list[Request]] = {True: [], False: []}
+        self._last = {True: 0, False: 0}
         self._guard = threading.Lock()
 
     def address(self, name: str) -> str:
@@ -153,13 +153,13 @@ class GraphCompany:
         """Lay a message into a folder."""
         return str(self._order("put", name=name, octets=_text(octets), folder=folder, properties=properties))
 
-    def items(self, name: str, folder: str = "inbox") -> list[Stored]:
+    def items(self, name: str, folder: str = "inbox", whole: bool = True) -> list[Stored]:
         """Return what lies in a folder."""
-        return [_stored(each) for each in self._order("items", name=name, folder=folder)]
+        return [_stored(each) for each in self._order("items", name=name, folder=folder, whole=whole)]
 
     def everything(self, name: str) -> list[Stored]:
         """Return what lies in a mailbox, in all folders."""
-        return [_stored(each) for each in self._order("items", name=name, folder=None)]
+        return [_stored(each) for each in self._order("items", name=name, folder=None, whole=True)]
 
     def folders(self, name: str) -> list[str]:
         """Return the mailbox's folders."""
@@ -169,14 +169,15 @@ class GraphCompany:
         """Do what a user would."""
         return str(self._order("alter", name=name, id=id, changes=changes))
 
-    def log(self, operation: str | None = None) -> list[Request]:
+    def log(self, operation: str | None = None, whole: bool = True) -> list[Request]:
         """Return the requests that came. Only new ones are fetched, for tests ask often and bodies are large."""
         with self._guard:
-            for each in self._order("log", after=self._last):
-                self._last = each.pop("id")
+            log = self._logs[whole]
+            for each in self._order("log", after=self._last[whole], whole=whole):
+                self._last[whole] = each.pop("id")
                 body, answer = base64.b64decode(each["body"]), base64.b64decode(each["answer"])
-                self._log.append(Request(**{**each, "body": body, "answer": answer, "codes": tuple(each["codes"])}))
-            return [each for each in self._log if operation in (None, each.operation)]
+                log.append(Request(**{**each, "body": body, "answer": answer, "codes": tuple(each["codes"])}))
+            return [each for each in log if operation in (None, each.operation)]
 
     def fault(
         self,

@@ -53,7 +53,7 @@ async def test_each_folder_is_hinted_once_subscribed_and_when_mail_comes(company
         async with watching(exchange, watched) as hints:
             await until(lambda: len(hints) >= 3)
             assert set(hints) == set(watched)
-            await until(lambda: company.log("GetStreamingEvents"))
+            await until(lambda: company.log("GetStreamingEvents", whole=False))
             hints.clear()
             await asyncio.to_thread(company.put, "bob", mail("a"), "Out")
             await until(lambda: hints)
@@ -75,7 +75,7 @@ async def test_a_stream_that_drops_is_made_anew_and_all_its_folders_are_hinted(
         company.fault("GetStreamingEvents", "drop_stream", nth=1)
         async with watching(exchange, watched) as hints:
             await until(lambda: len(hints) >= 2)
-            await until(lambda: len(company.log("GetStreamingEvents")) >= 2)
+            await until(lambda: len(company.log("GetStreamingEvents", whole=False)) >= 2)
             await asyncio.to_thread(company.put, "ann", mail("a"))
             await until(lambda: len(hints) >= 3)
     assert len(company.log("Subscribe")) == 2
@@ -101,7 +101,7 @@ async def test_a_mailbox_that_cannot_be_subscribed_does_not_keep_the_others(
         watched = [(ann, await exchange.folder(ann, "inbox")), (bob, await exchange.folder(bob, "inbox"))]
         company.fault("Subscribe", "refuse", code="ErrorAccessDenied", mailbox=ann)
         async with watching(exchange, watched) as hints:
-            await until(lambda: len(company.log("GetStreamingEvents")))
+            await until(lambda: len(company.log("GetStreamingEvents", whole=False)))
             await asyncio.to_thread(company.put, "bob", mail("a"))
             await until(lambda: len(hints) >= 2)
             assert exchange.trouble() == "1 mailboxes are polled, since notifications of them do not come"
@@ -114,9 +114,9 @@ async def test_a_subscription_that_is_not_known_any_more_is_made_anew(ews_peer: 
     async with organisation(tmp_path, **company.access()) as exchange:
         watched = [(ann, await exchange.folder(ann, "inbox")), (bob, await exchange.folder(bob, "inbox"))]
         async with watching(exchange, watched) as hints:
-            await until(lambda: company.log("GetStreamingEvents"))
+            await until(lambda: company.log("GetStreamingEvents", whole=False))
             await asyncio.to_thread(ews_peer.cut)
-            await until(lambda: len(company.log("GetStreamingEvents")) >= 2)
+            await until(lambda: len(company.log("GetStreamingEvents", whole=False)) >= 2)
             await until(lambda: len(hints) >= 4)
     assert [hints.count(each) for each in watched] == [2, 2]
 

@@ -5,32 +5,42 @@ Parts of a batch count as requests of their own: a kill before one is done finds
 
 from __future__ import annotations
 
-import email.policy
+import base64
+import email
 import hashlib
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from connectors.exchange.graph import Graph
+from tests.connectors.exchange.kit import mail
 from tests.connectors.exchange.test_killed import HOW, every_request, put, take
 from tests.peers.graph.process import GraphPeer
 from tests.peers.organisation import Company
 
 FILES: Final = {"big.bin": bytes(range(256)) * 14_000, "small.bin": bytes(range(256)) * 1_000}
 """One that goes by an upload session, and one that goes by itself."""
+ENCODED: Final = {name: base64.encodebytes(octets).replace(b"\n", b"\r\n") for name, octets in FILES.items()}
 
 
 def large(number: int, company: Company, *, to: str) -> bytes:
     """Return a mail that does not fit into one request."""
-    message = EmailMessage(policy=email.policy.SMTP)
-    message["From"], message["To"], message["Subject"] = company.address("ann"), to, f"number {number}"
-    message["Message-ID"], message["X-Kit"] = f"<n{number}@{company.domain}>", str(number)
-    message.set_content("With files.\n")
-    for name, octets in FILES.items():
-        message.add_attachment(octets, "application", "octet-stream", filename=name)
-    return message.as_bytes()
+    head = mail(number, company, to=to, more=["MIME-Version: 1.0", 'Content-Type: multipart/mixed; boundary="files"'])
+    parts = [
+        head.partition(b"\r\n\r\n")[0],
+        b"",
+        b"--files",
+        b"Content-Type: text/plain",
+        b"",
+        b"With files.",
+        b"--files",
+    ]
+    for name, encoded in ENCODED.items():
+        disposition = f'Content-Disposition: attachment; filename="{name}"'.encode()
+        kind = b"Content-Type: application/octet-stream"
+        parts += [kind, disposition, b"Content-Transfer-Encoding: base64", b"", encoded, b"--files"]
+    return b"\r\n".join(parts) + b"--\r\n"
 
 
 def files_of(octets: bytes) -> dict[str | None, str]:
