@@ -45,6 +45,7 @@ from gateway.mailbox import (
 )
 from gateway.memo import Attachment, Mailbox, Memo, compose, memo
 from gateway.message import Blob, Content, Envelope, Message, Notify, Origin, Recipient, Traits
+from gateway.named_files import unreadable
 from gateway.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from gateway.person import Person
 from gateway.report import Action, RecipientReport, Report
@@ -324,6 +325,21 @@ class Connector(ABC):
         """Tell how it is, from what it knows: asked often, at any time, also before `start`; without any look-up."""
         return Health(True)
 
+    def missing(self) -> Sequence[str]:
+        """Tell, in sentences that name the option, which files of the configuration `start` would not be able to read.
+
+        Asked before `start` by `gatepost check`, which takes each for a mistake; may block. See `unreadable`.
+        """
+        return ()
+
+    def cannot(self, rules: MailRules) -> Sequence[str]:
+        """Tell, in sentences, what the rules of somebody whose mail is delivered here ask for that it cannot do, such
+        as a program that its configuration has not.
+
+        Asked by `gatepost map check`, for each such identity; without any look-up.
+        """
+        return ()
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -471,5 +487,6 @@ __all__ = [
     "read_toml",
     "suppression_of",
     "take",
+    "unreadable",
     "without_fields",
 ]

@@ -29,6 +29,7 @@ from gateway.contract import (
     Scope,
     Status,
     StoreFault,
+    unreadable,
 )
 from gateway.mailbox_login import Login, read_passwords
 from gateway.retrieval.source import Acknowledge, Retrieval, Way
@@ -80,6 +81,10 @@ class Imap(Connector):
     def health(self) -> Health:
         trouble = self._trouble or self._retrieval.trouble()
         return Health(trouble is None, trouble or "ok")
+
+    def missing(self) -> Sequence[str]:
+        file = cast(ImapConfig, self.config).passwords
+        return () if file is None else unreadable("passwords", self.context.base_dir / file)
 
     async def start(self) -> None:
         """Read the authorities and the passwords. Raises: OSError or ValueError that names what is wrong."""

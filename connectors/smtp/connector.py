@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from connectors.smtp.config import SmtpConfig
 from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.source import SmtpSource
-from gateway.contract import Address, Batch, Capabilities, Connector, Context, Health, Intake
+from gateway.contract import Address, Batch, Capabilities, Connector, Context, Health, Intake, unreadable
 
 
 class Smtp(Connector):
@@ -49,6 +50,13 @@ class Smtp(Connector):
         if receiving.ok and sending.ok:
             return Health(True, receiving.text)
         return Health(False, "; ".join(side.text for side in (receiving, sending) if not side.ok))
+
+    def missing(self) -> Sequence[str]:
+        config, base = self.config, self.context.base_dir
+        named = {"tls_cert": config.tls_cert, "tls_key": config.tls_key}
+        if config.login is not None:
+            named["login.file"] = config.login.file
+        return [why for option, file in named.items() if file for why in unreadable(option, base / file)]
 
     async def run(self, intake: Intake) -> None:
         if self.config.srs is not None:

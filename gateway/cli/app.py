@@ -91,6 +91,7 @@ def _leaf(fault: BaseException) -> BaseException:
 def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Check the configuration and everything it names; tell every mistake at once."""
     checked = load_config(ctx, config, as_json=as_json, mapping=True, isolate=False)
+    _check_files(checked, as_json=as_json)
     if checked.syncs:
         _check_people(checked, as_json=as_json)
     if as_json:
@@ -105,6 +106,22 @@ def check(ctx: typer.Context, config: ConfigFile = None, as_json: AsJson = False
         count(len(checked.identities), "identity", "identities"),
     )
     typer.echo(f"{checked.path}: ok ({', '.join(counts)})")
+
+
+def _check_files(checked: Config, *, as_json: bool) -> None:
+    """Ask the connectors which files a start would miss; tell every one and exit where there are any."""
+    from gateway.config_check import unstarted
+    from gateway.config_file import ConfigErrors, Document, Mistake
+
+    mistakes: list[Mistake] = []
+    for name in checked.connectors:
+        made = unstarted(checked, name)
+        for text in () if made is None else made.missing():
+            line = Document(checked.path).line(("connector", name))
+            mistakes.append(Mistake(str(checked.path), line, f"connector.{name}", "a table", "", rule=text))
+    if mistakes:
+        tell_mistakes(ConfigErrors(mistakes), as_json=as_json)
+        raise typer.Exit(1)
 
 
 def _check_people(checked: Config, *, as_json: bool) -> None:

@@ -12,8 +12,9 @@ from enum import Enum, unique
 from typing import Any
 
 from gateway.config_file import Document
+from gateway.contract import Connector
 from gateway.mapping_desk.desk import Desk
-from gateway.mapping_desk.parts import capabilities_of, planner_of
+from gateway.mapping_desk.parts import capabilities_of, connectors_of, planner_of
 from gateway.mapping_desk.words import called
 from gateway.planner import Planner, Target
 from gateway.status import Status
@@ -22,7 +23,7 @@ from mappings.address import Address
 from mappings.checks import mistakes_of
 from mappings.directory import Directory
 from mappings.identity import Identity, Kind, Role, Stage
-from mappings.mail_rules import FORWARD
+from mappings.mail_rules import FORWARD, PREFIX, RuleMistake, rules_of
 from mappings.networks.smtp import domain_key
 from mappings.prove import Finding as Proof
 from mappings.prove import RouteLike, prove
@@ -71,7 +72,8 @@ def check(desk: Desk) -> Iterator[Finding]:
     """
     directory = desk.directory()
     table = desk.table(directory)
-    planner = planner_of(desk.config, table, desk.clock)
+    connectors = connectors_of(desk.config)
+    planner = planner_of(desk.config, table, desk.clock, connectors)
     document = Document(desk.config.path)
     proofs = list(_proofs(desk, directory, document))
     for warning in desk.config.warnings:
@@ -79,7 +81,7 @@ def check(desk: Desk) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, "configuration", warning)
     yield from proofs
     yield from _not_reversible(desk, document)
-    yield from _identities(desk, directory, planner)
+    yield from _identities(desk, directory, planner, connectors)
     for gap in find_gaps(
         directory.identities(),
         sorted(set(desk.config.homes.values())),
@@ -141,7 +143,9 @@ def _not_reversible(desk: Desk, document: Document) -> Iterator[Finding]:
 # -- identities
 
 
-def _identities(desk: Desk, directory: Directory, planner: Planner) -> Iterator[Finding]:
+def _identities(
+    desk: Desk, directory: Directory, planner: Planner, connectors: Mapping[str, Connector]
+) -> Iterator[Finding]:
     within: dict[int, set[int]] = {}
     names: dict[int, str] = {}
     now = desk.clock()
@@ -150,6 +154,7 @@ def _identities(desk: Desk, directory: Directory, planner: Planner) -> Iterator[
             yield Finding(Severity.ERROR, "dangling", f"identity {who.id}: {mistake}", who.id)
         yield from _unreachable(who, planner, now)
         yield from _forwarding(who, planner, now)
+        yield from _undeliverable(who, planner, connectors, now)
         if who.copy_home is not None and who.stage not in (Stage.BEFORE, Stage.COEXISTING):
             stage = "no stage of a merger" if who.stage is None else f"the stage {who.stage.value}"
             text = (
@@ -176,6 +181,27 @@ def _unreachable(who: Identity, planner: Planner, now: float) -> Iterator[Findin
     if told := _refused(planner, best):
         text = f"mail for {called(who)} at {best} is refused: {told}"
         yield Finding(Severity.ERROR, "unreachable", text, who.id, example=str(best))
+
+
+def _undeliverable(
+    who: Identity, planner: Planner, connectors: Mapping[str, Connector], now: float
+) -> Iterator[Finding]:
+    """Yield what somebody's rules ask for that the connector which delivers their mail cannot do."""
+    if not any(name.startswith(PREFIX) for name, _ in who.attributes):
+        return
+    own = next((h.address for h in who.addresses if h.role is not Role.FORMER and h.holds_at(now)), None)
+    found = None if own is None else planner.target(own)
+    if not isinstance(found, Target) or (found.forwards and not found.keeps):
+        return
+    try:
+        rules = rules_of(who)
+    except RuleMistake:  # told with the identity's other mistakes
+        return
+    name = found.lane[0]
+    for told in connectors[name].cannot(rules) if name in connectors else ():
+        yield Finding(
+            Severity.ERROR, "dangling", f"mail for {called(who)} waits at {name}: {told}", who.id, example=str(own)
+        )
 
 
 def _forwarding(who: Identity, planner: Planner, now: float) -> Iterator[Finding]:

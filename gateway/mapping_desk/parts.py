@@ -26,9 +26,12 @@ def capabilities_of(config: Config) -> Mapping[str, Capabilities]:
     return {name: each.capabilities for name, each in connectors_of(config).items()}
 
 
-def planner_of(config: Config, table: Table, clock: Callable[[], float]) -> Planner:
-    """Return a planner that says where mail goes; it plans no messages."""
-    made = connectors_of(config)
+def planner_of(
+    config: Config, table: Table, clock: Callable[[], float], made: Mapping[str, Connector] | None = None
+) -> Planner:
+    """Return a planner that says where mail goes; it plans no messages. `made` are `connectors_of` the configuration,
+    where there are some already."""
+    made = connectors_of(config) if made is None else made
     settings = PlannerSettings(
         hostname=config.gateway.name,
         shared={domain_key(each.domain): each.systems for each in config.mapping.shared},

@@ -124,6 +124,39 @@ def test_check_tells_every_mistake(config: Path) -> None:
     assert [m["nearest"] for m in json.loads(as_json.stdout)["mistakes"]] == ["outbox", "oldmhs"]
 
 
+def test_check_looks_whether_named_files_are_there(config: Path, tmp_path: Path) -> None:
+    more = """
+[connector.submission]
+type = "smtp"
+listen = ["127.0.0.1:0"]
+tls_cert = "cert.pem"
+login = {file = "accounts"}
+
+[connector.old]
+type = "imap"
+host = "old.example"
+passwords = "old.csv"
+
+[connector.older]
+type = "pop"
+host = "old.example"
+passwords = "."
+"""
+    config.write_text(config.read_text() + more)
+    (tmp_path / "cert.pem").touch()
+    result = gatepost("check")
+    assert result.exit_code == 1
+    assert f"connector.submission: login.file: there is no file {tmp_path}/accounts" in result.stderr
+    assert f"connector.old: passwords: there is no file {tmp_path}/old.csv" in result.stderr
+    assert f"connector.older: passwords: the file {tmp_path} cannot be read: Is a directory" in result.stderr
+    assert "3 mistakes" in result.stderr
+    (tmp_path / "accounts").touch()
+    assert [m["rule"].partition(":")[0] for m in json.loads(gatepost("check", "--json").stdout)["mistakes"]] == [
+        "passwords",
+        "passwords",
+    ]
+
+
 def test_run_refuses_a_wrong_configuration(config: Path) -> None:
     config.write_text("[gateway]\n")
     result = gatepost("run")

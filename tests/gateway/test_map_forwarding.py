@@ -70,3 +70,21 @@ def test_where_it_goes_is_explained() -> None:
         ("smtp:gone@acme.example", None),
         ("smtp:c@else.example", "internet"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        ("program:sort", ""),
+        ("folder:Lists", "a rule names a folder, and no place for folders is configured"),
+        ("mailbox\\; program:sword", "a rule names a program that is not configured"),
+    ],
+)
+def test_a_rule_that_its_connector_cannot_do_is_found(tmp_path: Path, rule: str, error: str) -> None:
+    boxes = f'path = "{tmp_path}/mail/{{user}}"\nformat = "mbox"\nprograms = {{sort = {{command = ["/bin/cat"]}}}}'
+    (tmp_path / "gatepost.toml").write_text(CONFIG.replace('path = "mail/{user}"', boxes))
+    (tmp_path / "people.csv").write_text(PEOPLE + f"Dora,boxes,dora@acme.example,mail.deliver={rule}\n")
+    found = [each for each in told("check")["findings"] if "Dora" in each["text"]]
+    text = f"mail for Dora waits at boxes: {error}"
+    expected = [("error", "dangling", text, "smtp:dora@acme.example")] if error else []
+    assert [(each["severity"], each["kind"], each["text"], each["example"]) for each in found] == expected

@@ -110,6 +110,9 @@ class Local(Connector):
     def health(self) -> Health:
         return Health(self._trouble is None, self._trouble or "ok")
 
+    def cannot(self, rules: MailRules) -> Sequence[str]:
+        return [why for place in rules.deliver if (why := self._unfit(place)) is not None]
+
     async def start(self) -> None:
         """Look whether the mailboxes' folder and the programs are there. Raises: OSError that names what is not."""
         config = cast(LocalConfig, self.config)
