@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -65,6 +65,7 @@ class Forwarding:
         clock: Callable[[], float],
         *,
         judge: str = "",
+        judges: Iterable[str] = (),
         ring: KeyRing | None,
         srs: Srs | None,
         resolver: Resolver | None,
@@ -72,7 +73,8 @@ class Forwarding:
         """`server` is the name under which the arrival's results are read and told on.
 
         `judge` is the connector that looks at what comes in by it, and takes out what others say under that name; empty
-        where none does. `ring` is needed where keys are, `resolver` where `unsigned_from` is another than 'keep'.
+        where none does. `judges` are others that do so, for what is sealed. `ring` is needed where keys are,
+        `resolver` where `unsigned_from` is another than 'keep'.
         """
         self._config = config
         self._is_ours = is_ours
@@ -83,6 +85,7 @@ class Forwarding:
         self._keys = KeyCache()
         self._server = server
         self._judge = judge
+        self._judges = frozenset((*judges, *((judge,) if judge else ())))
         self._servers = frozenset((server.lower(),))
         self._asks = config.unsigned_from != "keep" or config.arc is not None
         """Whether anything depends on whose a message is, beside its signature."""
@@ -144,7 +147,9 @@ class Forwarding:
 
     async def _forwarded(self, parcel: Parcel, author: str, notes: list[Note]) -> Plan:
         """Decide about a message that somebody else wrote."""
-        arrived = self._arrival(parcel.content)
+        arrived = results.Results(self._server)
+        if parcel.envelope.origin.connector in self._judges:  # else a sender would have us seal what they have made up
+            arrived = self._arrival(parcel.content)
         keys: tuple[SigningKey, ...] = ()
         choice = self._config.unsigned_from
         if choice != "keep":

@@ -103,6 +103,7 @@ class Outward:
             context.is_ours,
             context.clock,
             judge=name if getattr(config, "authentication", None) is not None else "",
+            judges=() if arc is None else arc.judged_by,
             ring=self._ring,
             srs=srs_of(config.srs) if config.srs is not None else None,
             resolver=resolver,

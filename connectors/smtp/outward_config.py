@@ -83,6 +83,11 @@ class ArcConfig(_Table):
         description="Name under which Authentication-Results were written on arrival. Absent: that of this connector's "
         "`authentication`, else the gateway's own.",
     )
+    judged_by: tuple[str, ...] = Field(
+        (),
+        description="Further connectors whose mail is judged on arrival under that name, and has lost what others say "
+        "under it. What comes in otherwise, or by this connector without `authentication`, is sealed without results.",
+    )
 
 
 class SrsConfig(_Table):

@@ -98,9 +98,10 @@ def place(store: KeyStore) -> Context:
 def mail(
     n: int = 1, *, head: bytes = HEAD, body: bytes = BODY, trusted: bool = True,
     sender: str | None = "ann@acme.example", content: Content | None = None, to: str | Sequence[str] = "b@y.example",
+    connector: str = "in",
 ) -> Parcel:  # fmt: skip
     made = parcel(n, to, sender=sender, content=content or Content(head + body))
-    return replace(made, envelope=replace(made.envelope, origin=Origin("in", trusted=trusted)))
+    return replace(made, envelope=replace(made.envelope, origin=Origin(connector, trusted=trusted)))
 
 
 @asynccontextmanager
@@ -422,24 +423,45 @@ async def sealed(octets: bytes, records: Records) -> arc.ArcResult:
 
 async def test_a_seal_carries_what_was_found_on_arrival(keys: KeyStore) -> None:
     records = records_of(keys)
-    table = {"domain": "gw.test"}
-    got, _ = await sent(keys, mail(head=RESULTS % b"none" + FOREIGN, trusted=False), arc=table)
-    first = await sealed(got[0], records)
+
+    async def passed_on(octets: bytes, domain: str = "gw.test") -> bytes:
+        judged = mail(content=Content(octets), trusted=False, connector="out")
+        got, _ = await sent(keys, judged, arc={"domain": domain}, authentication={"name": "gw.test"})
+        return got[0]
+
+    got = await passed_on(RESULTS % b"none" + FOREIGN + BODY)
+    first = await sealed(got, records)
     assert (first.status, first.domains) == ("pass", ("gw.test",))
     assert b"spf=pass" in first.chain.sets[0].claims
-    cv, _, _ = dkimpy.arc_verify(got[0], dnsfunc=records.dkimpy)
+    cv, _, _ = dkimpy.arc_verify(got, dnsfunc=records.dkimpy)
     assert cv == b"pass"
     # The next hop, which found the chain whole, seals above it; one that found it broken says so.
-    got2, _ = await sent(
-        keys, mail(content=Content(RESULTS % b"pass" + got[0]), trusted=False), arc={"domain": "acme.example"}
-    )
-    second = await sealed(got2[0], records)
+    second = await sealed(await passed_on(RESULTS % b"pass" + got, "acme.example"), records)
     assert (second.status, second.domains) == ("pass", ("acme.example", "gw.test"))
-    got3, _ = await sent(keys, mail(content=Content(RESULTS % b"fail" + got[0]), trusted=False), arc=table)
-    assert (await sealed(got3[0], records)).status == "fail"
+    assert (await sealed(await passed_on(RESULTS % b"fail" + got), records)).status == "fail"
     # Nobody has said what the chain is worth: no seal can.
-    got4, _ = await sent(keys, mail(content=Content(got[0]), trusted=False), arc=table)
-    assert got4[0] == got[0]
+    assert await passed_on(got) == got
+
+
+@pytest.mark.parametrize(
+    ("connector", "options", "carried"),
+    [
+        ("out", {"authentication": {}}, True),
+        ("in", {"arc": {"domain": "gw.test", "judged_by": ["in"]}}, True),
+        # What came by another way, or where nobody looks, has the results that its sender wrote.
+        ("pop", {"authentication": {}}, False),
+        ("out", {}, False),
+        ("in", {"arc": {"domain": "gw.test", "authserv_id": "gw.test"}}, False),
+    ],
+)
+async def test_a_seal_carries_no_results_that_a_stranger_wrote(
+    keys: KeyStore, connector: str, options: dict[str, Any], carried: bool
+) -> None:
+    forged = b"Authentication-Results: gw.test; dmarc=pass header.from=bank.example; arc=none\r\n"
+    made = mail(head=forged + FOREIGN, trusted=False, connector=connector)
+    got, _ = await sent(keys, made, **{"arc": {"domain": "gw.test"}, **options})
+    (last,) = (await sealed(got[0], records_of(keys))).chain.sets
+    assert (b"dmarc=pass" in last.claims) is carried
 
 
 async def test_what_is_ours_gets_no_seal(keys: KeyStore) -> None:
