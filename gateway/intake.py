@@ -155,7 +155,10 @@ class GatewayIntake:
             self._hand_over(claims_of(more))
             self._tell(more)
         for each in planned.moved:
-            self._tell_moved(each, stored)
+            try:
+                self._tell_moved(each, stored)
+            except Exception as fault:  # noqa: BLE001  the message is in, and whoever brought it is to hear of it
+                self._no_notice(fault)
 
     def _tell_moved(self, each: Moved, about: Stored) -> None:
         """Send a notice of the new address, once in weeks, whichever node the messages come to."""

@@ -7,15 +7,19 @@ as automatic, so that nothing answers it.
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
+from typing import Final
 
 from gateway.automatic import is_automatic, is_machine
 from gateway.message import Content
 from gateway.planner import Moved
 from gateway.spool.api import Stored
+
+_ID: Final = re.compile(rb"<[!-~]{3,500}>")
 
 
 def key(each: Moved) -> str:
@@ -38,9 +42,9 @@ def notice(each: Moved, about: Stored, hostname: str, now: float) -> Content | N
     message["Message-ID"] = make_msgid(domain=hostname)
     message["Auto-Submitted"] = "auto-replied"
     message["X-Auto-Response-Suppress"] = "All"
-    original = about.content.get(b"message-id")
-    if original is not None and original.isascii():
-        message["In-Reply-To"] = original.decode("ascii").strip()
+    original = (about.content.get(b"message-id") or b"").strip()
+    if _ID.fullmatch(original):
+        message["In-Reply-To"] = original.decode("ascii")
     message.set_content(
         f"Your message to {each.former.value} is passed on.\n\n"
         f"The address has changed. Please write to {each.now.value} from now on, and put it into your address book.\n\n"

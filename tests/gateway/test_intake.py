@@ -311,6 +311,31 @@ async def test_a_notice_that_cannot_be_stored_takes_nothing_from_the_message() -
     assert len(desk.handed) == 1
 
 
+@pytest.mark.parametrize("head", [b"Message-ID: <a\rb@far.example>\r\n", b"Message-ID: <a\0\xe9@far.example>\r\n"])
+async def test_whatever_a_message_holds_it_is_answered_and_its_notice_made(head: bytes) -> None:
+    """A fault behind the commit would leave whoever brought it without an answer, and bring it again for ever."""
+    desk = Desk(tell_moved=True)
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example", head=head)))
+    await turns()
+    desk.spool.waiting[0][1](None, None)
+    assert not (await accepting).duplicate
+    await turns()
+    assert len(desk.spool.waiting) == 2
+
+
+async def test_a_notice_that_cannot_be_made_takes_nothing_from_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("the content cannot be read")
+
+    monkeypatch.setattr("gateway.moved.notice", fails)
+    desk = Desk(tell_moved=True)
+    accepting = asyncio.create_task(desk.intake.accept(mail("smtp:al@acme.example")))
+    await turns()
+    desk.spool.waiting[0][1](None, None)
+    assert not (await accepting).duplicate
+    assert len(desk.handed) == 1
+
+
 async def test_a_known_hand_over_is_not_sent_again() -> None:
     desk = Desk()
     accepting = asyncio.create_task(desk.intake.accept(mail("smtp:bob@merged.example")))
