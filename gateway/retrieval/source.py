@@ -139,7 +139,7 @@ class _Run:
         self._name = name
         self._context = context
         self._open = open
-        # What lies there may be anybody's: it goes to whom the operator names, foreign or not, and is trusted in nothing.
+        # What lies there may be anybody's: it goes to whom the operator names, and is trusted in nothing else.
         self._origin = Origin(name, peer=peer, protocol=protocol, returning=bool(way.fetch.recipients))
         self._log = context.log.bind(mailbox=way.fetch.mailbox)
         place = f"{way.fetch.mailbox}\0{'/'.join(way.path)}"
@@ -310,9 +310,7 @@ class _Run:
         message = Message(made, kept)
         return _Pending(id, message, intake.submit(message), writer)
 
-    def _known(
-        self, intake: Intake, id: str, path: Address | None, to: tuple[Address, ...]
-    ) -> tuple[Address, ...]:
+    def _known(self, intake: Intake, id: str, path: Address | None, to: tuple[Address, ...]) -> tuple[Address, ...]:
         """Return those of several whom somebody has, and who gets what is for the others; all of them where nobody has
         any. Raises: Unavailable where it is not known now."""
         if len(to) < 2:
