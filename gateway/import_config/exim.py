@@ -292,19 +292,27 @@ class _Reader:
 
     def _network(self, what: str, word: str) -> None:
         out = self.outline
-        kind, semicolon, path = word.partition(";")
-        if (semicolon and kind in ("net-lsearch", "iplsearch", "lsearch")) or word.startswith("/"):
+        bare = word.lstrip("! ")
+        kind, semicolon, path = bare.partition(";")
+        if (semicolon and kind in ("net-lsearch", "iplsearch", "lsearch")) or bare.startswith("/"):
             try:
-                for each in self._files.words(path.strip() if semicolon else word):
-                    self._network(what, each.rstrip(":"))
+                for each in self._files.words(path.strip() if semicolon else bare):
+                    self._network(what, word[: -len(bare)] + each.rstrip(":"))
             except FilesError as e:
-                out.leave(self._path, f"{what} {word}", str(e))
+                self._unread_network(what, word, str(e))
             return
-        among = out.excluded_networks if word.startswith("!") else out.relay_networks
+        among = out.excluded_networks if word.count("!", 0, len(word) - len(bare)) % 2 else out.relay_networks
         try:
-            among[str(ip_network(word.lstrip("! ").strip("[]"), strict=False))] = None
+            among[str(ip_network(bare.strip("[]"), strict=False))] = None
         except ValueError:
-            out.leave(self._path, f"{what} {word}", "only addresses and networks are taken; write them out")
+            self._unread_network(what, word, "only addresses and networks are taken; write them out")
+
+    def _unread_network(self, what: str, word: str, why: str) -> None:
+        if word.startswith("!"):
+            # Who would be kept out is not known.
+            self.outline.no_relaying()
+            why += "; since it is an exception, nobody relays by their address: name relay_networks yourself"
+        self.outline.leave(self._path, f"{what} {word}", why)
 
     # Routers
 

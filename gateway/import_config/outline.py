@@ -129,6 +129,8 @@ class Outline:
     relay_networks: dict[str, None] = field(default_factory=dict)
     excluded_networks: dict[str, None] = field(default_factory=dict)
     """Parts of `relay_networks` that may not relay."""
+    is_closed: bool = False
+    """Nobody relays by their address, whatever `relay_networks` says."""
     default: Hop = field(default_factory=Hop)
     """Where mail goes that no table says anything of."""
     relay_hop: Hop | None = None
@@ -177,8 +179,14 @@ class Outline:
         elif self.left[-1].what != "more":
             self.left.append(Left("", "more", f"over {MAX_LEFT} settings or rows were not taken; these are the first"))
 
+    def no_relaying(self) -> None:
+        """Have nobody relay by their address: whom an exception keeps out cannot be read."""
+        self.is_closed = True
+
     def relaying(self) -> list[str]:
         """Return the networks that may relay, without those parts of them that may not."""
+        if self.is_closed:
+            return []
         left = [ip_network(each) for each in self.relay_networks]
         for text in self.excluded_networks:
             out = ip_network(text)

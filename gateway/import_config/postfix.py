@@ -20,7 +20,7 @@ from gateway.import_config.own_settings import (
     POSTFIX_SERVICES,
     POSTFIX_WHY_NOT,
 )
-from gateway.import_config.postfix_access import TABLE, read_restrictions, rows
+from gateway.import_config.postfix_access import TABLE, may_relay_by_network, read_restrictions, rows
 
 _TEXT_TYPES: Final = frozenset(("hash", "btree", "lmdb", "dbm", "cdb", "sdbm", "texthash"))
 _PATTERN_TYPES: Final = frozenset(("regexp", "pcre"))
@@ -139,7 +139,12 @@ class _Reader:
 
     def _networks(self) -> None:
         main, out = self._main, self.outline
-        if "mynetworks" not in main:
+        main.asked.add("mynetworks")
+        if not may_relay_by_network(main):
+            why = "no permit_mynetworks stands before what refuses relaying, so nobody relays there by their address"
+            self._leave("mynetworks", why)
+            return
+        if "mynetworks" not in main.settings:
             style = main["mynetworks_style"]
             out.relay_networks.update(dict.fromkeys(("127.0.0.0/8", "::1/128")))
             if style != "host":
@@ -147,21 +152,35 @@ class _Reader:
                 self._leave("mynetworks_style", why, f"mynetworks_style = {style}")
             return
         for word in main.words("mynetworks"):
-            if word.startswith("/"):
+            bare = word.lstrip("!")
+            found = [word]
+            if bare.startswith("/"):
                 try:
-                    found = self._files.words(word)
+                    # A file has any number of words in a line, and what the list says of it holds for each of them.
+                    lines = (line.partition("#")[0] for line in self._files.text(bare).split("\n"))
+                    found = [word[: -len(bare)] + each for line in lines for each in words(line)]
                 except FilesError as e:
-                    self._leave("mynetworks", str(e), word)
+                    self._unread_network(word, str(e))
                     continue
-            else:
-                found = [word]
             for each in found:
-                bare = each.replace("[", "").replace("]", "")
-                among = out.excluded_networks if bare.startswith("!") else out.relay_networks
-                try:
-                    among[str(ip_network(bare.lstrip("!"), strict=False))] = None
-                except ValueError:
-                    self._leave("mynetworks", "only addresses and networks are taken; write them out", each)
+                self._network(each)
+
+    def _network(self, word: str) -> None:
+        out = self.outline
+        is_excluded = (len(word) - len(word.lstrip("!"))) % 2 == 1
+        try:
+            network = str(ip_network(word.lstrip("!").replace("[", "").replace("]", ""), strict=False))
+        except ValueError:
+            self._unread_network(word, "only addresses and networks are taken; write them out")
+        else:
+            (out.excluded_networks if is_excluded else out.relay_networks)[network] = None
+
+    def _unread_network(self, word: str, why: str) -> None:
+        if word.startswith("!"):
+            # Who would be kept out is not known.
+            self.outline.no_relaying()
+            why += "; since it is an exception, nobody relays by their address: name relay_networks yourself"
+        self._leave("mynetworks", why, word)
 
     def _listen(self) -> None:
         main, out = self._main, self.outline

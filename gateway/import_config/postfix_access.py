@@ -41,6 +41,22 @@ def read_restrictions(main: MainCf, outline: Outline, table: Tables, leave: Leav
     reader.milters()
 
 
+_REFUSING: Final = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject", "defer"))
+
+
+def may_relay_by_network(main: MainCf) -> bool:
+    """Say whether `mynetworks` may relay: in no list that a recipient has to pass is relaying refused before them."""
+    for name in ("smtpd_relay_restrictions", "smtpd_recipient_restrictions"):
+        if name not in main.settings:
+            continue  # the default of the first permits them, that of the second is empty
+        for word in main.words(name):
+            if word in ("permit_mynetworks", "permit"):
+                break
+            if word in _REFUSING:
+                return False
+    return True
+
+
 class _Reader:
     def __init__(self, main: MainCf, outline: Outline, table: Tables, leave: Leave) -> None:
         self._main = main

@@ -430,6 +430,8 @@ class _Reader:
         out = self.outline
         verb = value.split(None, 1)[0].upper() if value else ""
         network = network_of(key)
+        if verb != "RELAY" and tag in ("Connect", "any") and network is not None:
+            out.excluded_networks[network] = None  # the row for less decides: it does not say RELAY
         if verb == "RELAY" and tag in ("Connect", "any") and network is not None:
             out.relay_networks[network] = None
         elif verb == "RELAY" and tag in ("To", "any") and key and "@" not in key:
