@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,8 @@ class Folder:
             if stat.S_IMODE(folder.stat().st_mode) != mode:
                 folder.chmod(mode)
 
-    def claim(self) -> list[Dropped | Bad]:
-        """Claim what lies there, and take up what an earlier run had claimed. Raises: OSError."""
+    def claim(self, put_off: Container[str] = ()) -> list[Dropped | Bad]:
+        """Claim what lies there, and take up what was claimed before, but for what is put off. Raises: OSError."""
         names = []
         with os.scandir(self.path) as found:
             for entry in found:
@@ -106,7 +107,11 @@ class Folder:
             with suppress(FileNotFoundError):  # its owner has taken it back
                 os.rename(self.path / name, self.claimed / name)
         with os.scandir(self.claimed) as found:
-            mine = sorted((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name) for entry in found)
+            mine = sorted(
+                (entry.stat(follow_symlinks=False).st_mtime_ns, entry.name)
+                for entry in found
+                if entry.name not in put_off
+            )
         return [self._open(name) for _, name in mine[:MOST_AT_ONCE]]
 
     def _clear_away(self, name: str) -> None:

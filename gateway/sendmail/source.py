@@ -102,7 +102,7 @@ class Sendmail(Connector):
         self._callers: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._later: dict[str, float] = {}
-        """Claimed files at which something failed, and when they are tried again."""
+        """Claimed files that were refused for now, or at which something failed, and when they are tried again."""
         self._serves = False
         self._trouble = ""
 
@@ -278,19 +278,20 @@ class Sendmail(Connector):
 
     async def _take_dropped(self, intake: Intake) -> None:
         """Take what lies there; what the spool cannot take now is left for the next look."""
+        now = asyncio.get_running_loop().time()
+        put_off = {name for name, until in self._later.items() if until > now}
         try:
-            found = await asyncio.to_thread(self._folder.claim)
+            found = await asyncio.to_thread(self._folder.claim, put_off)
         except OSError as fault:
             self._trouble = f"{self._place / DROP}: {fault.strerror}"
             return
         self._trouble = ""
-        now = asyncio.get_running_loop().time()
         try:
             for each in found:
                 if isinstance(each, Bad):
                     self.context.log.error("handover_bad", file=each.name, reason=each.why, kept=str(each.kept))
                     self.context.count("handovers_bad")
-                elif self._serves and self._later.get(each.name, 0.0) <= now:
+                elif self._serves:
                     await self._take_one(intake, each)
         except (Unavailable, OSError) as fault:
             self._trouble = f"the drop folder waits: {fault}"
@@ -306,7 +307,11 @@ class Sendmail(Connector):
             words.id = dropped.id
             _, text = await self._accept(intake, user, words, _of_file(dropped))
         except (Rejected, handover.Malformed) as no:
+            if isinstance(no, Rejected) and not no.status.is_permanent:
+                self._put_off(dropped.name)
+                return
             why = no.status.text if isinstance(no, Rejected) else str(no)
+            self._later.pop(dropped.name, None)
             kept = await asyncio.to_thread(self._folder.put_aside, dropped.name)
             self.context.log.error("handover_refused", user=user.login, file=dropped.name, reason=why, kept=str(kept))
             self.context.count("handovers_bad")
@@ -316,11 +321,14 @@ class Sendmail(Connector):
         except Exception:
             # A fault of ours with this one must not keep the others; it is tried again.
             self.context.log.exception("handover_fault", user=user.login, file=dropped.name)
-            self._later[dropped.name] = asyncio.get_running_loop().time() + AGAIN_S
+            self._put_off(dropped.name)
             return
         self._later.pop(dropped.name, None)
         await asyncio.to_thread(self._folder.remove, dropped.name)
         self.context.log.info("handover_taken", user=user.login, text=text)
+
+    def _put_off(self, name: str) -> None:
+        self._later[name] = asyncio.get_running_loop().time() + AGAIN_S
 
 
 async def _of_reader(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

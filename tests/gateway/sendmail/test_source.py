@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract import Content, Context, Rejected
+from gateway.contract import Content, Context, Rejected, Status
 from gateway.log import get_log
-from gateway.sendmail import handover, options
+from gateway.sendmail import dropped as dropped_module
+from gateway.sendmail import handover, options, way
+from gateway.sendmail import source as source_module
 from gateway.sendmail.dialogue import converse
 from gateway.sendmail.dropped import Dropped, Folder
 from gateway.sendmail.source import Sendmail, SendmailConfig
@@ -126,6 +128,36 @@ async def test_a_caller_that_ends_in_the_middle_leaves_no_half_message(tmp_path:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+async def test_what_is_refused_for_now_is_tried_again_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dropped_module, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(source_module, "LOOK_S", 0.02)
+    monkeypatch.setattr(source_module, "AGAIN_S", 0.05)
+    source, intake = made(tmp_path), RecordingIntake()
+    await source.start()
+    intake.rejects = Status("4.7.1", "too many messages, try again later")
+    way.drop(str(tmp_path / "local"), "1" * 32, [handover.write([("do", "mail"), ("to", "a@b.example")]) + b"hello\n"])
+    running = asyncio.create_task(source.run(intake))
+    try:
+        await settled(lambda: intake.calls > 1)
+        monkeypatch.setattr(source_module, "AGAIN_S", 1.0)
+        calls = intake.calls
+        await settled(lambda: intake.calls > calls)
+        intake.rejects = None
+        words = handover.write([("do", "mail"), ("to", "b@b.example")])
+        way.drop(str(tmp_path / "local"), "2" * 32, [words + b"hello\n"])
+        await settled(lambda: len(intake.accepted) == 2)
+        first, _ = intake.accepted
+        assert first.message.envelope.recipients[0].address.value == "b@b.example"
+        await settled(lambda: not list((tmp_path / "local/claimed").iterdir()))
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert not list((tmp_path / "local/bad").iterdir())
 
 
 def test_a_folder_in_the_drop_folder_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
