@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from connectors.smtp.dns_resolver import Tlsa
-from connectors.smtp.mx import Absent, LookupFault
+from connectors.smtp.mx import Absent
 
 TA: Final = 2
 EE: Final = 3
@@ -76,14 +76,15 @@ NO_DANE: Final = Dane(Level.NONE)
 
 
 async def domain_is_secure(resolver: SecureResolver, domain: str) -> bool:
-    """Say whether the MX records of a domain, or that it has none, are proved: only then its hosts' are asked for."""
+    """Say whether the MX records of a domain, or that it has none, are proved: only then its hosts' are asked for.
+
+    Raises: LookupFault where that cannot be had: no host is known to be without DANE then (RFC 7672 §2.1.2).
+    """
     try:
         return await resolver.is_secure(domain, "MX")
     except Absent:
         # An implicit MX: its address is what has to be proved, and is asked about with the host.
         return True
-    except LookupFault:
-        return False  # the search for hosts has failed for it already, or it will be asked again
 
 
 async def look_up(resolver: SecureResolver, host: str, port: int, names: Sequence[str]) -> Dane:

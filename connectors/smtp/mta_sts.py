@@ -1,8 +1,8 @@
 """MTA-STS: which hosts a domain says its mail goes to, always by verified TLS; got by HTTPS and kept on disk.
 
-Promises: a policy is kept until its own end, whatever becomes of DNS or its server meanwhile, and over restarts; one
-that cannot be had, or is ill-formed, never takes the place of one that is kept (RFC 8461 §5.1, §10.2); what comes from
-outside is bounded in size and time.
+Promises: a policy is kept until its own end, whatever becomes of DNS or its server meanwhile, and over restarts; it is
+got again when half of its time is over, so that there is no gap behind it; one that cannot be had, or is ill-formed,
+never takes the place of one that is kept (RFC 8461 §5.1, §10.2); what comes from outside is bounded in size and time.
 Source: RFC 8461.
 """
 
@@ -175,9 +175,10 @@ class Policies:
             id = None
         except LookupFault as fault:
             id = None
+            known.asked_again_at = self._clock() + _RETRY_S
             if kept is not None:
                 known.fault = PolicyError(str(fault), "sts-policy-fetch-error")
-        if id is not None and (kept is None or kept.id != id):
+        if id is not None and (kept is None or kept.id != id or kept.until - self._clock() < kept.max_age_s / 2):
             try:
                 made = parse(domain, await self._fetch(domain), id, self._clock())
             except PolicyError as fault:
@@ -185,6 +186,7 @@ class Policies:
                 known.asked_again_at = self._clock() + _RETRY_S
             else:
                 known.policy = made
+                known.asked_again_at = min(known.asked_again_at, max(made.until, self._clock() + _RETRY_S))
                 # A disk that is full costs the memory of it over a restart, not the message.
                 with contextlib.suppress(OSError):
                     await asyncio.to_thread(_write, path, made)

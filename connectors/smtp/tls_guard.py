@@ -21,6 +21,7 @@ from connectors.smtp.mx import Finder, LookupFault, Target
 from connectors.smtp.opening import BAD_TLS, NO_TLS, open_connection
 from connectors.smtp.tls import TlsOptions
 from connectors.smtp.tls_reports import Reports, Ruling
+from connectors.smtp.transaction import ascii_domain
 from gateway.contract import Deferred, Scope, Status
 
 NO_TLSA: Final = Status("4.7.5", "DNS gave no answer about the certificates of the next hop")
@@ -96,13 +97,19 @@ class GuardedFinder:
         smart_host = self._config.smart_host
         if next_hop.startswith("[") or targets[0].port == 0:
             return targets  # an address or a socket, or where an operator has sent it by hand: nobody's domain
-        domain = "" if smart_host is not None else next_hop.rstrip(".").lower()
+        domain = "" if smart_host is not None else ascii_domain(next_hop.rstrip("."))
         policy, fault = None, None
         if self._policies is not None and domain:
             policy, fault = await self._policies.of(domain)
             if fault is not None and self._reports is not None and policy is None:
                 self._reports.count(Ruling(domain, "sts"), targets[0], fault.result, str(fault))
-        may_have = self._resolver is not None and (not domain or await dane.domain_is_secure(self._resolver, domain))
+        try:
+            may_have = self._resolver is not None and (
+                not domain or await dane.domain_is_secure(self._resolver, domain)
+            )
+        except LookupFault as unknown:
+            # The hosts are known, yet not whether they are proved: to go on would be to do without DANE.
+            raise HopFault(Deferred(NO_TLSA.but(cause=str(unknown)), Scope.HOP)) from unknown
         guarded: list[Target] = []
         known: dict[tuple[str, int], Dane | LookupFault] = {}
         for target in targets:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.dns_resolver import Tlsa
 from connectors.smtp.domain_tls import DomainTls
 from connectors.smtp.mta_sts import PolicyError
+from connectors.smtp.mx import LookupFault
 from gateway.contract import Address, Message
 from tests.connectors.smtp.client_kit import Counts, RecordingBatch, config, context, parcel
 from tests.connectors.smtp.secure_dns import SecureDns
@@ -58,8 +59,11 @@ class Sent:
 
     async def go(
         self, ca: Authority, server: ssl.SSLContext | None, *, tlsa: Sequence[Tlsa] | None = (),
-        sts: bytes | None = None, secure: bool = True, **options: Any,
+        sts: bytes | None = None, secure: bool = True, to: str = "b@y.example", domain: str = "y.example",
+        dns: Callable[..., SecureDns] = SecureDns, **options: Any,
     ) -> Sent:  # fmt: skip
+        """`domain` is that of `to` as DNS has it."""
+
         async def fetch(domain: str) -> bytes:
             if sts is None:
                 raise PolicyError("no answer", "sts-policy-fetch-error")
@@ -68,12 +72,12 @@ class Sent:
         offers = TLS_OFFERS if server else TLS_OFFERS[:-1]
         async with BadSmtp(offers=offers, tls=server) as peer:
             records = {} if tlsa == () else {f"_{peer.port}._tcp.mx.test": tlsa}
-            texts: dict[str, list[bytes]] = {"_smtp._tls.y.example": [b"v=TLSRPTv1; rua=mailto:tls@y.example"]}
+            texts: dict[str, list[bytes]] = {f"_smtp._tls.{domain}": [b"v=TLSRPTv1; rua=mailto:tls@y.example"]}
             if options.get("mta_sts"):
-                texts["_mta-sts.y.example"] = [b"v=STSv1; id=1;"]
-            dns = SecureDns(
-                {"y.example": [(10, "mx.test")]}, {"mx.test": ["127.0.0.1"]}, tlsa=records, txt=texts,
-                secure=["mx.test", "y.example"] if secure else [],
+                texts[f"_mta-sts.{domain}"] = [b"v=STSv1; id=1;"]
+            zone = dns(
+                {domain: [(10, "mx.test")]}, {"mx.test": ["127.0.0.1"]}, tlsa=records, txt=texts,
+                secure=["mx.test", domain] if secure else [],
             )  # fmt: skip
             base = context(self.counts, base=self.folder)
             destination = SmtpDestination(
@@ -83,11 +87,11 @@ class Sent:
                     tls_reports_from="tls@gw.test", **options,
                 ),
                 base,
-                resolver=dns,
+                resolver=zone,
             )  # fmt: skip
             destination._domain_tls = kept = DomainTls(base, fetch=fetch)
             await destination.start()
-            batch = RecordingBatch([parcel(1), parcel(2)])
+            batch = RecordingBatch([parcel(1, to), parcel(2, to)], next_hop=to.rpartition("@")[2])
             try:
                 await destination.deliver(batch)
             finally:
@@ -157,6 +161,19 @@ async def test_dane_without_an_answer_bars_the_host(ca: Authority, sent: Sent) -
     assert sent.told == [("tlsa", 0, ["dnssec-invalid"])]
 
 
+async def test_dane_without_an_answer_about_the_domain_bars_its_hosts(ca: Authority, sent: Sent) -> None:
+    """Who can suppress the second answer about a domain's hosts must not get its mail without DANE."""
+
+    class Once(SecureDns):
+        async def is_secure(self, name: str, kind: str) -> bool:
+            if kind == "MX":
+                raise LookupFault("SERVFAIL")
+            return await super().is_secure(name, kind)
+
+    await sent.go(ca, None, tlsa=[WRONG], dane=True, dns=Once)
+    assert (sent.codes, sent.over) == (["deferred 4.7.5 hop"] * 2, [])
+
+
 async def test_dane_of_a_domain_that_is_not_signed_is_not_asked_for(ca: Authority, sent: Sent) -> None:
     await sent.go(ca, None, tlsa=[WRONG], dane=True, secure=False)
     assert (sent.codes, sent.over) == (DELIVERED, [False])
@@ -189,6 +206,12 @@ async def test_mta_sts(
     await sent.go(ca, ca.server(name) if name else None, sts=policy, mta_sts=True)
     assert (sent.codes, sent.over) == (codes, over)
     assert sent.told == [told]
+
+
+async def test_the_policy_of_a_domain_beyond_ascii_is_found_by_its_form_in_dns(ca: Authority, sent: Sent) -> None:
+    idn = {"to": "b@stra\u00dfe.example", "domain": "xn--strae-oqa.example", "mta_sts": True}
+    await sent.go(ca, ca.server("nobody.test"), sts=ENFORCE, **idn)
+    assert (sent.codes, sent.over) == (UNTRUSTED, [])
 
 
 async def test_a_policy_that_cannot_be_had_is_told_and_mail_goes(ca: Authority, sent: Sent) -> None:

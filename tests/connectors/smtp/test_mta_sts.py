@@ -129,6 +129,35 @@ async def test_it_is_asked_for_once_and_kept(world: World) -> None:
     assert (world.web.asked, len(world.dns.asked)) == (1, 2)
 
 
+async def test_there_is_no_gap_behind_a_policy(world: World) -> None:
+    """One who can suppress its file, or the record, gets no hour of mail in clear for it (RFC 8461 section 3.3)."""
+    world.web.text = GOOD.replace(b"86400", b"3000")
+    assert await world.mode() == "enforce"
+    world.now += 3001  # sooner than the record would be looked at again
+    assert await world.mode() == "enforce"
+    world.web.text = GOOD
+    world.now += 3001
+    assert await world.mode() == "enforce"
+    asked = world.web.asked
+    world.now += 44_000  # past the half: it is got again under the same id, while there is time to try
+    world.web.text = None
+    assert await world.mode() == "enforce"
+    assert world.web.asked == asked + 1
+    world.web.text = GOOD
+    world.now += 301
+    assert await world.mode() == "enforce"
+    world.now += 80_000
+    assert await world.mode() == "enforce"
+
+
+async def test_a_record_that_cannot_be_had_is_asked_for_again_soon(world: World) -> None:
+    world.dns.texts["_mta-sts.y.example"] = None
+    assert await world.mode() is None
+    world.dns.texts["_mta-sts.y.example"] = [b"v=STSv1; id=1;"]
+    world.now += 301
+    assert await world.mode() == "enforce"
+
+
 async def test_a_new_id_brings_the_new_policy(world: World) -> None:
     await world.mode()
     world.dns.texts["_mta-sts.y.example"] = [b"v=STSv1; id=2;"]
