@@ -25,6 +25,7 @@ from gateway.contract import (
     Recipient,
     Rejected,
     Status,
+    Taken,
 )
 from mappings.network import network
 
@@ -43,7 +44,7 @@ class SrsIntake:
         self._per_hour = per_hour
         self._clock = clock
         self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Address -> (how much of its hour's messages is used, at what time)."""
+        """Address that one of ours stands for -> (how much of its hour's messages is used, at what time)."""
 
     def check(self, envelope: Envelope, recipient: Recipient) -> Status | None:
         if not self._is_srs(recipient.address):
@@ -51,7 +52,7 @@ class SrsIntake:
         found = self._reversed(recipient)
         if isinstance(found, Status):
             return found
-        if self._load(recipient.address.key) + 1 > self._per_hour:
+        if not self._has_room(found.address.key):
             return TOO_OFTEN
         return self._intake.check(replace(envelope, origin=replace(envelope.origin, returning=True)), found)
 
@@ -62,18 +63,30 @@ class SrsIntake:
         return await self.submit(message, report=report)
 
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
-        envelope = message.envelope
-        path = envelope.reverse_path
-        returns = [recipient for recipient in envelope.recipients if self._is_srs(recipient.address)]
-        if not returns and (path is None or not self._is_srs(path)):
-            return self._intake.submit(message, report=report)
         try:
-            envelope = self._undone(envelope)
+            message = self._without_srs(message)
         except Rejected as refused:
             future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             future.set_exception(refused)
             return future
-        return self._intake.submit(replace(message, envelope=envelope), report=report)
+        return self._intake.submit(message, report=report)
+
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        try:
+            message = self._without_srs(message)
+        except Rejected as refused:
+            asyncio.get_running_loop().call_soon(told, None, refused)
+            return
+        self._intake.take(message, told, report=report)
+
+    def _without_srs(self, message: Message) -> Message:
+        """Return a message whose envelope has no addresses of SRS. Raises: Rejected for one that leads nowhere."""
+        envelope = message.envelope
+        path = envelope.reverse_path
+        returns = [recipient for recipient in envelope.recipients if self._is_srs(recipient.address)]
+        if not returns and (path is None or not self._is_srs(path)):
+            return message
+        return replace(message, envelope=self._undone(envelope))
 
     def _undone(self, envelope: Envelope) -> Envelope:
         """Return an envelope without addresses of SRS. Raises: Rejected for one that leads nowhere."""
@@ -83,7 +96,7 @@ class SrsIntake:
             with contextlib.suppress(SrsError):
                 envelope = replace(envelope, reverse_path=self._address_of(path))
         recipients: list[Recipient] = []
-        returning = False
+        senders: set[str] = set()
         for recipient in envelope.recipients:
             if not self._is_srs(recipient.address):
                 recipients.append(recipient)
@@ -91,10 +104,13 @@ class SrsIntake:
             found = self._reversed(recipient)
             if isinstance(found, Status):
                 raise Rejected(found)
-            self._use(recipient.address.key)
+            if found.address.key in senders:
+                continue  # one sender has many forms of address here, and gets one message
+            if not self._has_room(found.address.key):
+                raise Rejected(TOO_OFTEN)
+            senders.add(found.address.key)
             recipients.append(found)
-            returning = True
-        if not returning:
+        if not senders:
             return envelope
         # What opens the way to the sender must not open it to those who stand beside: they are asked about first.
         for recipient in envelope.recipients:
@@ -102,6 +118,8 @@ class SrsIntake:
                 refused = self._intake.check(replace(envelope, recipients=()), recipient)
                 if refused is not None:
                     raise Rejected(refused)
+        for key in senders:
+            self._use(key)
         return replace(envelope, recipients=tuple(recipients), origin=replace(envelope.origin, returning=True))
 
     def _is_srs(self, address: Address) -> bool:
@@ -121,9 +139,16 @@ class SrsIntake:
             raise SrsError("it stands for nothing that is an address")
         return found
 
+    def _has_room(self, key: str) -> bool:
+        return self._load(key) + 1 <= self._per_hour
+
     def _load(self, key: str) -> float:
         used, at = self._used.get(key, (0.0, 0.0))
-        return max(0.0, used - (self._clock() - at) * self._per_hour / _HOUR_S)
+        now = self._clock()
+        if used and now < at:  # the clock was put back
+            self._used[key] = used, now
+            return used
+        return max(0.0, used - (now - at) * self._per_hour / _HOUR_S)
 
     def _use(self, key: str) -> None:
         self._used[key] = (self._load(key) + 1, self._clock())

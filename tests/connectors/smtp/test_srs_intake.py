@@ -128,6 +128,23 @@ async def test_it_can_be_written_to_so_often(world: World) -> None:
     assert world.check(MADE) == ""
 
 
+async def test_the_forms_of_one_address_are_counted_as_one(world: World) -> None:
+    forms = [MADE, MADE.upper(), MADE.replace("SRS0=", "SRS0+"), MADE.replace("SRS0=", "srs0-")]
+    message = await world.send(*forms)
+    assert len(message.envelope.recipients) == 1
+    for form in forms[:2]:
+        await world.send(form)
+    assert [world.check(form) for form in forms] == ["4.7.1"] * 4
+    # Those who were let in by RCPT at the same time are too many all the same.
+    with pytest.raises(Rejected) as refused:
+        await world.send(forms[3])
+    assert refused.value.status.code == "4.7.1"
+    world.now -= 86_400  # a clock that is put back gives nothing free, and shuts nobody out for a day
+    assert world.check(MADE) == "4.7.1"
+    world.now += 1200
+    assert world.check(MADE) == ""
+
+
 async def test_a_reverse_path_that_comes_back_is_undone(world: World) -> None:
     """Sent on to us by one it was forwarded to: what answers it here answers the sender."""
     message = await world.send("bob@acme.example", sender=MADE)
