@@ -1,18 +1,21 @@
 """The shelf by EWS: hierarchy, states and changes of items, and items whole by ExportItems and UploadItems.
 
+Promises: an uploaded item comes into its folder with its key: it is uploaded beside the folders that people see, gets
+its key there, and is moved; what breaks off before that is not in the folder, and is removed later.
 Known limits: folders are told apart by their class; of a folder that is renamed and moved at once, one of the two may
-be done when the other fails. An uploaded item gets its key by a request of its own.
+be done when the other fails.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from connectors.exchange import calendars
 from connectors.exchange.calendars import Task
 from connectors.exchange.ews.answer import Answer, refusal
-from connectors.exchange.ews.calls.folders import ROW, FindFolder, GetFolder, read_folders, read_more
+from connectors.exchange.ews.calls.folders import ROW, CreateFolder, FindFolder, GetFolder, read_folders, read_more
 from connectors.exchange.ews.calls.items import (
     DeleteItem,
     FindDelivered,
@@ -21,7 +24,7 @@ from connectors.exchange.ews.calls.items import (
     items_of,
     read_delivered,
 )
-from connectors.exchange.ews.calls.paths import ROLES, TOP, Place
+from connectors.exchange.ews.calls.paths import ROLES, ROOT, TOP, Place
 from connectors.exchange.ews.calls.shelf import (
     CreateObjects,
     DeleteFolder,
@@ -48,6 +51,8 @@ from gateway.contract import KINDS, Content, FolderRole, Form, Holds, ItemState,
 
 A = TypeVar("A")
 
+ARRIVING: Final = "Gatepost arriving"
+"""A folder beside those that people see, for items that have no key yet."""
 NATIVE: Final = "exchange-fts"
 """The opaque stream of ExportItems (MS-OXCFXICS fast transfer)."""
 _NO_FORM: Final = "ErrorUnsupportedMimeConversion"
@@ -88,6 +93,8 @@ class EwsShelf:
     ) -> None:
         self._ask = ask
         self._named = named
+        self._arriving: dict[str, str] = {}
+        self._uploading = asyncio.Lock()
         self.holds = holds(max_item_bytes)
         self.dates_drafts = True
 
@@ -197,17 +204,44 @@ class EwsShelf:
         place = Place(id=folder)
         if items[0].form != "native":
             return await self._put_objects(mailbox, place, items)
-        answers = await self._ask(mailbox, UploadItems, place, items)
-        made = [_read(answer, read_uploaded) for answer in _padded(answers, items)]
-        keyed = [(*each, item.key) for each, item in zip(made, items, strict=True) if not isinstance(each, Fault)]
-        if keyed:
-            # Without its key an item is not found again: whoever asked is told that it may be there.
-            for answer in _padded(await self._ask(mailbox, SetKey, keyed), keyed):
-                if answer is None or not answer.ok:
-                    fault = _fault(answer)
-                    fault.why = "unknown"
-                    raise fault
-        return [each if isinstance(each, Fault) else each[0] for each in made]
+        async with self._uploading:
+            return await self._put_native(mailbox, folder, items)
+
+    async def _put_native(self, mailbox: str, folder: str, items: Sequence[Lossless]) -> list[str | Fault]:
+        """Upload, write the keys, move: only the last makes them the folder's."""
+        arriving = Place(id=await self._arriving_folder(mailbox))
+        try:
+            answers = await self._ask(mailbox, UploadItems, arriving, items)
+            made: list[Any] = [_read(answer, read_uploaded) for answer in _padded(answers, items)]
+            there = [n for n, each in enumerate(made) if not isinstance(each, Fault)]
+            if there:
+                keys = [(*made[n], items[n].key) for n in there]
+                for n, answer in zip(there, _padded(await self._ask(mailbox, SetKey, keys), keys), strict=True):
+                    made[n] = made[n][0] if answer is not None and answer.ok else _fault(answer)
+            keyed = [n for n in there if not isinstance(made[n], Fault)]
+            if keyed:
+                for n, moved in zip(keyed, await self.move(mailbox, [made[n] for n in keyed], folder), strict=True):
+                    made[n] = moved
+        except Fault:
+            self._arriving.pop(mailbox, None)  # what lies there now is removed before it is used again
+            raise
+        if any(isinstance(made[n], Fault) for n in there):
+            self._arriving.pop(mailbox, None)
+        return made
+
+    async def _arriving_folder(self, mailbox: str) -> str:
+        """Return an empty folder for what is uploaded; what an earlier use left in it goes with it."""
+        known = self._arriving.get(mailbox)
+        if known is not None:
+            return known
+        root = self._named(mailbox, ROOT)
+        for row in read_folders(self._one(await self._ask(mailbox, FindFolder, root, ARRIVING)).element):
+            await self.drop_folder(mailbox, row.id)
+        answer = self._one(await self._ask(mailbox, CreateFolder, root, ARRIVING))
+        for row in read_folders(answer.element):
+            self._arriving[mailbox] = row.id
+            return row.id
+        raise Fault(NOT_THERE, "the server tells no folder")
 
     async def _put_objects(self, mailbox: str, place: Place, items: Sequence[Lossless]) -> list[str | Fault]:
         tasks = [calendars.read(each.content.octets()) if each.kind == "tasks" else None for each in items]

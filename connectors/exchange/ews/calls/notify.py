@@ -70,15 +70,6 @@ class Subscribe(Affine):
         )
 
 
-class Unsubscribe(Affine):
-    """Ends a subscription; one answer."""
-
-    SERVICE_NAME = "Unsubscribe"
-
-    def ask(self, subscription: str) -> list[Answer]:
-        return self._answers(element("m:Unsubscribe", element("m:SubscriptionId", text=subscription)))
-
-
 @dataclass(frozen=True, slots=True)
 class Events:
     """What one document of a stream says: (subscription, folder) of what happened; subscriptions that are none."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connectors.exchange import calendars
 from connectors.exchange.calendars import Task
 from connectors.exchange.ews import Ews
+from connectors.exchange.ews.calls.folders import FindFolder, read_folders
+from connectors.exchange.ews.calls.paths import Place
 from connectors.exchange.ews.config import EwsConfig
-from connectors.exchange.ews.shelf import NATIVE
+from connectors.exchange.ews.shelf import ARRIVING, NATIVE
 from connectors.exchange.properties import DELIVERY, PROPERTY_SET
 from connectors.exchange.store import ExchangeMailbox
 from gateway.contract import Appended, Content, Form, ItemState, Kind, NewItem, Status, StoreFault
@@ -173,19 +175,37 @@ async def test_what_cannot_be_uploaded_does_not_stop_the_others(company: EwsComp
         assert await box.find(inbox, ["k.1", "k.2"]) == {"k.2": made[1].id}
 
 
-async def test_an_upload_whose_answer_is_lost_may_be_there(company: EwsCompany, tmp_path: Path) -> None:
-    company.put("ann", mail("a mail"))
+@pytest.mark.parametrize("operation", ["UploadItems", "UpdateItem", "MoveItem"])
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after", "refuse"])
+async def test_an_upload_that_breaks_off_is_not_there_or_is_found(
+    company: EwsCompany, tmp_path: Path, operation: str, fault: Any
+) -> None:
+    """It comes into the folder with its key, or not at all: who tries again doubles nothing."""
+    company.put("ann", mail("a mail"), folder="sentitems")
     async with opened(company, "ann", tmp_path) as box:
-        inbox = next(folder.id for folder in await box.folders() if folder.role == "inbox")
-        (state,) = await states(box, inbox)
-        whole = await octets(box, state.id, "native")
-        for operation in ("UploadItems", "UpdateItem"):
-            company.fault(operation, "cut_after", nth=1)
+        folders = {folder.role: folder.id for folder in await box.folders()}
+        (state,) = await states(box, folders["sent"])
+        item = NewItem("k.1", Content(await octets(box, state.id, "native")), form="native")
+        company.fault(
+            operation, fault, nth=1, **({"code": "ErrorMailboxStoreUnavailable"} if fault == "refuse" else {})
+        )
+        if fault == "refuse":
+            assert isinstance((await box.append(folders["inbox"], [item]))[0], Status)
+        else:
             with pytest.raises(StoreFault) as lost:
-                await box.append(inbox, [NewItem(f"k.{operation}", Content(whole), form="native")])
+                await box.append(folders["inbox"], [item])
             assert lost.value.unknown
-            await asyncio.sleep(0)
-        assert set(await box.find(inbox, ["k.UploadItems", "k.UpdateItem"])) == {"k.UpdateItem"}
+        there = await box.find(folders["inbox"], ["k.1"])
+        assert bool(there) == (operation == "MoveItem" and fault == "cut_after")
+        assert len(company.items("ann")) == len(there)
+        if not there:
+            (made,) = await box.append(folders["inbox"], [item])
+            assert isinstance(made, Appended)
+        (found,) = company.items("ann")
+        assert found.properties[KEY] == "k.1"
+        assert ARRIVING not in {folder.path[0] for folder in await box.folders()}, "nobody sees it"
+        answer = await box._shelf._ask(company.address("ann"), FindFolder, Place(name="root"), ARRIVING)  # type: ignore[attr-defined]
+        assert [row.total for row in read_folders(answer[0].element)] == [0], "nothing is left in it"
 
 
 async def test_changes_survive_a_flag_that_another_set_meanwhile(company: EwsCompany, tmp_path: Path) -> None:
