@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from connectors.exchange.common_config import Watched
@@ -56,7 +57,7 @@ def of_item(
     whose address is a legacy DN. Raises: BadItem where nobody can be written to.
     """
     if rule.recipients:
-        recipients = tuple(Recipient(network("smtp").parse(each)) for each in rule.recipients)
+        recipients = _fixed(tuple(rule.recipients))
     elif rule.envelope == "headers":
         recipients = _named(content, addressed, known or {})
     else:
@@ -140,6 +141,12 @@ def _named(content: Content, addressed: Addressed | None, known: Mapping[str, Pe
         taken = Memo(content, "")
         found = [box.address for name in TO for box in taken.mailboxes(name, SMTP)]
     return tuple(Recipient(address) for address in dict.fromkeys(found))
+
+
+@lru_cache(1024)
+def _fixed(addresses: tuple[str, ...]) -> tuple[Recipient, ...]:
+    """Return the recipients that a folder's rule names: the same for each of its items."""
+    return tuple(Recipient(network("smtp").parse(each)) for each in addresses)
 
 
 def _routed(text: str) -> tuple[str, str]:

@@ -34,6 +34,8 @@ from gateway.contract import (
 
 INLINE: Final = 256 * 1024
 PIECE: Final = 256 * 1024
+SMALL: Final = 64 * 1024
+"""Octets that are looked through at once: a thread of one's own would cost more than that."""
 
 
 class HandOver:
@@ -105,9 +107,7 @@ class HandOver:
         known: Mapping[str, Person | None],
     ) -> tuple[Iterator[bytes] | None, Recovered, Content]:
         """Return what is handed over: pieces where it is long, the envelope, and the content itself."""
-        path = envelope.reverse_path(content, seen.item_class, addressed, known)
-        is_trusted = path is not None and path.value.lower() in self._journal_senders
-        if rule.journal or (is_trusted and journal_report.is_marked(content)):
+        if rule.journal or (journal_report.is_marked(content) and self._is_trusted(seen, content, addressed, known)):
             report = await asyncio.to_thread(journal_report.read, content)
             if report is None:
                 raise BadItem(envelope.NO_REPORT)
@@ -118,10 +118,19 @@ class HandOver:
         else:
             recovered = envelope.of_item(content, seen.item_class, rule, addressed, known)
         if self._config.organization_headers == "strip":
-            content, notes = await asyncio.to_thread(without_fields, content)
+            if content.size <= SMALL:
+                content, notes = without_fields(content)
+            else:
+                content, notes = await asyncio.to_thread(without_fields, content)
             if notes:
                 self._context.count("headers_stripped", len(notes))
         return (_pieces(content) if content.size > INLINE else None), recovered, content
+
+    def _is_trusted(
+        self, seen: Seen, content: Content, addressed: Addressed | None, known: Mapping[str, Person | None]
+    ) -> bool:
+        path = envelope.reverse_path(content, seen.item_class, addressed, known)
+        return path is not None and path.value.lower() in self._journal_senders
 
     def _taken_for(self, made: Envelope, rule: Watched) -> Envelope:
         """Leave out recipients who would be refused for good beside others, where there is nobody to be told."""

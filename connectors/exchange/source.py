@@ -3,7 +3,8 @@
 Promises: an item is moved, marked or deleted only after its mail's commit; until then it stays where it is, and is
 taken after a crash. One that was committed before a kill is known by its id, and only its end is made up for. An item
 that nothing can be made of, or that is refused for good, goes into the folder of refused ones; no item stops another.
-Bounded: `max_in_flight` messages and 32 MiB of them are in memory, of those over 4 MiB `large_at_once`.
+Bounded: `max_in_flight` messages and 32 MiB of them are in memory, of those over 4 MiB `large_at_once`; of what is
+committed there is no message any more, and the ends of 100 items are under way.
 Known limits: an item that a user moves out of the folder and back, between the commit and its end, is another item.
 """
 
@@ -37,6 +38,8 @@ IN_FLIGHT_OCTETS: Final = 4 * BATCH_OCTETS
 LARGE: Final = 4 * 1024 * 1024
 TRIES: Final = 3
 """How often an item is asked for that the server says it can't make a message of."""
+ENDING: Final = 100
+"""Items whose mails are committed, and that are being moved, marked or deleted."""
 NEW_STREAM_S: Final = 60.0
 """How long to wait for further folders that can be watched, before notifications are asked for anew."""
 
@@ -78,6 +81,7 @@ class ExchangeSource:
         self._finishing = Finishing(organisation, config.refused_folder)
         self._places = Places(config.max_in_flight, IN_FLIGHT_OCTETS)
         self._large = asyncio.Semaphore(config.large_at_once)
+        self._ending = asyncio.Semaphore(ENDING)
         self._accepting: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
         self._pauses = 0
@@ -192,7 +196,8 @@ class ExchangeSource:
         if left[0].accepted or left[0].seen.size > most:
             await self._places.take([0])
             item = left.pop(0)
-            self._begin(folder, item, self._without_mail(folder, item), 0, large=False)
+            work = None if item.accepted else self._refuse(folder, item, self._hand_over.over(item.seen.size))
+            self._begin(folder, item, work, 0, large=False)
             return
         now = _batch(left, min(LARGE, most))
         is_large = now[0].seen.size > LARGE
@@ -253,15 +258,32 @@ class ExchangeSource:
 
     # -- one item: a task each, as many as have a place
 
-    def _begin(self, folder: Folder, item: Under, work: Coroutine[Any, Any, None], size: int, *, large: bool) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(folder, item, work))
+    def _begin(
+        self, folder: Folder, item: Under, work: Coroutine[Any, Any, None] | None, size: int, *, large: bool
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve_one(folder, item, work, size, large))
         self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
 
-        def over(task: asyncio.Task[None]) -> None:
-            self._accepting.discard(task)
+    async def _serve_one(
+        self, folder: Folder, item: Under, work: Coroutine[Any, Any, None] | None, size: int, large: bool
+    ) -> None:
+        """Do what makes a mail of an item; then, where its mail is committed, see to the item's own end.
+
+        The place is free in between: while the server ends items, as slowly as it likes, what is next is fetched.
+        """
+        try:
+            if work is not None:
+                await self._guarded(folder, item, work)
+            if item.accepted:
+                await self._ending.acquire()
+        finally:
             self._release(size, large)
-
-        task.add_done_callback(over)
+        if item.accepted:
+            try:
+                await self._guarded(folder, item, self._end(folder, item))
+            finally:
+                self._ending.release()
 
     async def _guarded(self, folder: Folder, item: Under, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -287,10 +309,8 @@ class ExchangeSource:
         try:
             await self._hand_over.accept(folder.rule, seen, content, addressed, known)
             item.accepted = True
-            await self._finishing.finish(folder.rule, seen.ref)
             self._context.count("messages_taken", mailbox=seen.ref.mailbox)
             self._works()
-            folder.done(item)
         except BadItem as e:
             await self._refuse(folder, item, e.status)
         except Rejected as e:
@@ -304,11 +324,8 @@ class ExchangeSource:
         except Fault as e:
             folder.hold(item, str(e), after_s=e.retry_after_s)
 
-    async def _without_mail(self, folder: Folder, item: Under) -> None:
-        """End an item that needs not be fetched: its mail is committed, or it is too large."""
-        if not item.accepted:
-            await self._refuse(folder, item, self._hand_over.over(item.seen.size))
-            return
+    async def _end(self, folder: Folder, item: Under) -> None:
+        """Move, mark or delete an item whose mail is committed."""
         try:
             await self._finishing.finish(folder.rule, item.seen.ref)
         except Fault as e:

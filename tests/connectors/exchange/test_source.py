@@ -341,6 +341,26 @@ def test_it_stops_in_time_though_the_server_never_answers(tmp_path: Path, plain:
     plain.calm()
 
 
+def test_what_is_committed_holds_up_no_other_however_slowly_it_ends(tmp_path: Path, plain: EwsCompany) -> None:
+    """Two have a place at a time; eight are taken while the server moves none of them, and each once all the same."""
+    made = kit(tmp_path, plain, max_in_flight=2)
+    numbers = list(range(1, 9))
+    for number in numbers:
+        plain.put("ann", mail(number, plain), folder="Out")
+    plain.fault("MoveItem", "never")
+
+    async def body() -> None:
+        async with made.running():
+            await made.until(lambda: sorted(made.intake.marks) == numbers, "all are taken")
+            assert made.intake.in_flight_peak <= 2
+            assert made.folder_of("ann", "Out") == numbers
+            await asyncio.to_thread(plain.calm)
+            await made.until(lambda: made.folder_of("ann", "Gatepost/Taken") == numbers, "all are moved")
+
+    asyncio.run(body())
+    assert sorted(made.intake.marks) == numbers
+
+
 def test_several_messages_over_4_mib_come_one_after_the_other(tmp_path: Path, plain: EwsCompany) -> None:
     made = kit(tmp_path, plain)
     for number in (1, 2, 3):
