@@ -111,7 +111,7 @@ class AuthenticationCheck(Check):
             now=maker.context.clock(),
         )
         screens = not (client.welcome or transaction.welcome)
-        disposition, verdict = self._decide(findings) if screens else ("none", None)
+        disposition, verdict = self._decide(findings, content) if screens else ("none", None)
         self._count(findings, disposition)
         if verdict is not None:
             return verdict
@@ -123,14 +123,18 @@ class AuthenticationCheck(Check):
         maker = self._maker
         return maker.lookup.until(asyncio.get_running_loop().time() + maker.config.timeout_s)
 
-    def _decide(self, findings: Findings) -> tuple[str, Verdict | None]:
-        """Return what is done about DMARC's result in a word, and the refusal if it is one."""
+    def _decide(self, findings: Findings, content: Content) -> tuple[str, Verdict | None]:
+        """Return what is done about DMARC's result in a word, and the refusal if it is one. The header is in memory."""
         config, judged = self._maker.config, findings.dmarc
         if config.dmarc == "observe" or findings.vouched_by:
             return "none", None
         if judged.verdict == "temperror" and config.no_answer == "defer":
             why = f"whether this is from {judged.domain} cannot be told now ({judged.reason}), try again later"
             return "defer", refuse("4.7.26", why)
+        if judged.verdict == "permerror" and any(b"@" in value for value in content.get_all(b"from")):
+            # RFC 7489 §6.6.1: else a From of five addresses, or one that is cut, is a way past any domain's policy.
+            why = "From names an author in a way that can be read as another one's (RFC 5322 section 3.6.2)"
+            return "reject", refuse("5.7.26", why)
         if judged.verdict != "fail" or judged.policy == "none":
             return "none", None
         if judged.policy == "reject":

@@ -175,6 +175,26 @@ async def test_our_own_servers_fields_stay(zone: ZoneDns) -> None:
         assert served.intake.bodies == [message(head=FORGED)]
 
 
+@pytest.mark.parametrize(
+    ("author", "code"),
+    [
+        (b"ann@strict.example, " + b", ".join(b"a@%d.example" % n for n in range(4)), "554"),
+        (b"ann@strict.example (%s)" % (b"x" * 4000), "554"),
+        (b"Ann <ann@strict.example> <ann@open.example>", "554"),
+        (b"Ann <ann@strict.example\r\nFrom: Ann <ann@open.example>", "554"),
+        (b"Ann Lee <ann@open.example>, Bob <bob@open.example>", "250"),
+        (b"MAILER-DAEMON", "250"),
+        (b"<>", "250"),
+    ],
+)
+async def test_an_author_who_cannot_be_told_is_no_way_past_a_policy(zone: ZoneDns, author: bytes, code: str) -> None:
+    octets = message().replace(b"Ann <ann@strict.example>", author)
+    async with serving(**options(zone, dmarc="honour")) as served:
+        assert (await hand_in(served, octets, "ann@open.example"))[:3] == code
+    async with serving(**options(zone)) as served:
+        assert (await hand_in(served, octets, "ann@open.example"))[:3] == "250"
+
+
 async def test_what_domains_ask_for_is_honoured(zone: ZoneDns) -> None:
     async with serving(**options(zone, dmarc="honour", no_answer="defer", name="mx.us.example")) as served:
         assert await hand_in(served, message()) == (
