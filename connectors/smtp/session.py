@@ -1,6 +1,6 @@
 """Session: one client's connection, between the transport, the dialogue (`server_wire`) and the intake.
 
-Promises: 250 only after `intake.accept` has returned; replies in the order of the commands; at most one task, and
+Promises: 250 only after the intake has the message; replies in the order of the commands; at most one task, and
 none while nothing is awaited; reading stops while the intake or the client is slow; a message whose end has come is
 answered even if the node stops. The session keeps no timer: its source looks at `deadline`.
 """
@@ -10,23 +10,19 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import Final, cast
 
 from connectors.smtp import refusals
-from connectors.smtp.checks import CheckSet
-from connectors.smtp.clients import Clients, client_of
+from connectors.smtp.clients import client_of
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.reception import Reception
 from connectors.smtp.replies import refusal, reply
 from connectors.smtp.server_events import CLOSED, NEED_DATA, WAIT, Dropped, End, Event, Piece, StartTls, WireSettings
 from connectors.smtp.server_tls import TlsLayer
 from connectors.smtp.server_wire import ServerWire
-from gateway.contract import AddressError, Context, Intake, Origin, Status
-
-if TYPE_CHECKING:
-    from connectors.smtp.login.desk import LoginDesk
+from connectors.smtp.sharing import Sharing
+from gateway.contract import AddressError, Origin, Receipt, Status
 
 READ_AHEAD: Final = 64 * 1024
 """Octets that a client may send ahead of our answers before reading stops."""
@@ -43,30 +39,17 @@ _RATE: Final = Status("4.7.1", "too many messages from your address, try again l
 _TOO_EARLY: Final = b"554 5.5.1 a client waits for the greeting (RFC 5321 section 3.1)\r\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """What the sessions of one source share."""
+class _HandedOver:
+    """Stands where a session's task does while the intake has its message: it ends by a call."""
 
-    name: str
-    intake: Intake
-    context: Context
-    clients: Clients
-    sessions: set[Session]
-    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    tls: ssl.SSLContext | None
-    client_timeout_s: float
-    receive_timeout_s: float
-    greet_delay_s: float
-    is_trusted: Callable[[str], bool]
-    new_wire: Callable[[str], ServerWire]
-    checks: CheckSet | None
-    """What sessions ask before they say yes; where there is something, they are CheckedSessions."""
-    find_name: Callable[[str], Coroutine[Any, Any, str]]
-    """The name of an address, forward-confirmed, for the checks that ask for it."""
-    login: LoginDesk | None = None
-    """Where clients log in; where there is one, sessions are LoginSessions."""
-    bindings: Mapping[str, bytes] = field(default_factory=dict)
-    """What channels are bound by on account of the certificate; see `server_tls.end_point`."""
+    def done(self) -> bool:
+        return False
+
+    def cancel(self) -> None:
+        """Do nothing: what was handed over may be committed already."""
+
+
+_HANDED_OVER: Final = _HandedOver()
 
 
 class Session(asyncio.Protocol):
@@ -105,7 +88,7 @@ class Session(asyncio.Protocol):
         self._client = ""
         """The peer as the limits see it."""
         self._counted = False
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | _HandedOver | None = None
         self._reception: Reception | None = None
         self._origin: Origin | None = None
         self._layer: TlsLayer | None = None
@@ -263,6 +246,7 @@ class Session(asyncio.Protocol):
             case Dropped():
                 self._abandon()
             case StartTls():
+                self._abandon()  # a message may have begun, and what came of it be stored
                 self._flush()  # the last reply in clear
                 self._begin_tls()
 
@@ -400,8 +384,18 @@ class Session(asyncio.Protocol):
             self._task = self._shared.spawn(self._drain(reception))
 
     def _end(self, end: End) -> None:
-        assert self._reception is not None
-        self._task = self._shared.spawn(self._complete(self._reception, end))
+        reception = self._reception
+        assert reception is not None
+        message = reception.whole(end)
+        if message is None:
+            self._task = self._shared.spawn(self._complete(reception, end))
+        else:
+            self._task = _HANDED_OVER
+            self._shared.intake.take(message, partial(self._taken, reception))
+
+    def _taken(self, reception: Reception, receipt: Receipt | None, fault: BaseException | None) -> None:
+        if not isinstance(fault, asyncio.CancelledError):  # else the node stops, and nobody knows what is committed
+            self._answer(reception, *reception.taken(receipt, fault))
 
     async def _drain(self, reception: Reception) -> None:
         await reception.drain()
@@ -412,7 +406,9 @@ class Session(asyncio.Protocol):
             self._abandon()
 
     async def _complete(self, reception: Reception, end: End) -> None:
-        answer, accepted = await reception.complete(end)
+        self._answer(reception, *await reception.complete(end))
+
+    def _answer(self, reception: Reception, answer: bytes, accepted: bool) -> None:
         # Nothing stands between the commit and the reply.
         self._task = self._reception = None
         self._finish(reception, answer, accepted)

@@ -61,6 +61,21 @@ async def test_what_is_put_behind_starttls_is_thrown_away(tmp_path: Path) -> Non
         assert served.intake.paths == [("", ["a@acme.example"])]
 
 
+async def test_what_began_before_starttls_leaves_nothing_stored(tmp_path: Path) -> None:
+    """Else a stranger fills the disk, a chunk a connection."""
+    cert, key, trust = certificate(tmp_path)
+    async with serving(tmp_path, tls_cert=cert.name, tls_key=key.name) as served:
+        c = await (await served.dial()).greeted()
+        assert await c.say("MAIL FROM:<>", "RCPT TO:<a@acme.example>") == [250, 250]
+        await c.send(b"BDAT 300000\r\n" + b"x" * 300_000)
+        assert await c.code() == 250
+        assert await c.say("STARTTLS") == [220]
+        await upgraded(c, trust)
+        assert await c.say("EHLO x") == [250]
+        await sent(c, b"y" * 300_000 + b"\r\n")
+        await settled(lambda: [writer.abandoned for writer in served.intake.writers] == [True, False])
+
+
 async def test_implicit_tls(tmp_path: Path) -> None:
     cert, key, trust = certificate(tmp_path)
     async with serving(tmp_path, tls_cert=cert.name, tls_key=key.name, tls_listen=("127.0.0.1:0",)) as served:
