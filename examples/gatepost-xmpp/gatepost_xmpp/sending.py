@@ -21,6 +21,7 @@ from gatepost_xmpp.link import Component, Link
 from gatepost_xmpp.reports import stanzas_of
 from gatepost_xmpp.stanzas import Arrived, clean, message
 from gateway.contract import (
+    AddressError,
     Batch,
     Context,
     Deferred,
@@ -37,6 +38,7 @@ from gateway.contract import (
     id_text,
     memo,
 )
+from mappings.network import network
 
 TOGETHER: Final = 32
 """Messages behind which one barrier is put."""
@@ -55,22 +57,35 @@ class _Sent:
 
 
 class Ids:
-    """The ids of our messages, by which an answer is known to be for one of them."""
+    """The ids of our messages, by which an answer is known to be for one of them: whoever got one can send it back, and
+    nobody else can, nor to anybody but its sender."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def make(self, item: Item) -> str:
-        """Return the id of a delivery's message: the same at each attempt."""
+    def make(self, item: Item, sender: str) -> str:
+        """Return the id of a delivery's message: the same at each attempt. `sender` is its JID; of what is not to come
+        back, since it is a report itself, it is empty."""
         text = f"gp-{id_text(item.id[0])}-{item.id[1]}"
-        return f"{text}-{self._mac(text)}"
+        return f"{text}-{self._mac(text, item.address.key, _key(sender))}"
 
-    def is_ours(self, id: str) -> bool:
+    def is_ours(self, id: str, by: str, to: str) -> bool:
+        """Tell whether `by` got a message of this id from `to`."""
         text, _, mac = id.rpartition("-")
-        return text.startswith("gp-") and hmac.compare_digest(mac.encode(), self._mac(text).encode())
+        if not text.startswith("gp-") or not (sender := _key(to)):
+            return False
+        return hmac.compare_digest(mac.encode(), self._mac(text, _key(by), sender).encode())
 
-    def _mac(self, text: str) -> str:
-        return hmac.digest(self._key, text.encode("utf-8", "replace"), hashlib.sha256).hex()[:_MAC]
+    def _mac(self, *parts: str) -> str:
+        return hmac.digest(self._key, "\0".join(parts).encode("utf-8", "replace"), hashlib.sha256).hex()[:_MAC]
+
+
+def _key(jid: str) -> str:
+    """Return a JID as it is compared, empty for what is none."""
+    try:
+        return network("xmpp").parse(jid).key if jid else ""
+    except AddressError:
+        return ""
 
 
 class Sender:
@@ -140,10 +155,9 @@ class Sender:
             batch.settle(sent.item.id, _outcome(sent))
 
     async def _say(self, component: Component, parcel: Parcel, item: Item, mine: dict[str, _Sent]) -> None:
-        id = self._ids.make(item)
         received: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if parcel.report is not None:
-            sent = _Sent(item, (), None, received)
+            id, sent = self._ids.make(item, ""), _Sent(item, (), None, received)
             stanzas = stanzas_of(parcel.report, item, id, self._config)
         else:
             content = parcel.content
@@ -151,17 +165,18 @@ class Sender:
                 found = memo(content)
             else:
                 found = await asyncio.to_thread(memo, content)
-            stanza, notes = self._letter(parcel, item, id, found)
+            sender = self._sender(parcel, found)
+            id = self._ids.make(item, sender)
+            stanza, notes = self._letter(sender, item, id, found)
             sent, stanzas = _Sent(item, notes, None, received), [stanza]
         mine[id] = self._out[id] = sent
         for each in stanzas:
             component.send_xml(each)
 
-    def _letter(self, parcel: Parcel, item: Item, id: str, found: Memo) -> tuple[ElementTree.Element, tuple[Note, ...]]:
+    def _letter(self, sender: str, item: Item, id: str, found: Memo) -> tuple[ElementTree.Element, tuple[Note, ...]]:
         """Return a mail as a message, and what of it has no place there. Raises: _Refused."""
         config = self._config
         notes = []
-        sender = self._sender(parcel, found)
         text = clean(found.text).strip("\n")
         subject = clean(found.subject)
         lines = []

@@ -46,10 +46,10 @@ _LATER: Final = Status("4.3.0", "the gateway does not take it now, try again lat
 
 
 class Taker:
-    """Takes messages while `run` does. `is_ours` tells the ids of messages that we sent ourselves."""
+    """Takes messages while `run` does. `is_ours` tells whether an id is of a message of ours: to whom, from whom."""
 
     def __init__(
-        self, name: str, config: XmppConfig, context: Context, link: Link, is_ours: Callable[[str], bool]
+        self, name: str, config: XmppConfig, context: Context, link: Link, is_ours: Callable[[str, str, str], bool]
     ) -> None:
         self._name = name
         self._config = config
@@ -91,7 +91,7 @@ class Taker:
         if arrived.bare == self._config.domain:
             return
         if arrived.type == "error":
-            if self._is_ours(arrived.id):
+            if self._is_ours(arrived.id, arrived.bare, arrived.to):
                 self._begin(arrived)
             return
         if arrived.type not in ("chat", "normal") or not arrived.body:

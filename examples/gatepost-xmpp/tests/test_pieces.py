@@ -145,12 +145,24 @@ def test_what_xml_cannot_hold_is_replaced() -> None:
 
 def test_our_ids_are_known_and_nobody_elses() -> None:
     ids = Ids(b"key")
-    made = ids.make(Item((5, 2), ANN, ANN))
-    assert made == ids.make(Item((5, 2), ANN, ANN)), "the same at each attempt"
-    assert ids.is_ours(made)
-    assert not Ids(b"other").is_ours(made)
+    item = Item((5, 2), ANN, ANN)
+    made = ids.make(item, BOB.value)
+    assert made == ids.make(item, BOB.value), "the same at each attempt"
+    assert ids.is_ours(made, "Ann@Chat.example", BOB.value)
+    assert not Ids(b"other").is_ours(made, ANN.value, BOB.value)
     for other in ("", "gp", "gp-x-0", made[:-1], made.replace("-2-", "-3-"), "é" + made, "x"):
-        assert not ids.is_ours(other)
+        assert not ids.is_ours(other, ANN.value, BOB.value)
+
+
+def test_who_got_a_message_can_send_it_back_to_nobody_but_its_sender() -> None:
+    ids = Ids(b"key")
+    made = ids.make(Item((5, 2), ANN, ANN), BOB.value)
+    assert not ids.is_ours(made, ANN.value, f"victim\\40far.example@{DOMAIN}")
+    assert not ids.is_ours(made, "eve@chat.example", BOB.value)
+    assert not ids.is_ours(made, ANN.value, "")
+    assert not ids.is_ours(made, ANN.value, "a@b@c")
+    report = ids.make(Item((5, 2), ANN, ANN), "")
+    assert not any(ids.is_ours(report, ANN.value, to) for to in ("", BOB.value, DOMAIN))
 
 
 # -- reports
