@@ -76,6 +76,44 @@ def test_console_lines_are_for_people(start: Open, file: Path) -> None:
     assert line.partition("Z ")[2] == 'warning dispatch: lane_down hop=mx.example:25 reason="no answer at all"'
 
 
+def shown(line: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]{12}Z", "now", line)
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize(
+    "peer", ["in/p7", 'a "quoted" one', "2026-11-30T07:33:14.123Z", "\ue000", "\ue001 a", "ä\n\x1b", "5"]
+)
+def test_a_form_writes_the_lines_that_its_logger_would(
+    start: Open, file: Path, format: Literal["json", "console"], peer: str
+) -> None:
+    sink = start(format, fields={"worker": 1})
+    log = get_log("intake")
+    form = log.form("accepted", "size", connector="things", peer=peer, recipients=1)
+    for id, size in ((2**62, 5), (7, 12_345), (7, peer)):
+        form.tell(id, size)
+        log.info("accepted", message_id=id, connector="things", peer=peer, recipients=1, size=size)
+    written = [shown(line) for line in lines(sink, file)]
+    assert written[::2] == written[1::2]
+    assert len(set(written)) == 3
+
+
+def test_a_form_goes_on_in_another_log(start: Open, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    form = get_log("intake").form("accepted", "size", peer="hunter2")
+    form.tell(1, 2)
+    assert f"intake: accepted message_id={ids.text(1)} peer=hunter2 size=2" in capsys.readouterr().err
+    start(level="warning")
+    form.tell(1, 2)
+    sink = start()
+    form.tell(1, 3)
+    (first,) = lines(sink, file)
+    assert json.loads(first)["size"] == 3
+    sink = start("console", secrets=SECRETS)
+    form.tell(1, 4)
+    _, second = lines(sink, file)
+    assert second.endswith(f"info    intake: accepted message_id={ids.text(1)} peer=*** size=4")
+
+
 def test_the_level_is_honoured(start: Open, file: Path) -> None:
     sink = start(level="warning")
     log = get_log("x")
