@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain as joined
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from connectors.smtp.authentication import dkim, tags
 from connectors.smtp.authentication.canonical import HASHES, Bodies, Fields, Form, canonical_fields
@@ -67,8 +67,7 @@ class ArcSet:
         return self.results, self.message.field, self.seal.field
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """The ARC sets of a message, oldest first. With a `fault` it is broken, and the sets are not to be used."""
 
     sets: tuple[ArcSet, ...] = ()
@@ -82,8 +81,7 @@ class Chain:
         return self.highest + 1 if self.highest < MAX_INSTANCE else None
 
 
-@dataclass(frozen=True, slots=True)
-class ArcResult:
+class ArcResult(NamedTuple):
     """What a chain is worth."""
 
     status: Status
@@ -103,7 +101,7 @@ def read(fields: Fields) -> Chain:
     """Read the chain of a message, whatever it holds."""
     found = {name: fields.all(name) for name in (RESULTS, MESSAGE, SEAL)}
     if not any(found.values()):
-        return Chain()
+        return NO_CHAIN.chain
     if sum(map(len, joined.from_iterable(found.values()))) > MAX_OCTETS:
         return Chain(fault="too long", highest=MAX_INSTANCE)
     highest = 0

@@ -11,9 +11,8 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 import idna
 
@@ -43,7 +42,10 @@ Verdict = Literal["pass", "fail", "neutral", "policy", "temperror", "permerror"]
 
 _MAX_HOST: Final = 300
 """Octets of a domain that are read; a longer one is none."""
-_B: Final = re.compile(rb"((?:^|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
+# Of the value of b=, as the first tag and behind others; apart, since an expression that begins with one sign is found
+# at once.
+_B_FIRST: Final = re.compile(rb"[ \t\r\n]*+b[ \t\r\n]*+=([^;]*+)")
+_B: Final = re.compile(rb";[ \t\r\n]*+b[ \t\r\n]*+=([^;]*+)")
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
@@ -51,6 +53,8 @@ _SELECTOR: Final = re.compile(
     r"(?=.{1,200}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
 _ALGORITHMS: Final = ("rsa-sha256", "ed25519-sha256", "rsa-sha1")
+_KEPT_OCTETS: Final = 2048
+"""Of a signature whose terms are kept read."""
 
 
 class SignatureFault(ValueError):
@@ -61,31 +65,39 @@ class SignatureFault(ValueError):
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A signature field, read: `field` is it whole with its line end, the rest are its tags."""
+class Terms(NamedTuple):
+    """What a signer writes into each of its signatures alike."""
 
-    field: bytes
     algorithm: str
+    hash: str
     domain: str
     selector: str
     signed: tuple[bytes, ...]
     header_form: Form
     body_form: Form
+    identity: str
+
+
+class Signature(NamedTuple):
+    """A signature field, read: `field` is it whole with its line end, the rest are its tags."""
+
+    field: bytes
     body_hash: bytes
     signature: bytes
-    identity: str = ""
-    length: int | None = None
-    timestamp: int | None = None
-    expires: int | None = None
+    length: int | None
+    timestamp: int | None
+    expires: int | None
+    algorithm: str
+    hash: str
+    domain: str
+    selector: str
+    signed: tuple[bytes, ...]
+    header_form: Form
+    body_form: Form
+    identity: str
 
-    @property
-    def hash(self) -> str:
-        return self.algorithm.partition("-")[2]
 
-
-@dataclass(frozen=True, slots=True)
-class DkimResult:
+class DkimResult(NamedTuple):
     """What one signature proves: with `pass`, that `domain` has signed header and body."""
 
     verdict: Verdict
@@ -124,38 +136,47 @@ def read_tags(field: bytes, found: Mapping[str, bytes], *, signs_from: bool = Tr
     for name in ("a", "b", "bh", "d", "h", "s"):
         if not found.get(name):
             raise SignatureFault("permerror", f"{name}= missing")
-    algorithm = found["a"].decode("latin-1").lower()
+    timestamp, expires = read_number(found, "t"), read_number(found, "x")
+    if timestamp is not None and expires is not None and expires <= timestamp:
+        raise SignatureFault("neutral", "x= before t=")
+    read_terms = _terms if len(field) <= _KEPT_OCTETS else _terms.__wrapped__
+    terms = read_terms(
+        found["a"], found["d"], found["s"], found["h"], found.get("q"), found.get("c"), found.get("i"), signs_from
+    )
+    return Signature(
+        field, octets_of(found["bh"]), octets_of(found["b"]), read_number(found, "l"), timestamp, expires, *terms
+    )
+
+
+@lru_cache(1024)
+def _terms(
+    a: bytes, d: bytes, s: bytes, h: bytes, q: bytes | None, c: bytes | None, i: bytes | None, signs_from: bool
+) -> Terms:
+    """Read the tags of these names. Raises: SignatureFault."""
+    algorithm = a.decode("latin-1").lower()
     if algorithm not in _ALGORITHMS:
         raise SignatureFault("neutral", "unknown algorithm")
-    domain, selector = host(found["d"]), host(found["s"], selector=True)
-    if "q" in found and "dns/txt" not in tags.names(found["q"]):
+    domain, selector = host(d), host(s, selector=True)
+    if q is not None and "dns/txt" not in tags.names(q):
         raise SignatureFault("neutral", "keys by another way than DNS")
-    header_form, _, body_form = found.get("c", b"simple").decode("latin-1").lower().partition("/")
+    header_form, _, body_form = (b"simple" if c is None else c).decode("latin-1").lower().partition("/")
     body_form = body_form or "simple"
     if header_form not in ("simple", "relaxed") or body_form not in ("simple", "relaxed"):
         raise SignatureFault("neutral", "unknown canonical form")
-    signed = tuple(tags.compact(found["h"]).lower().split(b":"))
+    signed = tuple(tags.compact(h).lower().split(b":"))
     if signs_from and b"from" not in signed:
         raise SignatureFault("permerror", "From not signed")
     if len(signed) > _MAX_SIGNED:
         raise SignatureFault("neutral", "too many names in h=")
-    timestamp, expires = read_number(found, "t"), read_number(found, "x")
-    if timestamp is not None and expires is not None and expires <= timestamp:
-        raise SignatureFault("neutral", "x= before t=")
-    return Signature(
-        field=field,
-        algorithm=algorithm,
-        domain=domain,
-        selector=selector,
-        signed=signed,
-        header_form=cast(Form, header_form),
-        body_form=cast(Form, body_form),
-        body_hash=octets_of(found["bh"]),
-        signature=octets_of(found["b"]),
-        identity=_identity(found.get("i", b""), domain),
-        length=read_number(found, "l"),
-        timestamp=timestamp,
-        expires=expires,
+    return Terms(
+        algorithm,
+        algorithm.partition("-")[2],
+        domain,
+        selector,
+        signed,
+        cast(Form, header_form),
+        cast(Form, body_form),
+        _identity(i or b"", domain),
     )
 
 
@@ -200,7 +221,7 @@ def read_number(found: Mapping[str, bytes], name: str) -> int | None:
 def octets_of(value: bytes) -> bytes:
     """Decode base64 with blanks. Raises: SignatureFault."""
     try:
-        return base64.b64decode(tags.compact(value), validate=True)
+        return binascii.a2b_base64(tags.compact(value), strict_mode=True)
     except (ValueError, binascii.Error) as fault:
         raise SignatureFault("neutral", "no base64") from fault
 
@@ -208,7 +229,10 @@ def octets_of(value: bytes) -> bytes:
 def signing_input(fields: Sequence[bytes], form: Form, own: bytes) -> bytes:
     """Return what is hashed and signed: chosen fields, and the signature's own field without its b= (§3.7)."""
     name, _, value = own.partition(b":")
-    bare = name + b":" + _B.sub(rb"\1", value, count=1)
+    found = _B_FIRST.match(value) or _B.search(value)
+    if found is not None:
+        value = value[: found.start(1)] + value[found.end() :]
+    bare = name + b":" + value
     return canonical_fields([*fields, bare], form).removesuffix(b"\r\n").removesuffix(b"\n")
 
 
@@ -276,7 +300,7 @@ async def verify(
 
 
 def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool, partial: bool = False) -> DkimResult:
-    mark = base64.b64encode(signature.signature[:6]).decode("ascii")
+    mark = binascii.b2a_base64(signature.signature[:6], newline=False).decode("ascii")
     return DkimResult(
         verdict,
         signature.domain,
@@ -323,7 +347,7 @@ async def key_of(domain: str, selector: str, resolver: Resolver, keys: KeyCache)
 
 def _check_key(signature: Signature, record: KeyRecord) -> None:
     check_algorithm(signature.algorithm, record)
-    if not {"*", "email"} & set(record.services):
+    if "*" not in record.services and "email" not in record.services:
         raise SignatureFault("permerror", "key not for mail")
     if record.strict and signature.identity.rpartition("@")[2] != signature.domain:
         raise SignatureFault("permerror", "key not for subdomains")
@@ -332,7 +356,7 @@ def _check_key(signature: Signature, record: KeyRecord) -> None:
 def check_algorithm(algorithm: str, record: KeyRecord) -> None:
     """Raises: SignatureFault where a key is not for an algorithm, or proves nothing."""
     kind, _, hashed = algorithm.partition("-")
-    if (kind == "rsa") != hasattr(record.key, "key_size"):
+    if kind != record.kind:
         raise SignatureFault("permerror", "key of another kind")
     if record.hashes is not None and hashed not in record.hashes:
         raise SignatureFault("permerror", "key not for this hash")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 import idna
 
@@ -56,8 +56,7 @@ class Record:
     """It says what to do; one that does not, and asks for no reports either, takes DMARC out of force (§6.6.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class DmarcResult:
+class DmarcResult(NamedTuple):
     """What DMARC says: `policy` is what the domain asks for where it is a `fail`."""
 
     verdict: Verdict
@@ -68,8 +67,7 @@ class DmarcResult:
     """The domain whose SPF or DKIM made it a pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """Domains that SPF and DKIM have proved, and those for which they could not say it now."""
 
     spf: str = ""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from connectors.smtp.authentication import dmarc, results
 from connectors.smtp.authentication.arc import ArcResult, Validator
@@ -21,8 +20,7 @@ from gateway.contract import Content
 _NO_ADDRESS: Final = SpfResult("none", "", "no address")
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Who hands a message over: the client's address and what it calls itself, and the envelope's sender."""
 
     address: str
@@ -36,8 +34,7 @@ class Sender:
         return dmarc.host(self.reverse_path.rpartition("@")[2] or self.helo)
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(NamedTuple):
     """What was found out about one message."""
 
     spf: SpfResult
@@ -98,9 +95,9 @@ def _feed(content: Content, bodies: Bodies) -> None:
 def _proof(spf: SpfResult, signatures: Sequence[DkimResult]) -> Proof:
     return Proof(
         spf=spf.domain if spf.verdict == "pass" else "",
-        dkim=tuple(each.domain for each in signatures if each.verdict == "pass" and not each.partial),
+        dkim=tuple([each.domain for each in signatures if each.verdict == "pass" and not each.partial]),
         spf_unknown=spf.domain if spf.verdict == "temperror" else "",
-        dkim_unknown=tuple(each.domain for each in signatures if each.verdict == "temperror"),
+        dkim_unknown=tuple([each.domain for each in signatures if each.verdict == "temperror"]),
     )
 
 
@@ -143,8 +140,13 @@ def told(findings: Findings, sender: Sender, disposition: str) -> list[Result]:
 
 
 def _told_signature(each: DkimResult) -> Result:
-    properties = {"header.d": each.domain, "header.i": each.identity, "header.s": each.selector}
-    properties |= {"header.a": each.algorithm, "header.b": each.mark}
+    properties = {
+        "header.d": each.domain,
+        "header.i": each.identity,
+        "header.s": each.selector,
+        "header.a": each.algorithm,
+        "header.b": each.mark,
+    }
     notes = [each.reason] if each.reason else []
     if each.testing:
         notes.append("test key")

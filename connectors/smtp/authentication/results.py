@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 FIELD: Final = b"authentication-results"
 MAX_OCTETS: Final = 32 * 1024
@@ -28,19 +28,20 @@ _METHOD: Final = re.compile(r"([A-Za-z0-9-]{1,40})(?:/\d{1,3})?")
 _PROPERTY: Final = re.compile(r"([A-Za-z0-9-]{1,20})\.([A-Za-z0-9_-]{1,40})")
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+_NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Result(NamedTuple):
     """One result: `properties` are by `ptype.property`; `comment` explains, for a person."""
 
     method: str
     verdict: str
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = _NO_PROPERTIES
     comment: str = ""
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(NamedTuple):
     """What one field says, under whose name; both in lower case."""
 
     server: str
@@ -52,22 +53,24 @@ def write(server: str, results: Sequence[Result]) -> bytes:
     if not results:
         return f"{server}; none".encode("utf-8", "replace")
     lines = []
-    for each in results:
-        properties = tuple([(name, value[:_MAX_VALUE]) for name, value in each.properties.items()])
-        lines.append(_line(each.method, each.verdict, each.comment[:_MAX_VALUE], each.reason[:_MAX_VALUE], properties))
+    for method, verdict, properties, comment, reason in results:
+        words = [f"{name}={_value(value[:_MAX_VALUE])}" for name, value in properties.items() if value]
+        last = words.pop() if words else ""
+        line = _line(method, verdict, comment[:_MAX_VALUE], reason[:_MAX_VALUE], tuple(words))
+        lines.append(_with(line, last) if last else line)
     return (f"{server};\r\n\t" + ";\r\n\t".join(lines)).encode("utf-8", "replace")
 
 
 @lru_cache(2048)
-def _line(method: str, verdict: str, comment: str, reason: str, properties: tuple[tuple[str, str], ...]) -> str:
-    """Return one result, folded. Most of them come again and again."""
+def _line(method: str, verdict: str, comment: str, reason: str, properties: tuple[str, ...]) -> str:
+    """Return one result but for its last property, folded. Most of them come again and again; the last property is what
+    tells two of a sender's messages apart."""
     words = [f"{method}={verdict}"]
     if comment:
         words.append(f"({_commented(comment)})")
     if reason:
         words.append(f"reason={_value(reason, quoted=True)}")
-    words += [f"{name}={_value(value)}" for name, value in properties if value]
-    return _folded(words)
+    return _folded([*words, *properties])
 
 
 def field_of(server: str, results: Sequence[Result]) -> bytes:
@@ -83,6 +86,12 @@ def _folded(words: Iterable[str]) -> str:
         else:
             lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
     return "\r\n\t".join(lines)
+
+
+def _with(line: str, word: str) -> str:
+    """Return what `_folded` makes of one word more."""
+    columns = len(line) - (line.rfind("\n") + 2 if "\n" in line else 0)
+    return f"{line}\r\n\t\t{word}" if columns + 1 + len(word) > _COLUMNS else f"{line} {word}"
 
 
 @lru_cache(4096)

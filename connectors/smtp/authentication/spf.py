@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from connectors.smtp.authentication.lookup import LookupFault, Resolver
 from connectors.smtp.authentication.spf_macros import (
@@ -37,8 +36,7 @@ _KEPT_OCTETS: Final = 1024
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)(?:[^.\x00-\x1f]{1,63}\.)+[^.\x00-\x1f]{1,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class SpfResult:
+class SpfResult(NamedTuple):
     """What SPF says of one identity. `explanation` is the domain's own text for a `fail`, printable ASCII."""
 
     verdict: Verdict
