@@ -1,4 +1,4 @@
-"""A private OpenDKIM that signs as Postfix's milter: what administrators run where the server itself does not sign."""
+"""A private OpenDKIM as Postfix's milter: what administrators run where the server itself does not sign or verify."""
 
 from __future__ import annotations
 
@@ -15,19 +15,27 @@ _LINE = re.compile(r"opendkim: (\S+): verification \(.*\) (succeeded|failed)")
 
 
 class OpenDkim:
-    """Signs for `domain` by the private key in `pem`, listening on a loopback port."""
+    """Signs for `domain` by the private key in `pem`, or, where the key's `record` is given, verifies by that; listens
+    on a loopback port."""
 
-    def __init__(self, folder: Path, domain: str, selector: str, pem: bytes) -> None:
+    def __init__(self, folder: Path, domain: str, selector: str, pem: bytes, *, record: str = "") -> None:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        key = folder / "opendkim.pem"
-        key.write_bytes(pem)
-        key.chmod(0o600)
+        if record:
+            keys = folder / "opendkim.keys"
+            keys.write_text(f"{selector}._domainkey.{domain} {record}\n")
+            mode = f"Mode v\nTestDNSData file:{keys}\nAuthservID verifier.example\nInternalHosts 192.0.2.1\n"
+        else:
+            key = folder / "opendkim.pem"
+            key.write_bytes(pem)
+            key.chmod(0o600)
+            mode = (
+                f"Mode s\nDomain {domain}\nSelector {selector}\nKeyFile {key}\nCanonicalization relaxed/relaxed\n"
+                "OversignHeaders From\nSignatureAlgorithm rsa-sha256\nInternalHosts 127.0.0.1\n"
+            )
         (folder / "opendkim.conf").write_text(
-            f"Mode s\nDomain {domain}\nSelector {selector}\nKeyFile {key}\nSocket inet:{self.port}@127.0.0.1\n"
-            "Canonicalization relaxed/relaxed\nOversignHeaders From\nSignatureAlgorithm rsa-sha256\n"
-            "InternalHosts 127.0.0.1\nBackground no\nSyslog no\nRequireSafeKeys no\n"
+            f"{mode}Socket inet:{self.port}@127.0.0.1\nBackground no\nSyslog no\nRequireSafeKeys no\n"
         )
 
     @property
