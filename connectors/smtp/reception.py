@@ -24,6 +24,7 @@ from gateway.contract import (
     Intake,
     Message,
     Origin,
+    Receipt,
     Recipient,
     Rejected,
     Status,
@@ -114,6 +115,23 @@ class Reception:
             self._writer = None
             await writer.abandon()
 
+    def whole(self, end: End) -> Message | None:
+        """Return the message where nothing has to be awaited before it is handed over, as it is with most of them, so
+        that neither a task nor a future is needed: `taken` gives the reply. None asks for `complete`."""
+        if self._fault or self._writer is not None or self.is_judged or len(end.octets) > INLINE_LIMIT:
+            return None
+        return Message(self._whole_envelope(), Content(end.octets, traits=end.traits))
+
+    def taken(self, receipt: Receipt | None, fault: BaseException | None) -> tuple[bytes, bool]:
+        """Return the reply to what came of the message, and whether it says yes."""
+        try:
+            if fault is not None:
+                raise fault
+        except Exception as no:  # noqa: BLE001  of whatever kind it is
+            return self._refused(no), False
+        assert receipt is not None
+        return _queued(receipt), True
+
     async def complete(self, end: End) -> tuple[bytes, bool]:
         """Have the message accepted; return the reply, and whether it says yes."""
         if self._fault:
@@ -134,22 +152,26 @@ class Reception:
             except BaseException:
                 self._writer = writer
                 raise
-        except (Rejected, Unavailable) as no:
-            answer = refusal(no.status, at_end=True)
-            if not isinstance(no, Judged):
-                self.tell_refused("content", no.status, refusals.named(self._recipients))
         except Discarded:
             if (removal := self.abandon()) is not None:
                 await removal
             return _DISCARDED, True
-        except Exception:
-            self.log.exception("the message could not be accepted", peer=self._envelope.origin.peer)
-            answer = _FAULT
+        except Exception as no:  # noqa: BLE001  of whatever kind it is
+            answer = self._refused(no)
         else:
-            return b"250 2.0.0 queued as %s\r\n" % id_text(receipt.message_id).encode("ascii"), True
+            return _queued(receipt), True
         if (removal := self.abandon()) is not None:
             await removal
         return answer, False
+
+    def _refused(self, no: Exception) -> bytes:
+        """Return the reply to a message that is not taken. To be called where `no` was caught."""
+        if not isinstance(no, (Rejected, Unavailable)):
+            self.log.exception("the message could not be accepted", peer=self._envelope.origin.peer)
+            return _FAULT
+        if not isinstance(no, Judged):
+            self.tell_refused("content", no.status, refusals.named(self._recipients))
+        return refusal(no.status, at_end=True)
 
     async def _judge(self, content: Content) -> Content:
         """Return what is accepted in the content's place. Raises: Rejected; Discarded."""
@@ -178,3 +200,7 @@ class Reception:
         """Return what removes the stored part of a content, to be awaited; None where there is nothing."""
         writer, self._writer = self._writer, None
         return None if writer is None else writer.abandon()
+
+
+def _queued(receipt: Receipt) -> bytes:
+    return b"250 2.0.0 queued as %s\r\n" % id_text(receipt.message_id).encode("ascii")

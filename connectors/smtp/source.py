@@ -27,7 +27,8 @@ from connectors.smtp.server_config import listen_at, networks
 from connectors.smtp.server_events import WireSettings
 from connectors.smtp.server_tls import end_point, server_context
 from connectors.smtp.server_wire import ServerWire
-from connectors.smtp.session import Session, Sharing
+from connectors.smtp.session import Session
+from connectors.smtp.sharing import Sharing
 from gateway.contract import Context, Health, Intake
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from connectors.smtp.config import SmtpConfig
 from connectors.smtp.source import SmtpSource
-from gateway.contract import Content, Context, Envelope, Message, Receipt, Recipient, Status, Traits
+from gateway.contract import Content, Context, Envelope, Message, Receipt, Recipient, Status, Taken, Traits
 from gateway.log import get_log
 
 OURS = ("acme.example", "sales.example", "gw.example")
@@ -67,6 +67,7 @@ class MemoryIntake:
     faults: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     writers: list[MemoryWriter] = field(default_factory=list)
+    taking: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def before(self, what: str) -> None:
         if what in self.faults:
@@ -88,6 +89,22 @@ class MemoryIntake:
         await self.before("accept")
         self.messages.append(message)
         return Receipt(len(self.messages))
+
+    def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
+        return asyncio.ensure_future(self.accept(message, report=report))
+
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        task = asyncio.create_task(self._take(message, told))
+        self.taking.add(task)
+        task.add_done_callback(self.taking.discard)
+
+    async def _take(self, message: Message, told: Taken) -> None:
+        try:
+            receipt = await self.accept(message)
+        except Exception as fault:  # noqa: BLE001  told, as the gateway's intake tells it
+            told(None, fault)
+        else:
+            told(receipt, None)
 
     @property
     def bodies(self) -> list[bytes]:
@@ -180,6 +197,8 @@ async def serving(
     finally:
         await served.stopped()
         await source.stop()
+        for each in intake.taking:
+            each.cancel()
 
 
 class Dial:
