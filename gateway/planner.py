@@ -13,6 +13,7 @@ from base64 import b32encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from itertools import chain
 from typing import Final
 
 from gateway import learning
@@ -53,6 +54,9 @@ Waits = tuple[float, str]
 _RECEIVED: Final = re.compile(rb"(?im)^received[ \t]*:")
 _UNPRINTABLE: Final = re.compile(r"[^!-'*-\[\]-~]")
 _TRIED: Final = re.compile(rb"\(tried((?: [a-z2-7]{12})+)\)")
+_KEPT: Final = b"x-gatepost-pass-"
+"""Begins the names of the fields, with a number behind it, in which a trace field comes back from a system that shows
+no Received: a connector to such a one writes them (Graph's does)."""
 _REMEMBERED_TARGETS: Final = 50_000
 _MOST_FORWARDINGS: Final = 20
 """How often one message is forwarded from person to person."""
@@ -175,7 +179,9 @@ class Planner:
         self.waits = waits
         self._targets: dict[tuple[str, str, str], Found] = {}
         host = re.escape(settings.hostname.encode())
-        self._own_pass = re.compile(rb"(?im)^received[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*?\bby[ \t]+" + host + rb"\b")
+        way = rb"[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*?\bby[ \t]+" + host + rb"\b"
+        self._own_pass = re.compile(rb"(?im)^received" + way)
+        self._own_kept = re.compile(rb"(?im)^" + _KEPT + rb"[0-9]{1,3}" + way)
         self._hostname_lower = settings.hostname.lower().encode()
         self._date = (0, "")
         self.envid_key = table.derived_key("envid")
@@ -319,7 +325,7 @@ class Planner:
         if not self.settings.shared or b"(tried " not in head:
             return frozenset()
         found: set[str] = set()
-        for field_ in self._own_pass.finditer(head):
+        for field_ in chain(self._own_pass.finditer(head), self._own_kept.finditer(head)):
             end = head.find(b"\n", field_.end())
             while 0 <= end < len(head) - 1 and head[end + 1 : end + 2] in (b" ", b"\t"):
                 end = head.find(b"\n", end + 1)
@@ -498,15 +504,19 @@ class Planner:
 
     def _refuse_loops(self, head: bytes) -> None:
         lower = head.lower()
-        if b"received" not in lower:
+        kept = _KEPT in lower
+        if b"received" not in lower and not kept:
             return
         # RFC 5321 §6.3: a hop count well over 100 would be the text's own; 50 is what the field uses.
         if lower.count(b"received") > self.settings.max_hops and len(_RECEIVED.findall(head)) > self.settings.max_hops:
             raise Rejected(LOOP.but(cause=f"over {self.settings.max_hops} Received fields"))
         if self._hostname_lower in lower:
             passes = len(self._own_pass.findall(head))
+            if kept:
+                # Where the Received are there all the same, these tell of the same passes.
+                passes = max(passes, len(self._own_kept.findall(head)))
             if passes > self.settings.max_own_passes:
-                raise Rejected(LOOP.but(cause=f"{passes} Received fields of our own"))
+                raise Rejected(LOOP.but(cause=f"{passes} trace fields of our own"))
 
     def _received(self, origin: Origin, message_id: int, now: float, tried: Sequence[str]) -> bytes:
         """Return our trace field (RFC 5321 §4.4). Without a `for` clause: a recipient may be a blind one."""

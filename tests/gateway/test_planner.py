@@ -270,6 +270,26 @@ def test_systems_that_send_an_address_to_each_other_are_found_at_the_first_turn(
     assert [lane for lane, _ in ways(both.message)] == [REFUSALS, "oldmhs"]
 
 
+def test_a_trace_that_was_kept_under_another_name_counts() -> None:
+    """As it comes back from a system that shows no Received; where those are there too, no pass counts twice."""
+    plan = planner(**SHARED, max_own_passes=3)
+    way = [f"from mbx{n} by gw.example with ESMTP id {n}; Sun, 29 Nov 2026 21:00:0{n} +0000" for n in range(5)]
+    kept = [f"X-Gatepost-Pass-{n}: {each}\r\n".encode() for n, each in enumerate(way, 1)]
+    received = [f"Received: {each}\r\n".encode() for each in way]
+    for head in (kept[:3], received[:3], [*received[:3], *kept[:3]]):
+        assert plan.plan(mail("smtp:ann@merged.example", head=b"".join(head))).message.deliveries
+    for head in (kept[:4], received[:4], [*received[:1], *kept[:4]]):
+        with pytest.raises(Rejected) as raised:
+            plan.plan(mail("smtp:ann@merged.example", head=b"".join(head)))
+        assert raised.value.status.code == "5.4.6"
+    others = b"X-Gatepost-Pass-1: from a by other.example\r\n" * 9 + b"X-Gatepost-Pass-x: by gw.example\r\n" * 9
+    assert plan.plan(mail("smtp:ann@merged.example", head=others)).message.deliveries
+    prefix = plan.plan(mail("smtp:ghost@merged.example", origin="new")).message.prefix
+    mark = b"X-Gatepost-Pass-1" + prefix.removeprefix(b"Received")
+    with pytest.raises(Rejected, match="new and old"):
+        plan.plan(mail("smtp:ghost@merged.example", origin="old", head=mark))
+
+
 def test_the_mark_of_a_shared_recipient_names_nobody() -> None:
     prefix = planner(**SHARED).plan(mail("smtp:ghost@merged.example")).message.prefix
     assert b"ghost" not in prefix

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import orjson
 
+from connectors.exchange.graph import passes
 from connectors.exchange.graph.delta import time
 from connectors.exchange.graph.told import told
 from connectors.exchange.graph.upload import FROM, LEAST, Attachment
@@ -71,7 +72,7 @@ _PEOPLE: Final = (b"from", b"sender", b"to", b"cc", b"bcc", b"reply-to")
 _TRACE: Final = (
     b"received", b"dkim-", b"domainkey-", b"arc-", b"authentication-results", b"delivered-to"
 )  # fmt: skip
-"""What tells of the way a mail has come is kept in the whole header alone: nobody reads it as a field of its own."""
+"""What tells of the way a mail has come is kept in the whole header alone, and the newest of it in fields of ours."""
 _NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,77}")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _SENSITIVITIES: Final = {"personal": "1", "private": "2", "company-confidential": "3"}
@@ -165,13 +166,17 @@ def draft(new: New) -> bytes | None:
     """Return the body of the request that makes a draft of a mail's octets; None where it would be too large."""
     if new.mime.size > DRAFT_OCTETS:
         return None
-    mark = f"{KEY_FIELD}: {new.key}\r\n".encode("ascii") if new.key else b""
     mime = new.mime
+    mark = b""
+    if new.key:
+        mark = f"{KEY_FIELD}: {new.key}\r\n".encode("ascii")
+        mark += b"".join(b"%s: %s\r\n" % each for each in passes.kept(mime))
     fields = mime.fields
-    if not all(each.name for each in fields):
-        # Exchange takes such a line for the header's end, and who the mail is to may stand behind it.
+    if not all(each.name and not passes.is_kept(each.name) for each in fields):
+        # Exchange takes a line that is no field for the header's end, and who the mail is to may stand behind it.
         head = mime.head
-        mime = mime.with_head(b"".join(head[each.start : each.end] for each in fields if each.name))
+        kept = (each for each in fields if each.name and not passes.is_kept(each.name))
+        mime = mime.with_head(b"".join(head[each.start : each.end] for each in kept))
     marked = mime.with_prefix(mark) if mark else mime
     return base64.b64encode(b"".join(marked.chunks()))
 
@@ -322,6 +327,8 @@ def _properties(new: New, content: Memo, notes: list[Note]) -> dict[str, str]:
     if not new.draft and head:
         found[_HEADER] = head[:HEADER_CHARS]
     found |= dict(_other_fields(content, notes))
+    for name, value in passes.kept(content.content):
+        found[_FIELDS + name.decode("ascii")] = _CONTROL.sub("\ufffd", value.decode("utf-8", "replace"))
     return found
 
 
@@ -331,7 +338,7 @@ def _other_fields(content: Memo, notes: list[Note]) -> Iterator[tuple[str, str]]
     left_out: list[str] = []
     for written, _ in content.content.named:
         name = written.lower()
-        if name in _OWN or name.startswith(_TRACE) or not _NAME.fullmatch(written):
+        if name in _OWN or name.startswith(_TRACE) or passes.is_kept(name) or not _NAME.fullmatch(written):
             continue
         if name in taken or len(taken) >= FIELDS:
             left_out.append(written.decode("ascii"))

@@ -15,7 +15,9 @@ from gateway.contract import Fate, Memo, Note
 AUTHORS: Final = Note(Fate.DROPPED, "further authors of From", "a message of Exchange has one author")
 ZONE: Final = Note(Fate.MAPPED, "the Date's time zone", "Exchange keeps a moment, and writes it as UTC")
 TRACE: Final = Note(
-    Fate.DROPPED, "Received and other trace fields", "they are kept among the item's Internet headers alone"
+    Fate.DROPPED,
+    "Received and other trace fields",
+    "they are kept among the item's Internet headers, and the newest Received as X-Gatepost-Pass fields",
 )
 PRIORITY: Final = Note(Fate.MAPPED, "X-Priority", "Exchange keeps an importance alone")
 RECEIPT: Final = Note(

@@ -103,7 +103,34 @@ def test_what_has_none_goes_into_properties() -> None:
     assert found["String 0x007D"].startswith("Received: from a by b;")
     assert "DKIM-Signature: v=1" in found["String 0x007D"]
     fields = {name.rsplit(" ", 1)[1]: value for name, value in found.items() if "00020386" in name}
-    assert fields == {"Return-Path": "<bounce@a.example>", "X-Colour": "green", "List-Id": "<l.a.example>"}
+    assert fields == {
+        "Return-Path": "<bounce@a.example>",
+        "X-Colour": "green",
+        "List-Id": "<l.a.example>",
+        "X-Gatepost-Pass-1": "from a by b; Sun, 29 Nov 2026 21:00:00 +0000",
+    }
+
+
+def test_the_trace_is_kept_by_fields_of_ours() -> None:
+    """Newest first, what was kept before behind it, and of a long way the newest alone."""
+    marked = "X-Gatepost-Pass-"
+    way = [f"from a by gw{n}.example with ESMTP id {n};\r\n\tSun, 29 Nov 2026 21:00:{n:02} +0000" for n in range(30)]
+    head = "".join(f"Received: {each}\r\n" for each in way[:2])
+    head += f"x-gatepost-pass-2: {way[3]}\r\nX-Gatepost-Pass-1: {way[2]}\r\nX-Gatepost-Passage: 1\r\n"
+    built = made(head.encode() + PLAIN)
+    field = {name.rpartition(" ")[2]: value for name, value in properties(built).items()}
+    plain = [" ".join(each.split()) for each in way]
+    received = "from a by b; Sun, 29 Nov 2026 21:00:00 +0000"  # that of PLAIN
+    assert [field[f"{marked}{n}"] for n in range(1, 6)] == [*plain[:2], received, *plain[2:4]]
+    assert f"{marked}6" not in field
+    assert field["X-Gatepost-Passage"] == "1"
+    octets = base64.b64decode(draft(New("7.0", Content(head.encode() + PLAIN), draft=True)) or b"")
+    found = email.message_from_bytes(octets)
+    assert [found[f"{marked}{n}"] for n in range(1, 6)] == [*plain[:2], received, *plain[2:4]]
+    assert len(found.get_all(f"{marked}2")) == 1
+    long = made("".join(f"Received: {each}\r\n" for each in way).encode() + PLAIN)
+    kept = [value for name, value in properties(long).items() if marked in name]
+    assert kept == plain[:20]
 
 
 def test_a_draft_of_properties_has_no_flags_of_what_came_in() -> None:
@@ -229,10 +256,11 @@ def test_any_octets_become_something_json_can_hold(octets: bytes) -> None:
     assert "\\u0000" not in orjson.dumps(found).decode()
 
 
-def test_a_draft_goes_as_its_octets_with_one_field_more() -> None:
+def test_a_draft_goes_as_its_octets_with_its_key_and_its_trace_before_them() -> None:
     octets = draft(New("7.0", Content(PLAIN), draft=True))
     assert octets is not None
-    assert base64.b64decode(octets) == b"%s: 7.0\r\n" % KEY_FIELD.encode() + PLAIN
+    way = b"X-Gatepost-Pass-1: from a by b; Sun, 29 Nov 2026 21:00:00 +0000\r\n"
+    assert base64.b64decode(octets) == b"%s: 7.0\r\n" % KEY_FIELD.encode() + way + PLAIN
     assert base64.b64decode(draft(New("", Content(PLAIN), draft=True)) or b"") == PLAIN
     assert draft(New("7.0", Content(PLAIN + b"x" * 3_000_000), draft=True)) is None
 
