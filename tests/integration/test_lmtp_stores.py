@@ -51,7 +51,7 @@ def dovecot(request: pytest.FixtureRequest) -> Iterator[tuple[str, int, Path]]:
         more = f"quota_full_tempfail = {waits}\nprotocol lmtp {{\n  mail_plugins = quota\n}}\n"
         (folder / "dovecot.conf").write_text(configuration("mailboxes", local, folder, serving) + more)
         served = Process([program("dovecot"), "-c", str(folder / "dovecot.conf"), "-F"], folder / "out")
-        stack.callback(served.stop)
+        stack.callback(served.kill)
         wait_until(lambda: answers(port, b"220"), 60, "Dovecot answers")
         yield request.param, port, folder / "mail"
 

@@ -72,5 +72,5 @@ def served(folder: Path, connector: str, people: Iterable[str]) -> Iterator[Serv
         wait_until(lambda: answers(imap) and answers(pop), 30, "Dovecot answers")
         yield Served(imap, pop)
     finally:
-        server.stop()
+        server.kill()
         print(f"--- Dovecot\n{server.said()[-4000:]}")

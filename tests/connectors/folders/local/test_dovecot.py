@@ -67,7 +67,7 @@ def test_mbox_files_are_read_and_shared(folder: Path) -> None:
         assert octets.count(b"\nDelivered-To: ") == 1
         assert octets.startswith(b"From bob@else.example ")
     finally:
-        served.stop()
+        served.kill()
 
 
 def test_it_runs_without_root(folder: Path) -> None:
@@ -97,7 +97,7 @@ def test_it_runs_without_root(folder: Path) -> None:
         assert reader.stat()[0] == 1
         reader.quit()
     finally:
-        served.stop()
+        served.kill()
 
 
 @pytest.mark.parametrize(
