@@ -39,7 +39,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 def waiting(gateway: Gateway) -> set[str]:
     """Return the deliveries in the queue as the command tells them."""
-    return {row["delivery"] for row in gateway.cli("queue", "list", "--limit", "10000")["rows"]}
+    return {row["delivery"] for row in gateway.rows()}
 
 
 def ways(gateway: Gateway, message_id: str) -> list[list[str]]:

@@ -70,7 +70,7 @@ def test_with_fewer_workers_nobodys_mail_is_left_behind(sink: Sink, start_gatewa
 def test_a_report_that_nobody_takes_is_parked_and_shown(gateway: Gateway, sink: Sink) -> None:
     sink.behave(recipients={"*": "550 5.1.1 no such user"})
     assert send(gateway.port, "ann@source.example", TO, CONTENT % 1).code == 250
-    wait_until(lambda: [r for r in gateway.cli("queue", "list")["rows"] if r["state"] == "parked"], 60, "it is parked")
+    wait_until(lambda: [r for r in gateway.rows() if r["state"] == "parked"], 60, "it is parked")
     rows = gateway.cli("queue", "list")["rows"]
     assert [(r["state"], r["to"]) for r in rows] == [("parked", "smtp:ann@source.example")]
     seen = sink.commands["RCPT"]

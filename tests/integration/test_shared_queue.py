@@ -66,11 +66,6 @@ def ids(sink: Sink) -> list[str]:
     return sorted(taken.id for taken in sink.taken())
 
 
-def rows(gateway: Gateway) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = gateway.cli("queue", "list", "--limit", "10000")["rows"]
-    return found
-
-
 def kinds(gateway: Gateway, message_id: str) -> list[str]:
     """Return what happened to the message with this Message-ID; a late event is marked."""
     (message,) = gateway.cli("trace", message_id)["messages"]
@@ -97,7 +92,7 @@ def test_what_waits_in_the_others_memory_is_rerouted_at_once(
     assert told["in_flight"], "what was being sent is told"
     sink.stop()  # what hangs ends without an answer, so it goes the other way too
     wait_until(lambda: other_sink.count >= 20, SOON_S, "what was being sent has failed and goes the other way")
-    wait_until(lambda: not rows(one), SOON_S, "the queue is empty")
+    wait_until(lambda: not one.rows(), SOON_S, "the queue is empty")
     assert ids(other_sink) == wanted
 
 
@@ -111,7 +106,7 @@ def test_what_waits_behind_the_others_closed_lane_is_rerouted_at_once(
     told = one.cli("queue", "reroute", "--all", "--to", "detour")
     assert len(told["changed"]) == 20
     wait_until(lambda: other_sink.count >= 20, SOON_S, "all of it goes the other way")
-    wait_until(lambda: not rows(one), SOON_S, "the queue is empty")
+    wait_until(lambda: not one.rows(), SOON_S, "the queue is empty")
     assert ids(other_sink) == wanted
 
 
@@ -128,7 +123,7 @@ def test_what_is_just_being_sent_is_not_sent_by_the_new_way_as_well(
     told = operator.cli("queue", "reroute", "--all", "--to", "detour")
     assert told["in_flight"] == told["changed"] != []
     sink.behave()
-    wait_until(lambda: not rows(one), SOON_S, "the queue is empty")
+    wait_until(lambda: not one.rows(), SOON_S, "the queue is empty")
     assert (ids(sink), ids(other_sink)) == (["0@test"], [])
     assert kinds(one, "0@test")[-1] == "delivered"
 
@@ -146,8 +141,8 @@ def test_what_is_refused_while_it_is_held_is_neither_lost_nor_sent(
     told = operator.cli("queue", "hold", "--all")
     assert told["in_flight"] == told["changed"] != []
     sink.behave({"EOD": "550 5.7.1 not today"})
-    wait_until(lambda: [r["leased"] for r in rows(one)] == [False], SOON_S, "the attempt is over")
-    (row,) = rows(one)
+    wait_until(lambda: [r["leased"] for r in one.rows()] == [False], SOON_S, "the attempt is over")
+    (row,) = one.rows()
     assert (row["state"], row["attempts"]) == ("held", 1)
     assert "not today" in row["reason"]
     sink.behave()
@@ -167,13 +162,13 @@ def test_what_is_held_is_not_sent_by_the_other_and_goes_out_once_released(
     assert len(told["changed"]) == 20
     sink.stop()
     sink.start()
-    wait_until(lambda: not any(r["leased"] for r in rows(one)), SOON_S, "nothing of it is in memory")
+    wait_until(lambda: not any(r["leased"] for r in one.rows()), SOON_S, "nothing of it is in memory")
     time.sleep(2.0)
     assert ids(sink) == []
-    assert {r["state"] for r in rows(one)} == {"held"}
+    assert {r["state"] for r in one.rows()} == {"held"}
     assert len(one.cli("queue", "release", "--all")["changed"]) == 20
     wait_until(lambda: ids(sink) == wanted, SOON_S, "all of it goes out")
-    wait_until(lambda: not rows(one), SOON_S, "the queue is empty")
+    wait_until(lambda: not one.rows(), SOON_S, "the queue is empty")
 
 
 @pytest.mark.timeout(300)
@@ -192,7 +187,7 @@ def test_what_is_dropped_is_not_sent_by_the_other(
     sink.start()
     wait_until(lambda: other.metrics()["gatepost_in_memory"] == 0, SOON_S, "the attempts are over")
     time.sleep(1.0)
-    assert (ids(sink), rows(one)) == ([], [])
+    assert (ids(sink), one.rows()) == ([], [])
 
 
 @pytest.mark.timeout(300)
@@ -209,13 +204,13 @@ def test_what_waits_behind_the_others_closed_lane_goes_out_on_command(
     wanted = hand_over(other, 20)
     wait_until(lambda: "lane_closed" in other.said(), 60, "its lane is closed")
     if gateway is PATIENT:
-        wait_until(lambda: not any(r["leased"] for r in rows(one)), SOON_S, "all of it is put off")
+        wait_until(lambda: not any(r["leased"] for r in one.rows()), SOON_S, "all of it is put off")
     if command == "release":
         assert len(one.cli("queue", "hold", "--all")["changed"]) == 20
     sink.start()
     assert len(one.cli("queue", command, "--all")["changed"]) == 20
     wait_until(lambda: ids(sink) == wanted, SOON_S, "all of it goes out")
-    wait_until(lambda: not rows(one), SOON_S, "the queue is empty")
+    wait_until(lambda: not one.rows(), SOON_S, "the queue is empty")
 
 
 @pytest.mark.timeout(300)
@@ -250,4 +245,4 @@ def test_two_workers_of_one_gateway_let_go_of_what_was_rerouted(
     sink.stop()
     wait_until(lambda: other_sink.count >= 40, SOON_S, "what was being sent goes the other way")
     assert ids(other_sink) == wanted
-    wait_until(lambda: not rows(gateway), SOON_S, "the queue is empty")
+    wait_until(lambda: not gateway.rows(), SOON_S, "the queue is empty")

@@ -6,18 +6,23 @@ turned off that ships turned on. What a test must bend is given as extra lines o
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.answers import merge
+from gateway.config import GatewaySection, state_dir
+from gateway.control import ControlError, ask_all
 from tests.peers.nursery import nursery, suits
 from tests.peers.process import AS_ROOT, Process, answers, cpu_s, descendants, free_port, vm_hwm_bytes, wait_until
 
@@ -157,9 +162,25 @@ class Gateway:
             raise RuntimeError(f"gatepost {' '.join(args)}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
         return json.loads(ran.stdout)
 
+    def asked(self, command: str, **given: Any) -> Any:
+        """Return what the workers answer to a command's question: that of `cli`, without a process for each time.
+
+        Raises: ControlError, NotRunning.
+        """
+        section = GatewaySection.model_validate(tomllib.loads(self.config.read_text())["gateway"])
+        return merge(command, asyncio.run(ask_all(state_dir(section, self.folder), command, given)))
+
+    def rows(self, limit: int = 10_000) -> list[dict[str, Any]]:
+        """Return the deliveries that `gatepost queue list` tells."""
+        try:
+            found: list[dict[str, Any]] = self.asked("queue.list", where={}, limit=limit)["rows"]
+        except ControlError:  # it does not run, or is just ending
+            found = self.cli("queue", "list", "--limit", str(limit))["rows"]
+        return found
+
     def queued(self) -> int:
         """Return how many deliveries are in the spool, up to the command's own limit."""
-        return len(self.cli("queue", "list")["rows"])
+        return len(self.rows(100))
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of all its workers."""
