@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import StartGateway
 from tests.peers.gateway import Gateway
+from tests.peers.process import wait_until
 from tests.peers.raw import RawClient, send
 from tests.peers.sink import Sink
 
+QUICK = 'retry_min = "1s"\nretry_max = "2s"'
 SEQUENCES = [
     b"\n.\n", b"\n.\r", b"\r.\n", b"\r.\r", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r",
     b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\n\n.\r\n", b"\n\r.\n\r",
@@ -48,8 +50,35 @@ def lines_that_end_data(octets: bytes) -> list[bytes]:
     return re.findall(rb"(?:[\r\n]|\r\n\0)\.(?:\0?[\r\n])", octets)
 
 
+PICKUP = """
+[connector.drop]
+type = "filedrop"
+inbox = "in"
+create_folders = true
+poll_s = 0.2
+"""
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Sink]]:
+    """One gateway for all, which takes mail and files, and what is behind it."""
+    folder = tmp_path_factory.mktemp("way")
+    with Sink(folder, keep=True) as sink, Gateway(folder, sink.port, gateway=QUICK, more=PICKUP) as gateway:
+        yield gateway, sink
+
+
+@pytest.fixture
+def sink(way: tuple[Gateway, Sink]) -> Sink:
+    """The sink, which has nothing yet, once the test before has left nothing behind."""
+    gateway, sink = way
+    wait_until(lambda: gateway.queued() == 0, 60, "nothing is under way")
+    sink.reset()
+    return sink
+
+
 @pytest.mark.parametrize("sequence", ALL, ids=[repr(each) for each in ALL])
-def test_nothing_is_smuggled_in(sequence: bytes, gateway: Gateway, sink: Sink) -> None:
+def test_nothing_is_smuggled_in(sequence: bytes, way: tuple[Gateway, Sink], sink: Sink) -> None:
+    gateway, _ = way
     with RawClient(gateway.port) as client:
         client.envelope("ann@source.example", ["bob@target.example"])
         assert client.say(b"DATA").code == 354
@@ -71,20 +100,11 @@ def test_nothing_is_smuggled_in(sequence: bytes, gateway: Gateway, sink: Sink) -
         assert not lines_that_end_data(outer), "and harmless to the next hop"
 
 
-PICKUP = """
-[connector.drop]
-type = "filedrop"
-inbox = "in"
-create_folders = true
-poll_s = 0.2
-"""
-
-
 @pytest.mark.parametrize("sequence", ALL, ids=[repr(each) for each in ALL])
-def test_nothing_is_smuggled_out(sequence: bytes, tmp_path: Path, start_gateway: StartGateway, sink: Sink) -> None:
+def test_nothing_is_smuggled_out(sequence: bytes, way: tuple[Gateway, Sink], sink: Sink) -> None:
     """A file may hold any octets; what leaves for an SMTP server must not end early for the most careless of them."""
-    folder = tmp_path / "gateway"
-    gateway = start_gateway(sink.port, folder=folder, more=PICKUP)
+    gateway, _ = way
+    folder = gateway.folder
     octets = b"X-Sender: <ann@source.example>\r\nX-Receiver: <bob@target.example>\r\n" + HEAD + sequence + SMUGGLED
     (folder / "in" / "a.tmp").write_bytes(octets)
     (folder / "in" / "a.tmp").rename(folder / "in" / "a.eml")
