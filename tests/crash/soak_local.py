@@ -92,7 +92,7 @@ def course(kills: int, messages: int, seed: int) -> tuple[int, int]:
                 left = lambda: list((provider.folder / "mail").glob("*/Maildir/???/*.kit*"))  # noqa: E731
                 wait_until(lambda: not left(), 120, "all is fetched")
                 wait_until(lambda: len(set(_there(folder))) == total, 120, "all is delivered")
-                wait_until(lambda: not gateway.cli("queue", "list")["rows"], 60, "nothing waits")
+                wait_until(lambda: not gateway.rows(), 60, "nothing waits")
             except TimeoutError as late:
                 print(f"{late}\n{gateway.said()[-4000:]}")
             finally:
