@@ -43,17 +43,18 @@ class IdSource:
 
 def text(message_id: int) -> str:
     """Return the shown form of an id, 13 characters."""
-    pairs = _PAIRS  # ten bits a step: this is asked several times per message
-    return (
-        _beginning(message_id >> 30)
-        + pairs[(message_id >> 20) & 1023]
-        + pairs[(message_id >> 10) & 1023]
-        + pairs[message_id & 1023]
-    )
+    return _beginning(message_id >> 10) + _PAIRS[message_id & 1023]  # this is asked several times per message
+
+
+@lru_cache(maxsize=1024)
+def _beginning(upper: int) -> str:
+    """Return the first eleven characters of an id, which are mostly the same for a millisecond."""
+    pairs = _PAIRS  # ten bits a step
+    return _second(upper >> 20) + pairs[(upper >> 10) & 1023] + pairs[upper & 1023]
 
 
 @lru_cache(maxsize=64)
-def _beginning(upper: int) -> str:
+def _second(upper: int) -> str:
     """Return the first seven characters of an id, which are the same for a quarter of a second."""
     pairs = _PAIRS
     return (

@@ -13,17 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway import moved
-from gateway.contract import Batch, ContentWriter, Delivered, Failed, Receipt, Rejected, Unavailable
-from gateway.log import get_log
+from gateway.contract import Batch, ContentWriter, Delivered, Failed, Receipt, Rejected, Taken, Unavailable
+from gateway.log import Form, get_log
 from gateway.message import Envelope, Message, Recipient
 from gateway.planner import Moved, Planned, Planner
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, Stored, claims_of
 from gateway.spool.jobs import HandOver, Told
 from gateway.status import UNKNOWN_MAILBOX, Status
 from mappings.address import Address
+
+_MOST_FORMS: Final = 1024
 
 
 class SpoolSide(Protocol):
@@ -59,8 +61,10 @@ class GatewayIntake:
         self.learner: Learning | None = None
         self._hand_over = hand_over
         self._log = get_log("intake")
-        self._begun: list[tuple[Message, bool, asyncio.Future[Receipt]]] = []
+        self._begun: list[tuple[Message, bool, Taken]] = []
         """What came in this turn of the loop."""
+        self._forms: dict[int, tuple[Envelope, Form]] = {}
+        """How the log tells of messages in envelopes that come again, by identity of the envelope, with itself."""
         self.accepted = 0
         self.refused = 0
 
@@ -78,70 +82,69 @@ class GatewayIntake:
 
         The deliveries are handed over by the commit itself: a caller that is cancelled loses its receipt only.
         """
-        loop = asyncio.get_running_loop()
-        receipt: asyncio.Future[Receipt] = loop.create_future()
-        if not self._begun:
-            loop.call_soon(self._go_on)
-        self._begun.append((message, report, receipt))
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.take(message, partial(_settle, receipt), report=report)
         return receipt
+
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        """Begin to accept a message; `told` is called with what `accept` returns or raises."""
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._begun.append((message, report, told))
 
     def _go_on(self) -> None:
         """Take all messages that were begun in one turn of the loop a step further, and then the next step: code and
         data of a step stay at hand, which saves an eighth of the time."""
         begun, self._begun = self._begun, []
         hand_overs: list[HandOver] = []
-        for message, report, receipt in begun:
+        now = self.planner.now()
+        for message, report, told in begun:
             try:
-                planned = self.planner.plan(message, report=report)
+                planned = self.planner.plan(message, report=report, now=now)
                 learner = self.learner
                 if learner is not None and message.envelope.reverse_path is None and learner.reads(message):
-                    learner.start(self._look(learner, planned, receipt))
+                    learner.start(self._look(learner, planned, told))
                     continue
             except Exception as fault:  # noqa: BLE001  this message's alone
                 self.refused += isinstance(fault, Rejected)
-                if not receipt.done():
-                    receipt.set_exception(fault)
+                told(None, fault)
                 continue
             if planned.more and not planned.message.content.is_inline:
-                self._copy(planned, receipt)
+                self._copy(planned, told)
             else:
-                hand_overs.append((planned.message, planned.more, partial(self._committed, planned, receipt)))
+                hand_overs.append((planned.message, planned.more, partial(self._committed, planned, told)))
         self._spool.submit(hand_overs)
 
-    async def _look(self, learner: Learning, planned: Planned, receipt: asyncio.Future[Receipt]) -> None:
+    async def _look(self, learner: Learning, planned: Planned, told: Taken) -> None:
         try:
             planned = await learner.learn(planned)
         except BaseException:  # the node stops: nothing was accepted
-            receipt.cancel()
+            told(None, asyncio.CancelledError())
             raise
         if planned.more and not planned.message.content.is_inline:
-            self._copy(planned, receipt)
+            self._copy(planned, told)
         else:
-            self._spool.submit([(planned.message, planned.more, partial(self._committed, planned, receipt))])
+            self._spool.submit([(planned.message, planned.more, partial(self._committed, planned, told))])
 
-    def _copy(self, planned: Planned, receipt: asyncio.Future[Receipt]) -> None:
+    def _copy(self, planned: Planned, told: Taken) -> None:
         """Store a large message for the members of groups: each of them needs octets of its own, which are copied."""
         self._copying = copying = asyncio.ensure_future(self._spool.accept(planned.message, planned.more))
-        copying.add_done_callback(partial(_outcome, partial(self._committed, planned, receipt)))
+        copying.add_done_callback(partial(_outcome, partial(self._committed, planned, told)))
 
     def _committed(
         self,
         planned: Planned,
-        receipt: asyncio.Future[Receipt],
+        told: Taken,
         duplicate: DuplicateHandOver | None,
         fault: BaseException | None,
     ) -> None:
         if fault is None and duplicate is None:
             self._accepted(planned)
-        if receipt.done():
-            return
-        if fault is None:
-            known = planned.message.id if duplicate is None else duplicate.message_id
-            receipt.set_result(Receipt(known, duplicate is not None))
-        elif isinstance(fault, SpoolError):
-            receipt.set_exception(Unavailable(fault.status))
+            told(Receipt(planned.message.id), None)
+        elif duplicate is not None:
+            told(Receipt(duplicate.message_id, True), None)
         else:
-            receipt.set_exception(fault)
+            told(None, Unavailable(fault.status) if isinstance(fault, SpoolError) else fault)
 
     def _accepted(self, planned: Planned) -> None:
         stored = planned.message
@@ -193,15 +196,36 @@ class GatewayIntake:
 
     def _tell(self, stored: Stored) -> None:
         envelope = stored.envelope
-        self._log.info(
-            "accepted",
-            message_id=stored.id,
-            connector=envelope.origin.connector,
-            peer=envelope.origin.peer,
-            sender="<>" if envelope.reverse_path is None else str(envelope.reverse_path),
-            recipients=len(stored.deliveries),
-            size=stored.content.size,
-        )
+        known = self._forms.get(id(envelope))
+        recipients = len(stored.deliveries)
+        if known is not None and known[0] is envelope and recipients == 1:
+            known[1].tell(stored.id, stored.content.size)
+            return
+        origin = envelope.origin
+        fields = {
+            "connector": origin.connector,
+            "peer": origin.peer,
+            "sender": "<>" if envelope.reverse_path is None else str(envelope.reverse_path),
+            "recipients": recipients,
+        }
+        if recipients == 1 and envelope.may_recur:
+            form = self._log.form("accepted", "size", **fields)
+            if len(self._forms) >= _MOST_FORMS:
+                self._forms.clear()
+            self._forms[id(envelope)] = envelope, form
+        self._log.info("accepted", message_id=stored.id, **fields, size=stored.content.size)
+
+
+def _settle(future: asyncio.Future[Receipt], receipt: Receipt | None, fault: BaseException | None) -> None:
+    if future.done():  # its caller was cancelled; what is committed stays committed
+        return
+    if receipt is not None:
+        future.set_result(receipt)
+    elif isinstance(fault, asyncio.CancelledError):
+        future.cancel()
+    else:
+        assert fault is not None
+        future.set_exception(fault)
 
 
 def _outcome(told: Told, done: asyncio.Future[DuplicateHandOver | None]) -> None:

@@ -8,6 +8,7 @@ read piece by piece.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -89,6 +90,12 @@ class Envelope:
     hold: str = ""
     """Why it waits for an operator from the start, so that nothing of it is sent before it is released; not stored."""
 
+    @property
+    def may_recur(self) -> bool:
+        """Whether its source may bring further messages in this very object, so that it is worth remembering what was
+        made of it: False where it names one hand-over, or the host that greeted."""
+        return self.dedupe_key is None and not self.origin.helo and len(self.recipients) == 1
+
 
 class Blob(Protocol):
     """Octets that are not in memory."""
@@ -115,6 +122,7 @@ class Traits:
 
 
 _CRLF: Final = b"\r\n"
+_MESSAGE_ID: Final = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 
 
 def _has_bare(octets: bytes) -> bool:
@@ -132,7 +140,9 @@ class Content:
 
     An untouched Content has an empty front. Where `edited`, the front is the whole header with its empty line
     and `offset` is where the body starts. `attributes` are what MIME cannot carry, by name. `text` is the body as text,
-    its lines ended by LF, where it is one text and whoever made this Content has read it; None says nothing.
+    its lines ended by LF, where it is one text and whoever made this Content has read it; None says nothing. Nor need
+    be looked for what whoever wrote the octets tells: `header` is where the fields end and where the body starts in
+    them, of an inline content without a front; `message_id` is as below.
     """
 
     __slots__ = ("__dict__", "attributes", "edited", "front", "offset", "source", "text")
@@ -147,6 +157,8 @@ class Content:
         traits: Traits | None = None,
         attributes: Mapping[str, str] | None = None,
         text: str | None = None,
+        header: tuple[int, int] | None = None,
+        message_id: str | None = None,
     ) -> None:
         self.source = source
         self.front = front
@@ -156,6 +168,14 @@ class Content:
         self.text = text
         if traits is not None:
             self.__dict__["traits"] = traits
+        if header is not None:
+            assert isinstance(source, bytes)
+            assert not front
+            end, body = header
+            self.__dict__["_bounds"] = source[:body], end, body
+            self.__dict__["size"] = len(source)
+        if message_id is not None:
+            self.__dict__["message_id"] = message_id
 
     @property
     def is_inline(self) -> bool:
@@ -194,6 +214,17 @@ class Content:
     def named(self) -> list[tuple[bytes, bytes]]:
         """Return name and value of each header field in order, as they are written; not to be changed."""
         return named(self.head)
+
+    @once
+    def message_id(self) -> str | None:
+        """Return the first Message-ID, None where there is none: found without a walk through all fields, for this is
+        asked of every message."""
+        head = self.head
+        at = head.lower().find(b"message-id")
+        if at < 0:
+            return None
+        found = _MESSAGE_ID.search(head, at)
+        return None if found is None else unfold(found[1])[:998].decode(errors="replace")
 
     def get(self, name: bytes) -> bytes | None:
         """Return the unfolded value of the first field of this (lower-case) name, None where there is none."""

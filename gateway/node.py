@@ -309,7 +309,7 @@ class Node:
         self.adapter = Adapter(networks, hostname=gateway.name)
         return Planner(
             settings, self.table, config.routes, self.destinations, networks, self.ids, self.clock, self._limiter,
-            lambda lane: self.dispatcher.waits(lane),
+            lambda lane, sender: self.dispatcher.waits(lane, sender),
         )  # fmt: skip
 
     def _adapt(self, message: Stored, deliveries: Sequence[Delivery], capabilities: Capabilities) -> Fitted:

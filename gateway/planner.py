@@ -58,6 +58,7 @@ _KEPT: Final = b"x-gatepost-pass-"
 """Begins the names of the fields, with a number behind it, in which a trace field comes back from a system that shows
 no Received: a connector to such a one writes them (Graph's does)."""
 _REMEMBERED_TARGETS: Final = 50_000
+_REMEMBERED_WAYS: Final = 4096
 _MOST_FORWARDINGS: Final = 20
 """How often one message is forwarded from person to person."""
 
@@ -104,6 +105,9 @@ class Members:
 
 
 Found = Target | Members | Elsewhere | Status
+
+_Way = tuple[Envelope, Target, tuple[str], bytes]
+"""How messages in one envelope go straight: itself, their one target, why there, the beginning of their trace field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +167,12 @@ class Planner:
         ids: IdSource,
         clock: Callable[[], float],
         limiter: Limiter | None = None,
-        waits: Callable[[LaneKey], Waits | None] = lambda lane: None,
+        waits: Callable[[LaneKey, str], Waits | None] = lambda lane, sender: None,
     ) -> None:
         """`networks` names, per connector, the networks whose addresses it delivers to, the preferred first.
         `limiter` bounds how often strangers may use one signed address; it outlives planners. `waits` tells of a
-        closed lane when it opens, so that what comes meanwhile need not be put off one by one."""
+        closed lane when it opens, so that what comes meanwhile need not be put off one by one, and of one that is full
+        for a sender that it is."""
         self.settings = settings
         self.table = table
         self.routes = routes
@@ -183,7 +188,13 @@ class Planner:
         self._own_pass = re.compile(rb"(?im)^received" + way)
         self._own_kept = re.compile(rb"(?im)^" + _KEPT + rb"[0-9]{1,3}" + way)
         self._hostname_lower = settings.hostname.lower().encode()
-        self._date = (0, "")
+        self._date = (0, b"")
+        self._ways: dict[int, _Way] = {}
+        """How messages go straight in envelopes that come again, by identity of the envelope."""
+        self._last_way: _Way | None = None
+        self._last_at = 0.0
+        self._last_waits: Waits | None = None
+        """What was said of the last way's lane, which is as true of another message at the same time."""
         self.envid_key = table.derived_key("envid")
         self._goes_straight = not (settings.shared or (settings.learn and self.envid_key))
 
@@ -197,20 +208,24 @@ class Planner:
 
         `connector` is where the message comes from, empty where it is our own.
         """
+        return self._looked_up(address, connector)[0]
+
+    def _looked_up(self, address: Address, connector: str) -> tuple[Found, bool]:
+        """Return what `target` does, and whether it is so for as long as this planner is asked."""
         source = None
         if self.table.asks_for_places and connector in self._networks:
             source = Place(self._networks[connector][0], connector)
         key = (address.network, address.value, "" if source is None else connector)
         known = self._targets.get(key)
         if known is not None:
-            return known
+            return known, True
         resolution = self.table.resolve(address, source)
         found = self._find_target(resolution)
         if not resolution.is_timed:
             if len(self._targets) >= _REMEMBERED_TARGETS:
                 self._targets.clear()
             self._targets[key] = found
-        return found
+        return found, not resolution.is_timed
 
     def _find_target(self, found: Resolution) -> Found:
         if found.verdict in (Verdict.UNKNOWN, Verdict.REFUSED):
@@ -335,8 +350,9 @@ class Planner:
 
     # -- messages ---------------------------------------------------------------------------------------
 
-    def plan(self, message: Message, *, report: bool = False) -> Planned:
-        """Make of a message what the spool stores.
+    def plan(self, message: Message, *, report: bool = False, now: float | None = None) -> Planned:
+        """Make of a message what the spool stores. `now` is the time of messages that are planned together, in one turn
+        of the event loop.
 
         Raises: Rejected where it loops, or where no recipient can be accepted; with `report`, refused
         recipients become deliveries to the lane of refusals instead.
@@ -347,7 +363,8 @@ class Planner:
             raise Rejected(TOO_BIG.but(text=f"the message has {content.size} octets, over the limit of {limit}"))
         head = content.head
         self._refuse_loops(head)
-        now = self._clock()
+        if now is None:
+            now = self._clock()
         straight = self._straight(envelope, content, now)
         if straight is not None:
             return straight
@@ -380,34 +397,50 @@ class Planner:
     def _straight(self, envelope: Envelope, content: Content, now: float) -> Planned | None:
         """Plan a message that a trusted peer brings for one recipient, who has one place and no more to be thought of:
         in half the time, and nearly every message is one. None for all others."""
-        recipients, origin = envelope.recipients, envelope.origin
-        if len(recipients) != 1 or not origin.trusted or envelope.hold or not self._goes_straight:
-            return None
-        recipient = recipients[0]
-        asked = recipient.address
-        found = self.target(asked, origin.connector)
-        if type(found) is not Target or found.forwards or found.copies or found.cut or found.former is not None:
-            return None
+        way = self._ways.get(id(envelope))
+        if way is None or way[0] is not envelope:
+            way = self._straight_way(envelope)
+            if way is None:
+                return None
+        _, found, why, received = way
+        recipient = envelope.recipients[0]
         message_id = self._ids.next()
-        waits = self.waits(found.lane)
         path = envelope.reverse_path
+        sender = "<>" if path is None else path.value
+        if way is not self._last_way or now != self._last_at:
+            self._last_way, self._last_at, self._last_waits = way, now, self.waits(found.lane, sender)
+        waits = self._last_waits
         expires_at = envelope.expires_at or now + self.settings.expire_after_s
         delivery = Delivery(
             (message_id, 0),
             found.lane,
             found.address,
-            asked,
+            recipient.address,
             recipient.notify,
             recipient.orcpt,
-            "<>" if path is None else path.value,
+            sender,
             envelope.priority,
             now if waits is None else min(waits[0], expires_at),
             expires_at,
             reason="" if waits is None else waits[1],
             at_once=waits is None,
         )
-        prefix = self._received(origin, message_id, now, ())
-        return Planned(Stored(message_id, envelope, prefix, content, now, (delivery,), why=(found.why,)))
+        prefix = self._traced(received, message_id, now)
+        return Planned(Stored(message_id, envelope, prefix, content, now, (delivery,), False, why))
+
+    def _straight_way(self, envelope: Envelope) -> _Way | None:
+        recipients, origin = envelope.recipients, envelope.origin
+        if len(recipients) != 1 or not origin.trusted or envelope.hold or not self._goes_straight:
+            return None
+        found, is_lasting = self._looked_up(recipients[0].address, origin.connector)
+        if type(found) is not Target or found.forwards or found.copies or found.cut or found.former is not None:
+            return None
+        way = envelope, found, (found.why,), self._received_until_id(origin, ())
+        if is_lasting and envelope.may_recur:
+            if len(self._ways) >= _REMEMBERED_WAYS:
+                self._ways.clear()
+            self._ways[id(envelope)] = way
+        return way
 
     def _comes_back(self, envelope: Envelope) -> bool:
         """Say whether a report about a message would pass here, and nobody else has marked it."""
@@ -520,9 +553,9 @@ class Planner:
 
     def _received(self, origin: Origin, message_id: int, now: float, tried: Sequence[str]) -> bytes:
         """Return our trace field (RFC 5321 §4.4). Without a `for` clause: a recipient may be a blind one."""
-        second = int(now)
-        if self._date[0] != second:
-            self._date = (second, formatdate(second, localtime=True))
+        return self._traced(self._received_until_id(origin, tried), message_id, now)
+
+    def _received_until_id(self, origin: Origin, tried: Sequence[str]) -> bytes:
         source = ""
         if origin.peer:
             peer = _UNPRINTABLE.sub("?", origin.peer)[:255]
@@ -531,9 +564,15 @@ class Planner:
         tls = f" ({_UNPRINTABLE.sub('?', origin.tls)})" if origin.tls else ""
         marks = f"\r\n\t(tried {' '.join(tried)})" if tried else ""
         return (
-            f"Received: {source}by {self.settings.hostname} with {origin.protocol or 'local'}{tls}{marks} "
-            f"id {shown_id(message_id)};\r\n\t{self._date[1]}\r\n"
+            f"Received: {source}by {self.settings.hostname} with {origin.protocol or 'local'}{tls}{marks} id "
         ).encode("ascii", "replace")
+
+    def _traced(self, received: bytes, message_id: int, now: float) -> bytes:
+        """Return our trace field: its beginning, and what is a message's own."""
+        second = int(now)
+        if self._date[0] != second:
+            self._date = (second, f";\r\n\t{formatdate(second, localtime=True)}\r\n".encode("ascii"))
+        return received + shown_id(message_id).encode("ascii") + self._date[1]
 
 
 class _Plan:
@@ -658,7 +697,7 @@ class _Plan:
         self._reached.add((target.lane, target.address.key))
         if self._learns:
             self._note(target)
-        waits = self._planner.waits(target.lane)
+        waits = self._planner.waits(target.lane, self._sender)
         held = self._envelope.hold
         at = self._now if waits is None else min(waits[0], self._expires_at)
         self.deliveries.append(

@@ -30,6 +30,7 @@ from gateway.contract import (
     Recipient,
     Scope,
     Status,
+    Taken,
     check_field_names,
     without_fields,
 )
@@ -78,6 +79,10 @@ class InwardBorder:
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
         content, _ = without_fields(message.content, self._names)
         return self._intake.submit(replace(message, content=content), report=report)
+
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        content, _ = without_fields(message.content, self._names)
+        self._intake.take(replace(message, content=content), told, report=report)
 
 
 class OutwardBorder:

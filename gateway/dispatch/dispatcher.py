@@ -150,18 +150,22 @@ class Dispatcher:
                 self._returns.add(out.ids)
         self._go(live)
 
-    def waits(self, key: LaneKey) -> tuple[float, str] | None:
-        """Say until when, and why, a lane takes nothing; None where it does, or nothing is known of it.
+    def waits(self, key: LaneKey, sender: str = "") -> tuple[float, str] | None:
+        """Say until when, and why, a lane takes nothing of a sender; None where it does, or nothing is known of it.
 
         What is told so stays in the spool from the start; the lane knows then that there is something for it. A lane
-        that opens again soon keeps its deliveries in memory, and they go in order the moment it does.
+        that opens again soon keeps its deliveries in memory, and they go in order the moment it does; but one that has
+        no room for the sender would only hand them back.
         """
         live = self._lanes.all.get(key)
         if live is None:
             return None
         lane = live.lane
         if lane.is_ready or lane.until - self._clock() <= self.settings.put_off_beyond_s:
-            return None
+            if not live.is_full_for(sender):
+                return None
+            live.backlog = True
+            return self._clock(), ""
         live.backlog = True
         why = lane.reason or CLOSED
         if why is not self._closed_for[0]:  # the same for as long as the lane is closed, and asked for each message

@@ -85,6 +85,18 @@ class LiveLane:
                 self.capabilities = ask(self.key[1])
 
     @property
+    def fresh_room(self) -> int:
+        """How many deliveries may be queued before what comes in goes to the spool: half of them where older mail waits
+        there."""
+        most = self.queue.max_count
+        return most // 2 if self.backlog else most
+
+    def is_full_for(self, sender: str) -> bool:
+        """Say whether a fresh message of a sender would find no room here."""
+        room = self.fresh_room
+        return self.queue.count >= room and not self.queue.makes_room_for(sender, 1, room)
+
+    @property
     def kind(self) -> Kind:
         if self.lane.setbacks:
             return Kind.PROBING

@@ -38,7 +38,7 @@ class Memory:
             if not small or over or self.octets + entry.octets > 1.25 * settings.memory_bytes:
                 live.backlog = True
                 return [entry]
-        out = queue.push(entry, queue.max_count // 2 if fresh and live.backlog else queue.max_count)
+        out = queue.push(entry, live.fresh_room if fresh else queue.max_count)
         self.count += len(entry.deliveries)
         self.octets += entry.octets
         if out:

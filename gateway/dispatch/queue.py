@@ -166,7 +166,7 @@ class LaneQueue:
         A sender may push others out until it has an equal share, so a flood of one sender leaves room for every
         other one, and an even crowd is left alone.
         """
-        share = max(1, limit // (len(self._sizes) + (entry.sender not in self._sizes)))
+        share = self._share(entry.sender, limit)
         may_push = self._sizes.get(entry.sender, 0) + n <= share
         out: list[Entry] = []
         while self.count + n > limit or self.octets + entry.octets > self.max_octets:
@@ -176,6 +176,14 @@ class LaneQueue:
                 return [entry, *out]
             out.append(victim)
         return out
+
+    def makes_room_for(self, sender: str, n: int, limit: int) -> bool:
+        """Say whether others may have to leave a full queue for so many deliveries of a sender."""
+        return self._sizes.get(sender, 0) + n <= self._share(sender, limit)
+
+    def _share(self, sender: str, limit: int) -> int:
+        """Return how many places each sender has in a full queue, this one included."""
+        return max(1, limit // (len(self._sizes) + (sender not in self._sizes)))
 
     def _newest_of_fattest(self, share: int, entry: Entry) -> Entry | None:
         if self._sizes.get(self._fattest, 0) <= share:

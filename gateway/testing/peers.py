@@ -36,6 +36,7 @@ from gateway.contract import (
     Rejected,
     Report,
     Status,
+    Taken,
     Traits,
     Unavailable,
 )
@@ -193,6 +194,13 @@ class RecordingIntake:
 
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
         return asyncio.ensure_future(self.accept(message, report=report))
+
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        def over(done: asyncio.Future[Receipt]) -> None:
+            fault = asyncio.CancelledError() if done.cancelled() else done.exception()
+            told(done.result() if fault is None else None, fault)
+
+        self.submit(message, report=report).add_done_callback(over)
 
     async def _commit(self, message: Message) -> Receipt:
         if self.unavailable > 0:

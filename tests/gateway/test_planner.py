@@ -119,7 +119,7 @@ def test_the_short_way_plans_as_the_long_one(
 
     def plan(straight: bool) -> Any:
         made = planner()
-        made.waits = lambda lane: waits
+        made.waits = lambda lane, sender: waits
         monkeypatch.setattr(made, "_goes_straight", straight)
         try:
             return made.plan(message)

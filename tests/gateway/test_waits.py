@@ -17,7 +17,7 @@ def closing(*lanes: str, until: float = NOW + 600) -> Any:
     """Return a planner that is told of closed lanes, and what it asked after."""
     asked: list[LaneKey] = []
 
-    def waits(lane: LaneKey) -> tuple[float, str] | None:
+    def waits(lane: LaneKey, sender: str) -> tuple[float, str] | None:
         asked.append(lane)
         return (until, "4.4.1 closed") if lane[0] in lanes else None
 

@@ -42,7 +42,7 @@ from connectors.filedrop.files import Claimed
 from connectors.filedrop.formats import Bad
 from connectors.filedrop.inbox import Inbox
 from connectors.filedrop.reading import Reading
-from gateway.contract import Content, Context, Envelope, Message, Receipt, Recipient, Status, Traits
+from gateway.contract import Content, Context, Envelope, Message, Receipt, Recipient, Status, Taken, Traits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -193,6 +193,9 @@ class ProxyIntake:
 
     def submit(self, message: Message, *, report: bool = False) -> asyncio.Future[Receipt]:
         return asyncio.ensure_future(self.accept(message, report=report))
+
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        raise NotImplementedError("a folder's files are handed over many at once")
 
     async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         [outcome] = await self.accept_many((message,), report=report)

@@ -27,7 +27,7 @@ PATIENT = Settings(limits=Limits(backoff=Backoff(least_s=600.0, most_s=3600.0)))
 def come(d: Any, spool: DoubleSpool, **more: Any) -> Stored:
     """Do what planner and intake do."""
     message = stored(**more)
-    waits = d.waits(message.deliveries[0].lane)
+    waits = d.waits(message.deliveries[0].lane, message.deliveries[0].sender)
     if waits is not None:
         at, why = waits
         message = replace(
@@ -213,6 +213,21 @@ def test_a_hop_that_another_node_found_down_gets_nothing() -> None:
         assert sum(peer.tries.values()) == tries + len(messages)
 
     scenario(work)
+
+
+def test_what_a_full_lane_has_no_room_for_waits_in_the_spool_from_the_start() -> None:
+    """Nothing of it is given back; a sender who has less than its share still finds room."""
+
+    async def work(d: Any, spool: DoubleSpool, peer: Peer) -> None:
+        came = [come(d, spool, sender="fat@a.example") for _ in range(50)]
+        assert [x.deliveries[0].id in spool.leased for x in came] == [True] * 40 + [False] * 10
+        assert d.waits(KEY, "fat@a.example") == (wall(), "")
+        assert d.waits(KEY, "thin@a.example") is None
+        await until(lambda: len(spool.ended) == 50)
+
+    spool = scenario(work, settings=Settings(lane_deliveries=40))
+    assert not spool.given_back
+    assert set(spool.how.values()) == {"delivered"}
 
 
 def test_another_dispatcher_over_the_spool_sends_what_waits() -> None:
