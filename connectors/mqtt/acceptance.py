@@ -10,9 +10,7 @@ unknown fault is tried a few times, and then kept apart, so that it holds up nob
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -83,7 +81,10 @@ class Made:
     @property
     def is_small(self) -> bool:
         """Whether it can be handed over as it is, at once."""
-        return self.before is None and sum(map(len, self.incoming.content)) <= INLINE_OCTETS
+        if self.before is not None:
+            return False
+        pieces = self.incoming.content
+        return (len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))) <= INLINE_OCTETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,6 @@ class Acceptance:
         self.accepting = 0
         """Messages that the intake has, and has not answered."""
         self._name = name
-        self._hostname = context.hostname
         self._log = context.log
         self._count = context.count
         self._intake = sides.intake
@@ -222,7 +222,8 @@ class Acceptance:
             glance = reader.glance(arrived)
         else:
             glance = await self._thread(reader.glance, arrived)
-        minted = self._mint(arrived, inward) or Minted(self._made_id(arrived))
+        # The same for the same hand-over: the thread of a later mail may name it.
+        minted = self._mint(arrived, inward) or Minted(f"<{reader.message_id(arrived)}>")
         message_id = minted.message_id
         verdict = await self._calm.decide(inward.label, arrived.topic, glance.value, glance.line, message_id, settle)
         if isinstance(verdict, Held):
@@ -286,7 +287,7 @@ class Acceptance:
         writer = None
         try:
             if sum(map(len, made.incoming.content)) <= INLINE_OCTETS:
-                content = Content(b"".join(made.incoming.content))
+                content = made.incoming.whole()
             else:
                 writer = self._intake.content()
                 for piece in made.incoming.content:
@@ -319,11 +320,6 @@ class Acceptance:
         if left and left != recipients:
             return left
         return said if left else answers[0] or said
-
-    def _made_id(self, arrived: Arrived) -> str:
-        """Return a Message-ID, the same for the same hand-over: the thread of a later mail may name it."""
-        token = hashlib.sha256(arrived.key.encode()).hexdigest()[:32] if arrived.key else secrets.token_hex(16)
-        return f"<{token}.mqtt@{self._hostname}>"
 
     async def _set_aside(self, arrived: Arrived, bad: BadPayload) -> None:
         """Keep a payload in the quarantine, and acknowledge it then."""

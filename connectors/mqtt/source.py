@@ -24,7 +24,7 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.presence import Presence
 from connectors.mqtt.rulebook import Inward, InwardBook
 from connectors.mqtt.wire.values import Arrived
-from gateway.contract import Content, Context, Intake, Receipt
+from gateway.contract import Context, Intake, Receipt
 
 AT_ONCE: Final = 200
 """So many are begun in one turn of the loop. What a broker sends in one piece is a whole window: were all of it begun
@@ -49,6 +49,7 @@ class MqttSource:
         self._under_way = 0
         self._begun = 0
         """How many were begun in this turn of the loop."""
+        self._is_turning = False
         self._stopping = False
         self._is_held = False
         self._is_paced = False
@@ -121,9 +122,8 @@ class MqttSource:
 
     def _begin(self, arrived: Arrived, inward: Inward) -> None:
         self._under_way += 1
-        if not self._begun:
-            asyncio.get_running_loop().call_soon(self._next_turn)
         self._begun += 1
+        self._turn()
         if inward.is_slow or arrived.oversized or len(arrived.payload) > inward.at_once_octets:
             self._spawn(self._acceptance.take(arrived, inward))
             return
@@ -131,18 +131,16 @@ class MqttSource:
         try:
             made = acceptance.make(arrived, inward)
             if made.is_small:
-                message = acceptance.message(made, Content(b"".join(made.incoming.content)))
-                receipt = self._intake.submit(message, report=acceptance.reports)
+                message = acceptance.message(made, made.incoming.whole())
+                self._intake.take(message, partial(self._accepted, made), report=acceptance.reports)
                 acceptance.accepting += 1
-                receipt.add_done_callback(partial(self._accepted, made))
                 return
         except Exception as e:  # noqa: BLE001 - bad payloads and unknown faults alike are mended apart
             self._spawn(acceptance.take(arrived, inward, e))
             return
         self._spawn(acceptance.accept(made))
 
-    def _accepted(self, made: Made, receipt: asyncio.Future[Receipt]) -> None:
-        fault = asyncio.CancelledError() if receipt.cancelled() else receipt.exception()
+    def _accepted(self, made: Made, receipt: Receipt | None, fault: BaseException | None) -> None:
         if fault is None:
             self._broker.acknowledge(made.arrived)
         self._acceptance.accepting -= 1
@@ -157,11 +155,18 @@ class MqttSource:
         if self._stopping and not self._acceptance.accepting:
             self._idle.set()
         if self._waiting:
-            self._let_in()
+            self._turn()
 
     # -- back-pressure
 
+    def _turn(self) -> None:
+        """Look in the loop's next turn who may come in: once for all that are settled in this one, as a commit does."""
+        if not self._is_turning:
+            self._is_turning = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
     def _next_turn(self) -> None:
+        self._is_turning = False
         self._begun = 0
         if self._waiting:
             self._let_in()

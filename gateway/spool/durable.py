@@ -42,11 +42,9 @@ from gateway.spool.jobs import Accept, HandOver, Packed, Settle, Told, Work
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import (
     Row,
-    accepted_row,
-    delivery_row,
     dump,
+    fresh_rows,
     lane_text,
-    message_row,
     plain,
     trace_event,
     trace_row,
@@ -183,13 +181,8 @@ class DurableSpool:
                 raise ValueError("the content's octets belong to another message: use accept()")
             ref = blob.ref
             blob.owned = True
-        return Packed(
-            message.id,
-            message_row(message, ref),
-            [delivery_row(d) for d in message.deliveries],
-            accepted_row(message, self._store.numbers.next()),
-            ref,
-        )
+        row, deliveries, event = fresh_rows(message, ref, self._store.numbers.next())
+        return Packed(message.id, row, deliveries, event, ref)
 
     async def accept(self, message: Stored, more: Sequence[Stored] = ()) -> DuplicateHandOver | None:
         message = await self._own(message)

@@ -7,7 +7,6 @@ event's detail) is JSON text; what the database searches or changes has a column
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -19,7 +18,6 @@ import orjson
 from gateway.message import Blob, Content, Envelope, Notify, Origin, Recipient, Traits
 from gateway.spool.api import Again, Delivery, DeliveryId, LaneKey, State, Stored, TraceEvent
 from mappings.address import Address
-from mappings.fields import unfold
 
 Row = tuple[Any, ...]
 
@@ -38,7 +36,6 @@ _QUEUED: Final = State.QUEUED.value
 _state: Final = {state.value: state for state in State}.__getitem__
 _notify: Final = lru_cache(maxsize=64)(Notify)
 _ORIGIN_FIELDS: Final = frozenset(f.name for f in fields(Origin))
-_MESSAGE_ID: Final = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _encode = orjson.dumps
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS
@@ -122,17 +119,59 @@ def _origin_json(origin: Origin) -> dict[str, object]:
 
 
 class _Known:
-    """What was written of an envelope, for a source that brings many messages in one: its JSON, and of its arrival what
-    is the same each time, which is so as long as it goes to the same place for the same reason."""
+    """What was written of an envelope, for a source that brings many messages in one: its JSON; and what is the same
+    each time of its arrival and its delivery, for as long as it goes to the same place for the same reason."""
 
-    __slots__ = ("arrival", "envelope", "place", "text", "why")
+    __slots__ = ("after_times", "arrival", "before_times", "envelope", "last", "text", "why")
 
     def __init__(self, envelope: Envelope) -> None:
         self.envelope = envelope
         self.text = ""
         self.arrival = ""
-        self.place: tuple[LaneKey, Address, Address] | None = None
+        self.before_times: Row = ()
+        """A delivery's columns from `lane` to `priority`, and below those from `attempts` to `orcpt`."""
+        self.after_times: Row = ()
+        self.last: Delivery | None = None
+        """That of which it was learnt."""
         self.why: tuple[str, ...] = ()
+
+    def is_like(self, message: Stored) -> bool:
+        """Whether a message with one fresh delivery goes where the last one went."""
+        (only,), last = message.deliveries, self.last
+        # Addresses that are equal may be written differently.
+        return (
+            last is not None
+            and only.address is last.address
+            and only.original is last.original
+            and only.notify is last.notify
+            and only.orcpt is last.orcpt
+            and only.sender == last.sender
+            and only.priority == last.priority
+            and only.lane == last.lane
+            and self.why == message.why
+        )
+
+    def learn(self, message: Stored) -> None:
+        """Take over what is the same each time."""
+        (only,) = message.deliveries
+        self.arrival = _arrival_text(message)
+        row = delivery_row(only)
+        self.before_times, self.after_times = row[2:5], row[8:16]
+        self.last, self.why = only, message.why
+
+    def delivery_row(self, only: Delivery) -> Row:
+        """Return what `delivery_row` would."""
+        is_queued = only.state is State.QUEUED
+        return (
+            *only.id,
+            *self.before_times,
+            only.next_attempt_at,
+            only.expires_at,
+            _QUEUED if is_queued else only.state.value,
+            *self.after_times,
+            plain(only.reason) if only.reason else "",
+            1 if is_queued and only.at_once else None,
+        )
 
 
 _known: Final[dict[int, _Known]] = {}
@@ -141,12 +180,11 @@ _MOST_KNOWN: Final = 1024
 
 
 def _recalled(envelope: Envelope) -> _Known | None:
-    """Return what is known of an envelope that may come again; None of one that is of one message: it names its
-    hand-over, or the host that greeted."""
+    """Return what is known of an envelope that may come again; None of one that is of one message."""
     known = _known.get(id(envelope))
     if known is not None and known.envelope is envelope:
         return known
-    if envelope.dedupe_key is not None or envelope.origin.helo or len(envelope.recipients) != 1:
+    if not envelope.may_recur:
         return None
     if len(_known) >= _MOST_KNOWN:
         _known.clear()
@@ -156,7 +194,10 @@ def _recalled(envelope: Envelope) -> _Known | None:
 
 def envelope_text(envelope: Envelope) -> str:
     """Return an envelope as JSON; what has its default value is left out."""
-    known = _recalled(envelope)
+    return _text_of(envelope, _recalled(envelope))
+
+
+def _text_of(envelope: Envelope, known: _Known | None) -> str:
     if known is None:
         return _envelope_text(envelope)
     if not known.text:
@@ -220,8 +261,23 @@ def _traits_bits(content: Content) -> int | None:
     return traits.crlf_only | traits.eight_bit << 1 | traits.nul << 2
 
 
-def message_row(message: Stored, content_ref: str | None) -> Row:
-    """Return the row of a message; `content_ref` names where its Blob is kept, None for an inline content."""
+def fresh_rows(message: Stored, content_ref: str | None, seq: int) -> tuple[Row, list[Row], Row]:
+    """Return the rows of a message that comes in: its own, those of its deliveries, and the trace row of its arrival,
+    which tells who, whom, whence, and the Message-ID, so that a search finds it.
+
+    `content_ref` names where its Blob is kept, None for an inline content; `seq` is the trace row's place.
+    """
+    known = _recalled(message.envelope)
+    row = _message_row(message, content_ref, known)
+    if known is None or len(message.deliveries) != 1 or message.is_report:
+        rows = [delivery_row(d) for d in message.deliveries]
+        return row, rows, _accepted_row(message, seq, _arrival_text(message))
+    if not known.is_like(message):
+        known.learn(message)
+    return row, [known.delivery_row(message.deliveries[0])], _accepted_row(message, seq, known.arrival)
+
+
+def _message_row(message: Stored, content_ref: str | None, known: _Known | None) -> Row:
     content = message.content
     inline = content_ref is None
     return (
@@ -235,7 +291,7 @@ def message_row(message: Stored, content_ref: str | None) -> Row:
         0 if inline else content.offset,
         content_ref,
         dump(dict(content.attributes)) if content.attributes else None,
-        envelope_text(message.envelope),
+        _text_of(message.envelope, known),
         message.prefix,
         content.octets() if inline else content.front,
     )
@@ -293,39 +349,16 @@ def trace_event(row: Sequence[Any]) -> TraceEvent:
     return TraceEvent(message_id=message_id, at=at, kind=kind, n=n, detail=json.loads(detail))
 
 
-def _message_id(head: bytes) -> str | None:
-    """Return the first Message-ID, found without a walk through all fields: this is done for every message."""
-    at = head.lower().find(b"message-id")
-    if at < 0:
-        return None
-    named = _MESSAGE_ID.search(head, at)
-    return None if named is None else unfold(named[1])[:998].decode(errors="replace")
-
-
-def accepted_row(message: Stored, seq: int) -> Row:
-    """Return the trace row that an accept writes: who, whom, whence, and the Message-ID, so that a search finds it."""
+def _accepted_row(message: Stored, seq: int, arrival: str) -> Row:
     content = message.content
-    named = _message_id(content.head)
+    named = content.message_id
     shown = "" if named is None else f',"message_id":{dump(named)}'
-    detail = f'{_arrival(message)[:-1]},"size":{content.size}{shown}}}'
+    detail = f'{arrival[:-1]},"size":{content.size}{shown}}}'
     return message.id, seq, message.arrived_at, None, "accepted", detail
 
 
-def _arrival(message: Stored) -> str:
-    """Return as JSON what an accept tells of a message but its size and its Message-ID."""
-    known = _recalled(message.envelope)
-    if known is None or message.is_report or len(message.deliveries) != 1:
-        return _arrival_text(message)
-    (only,) = message.deliveries
-    lane, address, original = known.place or (None, None, None)
-    # Addresses that are equal may be written differently.
-    if address is not only.address or original is not only.original or lane != only.lane or known.why != message.why:
-        known.arrival = _arrival_text(message)
-        known.place, known.why = (only.lane, only.address, only.original), message.why
-    return known.arrival
-
-
 def _arrival_text(message: Stored) -> str:
+    """Return as JSON what an accept tells of a message but its size and its Message-ID."""
     envelope = message.envelope
     origin, sender, why = envelope.origin, envelope.reverse_path, message.why
     detail: dict[str, object] = {

@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 from connectors.mqtt.bad import BadPayload
@@ -62,7 +63,8 @@ class Reader:
 
         A message that comes at QoS 0 gets a new one at each call.
         """
-        token = hashlib.sha256(arrived.key.encode()).hexdigest()[:32] if arrived.key else secrets.token_hex(16)
+        # Half the time of what OpenSSL has, and nobody is to be kept from guessing it.
+        token = blake2b(arrived.key.encode(), digest_size=16).hexdigest() if arrived.key else secrets.token_hex(16)
         return f"{token}.mqtt@{self._hostname}"
 
     def read(self, arrived: Arrived, *, message_id: str = "", thread: str | None = None) -> Incoming:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.contract import Address, Recipient, quickly_made
+from gateway.contract import Address, Content, Recipient, quickly_made
 
 
 @quickly_made
@@ -14,7 +14,8 @@ class Incoming:
     """A mail that was made of a message: its envelope, and its content piece by piece, as RFC 5322 octets.
 
     `message_id` is the content's own, in brackets. `trusted`: the recipients are the operator's, or whoever may publish
-    is trusted to name them.
+    is trusted to name them. `header`, of a content in one piece: where the fields end in it, and where the body starts;
+    None where that is not known.
     """
 
     reverse_path: Address | None
@@ -26,6 +27,14 @@ class Incoming:
     priority: int = 0
     ret: Literal["full", "hdrs"] | None = None
     envid: str | None = None
+    header: tuple[int, int] | None = None
+
+    def whole(self) -> Content:
+        """Return the content, in memory."""
+        pieces = self.content
+        if self.header is None:
+            return Content(b"".join(pieces))
+        return Content(pieces[0], header=self.header, message_id=self.message_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ from connectors.mqtt.wire.values import NO_PROPERTIES, Subscription
 MAX_PROPERTIES: Final = 65_536
 """A PUBLISH with more octets of properties comes without them, and as one that is oversized."""
 
+_MOST_TOPICS: Final = 4096
+_MOST_TOPIC_OCTETS: Final = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -66,9 +69,10 @@ def decode_publish(
     # What ends here is not the packet's end where octets are missing, but no topic name is that long.
     if stop + (2 if qos else 0) > end:
         raise WireError("a packet ends within a field")
-    topic = text_of(octets[at + 2 : stop])
-    if "#" in topic or "+" in topic:
-        raise WireError("a topic name holds a wildcard", TOPIC_NAME_INVALID)
+    name = octets[at + 2 : stop]
+    topic = _topics.get(name)
+    if topic is None:
+        topic = _topic(name)
     packet_id = 0
     if qos:
         packet_id = octets[stop] << 8 | octets[stop + 1]
@@ -98,6 +102,21 @@ def decode_publish(
     return packets.Publish(
         topic, payload, qos, bool(first & 1), bool(first & 8), packet_id, properties, alias, oversized
     )
+
+
+_topics: Final[dict[bytes, str]] = {}
+"""Names that were read lately: one topic has many messages, and its name is looked up for each of them."""
+
+
+def _topic(name: bytes) -> str:
+    topic = text_of(name)
+    if "#" in topic or "+" in topic:
+        raise WireError("a topic name holds a wildcard", TOPIC_NAME_INVALID)
+    if len(name) <= _MOST_TOPIC_OCTETS:
+        if len(_topics) >= _MOST_TOPICS:
+            _topics.clear()
+        _topics[name] = topic
+    return topic
 
 
 def _identifier(reader: Reader) -> int:

@@ -129,7 +129,7 @@ class Inward:
                 self._effects.records.append(Record(Step.CLOSE_INWARD, held.packet_id))
             self._new(packet, topic)
 
-    def acknowledge(self, arrived: Arrived, code: int) -> None:
+    def acknowledge(self, arrived: Arrived, code: int = SUCCESS) -> None:
         """Answer a message, whichever connection it came by. Nothing where the session has no more to do with it."""
         held = self._held.get(arrived.packet_id)
         if held is None or held.key != arrived.key or held.state is not _State.HANDED:
@@ -278,13 +278,13 @@ class Inward:
 
     def _answer(self, qos: int) -> None:
         """Write what may be written of PUBACK or PUBREC: up to the first message that is not acknowledged."""
-        queue = self._acks[qos]
+        queue, effects = self._acks[qos], self._effects
         kind = Kind.PUBACK if qos == 1 else Kind.PUBREC
         while queue and queue[0].state is _State.ANSWERED:
             held = queue.popleft()
-            self._effects.octets.append(encode.reply(kind, held.packet_id, held.code, self._effects.version))
+            effects.octets.append(encode.reply(kind, held.packet_id, held.code, effects.version))
             if qos == 1 or held.code >= FIRST_ERROR:
-                self._leave(held)
+                del self._held[held.packet_id]
             else:
                 held.state = _State.RECEIVED
 

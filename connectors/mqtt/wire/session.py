@@ -19,7 +19,7 @@ from connectors.mqtt.wire.octets import WireError
 from connectors.mqtt.wire.outward import Outward
 from connectors.mqtt.wire.packets import V5, Connack, Disconnect, Packet, Subscribe, Unsubscribe
 from connectors.mqtt.wire.reasons import FIRST_ERROR, NO_SHARED_SUBSCRIPTIONS, PROTOCOL_ERROR, text
-from connectors.mqtt.wire.values import Arrived, Outgoing, Phase, Subscription
+from connectors.mqtt.wire.values import Outgoing, Phase, Subscription
 
 _FILTERS_A_PACKET: Final = 50
 _INWARD: Final = frozenset({Step.OPEN_INWARD, Step.CLOSE_INWARD})
@@ -42,6 +42,7 @@ class Session:
         self.ended: Disconnect | None = None
         """What the broker said when it ended the connection."""
         self._inward = Inward(client_id, run, self.effects, inward)
+        self.acknowledge = self._inward.acknowledge  # not a call more for each message
         self._outward = Outward(self.effects, send_maximum, outward)
         self._asked: dict[int, Subscribe | Unsubscribe] = {}
         self._forgetting: Record | None = None
@@ -122,10 +123,6 @@ class Session:
                 self.ended = packet
             case _:
                 raise WireError(f"{type(packet).__name__.upper()} is not for a client", PROTOCOL_ERROR)
-
-    def acknowledge(self, arrived: Arrived, code: int = 0) -> None:
-        """Answer what arrived at QoS 1 or 2; nothing where the session has no more to do with it."""
-        self._inward.acknowledge(arrived, code)
 
     def publish(self, out: Outgoing, key: str) -> None:
         """Publish; the end comes as `Settled`. Assumes: connected. Raises: ValueError."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from gateway.message import Content, Envelope, Origin, Recipient
+from gateway.message import Content, Envelope, Notify, Origin, Recipient
 from gateway.spool import rows
-from gateway.spool.api import Stored
+from gateway.spool.api import State, Stored
 from tests.gateway.spool.builders import LANE, OTHER_LANE, Clock, Maker, smtp
 
 HEAD = b'Message-ID: <"a"@b>\r\nSubject: s\r\n\r\n'
@@ -36,7 +37,7 @@ def plain(peer: str = "in/p7") -> Envelope:
 
 
 def told(message: Stored) -> dict[str, object]:
-    found: dict[str, object] = json.loads(rows.accepted_row(message, 1)[5])
+    found: dict[str, object] = json.loads(rows.fresh_rows(message, None, 1)[2][5])
     return found
 
 
@@ -87,3 +88,28 @@ def test_an_envelope_of_one_message_is_not_kept(origin: Origin) -> None:
     envelope = replace(plain(), origin=origin)
     rows.envelope_text(envelope)
     assert id(envelope) not in rows._known
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"address": smtp("BOB@there.example")},
+        {"original": smtp("bob@there.example")},
+        {"lane": OTHER_LANE},
+        {"notify": Notify.NEVER},
+        {"orcpt": "rfc822;bob@there.example"},
+        {"sender": "eve@acme.example"},
+        {"priority": 3},
+        {"at_once": False, "reason": "4.4.1 closed", "next_attempt_at": 7.0},
+        {"state": State.HELD, "reason": "held"},
+        {"expires_at": 9.0},
+    ],
+    ids=str,
+)
+def test_a_delivery_that_is_remembered_in_part_is_written_as_any_other(changed: dict[str, Any]) -> None:
+    envelope = plain()
+    message = stored(envelope)
+    other = replace(message, deliveries=(replace(message.deliveries[0], **changed),))
+    for each in (message, other, other, message):
+        assert rows.fresh_rows(each, None, 1)[1] == [rows.delivery_row(d) for d in each.deliveries]
