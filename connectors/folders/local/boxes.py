@@ -21,7 +21,7 @@ from gateway.contract import Content, Deferred, Failed, Outcome, Scope, Status
 from gateway.formats import mbox, mmdf
 from gateway.formats.from_line import write
 from gateway.formats.lines import to_lf
-from gateway.formats.maildir import folder_name
+from gateway.formats.maildir import FOLDERS, folder_name
 from gateway.mailbox_append import MailboxFile
 from gateway.mailbox_files import REAL, Operations, sync_folder
 from gateway.mailbox_maildir import MaildirFolder
@@ -166,15 +166,21 @@ class Boxes:
         config = self.config
         path = path_of(config.path, mailbox, self._base)
         if config.format == "maildir":
+            inner = _inner(path, folder)
+            _refuse_links([inner / each for each in FOLDERS], self.root)
             if not path.is_dir():
                 self._make(path)
         elif folder:
             if not config.folders:
                 raise _Missing
+            root = root_of(config.folders, self._base)
             path = path_of(config.folders, mailbox, self._base).joinpath(*folder.split("/"))
-            self._make_folders(path.parent, root_of(config.folders, self._base))
-        elif not os.path.lexists(path):
-            self._make(path.parent)
+            _refuse_links((path,), root)
+            self._make_folders(path.parent, root)
+        else:
+            _refuse_links((path,), self.root)
+            if not os.path.lexists(path):
+                self._make(path.parent)
         key = (str(path), folder)
         box = self._kept.get(key)
         if box is None:
@@ -186,12 +192,13 @@ class Boxes:
     def _opened(self, path: Path, folder: str) -> MaildirFolder | MailboxFile:
         config = self.config
         if config.format == "maildir":
-            try:
-                inner = path / folder_name(folder.split("/")) if folder else path
-            except ValueError as mistake:
-                raise OSError(errno.EINVAL, str(mistake)) from None
             return MaildirFolder(
-                path, inner, self._host, mark=config.info_mark, quota_octets=config.quota_bytes, ops=self._ops
+                path,
+                _inner(path, folder),
+                self._host,
+                mark=config.info_mark,
+                quota_octets=config.quota_bytes,
+                ops=self._ops,
             )
         joint = mmdf.joint if config.format == "mmdf" else mbox.joint
         return MailboxFile(path.parent, path.name, config.locks, config.lock_wait_s, joint, self._ops)
@@ -236,6 +243,30 @@ class Boxes:
             return Deferred(Status("4.3.0", "the folder of the mailboxes is not there", cause=cause), Scope.HOP)
         scope = Scope.HOP if fault.errno in _WHOLE else Scope.RECIPIENT
         return Deferred(Status(code, text, cause=cause), scope)
+
+
+def _inner(path: Path, folder: str) -> Path:
+    """Return a folder of a Maildir. Raises: OSError where it can be none."""
+    try:
+        return path / folder_name(folder.split("/")) if folder else path
+    except ValueError as mistake:
+        raise OSError(errno.EINVAL, str(mistake)) from None
+
+
+def _refuse_links(paths: Iterable[Path], root: Path) -> None:
+    """Raises: OSError where something on the way from `root` to one of these is a link.
+
+    Whoever may write there would have octets of their choice put into any folder that is the gateway's, such as the
+    inbox of another connector.
+    """
+    end, looked_at = str(root), set[str]()
+    for path in paths:
+        each = str(path)
+        while each != end and len(each) > 1 and each not in looked_at:
+            looked_at.add(each)
+            if os.path.islink(each):
+                raise OSError(errno.ELOOP, "it is a link, which is not followed", each)
+            each = os.path.dirname(each)
 
 
 def _is_hop(outcome: Outcome) -> bool:

@@ -343,7 +343,7 @@ class Local(Connector):
             reverse_path=None,
             recipients=(Recipient(sender, Notify.NEVER),),
             origin=Origin(connector=self.name, protocol="local", trusted=True),
-            smtputf8=not sender.value.isascii(),
+            smtputf8=not (sender.value.isascii() and own.value.isascii()),
             dedupe_key=f"{self.name} away {delivery}",
         )
         try:

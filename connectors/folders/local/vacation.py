@@ -74,7 +74,7 @@ def answer(
     """Return the answer: `own` is the person's address on it, `id` its Message-ID, without brackets."""
     is_ascii = sender.value.isascii() and own.value.isascii()
     message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
-    message["From"] = formataddr((rules.name, own.value)) if rules.name.isprintable() else own.value
+    message["From"] = _from(rules.name, own.value)
     message["To"] = sender.value
     message["Subject"] = vacation.subject or f"Auto: {_subject(content)}"
     message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
@@ -89,6 +89,15 @@ def answer(
         message["References"] = " ".join((*before, original[0]))
     message.set_content(vacation.text.rstrip("\n") + "\n")
     return Content(message.as_bytes())
+
+
+def _from(name: str, spec: str) -> str:
+    if not name or not name.isprintable():
+        return spec
+    if spec.isascii():
+        return formataddr((name, spec))
+    # `formataddr` takes no address beyond ASCII.
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + f'" <{spec}>'
 
 
 def _ids(value: bytes | None) -> Sequence[str]:

@@ -253,6 +253,30 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "other").read_bytes()
 
 
+@pytest.mark.parametrize("link", ["ann", "ann/new", "ann/tmp", "ann/cur"])
+def test_no_link_leads_out_of_a_maildir(tmp_path: Path, link: str) -> None:
+    """Somebody who may write into their Maildir could have a message put into another connector's inbox."""
+    place = Place(tmp_path, create=True)
+    for each in ("new", "tmp", "cur"):
+        (tmp_path / "inbox" / each).mkdir(parents=True)
+    at = place.mail / link
+    at.parent.mkdir(exist_ok=True)
+    at.symlink_to(tmp_path / "inbox")
+    assert code(place.deliver()) == "4.3.5"
+    assert not [each for each in (tmp_path / "inbox").rglob("*") if each.is_file()]
+    at.unlink()
+    assert code(place.deliver()) == "2.1.5"
+
+
+@pytest.mark.parametrize("format", ["mbox", "mmdf"])
+def test_no_link_leads_to_a_mailbox_file(tmp_path: Path, format: str) -> None:
+    place = Place(tmp_path, format=format, create=True, path=f"{tmp_path}/mail/{{domain}}/{{user}}")
+    (tmp_path / "other").mkdir()
+    (place.mail / "acme.example").symlink_to(tmp_path / "other")
+    assert code(place.deliver()) == "4.3.5"
+    assert not list((tmp_path / "other").iterdir())
+
+
 # -- once
 
 

@@ -52,6 +52,17 @@ def test_the_sender_is_told(place: Place) -> None:
     assert answer.get_content().replace("\r\n", "\n") == "I am away until May.\nÄnn\n"
 
 
+def test_one_with_an_address_beyond_ascii_is_away_too(place: Place) -> None:
+    own = smtp("\u00e4nn@b\u00fccher.example")
+    place.rules["ann@acme.example"] = replace(
+        AWAY, name='Ann "the" L\u00e9e', addresses=(own, smtp("ann@acme.example"))
+    )
+    place.deliver()
+    (accepted,) = place.intake.accepted
+    assert accepted.message.envelope.smtputf8
+    assert f'"Ann \\"the\\" L\u00e9e" <{own.value}>'.encode() in accepted.octets
+
+
 def test_once_in_some_days_however_often_they_write(place: Place) -> None:
     for number in range(1, 4):
         place.deliver(number=number)
