@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 
 from connectors.smtp.login.passwords import fault, is_right, scram_keys
 from connectors.smtp.login.saslprep import saslprep
-from connectors.smtp.login.scram import ITERATIONS
+from connectors.smtp.login.scram import ITERATIONS, usual_form
 from connectors.smtp.login.steps import ScramKeys
-from gateway.contract import AddressError, Context
+from gateway.contract import AddressError, Context, Person
 from mappings.network import network
 
 STORED_PASSWORD: Final = "login_password"
@@ -61,6 +61,15 @@ class Accounts(Protocol):
 
     async def find(self, login: str) -> Account | None:
         """Return the account, its holder proven by other means. Raises: Unready."""
+        ...
+
+    def counted_as(self, login: str) -> str:
+        """Return by what tries are counted: one text for all that an account can be written as."""
+        ...
+
+    def scram_form(self, number: int) -> tuple[int, int]:
+        """Return iterations and octets of the salt that an account may have, which one is for `number` to say: who does
+        not exist is asked in the same form."""
         ...
 
 
@@ -117,12 +126,18 @@ class PasswordFile:
         self._path = path
         self._log = log
         self._entries: Mapping[str, _Entry] = {}
+        self._forms: Sequence[tuple[int, int]] = ()
         self._stamp: tuple[int, int, int] | None = None
         self._hashing = Hashing()
 
     async def start(self) -> None:
         """Read the file. Raises: OSError; ValueError that names each wrong line."""
+        await self._take_up()
+
+    async def _take_up(self) -> None:
         self._entries, self._stamp = await asyncio.to_thread(self._read)
+        found = (scram_keys(entry.stored) for entry in self._entries.values())
+        self._forms = [(keys.iterations, len(keys.salt)) for keys in found if keys is not None]
 
     async def stop(self) -> None:
         self._hashing.stop()
@@ -144,10 +159,16 @@ class PasswordFile:
         entry = await self._entry(login)
         return entry.account if entry is not None else None
 
+    def counted_as(self, login: str) -> str:
+        return folded(login)
+
+    def scram_form(self, number: int) -> tuple[int, int]:
+        return self._forms[number % len(self._forms)] if self._forms else usual_form(number)
+
     async def _entry(self, login: str) -> _Entry | None:
         try:
             if await asyncio.to_thread(self._stamp_now) != self._stamp:
-                self._entries, self._stamp = await asyncio.to_thread(self._read)
+                await self._take_up()
         except (OSError, ValueError) as e:
             # What was read before is no worse than nobody being let in; who was taken out is let in until it is mended.
             self._log.error("accounts_unreadable", file=str(self._path), error=str(e))
@@ -235,19 +256,37 @@ class TableAccounts:
         self._hashing.stop()
 
     async def check(self, login: str, password: str) -> Account | None:
-        stored = self._stored(login)
-        return Account(login) if await self._hashing.is_right(stored, password) else None
+        person = self._person_of(login)
+        return _account(person, login) if await self._hashing.is_right(_stored(person), password) else None
 
     async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
-        found = scram_keys(self._stored(login) or "")
-        return (found, Account(login)) if found is not None else None
+        person = self._person_of(login)
+        found = scram_keys(_stored(person) or "")
+        return (found, _account(person, login)) if found is not None else None
 
     async def find(self, login: str) -> Account | None:
-        return Account(login) if self._stored(login) is not None else None
+        person = self._person_of(login)
+        return _account(person, login) if _stored(person) is not None else None
 
-    def _stored(self, login: str) -> str | None:
+    def counted_as(self, login: str) -> str:
+        return folded(_account(self._person_of(login), login).name)
+
+    def scram_form(self, number: int) -> tuple[int, int]:
+        return usual_form(number)
+
+    def _person_of(self, login: str) -> Person | None:
         try:
-            person = self._person(network("smtp").parse(login))
+            return self._person(network("smtp").parse(login))
         except AddressError:
             return None
-        return None if person is None else person.attributes.get(STORED_PASSWORD)
+
+
+def _stored(person: Person | None) -> str | None:
+    return None if person is None else person.attributes.get(STORED_PASSWORD)
+
+
+def _account(person: Person | None, login: str) -> Account:
+    """Return the account of an identity: by its first address, however it was written and whichever it was, so that
+    nobody has the limits of several."""
+    own = next((each.value for each in person.addresses if each.network == "smtp"), login) if person else login
+    return Account(own)

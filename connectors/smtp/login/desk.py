@@ -7,10 +7,13 @@ whatever was wrong; nothing of a password, token or key is told to anyone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from connectors.smtp.login.accounts import Account, Accounts, PasswordFile, TableAccounts, Unready, folded
@@ -19,7 +22,7 @@ from connectors.smtp.login.dovecot import Dovecot, Exchange
 from connectors.smtp.login.ldap import Ldap
 from connectors.smtp.login.oauth import Tokens
 from connectors.smtp.login.sasl import SIMPLE
-from connectors.smtp.login.scram import Scram
+from connectors.smtp.login.scram import Scram, usual_form
 from connectors.smtp.login.steps import (
     Bearer,
     Challenge,
@@ -43,6 +46,7 @@ _SCRAM: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
 _PASSWORD: Final = ("PLAIN", "LOGIN")
 _OAUTH: Final = ("OAUTHBEARER", "XOAUTH2")
 _BINDING: Final = ("SCRAM-SHA-256-PLUS",)
+_SECRET_OCTETS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,9 @@ class LoginDesk:
         self.dovecot: Dovecot | None = None
         self.accounts: Accounts | None = None
         self.tokens: Tokens | None = None
-        self.secret = secrets.token_bytes(32)
-        """Makes up the keys of those who do not exist; new at each start, which tells nobody anything."""
+        self.secret = b""
+        """Makes up the keys of those who do not exist: the same over starts and in all workers, since those of others
+        are."""
         self._present: dict[str, tuple[Account, int]] = {}
         """The accounts of the sessions under way, and how many each has."""
         if config.file is not None:
@@ -91,6 +96,7 @@ class LoginDesk:
 
     async def start(self) -> None:
         """Make ready. Raises: OSError or ValueError that names the option and its mend."""
+        self.secret = await asyncio.to_thread(kept_secret, self.context.state_dir / "login-secret")
         for part in (self.dovecot, self.accounts, self.tokens):
             if part is not None:
                 await part.start()
@@ -125,6 +131,10 @@ class LoginDesk:
         """Begin a log-in by a mechanism that is offered. `client` is the peer as limits see it."""
         return LogIn(self, mechanism, peer, client, bindings, tls=tls)
 
+    def counted_as(self, login: str) -> str:
+        """Return by what tries for an account are counted."""
+        return folded(login) if self.accounts is None else self.accounts.counted_as(login)
+
     # Who is here
 
     def enter(self, account: Account) -> None:
@@ -155,7 +165,7 @@ class LogIn:
         self._name = mechanism
         self._peer = peer
         self._client = client
-        self._login = ""
+        self._login = self._counted = ""
         self._account: Account | None = None
         self._exchange: Exchange | None = None
         self._mechanism: Mechanism | None = None
@@ -165,7 +175,8 @@ class LogIn:
             # What is offered is what a client can have seen: -PLUS or not.
             offered = desk.mechanisms(binds=bool(bindings))
             binding = bindings if "SCRAM-SHA-256-PLUS" in offered else {}
-            self._mechanism = Scram(secret=desk.secret, plus=mechanism in _BINDING, bindings=binding)
+            form = usual_form if desk.accounts is None else desk.accounts.scram_form
+            self._mechanism = Scram(secret=desk.secret, plus=mechanism in _BINDING, bindings=binding, form=form)
         else:
             self._mechanism = SIMPLE[mechanism]()
 
@@ -199,11 +210,12 @@ class LogIn:
         """Ask the accounts, after the wait that earlier failures cost."""
         desk, throttle = self._desk, self._desk.throttle
         self._login = question.login
+        self._counted = desk.counted_as(question.login)
         if not throttle.enter(self._client, time.monotonic()):
             desk.context.count("login_refusals")
             return NotLoggedIn(BUSY)
         try:
-            await asyncio.sleep(throttle.delay_s(self._client, folded(question.login), time.monotonic()))
+            await asyncio.sleep(throttle.delay_s(self._client, self._counted, time.monotonic()))
             if isinstance(question, Bearer):
                 self._account = await self._by_token(question)
             elif desk.accounts is None:
@@ -227,7 +239,7 @@ class LogIn:
         named = await desk.tokens.check(question.token)
         if named is None or (question.login and folded(question.login) != folded(named)):
             return None
-        self._login = named
+        self._login, self._counted = named, desk.counted_as(named)
         # Where accounts are kept beside, who has none there is nobody here, and what they say of its addresses holds.
         return Account(named) if desk.accounts is None else await desk.accounts.find(named)
 
@@ -243,23 +255,46 @@ class LogIn:
         if word == "CONT":
             return Challenge(value if isinstance(value, bytes) else value.encode())
         self._login = str(value)
+        self._counted = folded(self._login)
         return self._succeed(Account(self._login)) if word == "OK" else self._fail("refused by Dovecot", WRONG)
 
     def _succeed(self, account: Account) -> LoggedIn:
         desk = self._desk
-        desk.throttle.succeeded(self._client, folded(account.name))
+        desk.throttle.succeeded(self._client, self._counted)
         desk.context.count("logins", mechanism=self._name)
         desk.context.log.info("logged_in", user=account.name, peer=self._peer, mechanism=self._name)
         return LoggedIn(account, self._name)
 
     def _fail(self, why: str, answer: bytes) -> NotLoggedIn:
         desk = self._desk
-        desk.throttle.failed(self._client, folded(self._login), time.monotonic())
+        desk.throttle.failed(self._client, self._counted, time.monotonic())
         desk.context.count("login_failures", mechanism=self._name)
         desk.context.log.warning(
             "login_failed", user=self._login[:256], peer=self._peer, mechanism=self._name, reason=why
         )
         return NotLoggedIn(answer)
+
+
+def kept_secret(path: Path) -> bytes:
+    """Return the secret of a file, made where there is none; several processes agree on one. Raises: OSError."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        if len(octets := path.read_bytes()) == _SECRET_OCTETS:
+            return octets
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(handle, "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_OCTETS))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another was first
+            os.link(fresh, path)
+        return path.read_bytes()
+    finally:
+        fresh.unlink()
 
 
 def _is_malformed(step: Any) -> bool:

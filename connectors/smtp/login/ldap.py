@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from connectors.smtp.login.accounts import Account, Unready
+from connectors.smtp.login.accounts import Account, Unready, folded
 from connectors.smtp.login.config import LdapAccounts
+from connectors.smtp.login.scram import usual_form
 from connectors.smtp.login.steps import ScramKeys
 
 R = TypeVar("R")
@@ -64,6 +65,12 @@ class Ldap:
     async def keys(self, login: str) -> tuple[ScramKeys, Account] | None:
         return None
 
+    def counted_as(self, login: str) -> str:
+        return folded(_one_form(login))
+
+    def scram_form(self, number: int) -> tuple[int, int]:
+        return usual_form(number)
+
     async def find(self, login: str) -> Account | None:
         return await self._in_thread(partial(self._find, login))
 
@@ -106,6 +113,7 @@ class Ldap:
         from ldap3.utils.conv import escape_filter_chars  # type: ignore[import-untyped]
 
         config = self._config
+        login = _one_form(login)
         sought = config.filter.replace("{login}", escape_filter_chars(login))
         with self._connected(config.user, config.password) as connection:
             if not connection.bind():
@@ -157,6 +165,12 @@ class _Opened:
 
     def __exit__(self, *_: object) -> None:
         self._connection.unbind()
+
+
+def _one_form(login: str) -> str:
+    """Return a name as a directory compares it, to which blanks around it and several in a row mean nothing (RFC 4518
+    §2.6.1): nobody has the limits of several accounts for writing their name in several ways."""
+    return " ".join(login.split())
 
 
 def _values(value: Any) -> list[Any]:

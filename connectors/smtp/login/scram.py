@@ -19,6 +19,7 @@ from connectors.smtp.login.steps import Challenge, Keys, Proven, Refused, ScramK
 Hash = Literal["sha1", "sha256"]
 ITERATIONS: Final = 65_536
 """Of what is stored anew; RFC 7677 §4 asks for 4096 at least. The client does them at each log-in."""
+SALT_OCTETS: Final = 16
 MOST_ITERATIONS: Final = 10_000_000
 
 _FIRST: Final = re.compile(
@@ -39,17 +40,27 @@ def derive(password: str, salt: bytes, iterations: int, hash_: Hash = "sha256") 
     )
 
 
-def pretended(login: str, secret: bytes, hash_: Hash = "sha256") -> ScramKeys:
+Form = Callable[[int], tuple[int, int]]
+"""Returns, by any number, the iterations and the octets of the salt that some account has."""
+
+
+def usual_form(number: int) -> tuple[int, int]:
+    """Return the form of what is stored anew."""
+    return ITERATIONS, SALT_OCTETS
+
+
+def pretended(login: str, secret: bytes, hash_: Hash = "sha256", form: Form = usual_form) -> ScramKeys:
     """Return keys of a login that there is not, the same each time, so that a stranger sees no difference."""
-    salt = hmac.digest(secret, b"salt of " + login.encode(), "sha256")[:16]
+    made = hmac.digest(secret, b"salt of " + login.encode(), "sha512")
+    iterations, octets = form(int.from_bytes(made[-8:]))
     size = hashlib.new(hash_).digest_size
-    return ScramKeys(ITERATIONS, salt, secrets.token_bytes(size), secrets.token_bytes(size))
+    return ScramKeys(iterations, made[: max(1, octets)], secrets.token_bytes(size), secrets.token_bytes(size))
 
 
 class Scram:
     """One log-in by SCRAM. `bindings` are what this channel is bound by, by type; with `plus` the client must use one.
 
-    `secret` makes up the keys of those who do not exist.
+    `secret` makes up the keys of those who do not exist, in a `form` that others have.
     """
 
     def __init__(
@@ -59,12 +70,14 @@ class Scram:
         plus: bool = False,
         bindings: Mapping[str, bytes] | None = None,
         hash_: Hash = "sha256",
+        form: Form = usual_form,
         nonce: Callable[[], str] = lambda: secrets.token_urlsafe(18),
     ) -> None:
         self._secret = secret
         self._plus = plus
         self._bindings = bindings or {}
         self._hash: Hash = hash_
+        self._form = form
         self._nonce = nonce
         self._bare = self._server_first = b""
         self._gs2 = b""
@@ -83,7 +96,7 @@ class Scram:
 
     def answer(self, known: bool | ScramKeys | None) -> Step:
         self._is_known = isinstance(known, ScramKeys)
-        keys = known if isinstance(known, ScramKeys) else pretended(self._login, self._secret, self._hash)
+        keys = known if isinstance(known, ScramKeys) else pretended(self._login, self._secret, self._hash, self._form)
         self._keys = keys
         self._server_first = b"r=%s,s=%s,i=%d" % (self._whole_nonce, b64encode(keys.salt), keys.iterations)
         return Challenge(self._server_first)

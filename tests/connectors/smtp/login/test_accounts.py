@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from connectors.smtp.login.account_file import AccountFault, remove_account, set_account
 from connectors.smtp.login.accounts import Account, PasswordFile, TableAccounts, Unready, read_accounts
 from connectors.smtp.login.cli import app
-from connectors.smtp.login.passwords import store
+from connectors.smtp.login.passwords import scram_keys, store
 from connectors.smtp.login.submission import Quota, owns
 from gateway.contract import Address, Context, Person
 from gateway.log import get_log
@@ -132,7 +132,7 @@ def test_the_commands(tmp_path: Path) -> None:
 
 
 def context(tmp_path: Path, people: dict[str, Person]) -> Context:
-    return Context("gw", tmp_path, tmp_path, LOG, lambda: 0.0, person=lambda address: people.get(address.value))
+    return Context("gw", tmp_path, tmp_path, LOG, lambda: 0.0, person=lambda address: people.get(address.key))
 
 
 async def test_identities_as_accounts(tmp_path: Path) -> None:
@@ -142,7 +142,13 @@ async def test_identities_as_accounts(tmp_path: Path) -> None:
         context(tmp_path, {"ann@acme.example": ann, "lee@acme.example": ann, "bob@acme.example": bob})
     )
     assert await accounts.check("ann@acme.example", "x") == Account("ann@acme.example")
-    assert await accounts.check("lee@acme.example", "x") == Account("lee@acme.example")
+    # However it is written and whichever of its addresses it is: nobody has the quota of several.
+    for login in ("lee@acme.example", "LEE@acme.example", "lee (1)@acme.example", "ann@acme.example."):
+        assert await accounts.check(login, "x") == Account("ann@acme.example"), login
+        assert accounts.counted_as(login) == "ann@acme.example"
+        assert await accounts.find(login) == Account("ann@acme.example")
+        stored = scram_keys(ann.attributes["login_password"])
+        assert await accounts.keys(login) == (stored, Account("ann@acme.example"))
     assert await accounts.check("ann@acme.example", "y") is None
     assert await accounts.keys("ann@acme.example") is not None
     assert await accounts.check("bob@acme.example", "x") is None, "no password stored"

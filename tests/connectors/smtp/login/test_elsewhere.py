@@ -35,6 +35,8 @@ async def test_a_directory() -> None:
             ann = await accounts.check("ann", "secret")
             assert ann == Account("ann", ("ann@acme.example", "lee@acme.example"))
             assert await accounts.check("ann@acme.example", "secret") is not None, "by the address, too"
+            assert await accounts.check(" ann  ", "secret") == ann, "to a directory it is the same name"
+            assert accounts.counted_as(" Ann  ") == "ann"
             assert await accounts.check("ann", "wrong") is None
             assert await accounts.check("ann", "") is None, "an empty password is an anonymous bind"
             assert await accounts.check("nobody", "secret") is None

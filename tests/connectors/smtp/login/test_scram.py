@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from base64 import b64decode, b64encode
+from pathlib import Path
 
 import pytest
 
+from connectors.smtp.login.config import LoginConfig
+from connectors.smtp.login.desk import LoginDesk
 from connectors.smtp.login.scram import Hash, Scram, derive
 from connectors.smtp.login.steps import Challenge, Keys, Proven, Refused, ScramKeys
+from gateway.contract import Context
+from gateway.log import get_log
 
 EXAMPLES: list[tuple[Hash, bytes, bytes, str, bytes, bytes, bytes, bytes]] = [
     (  # RFC 5802 §5
@@ -130,6 +136,33 @@ def test_who_does_not_exist_is_asked_as_anybody() -> None:
 
     assert asked(b"nobody", "1") == asked(b"nobody", "2"), "another salt each time would tell"
     assert asked(b"nobody", "1") != asked(b"nobody2", "1")
+
+
+async def test_who_does_not_exist_is_asked_in_the_form_of_those_who_do(tmp_path: Path) -> None:
+    """Other iterations, or another salt from each worker and start, would tell who has an account."""
+    keys = derive("x", b"eight...", 4096)
+    parts = (keys.salt, keys.stored_key, keys.server_key)
+    stored = ",".join(b64encode(part).decode() for part in parts)
+    (tmp_path / "accounts").write_text(f"ann:{{SCRAM-SHA-256}}4096,{stored}\n")
+    context = Context("gw.example", tmp_path, tmp_path, get_log("test"), time.time)
+
+    async def asked(name: bytes) -> bytes:
+        desk = LoginDesk(LoginConfig(file="accounts"), context)
+        await desk.start()
+        try:
+            log_in = desk.begin("SCRAM-SHA-256", "192.0.2.1", "192.0.2.1", {}, tls=True)
+            said = await log_in.step(b"n,,n=" + name + b",r=x")
+            assert isinstance(said, Challenge)
+            return said.octets.partition(b",s=")[2]
+        finally:
+            await desk.stop()
+
+    known, unknown = await asked(b"ann"), await asked(b"nobody")
+    assert known.partition(b",")[2] == unknown.partition(b",")[2] == b"i=4096"
+    assert len(known) == len(unknown)
+    assert unknown == await asked(b"nobody"), "another process"
+    assert unknown != await asked(b"nobody2")
+    assert (tmp_path / "login-secret").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
