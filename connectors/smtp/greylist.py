@@ -76,7 +76,8 @@ class GreylistStore:
         found = self._db.execute("SELECT first, last, passed FROM triplets WHERE key = ?", (key,)).fetchone()
         if found is not None:
             first, last, passed = found
-            if now - last > (table.keep_s if passed else table.retry_s):
+            is_of_future = first > now and not passed  # the clock was put back: else it would be put off until then
+            if is_of_future or now - last > (table.keep_s if passed else table.retry_s):
                 found = None
         if found is None:
             self._db.execute("INSERT OR REPLACE INTO triplets VALUES (?, ?, ?, 0)", (key, now, now))
