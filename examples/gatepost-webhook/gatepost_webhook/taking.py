@@ -55,7 +55,7 @@ class Taker:
         self._context = context
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLContext | None = None
-        self._places = asyncio.Semaphore(config.max_at_once)
+        self._places, self._signed_places = _places(config)
         self._taking: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._intake: Intake
@@ -128,7 +128,8 @@ class Taker:
             client = self._client(request)
             if client is None:
                 return _told(401, "who are you?", {"WWW-Authenticate": 'Bearer realm="gatepost"'})
-            async with asyncio.timeout(self._config.request_timeout_s), self._places:
+            places = self._places if client.secret is None else self._signed_places
+            async with asyncio.timeout(self._config.request_timeout_s), places:
                 return await self._take(request, client)
         except BadRequest as e:
             return _told(e.status, str(e))
@@ -177,7 +178,7 @@ class Taker:
             if signer is None:
                 raise BadRequest("the signature is not by a key that is known here, or too old", 401)
             client = signer
-        key = self._key(request)
+        key = self._key(request, client)
         read = partial(
             read_json,
             octets,
@@ -208,7 +209,7 @@ class Taker:
         query = request.query
         sender = sender_of(query.get("from"), config.networks)
         letter = Letter(sender, recipients_of(query.getall("to", []), config.networks), b"")
-        envelope = self._envelope(request, client, self._key(request), letter)
+        envelope = self._envelope(request, client, self._key(request, client), letter)
         writer = self._intake.content()
         try:
             async for piece in request.content.iter_any():
@@ -246,9 +247,11 @@ class Taker:
                 return client
         return None
 
-    def _key(self, request: web.BaseRequest) -> str | None:
+    def _key(self, request: web.BaseRequest, client: Client) -> str | None:
         """Return what names this hand-over. Raises: BadRequest."""
-        key = request.headers.get("Idempotency-Key") or request.headers.get("webhook-id")
+        key = request.headers.get("webhook-id")
+        if client.secret is None:  # another key would make a new message of a signed request that somebody sends again
+            key = request.headers.get("Idempotency-Key") or key
         if key is None:
             return None
         if len(key) > _MAX_KEY or not key.isascii() or not key.isprintable():
@@ -318,6 +321,19 @@ def _told(status: int, text: str, headers: dict[str, str] | None = None, *, code
     told = {"error": text} if code is None else {"error": text, "status": code}
     body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _places(config: WebhookConfig) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+    """Return how many requests with a token, and how many signed ones, are held at once.
+
+    Whether one is signed is known when its body is there, so that anybody can take those places for a while: where
+    there are clients of both kinds, they have places of their own.
+    """
+    if len({client.secret is None for client in config.client}) < 2:
+        both = asyncio.Semaphore(config.max_at_once)
+        return both, both
+    signed = max(1, config.max_at_once // 2)
+    return asyncio.Semaphore(max(1, config.max_at_once - signed)), asyncio.Semaphore(signed)
 
 
 def _tls(base: Path, certificate: str, key: str) -> ssl.SSLContext:

@@ -80,6 +80,35 @@ async def test_two_clients_may_use_one_key(tmp_path: Path) -> None:
         assert status == 401, "another body is not what was signed"
 
 
+async def test_a_signed_request_is_no_other_under_another_key(tmp_path: Path) -> None:
+    at = int(time.time())
+    signed = {
+        "Content-Type": "application/json",
+        "webhook-id": "a1",
+        "webhook-timestamp": str(at),
+        "webhook-signature": sign([SECRET.encode()], "a1", at, LETTER),
+    }
+    async with serving(tmp_path) as (port, intake):
+        for more in ({}, {"Idempotency-Key": "b2"}, {"Idempotency-Key": ""}):
+            status, told, _ = await ask(port, headers={**signed, **more})
+            assert (status, told["duplicate"]) == ((201, False) if not more else (200, True))
+        assert len({one.message.envelope.dedupe_key for one in intake.accepted}) == 1
+
+
+async def test_strangers_who_say_that_they_sign_hold_up_nobody_with_a_token(tmp_path: Path) -> None:
+    async with serving(tmp_path, max_at_once=4) as (port, _):
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        for _, writer in slow:
+            writer.write(
+                b"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"webhook-signature: v1,x\r\nContent-Length: 100\r\n\r\n{"
+            )
+        async with asyncio.timeout(10):
+            assert (await ask(port, headers=BEARER))[0] == 201
+        for _, writer in slow:
+            writer.close()
+
+
 async def test_who_is_not_known_is_refused_before_the_body(tmp_path: Path) -> None:
     async with serving(tmp_path) as (port, intake):
         for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic eDp5"}):
