@@ -6,7 +6,7 @@ import os
 import sys
 
 from gateway.sendmail import handover, options
-from gateway.sendmail.way import Kept, Unreachable, ask, drop, folder
+from gateway.sendmail.way import Kept, Unkept, Unreachable, ask, drop, folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ def run(arguments: list[str], program: str) -> int:
     kept = Kept()
     try:
         read_message(kept, ends_at_dot=call.ends_at_dot)
+    except Unkept as fault:
+        tell(str(fault))
+        return TEMPFAIL
     except OSError as fault:
         tell(f"the message could not be read: {fault.strerror}")
         return NOINPUT

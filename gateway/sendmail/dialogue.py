@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from gateway.sendmail import options
-from gateway.sendmail.way import Kept, Unreachable, ask
+from gateway.sendmail.way import Kept, Unkept, Unreachable, ask
 
 MOST_LINE = 4096
 MOST_RECIPIENTS = 10_000
@@ -127,9 +127,16 @@ class _Dialogue:
         """Read a message, and hand it over. Raises: _Over."""
         from gateway.sendmail.command import post
 
-        kept = Kept()
+        kept, unkept = Kept(), ""
         while (line := lines.next()) not in (b".\n", b".\r\n"):
-            kept.add(line[1:] if line.startswith(b".") else line)
+            try:
+                if not unkept:
+                    kept.add(line[1:] if line.startswith(b".") else line)
+            except Unkept as fault:  # the rest is read all the same, or it would be taken for commands
+                unkept = str(fault)
+        if unkept:
+            self._begin()
+            return b"452 4.3.1 " + unkept.encode("ascii", "replace")
         call = self._call
         call.sender, call.recipients, call.notify = self._sender, self._recipients, _for_all(self._notify)
         status, text = post(call, kept)

@@ -27,6 +27,10 @@ class Unreachable(Exception):
     """No daemon answers, or it has to be asked later; the text says why."""
 
 
+class Unkept(Exception):
+    """There is no room for what came on standard input; the text says where."""
+
+
 def folder() -> str:
     """Return the folder of socket and drop folder."""
     return os.environ.get("GATEPOST_SENDMAIL") or FOLDER
@@ -107,11 +111,14 @@ class Kept:
         self.size = 0
 
     def add(self, octets: bytes) -> None:
-        """Raises: OSError."""
+        """Raises: Unkept."""
         self.size += len(octets)
         self._octets += octets
         if len(self._octets) > self.MOST:
-            self._spill()
+            try:
+                self._spill()
+            except OSError as fault:
+                raise Unkept(f"there is no room for the message in a temporary file: {fault.strerror}") from None
 
     def _spill(self) -> None:
         if self._file < 0:

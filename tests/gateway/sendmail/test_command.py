@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from gateway.sendmail import command, options
 from gateway.sendmail.command import read_message
+from gateway.sendmail.dialogue import converse
 from gateway.sendmail.dropped import Bad, Dropped, Folder
 from gateway.sendmail.lines import ToCrlf
 from gateway.sendmail.way import Kept
@@ -65,6 +69,32 @@ def test_what_is_long_is_kept_in_a_file() -> None:
         kept.add(piece)
     assert b"".join(kept.pieces()) == piece * 10 == b"".join(kept.pieces())
     assert len(kept._octets) <= Kept.MOST
+
+
+def test_no_room_for_what_is_long_is_no_fault_of_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Kept) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Kept, "_spill", full)
+    for words, said, expected in (
+        ((), b"x" * 2_000_000, 75),
+        (("-bs",), b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n" + b"QUIT\r\n" * 300_000 + b".\r\nQUIT\r\n", 0),
+    ):
+        came, answers = os.memfd_create("in"), os.memfd_create("out")
+        view = memoryview(said)
+        while view:
+            view = view[os.write(came, view) :]
+        os.lseek(came, 0, os.SEEK_SET)
+        if words:
+            assert converse(options.parse(list(words)), "/nowhere", came, answers) == expected
+            assert b"\r\n452 4.3.1 there is no room" in os.pread(answers, 10_000, 0)
+            assert os.pread(answers, 10_000, 0).endswith(b"\r\n221 2.0.0 bye\r\n")
+        else:
+            real = command.read_message
+            monkeypatch.setattr(command, "read_message", partial(real, file=came))
+            assert command.run(["bob@x.example"], "sendmail") == expected
+        os.close(came)
+        os.close(answers)
 
 
 @pytest.mark.parametrize("pieces", [[b"a\nb\r\nc"], [b"a\n", b"b\r", b"\nc"], [b"a", b"\n", b"b", b"\r\n", b"c"]])
