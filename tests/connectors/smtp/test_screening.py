@@ -346,6 +346,9 @@ async def test_the_life_of_a_triplet(tmp_path: Path) -> None:
     assert await tried(86401) == 300  # forgotten
     assert await tried(3601) == 300  # the second try came too late
     assert await tried(300) == 0
+    assert await tried(1, "jo@acme.example") == 300
+    assert await tried(-86400, "jo@acme.example") == 300  # a clock that is put back puts nobody off for so long
+    assert await tried(300, "jo@acme.example") == 0
     maker.close()
 
 
