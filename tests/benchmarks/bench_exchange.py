@@ -51,7 +51,7 @@ DAVMAIL_SESSIONS: Final = 4
 BATCH: Final = 20
 TIMEOUT_S: Final = 300.0
 BAR: Final = 1.0
-"""At least as quick as DavMail, in both directions, with mapping, routing, the spool's commits and the trace besides."""
+"""At least as quick as DavMail, both ways, with mapping, routing, the commits of the spool and the trace besides."""
 GOAL: Final = 8.0
 
 OFFICE: Final = """
