@@ -167,6 +167,10 @@ class ContentWriter(Protocol):
         ...
 
 
+Taken = Callable[[Receipt | None, BaseException | None], None]
+"""What becomes of a message that is handed over: its receipt, or what kept it from being accepted."""
+
+
 class Intake(Protocol):
     """The way into the gateway, handed to each Source."""
 
@@ -181,10 +185,6 @@ class Intake(Protocol):
     def content(self) -> ContentWriter:
         """Return a writer for one message's content."""
         ...
-Taken = Callable[[Receipt | None, BaseException | None], None]
-"""What becomes of a message that is handed over: its receipt, or what kept it from being accepted."""
-
-
 
     async def accept(self, message: Message, *, report: bool = False) -> Receipt:
         """Take responsibility for a message.
@@ -205,6 +205,14 @@ Taken = Callable[[Receipt | None, BaseException | None], None]
         """
         ...
 
+    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
+        """Begin what `accept` does, for a source of very many small messages: it costs no future either.
+
+        `told` is called once, in a later turn of the event loop, with the receipt, or with what `accept` raises. It
+        returns at once, and raises nothing.
+        """
+        ...
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
@@ -219,14 +227,6 @@ class Item:
     attempts: int = 0
     fresh: bool = False
     """Accepted by this very process, and not tried before; False: it may have been, by one that was killed meanwhile
-    def take(self, message: Message, told: Taken, *, report: bool = False) -> None:
-        """Begin what `accept` does, for a source of very many small messages: it costs no future either.
-
-        `told` is called once, in a later turn of the event loop, with the receipt, or with what `accept` raises. It
-        returns at once, and raises nothing.
-        """
-        ...
-
     and counted no attempt. A destination that can look up what it did before spares the look-up where True."""
 
 
@@ -484,6 +484,7 @@ __all__ = [
     "Status",
     "StoreFault",
     "Suppress",
+    "Taken",
     "ThreadedConnector",
     "ThreadedDestination",
     "ThreadedSource",
@@ -498,7 +499,6 @@ __all__ = [
     "quickly_made",
     "read_toml",
     "suppression_of",
-    "Taken",
     "take",
     "unreadable",
     "without_fields",
