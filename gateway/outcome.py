@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 
 from gateway.fidelity import Note
+from gateway.frozen import quickly_made
 from gateway.status import DELIVERED, Status
 
 
@@ -21,6 +22,7 @@ class Scope(Enum):
     HOP = "hop"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """The next hop has taken responsibility.

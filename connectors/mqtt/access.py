@@ -18,7 +18,7 @@ from typing import Final
 from connectors.mqtt.authentication import proves, results
 from connectors.mqtt.config import MqttConfig, peers
 from connectors.mqtt.rules import PublishRule
-from gateway.contract import Address, Content, Parcel, Status, compose, memo
+from gateway.contract import Address, Content, Parcel, Status, compose, memo, quickly_made
 
 TOKEN_FIELD: Final = b"x-gatepost-token"
 ANYBODY: Final = "*"
@@ -33,6 +33,7 @@ AUTOMATIC: Final = Status("5.7.1", "an automatic mail is not published to a topi
 UNPROVEN: Final = Status("5.7.1", "it is not known that this mail is from its sender; you may not publish by it")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Granted:
     """It may be published: `content` is the mail without its tokens."""

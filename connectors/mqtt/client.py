@@ -181,7 +181,8 @@ class Client:
         At QoS 1 and 2 the same key, published again, joins what is under way, and one that was answered lately is
         answered again and not sent: at QoS 2 also after a kill. There is no task, future or turn of the loop a message.
         """
-        if not self.connected:
+        link = self._link
+        if link is None or link.is_closing:
             told(Lost(self._trouble or "not connected"))
             return
         asking = self._asking.get(key)
@@ -345,8 +346,8 @@ class Client:
             for each in arrived if not self._has_left else ():  # the broker keeps it, and sends it again
                 self._on_message(each)
             settled, effects.settled = effects.settled, []
-            for end in settled:
-                self._settle(end.key, end.end)
+            for key, end in settled:
+                self._settle(key, end)
             if settled:
                 self._changed.set()
             if effects.subscribed or effects.unsubscribed:

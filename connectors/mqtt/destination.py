@@ -24,7 +24,7 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.outgoing import Unpublishable, publications, report_payload
 from connectors.mqtt.replies import Answer, Replies
 from connectors.mqtt.rulebook import Outward, OutwardBook
-from connectors.mqtt.rules import StatusTopic
+from connectors.mqtt.rules import PublishRule, StatusTopic
 from connectors.mqtt.source import MARK, own_mark
 from connectors.mqtt.topics import Filled, TopicError, check_topic
 from connectors.mqtt.wire.packets import V311
@@ -32,6 +32,7 @@ from connectors.mqtt.wire.values import Lost, Outgoing, Refused
 from gateway.contract import (
     Address,
     Batch,
+    Content,
     Context,
     Deferred,
     Delivered,
@@ -49,6 +50,8 @@ from gateway.contract import (
 )
 
 IN_THREAD_OCTETS: Final = 64 * 1024
+_TOGETHER: Final = 32
+"""So many are made before they are sent."""
 NO_RULE: Final = Failed(Status("5.7.1", "nobody may publish to this topic by mail"))
 NOT_TOLD: Final = Delivered(Status("2.0.0", "this is not reported"), relayed=True)
 NO_STATUS: Final = Failed(Status("5.3.2", "reports are not published"))
@@ -151,9 +154,7 @@ class MqttDestination:
                     except Lost as e:
                         flight.fault = faults.absent(trouble() or e.text)
                         break
-                while room > 0 and queue and flight.fault is None:
-                    room -= 1
-                    await self._send(flight, broker, *queue.popleft())
+                await self._send(flight, broker, [queue.popleft() for _ in range(min(room, len(queue), _TOGETHER))])
                 if not queue:
                     queue.extend(self._more(flight, broker))
             if flight.fault is not None:
@@ -174,43 +175,58 @@ class MqttDestination:
     def _items(parcels: Sequence[Parcel]) -> list[tuple[Parcel, Item]]:
         return [(parcel, item) for parcel in parcels for item in parcel.items]
 
-    async def _send(self, flight: _Flight, broker: Broker, parcel: Parcel, item: Item) -> None:
-        try:
-            ready = await self._ready(parcel, item)
-        except Unpublishable as e:
-            flight.settle(item, Failed(e.status))
-            return
-        except OSError as e:
-            cause = e.strerror or str(e)
-            flight.settle(item, Deferred(Status("4.3.0", "the message cannot be read", cause=cause), Scope.MESSAGE))
-            return
-        except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral of this message, never a bounce
-            self._log.error("a message cannot be published", message=id_text(parcel.message_id), exc_info=e)
-            flight.settle(item, Deferred(Status("4.3.5", "the message cannot be published now", cause=repr(e))))
-            return
-        if not isinstance(ready, Ready):
-            flight.settle(item, ready)
-            return
-        if broker.version == V311 and any(len(out.properties.user) > 1 for out in ready.outs):
-            ready = replace(ready, notes=(*ready.notes, _NO_PROPERTIES))
-        under_way = _Item(ready, len(ready.outs))
-        flight.open += 1
-        for number, out in enumerate(ready.outs):
-            key = f"{parcel.message_id}.{item.id[1]}.{number}"
-            broker.send(out, key, partial(self._answered, flight, under_way, out))
+    async def _send(self, flight: _Flight, broker: Broker, few: Sequence[tuple[Parcel, Item]]) -> None:
+        """Publish some: all are made first and sent then, since what is done many times on end is done faster."""
+        made: list[tuple[Parcel, Ready]] = []
+        for parcel, item in few:
+            try:
+                ready = self._at_once(parcel, item)
+                if ready is None:
+                    self._publish(flight, broker, made)  # these do not wait for what is made elsewhere
+                    made = []
+                    ready = await self._ready(parcel, item)
+            except Unpublishable as e:
+                ready = Failed(e.status)
+            except OSError as e:
+                status = Status("4.3.0", "the message cannot be read", cause=e.strerror or str(e))
+                ready = Deferred(status, Scope.MESSAGE)
+            except Exception as e:  # noqa: BLE001 - an unknown fault is a deferral of this message, never a bounce
+                self._log.error("a message cannot be published", message=id_text(parcel.message_id), exc_info=e)
+                ready = Deferred(Status("4.3.5", "the message cannot be published now", cause=repr(e)))
+            if isinstance(ready, Ready):
+                made.append((parcel, ready))
+            else:
+                flight.settle(item, ready)
+        self._publish(flight, broker, made)
+
+    def _publish(self, flight: _Flight, broker: Broker, made: Sequence[tuple[Parcel, Ready]]) -> None:
+        is_old = broker.version == V311
+        for parcel, ready in made:
+            if flight.fault is not None:
+                flight.settle(ready.item, flight.fault)
+                continue
+            outs = ready.outs
+            if is_old and any(len(out.properties.user) > 1 for out in outs):
+                ready = replace(ready, notes=(*ready.notes, _NO_PROPERTIES))
+            under_way = _Item(ready, len(outs))
+            flight.open += 1
+            name = f"{parcel.message_id}.{ready.item.id[1]}."
+            for number, out in enumerate(outs):
+                broker.send(out, f"{name}{number}", partial(self._answered, flight, under_way, out))
 
     def _answered(self, flight: _Flight, under_way: _Item, out: Outgoing, answer: int | Exception) -> None:
-        outcome = self._outcome(answer, out)
-        if _is_worse(outcome, under_way.outcome):
-            under_way.outcome = outcome
+        outcome = faults.taken(answer) if type(answer) is int else self._outcome(answer, out)
+        worst = under_way.outcome
+        if worst is None or _is_worse(outcome, worst):
+            worst = under_way.outcome = outcome
         under_way.open -= 1
         if under_way.open:
             return
-        worst = under_way.outcome
-        assert worst is not None
-        if isinstance(worst, Delivered) and under_way.ready.notes:
-            worst = Delivered(worst.status, worst.relayed, worst.notes + under_way.ready.notes)
-        elif isinstance(worst, Deferred) and worst.scope is Scope.HOP:
+        notes = under_way.ready.notes
+        if type(worst) is Delivered:
+            if notes:
+                worst = Delivered(worst.status, worst.relayed, worst.notes + notes if worst.notes else notes)
+        elif type(worst) is Deferred and worst.scope is Scope.HOP:
             flight.fault = worst
         flight.open -= 1
         flight.settle(under_way.ready.item, worst)
@@ -229,6 +245,22 @@ class MqttDestination:
                 return Deferred(Status("4.3.5", "the message cannot be published now", cause=repr(other)))
 
     # -- what is published
+
+    def _at_once(self, parcel: Parcel, item: Item) -> Ready | Outcome | None:
+        """Do what `_ready` does where nothing has to be waited for, as for nearly all mail; None where something may.
+
+        Raises: Unpublishable.
+        """
+        rules, address = self.rules, item.address
+        if parcel.report is not None or rules.replies or address.network != "mqtt":
+            return None
+        outward = rules.book.find(address.value)
+        if outward is None:
+            return NO_RULE
+        if not _is_quick(parcel.content, outward.rule):
+            return None
+        granted = self._granted(parcel, item, outward, rules)
+        return self._published(granted, item, outward.rule) if isinstance(granted, Parcel) else granted
 
     async def _ready(self, parcel: Parcel, item: Item) -> Ready | Outcome:
         """Return what is to be published, or the outcome where nothing is. Raises: Unpublishable, OSError."""
@@ -258,6 +290,16 @@ class MqttDestination:
         return replace(made, item=item, outs=outs)
 
     async def _made(self, parcel: Parcel, item: Item, outward: Outward, rules: Rules) -> Ready | Outcome:
+        granted = self._granted(parcel, item, outward, rules)
+        if not isinstance(granted, Parcel):
+            return granted
+        if _is_quick(granted.content, outward.rule):
+            return self._published(granted, item, outward.rule)
+        call = partial(self._published, granted, item, outward.rule)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _granted(self, parcel: Parcel, item: Item, outward: Outward, rules: Rules) -> Parcel | Outcome:
+        """Return the parcel without what is for us alone, where it may be published now."""
         try:
             check_topic(item.address.value)
         except TopicError as e:
@@ -269,15 +311,11 @@ class MqttDestination:
         if wait_s > 0:
             status = Status("4.4.5", f"more than {outward.rule.max_per_minute} messages a minute to this topic")
             return Deferred(status, retry_after_s=wait_s)
-        if granted.content is not parcel.content:
-            parcel = replace(parcel, content=granted.content)
-        rule, hostname, content = outward.rule, self._context.hostname, parcel.content
-        if content.is_inline and content.size <= IN_THREAD_OCTETS and rule.payload != "template":
-            outs, notes = publications(parcel, item, rule, hostname, marks=self._marks)
-        else:
-            call = partial(publications, parcel, item, rule, hostname, marks=self._marks)
-            outs, notes = await asyncio.get_running_loop().run_in_executor(self._executor, call)
-        return Ready(item, outs, notes)
+        return parcel if granted.content is parcel.content else replace(parcel, content=granted.content)
+
+    def _published(self, parcel: Parcel, item: Item, rule: PublishRule) -> Ready:
+        """Return what is published. Raises: Unpublishable, OSError."""
+        return Ready(item, *publications(parcel, item, rule, self._context.hostname, marks=self._marks))
 
     def _report(self, report: Report, item: Item, status: StatusTopic | None) -> Ready | Outcome:
         """Return a report for the status topic."""
@@ -296,11 +334,18 @@ class MqttDestination:
         return Ready(item, [replace(out, properties=properties)])
 
 
+def _is_quick(content: Content, rule: PublishRule) -> bool:
+    """Whether what is published of a mail is made in the loop: no template makes it, and it is in memory, and short."""
+    source = content.source
+    is_short = isinstance(source, bytes) and len(source) + len(content.front) <= IN_THREAD_OCTETS
+    return is_short and rule.payload != "template"
+
+
 def _topic(topic: str) -> Address:
     """A topic that was signed stands octet for octet: no rule for addresses may change it."""
     return Address("mqtt", topic, topic)
 
 
-def _is_worse(one: Outcome, other: Outcome | None) -> bool:
+def _is_worse(one: Outcome, other: Outcome) -> bool:
     order = (Delivered, Deferred, Failed)
-    return other is None or order.index(type(one)) > order.index(type(other))
+    return order.index(type(one)) > order.index(type(other))

@@ -303,16 +303,17 @@ class User:
     _octets: int = 0
 
     def add(self, name: str, value: str) -> None:
-        if name.isascii() and value.isascii():
-            octets = len(name) + len(value)
+        if name.isascii() and value.isascii() and name.isprintable() and value.isprintable():
+            octets, pair = len(name) + len(value), (name, value)
         else:
             octets = len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
+            pair = clean(name), clean(value)
         too_many = len(self.pairs) >= MAX_USER or self._octets + octets > MAX_USER_OCTETS
         if too_many or len(value) > MAX_VALUE:
             self.left_out.append(name)
             return
         self._octets += octets
-        self.pairs.append((clean(name), clean(value)))
+        self.pairs.append(pair)
 
 
 def field_names(names: Iterable[bytes]) -> tuple[str, ...]:

@@ -55,15 +55,19 @@ def publications(
     # Of a whole message the header alone is looked at.
     taken = Memo(content, "") if rule.payload == "rfc822" else memo(content)
     levels = (_pattern(rule.topic).values(item.address.value) or {}) if rule.template is not None else _NO_LEVELS
-    left = expiry(parcel.envelope, rule.expiry_s, time.time() if now is None else now)
+    left = rule.expiry_s
+    if parcel.envelope.expires_at is not None:
+        left = expiry(parcel.envelope, left, time.time() if now is None else now)
     names = b"\n".join([name for name, _ in content.named])
     places = (places_of if len(names) <= REMEMBERED else places_of.__wrapped__)(names)
     letter = Letter(parcel, item, rule, hostname, taken, levels, left, names, places, marks=marks)
-    message_id = letter.message_id
-    if message_id and ID.fullmatch(message_id):
-        letter.user.add("message-id", message_id)
-    for name, value in from_property_fields(letter.values(b"x-mqtt-property")):
-        letter.user.add(name, value)
+    if b"message-id" in places:
+        message_id = letter.message_id
+        if message_id and ID.fullmatch(message_id):
+            letter.user.add("message-id", message_id)
+    if b"x-mqtt-property" in places:
+        for name, value in from_property_fields(letter.values(b"x-mqtt-property")):
+            letter.user.add(name, value)
     if rule.envelope:
         for name, value in envelope_properties(parcel.envelope, item):
             letter.user.add(name, value)
@@ -75,7 +79,8 @@ def publications(
         encode_text(letter)
     else:
         (json_payload if rule.payload == "json" else whole).encode(letter)
-    note_left_out(letter)
+    if letter.user.left_out:
+        note_left_out(letter)
     return letter.outs, tuple(letter.notes)
 
 

@@ -12,6 +12,7 @@ from connectors.mqtt.outgoing.values import Letter, each_of
 from gateway.contract import Address, AddressError, Content, Fate, Mailbox, Memo, Note, Notify
 
 NETWORKS: Final = ("smtp", "mqtt")
+_UNSET: Final = Notify.UNSET
 _SHOWN: Final = 40
 _REMEMBERED: Final = 1000
 """Octets of a field whose addresses are remembered."""
@@ -59,15 +60,16 @@ def _read(
 def note_envelope(letter: Letter, why: str) -> None:
     """Note what of the envelope is not told: the topic is the recipient, and nothing else is."""
     envelope, item = letter.parcel.envelope, letter.item
-    for name, has in (
-        ("NOTIFY", item.notify is not Notify.UNSET),
-        ("ORCPT", item.orcpt),
-        ("RET", envelope.ret is not None),
-        ("ENVID", envelope.envid is not None),
-        ("priority", envelope.priority),
-    ):
-        if has:
-            letter.drop(f"envelope {name}", why)
+    if item.notify is not _UNSET:
+        letter.drop("envelope NOTIFY", why)
+    if item.orcpt:
+        letter.drop("envelope ORCPT", why)
+    if envelope.ret is not None:
+        letter.drop("envelope RET", why)
+    if envelope.envid is not None:
+        letter.drop("envelope ENVID", why)
+    if envelope.priority:
+        letter.drop("envelope priority", why)
 
 
 def note_path(letter: Letter, shown: Callable[[], Address | None], why: str) -> None:

@@ -29,7 +29,8 @@ _NO_PROPERTY: Final = "no user property is for it"
 def encode_text(letter: Letter) -> None:
     """Add the publications of the text. Raises: Unpublishable, OSError."""
     text = _words(letter)
-    note_page(letter, _TEXT_ALONE)
+    if letter.memo.page is not None:
+        note_page(letter, _TEXT_ALONE)
     if letter.memo.attachments:
         files_beside(letter, f'{_TEXT_ALONE}; set attachments = "topics"')
     _publish(letter, text, TEXT)
@@ -125,7 +126,8 @@ def _head(written: bytes) -> _Head:
 
 def _publish(letter: Letter, payload: str, kind: str) -> None:
     author = _tell(letter)
-    if not letter.rule.envelope and (author is None or author != letter.parcel.envelope.reverse_path):
+    path = letter.parcel.envelope.reverse_path
+    if not letter.rule.envelope and (author is None or path is None or author != path):
         note_path(letter, lambda: author, "user properties tell From; set envelope")
     kind = kind if kind is TEXT else clean(kind)
     properties = Properties(payload_format=1, message_expiry_s=letter.expiry_s, content_type=kind, user=letter.pairs)

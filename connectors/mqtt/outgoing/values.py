@@ -75,13 +75,12 @@ class Letter:
 
     def values(self, name: bytes) -> tuple[str, ...]:
         """Return all fields of this (lower-case) name, decoded and on one line; of a header that is scanned once."""
+        if name not in self.places:
+            return ()
         known = self._values.get(name)
         if known is not None:
             return known
-        raw = self.written(name)
-        if not raw:
-            return ()
-        plain = tuple([value.strip(b" \t\r\n").decode("latin-1") for value in raw])
+        plain = tuple([value.strip(b" \t\r\n").decode("latin-1") for value in self.written(name)])
         for value in plain:
             if not (value.isascii() and value.isprintable()) or "=?" in value:
                 plain = self.memo.get_all(name)
@@ -91,8 +90,11 @@ class Letter:
 
     def written(self, name: bytes) -> tuple[bytes, ...]:
         """Return the values of all fields of this (lower-case) name as they are written."""
+        places = self.places.get(name)
+        if places is None:
+            return ()
         named = self.parcel.content.named
-        return tuple([named[at][1] for at in self.places.get(name, ())])
+        return tuple([named[at][1] for at in places])
 
     def value(self, name: bytes) -> str:
         """Return the first field of this (lower-case) name, empty where there is none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import NamedTuple
 
 from connectors.mqtt.wire.packets import V5
 from connectors.mqtt.wire.values import Arrived, Refused, Subscription
@@ -35,9 +36,7 @@ class Record:
     broker: str = ""
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The end of one publishing: a reason code below 0x80, or why not."""
 
     key: str

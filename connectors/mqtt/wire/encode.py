@@ -74,9 +74,8 @@ def publish_around(
     after = b""
     if version == V5:
         after = message_properties_out(Kind.PUBLISH, properties, topic_alias=topic_alias)
-    first = _PUBLISH | qos << 1 | retain
     length = len(name) + (2 if qos else 0) + len(after) + payload_octets
-    return number_out(first, 1) + varint_out(length) + name, after
+    return bytes((_PUBLISH | qos << 1 | retain,)) + varint_out(length) + name, after
 
 
 def again(before: bytes) -> bytes:

@@ -12,6 +12,8 @@ from connectors.mqtt.wire.reasons import MALFORMED
 
 MAX_TEXT: Final = 0xFFFF
 MAX_VARINT: Final = 268_435_455
+_SHORT_TEXT: Final = [bytes((0, length)) for length in range(0x100)]
+"""The lengths that stand in front of short texts."""
 
 
 class WireError(Exception):
@@ -93,6 +95,8 @@ def varint_out(value: int) -> bytes:
         raise ValueError(f"{value} is no variable byte integer")
     if value < 0x80:
         return value.to_bytes(1, "big")
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     octets = bytearray()
     while value >= 0x80:
         octets.append(value & 0x7F | 0x80)
@@ -110,4 +114,5 @@ def binary_out(octets: bytes) -> bytes:
 def text_out(text: str) -> bytes:
     if "\0" in text:
         raise ValueError("a string with U+0000 cannot be sent")
-    return binary_out(text.encode())  # UnicodeEncodeError, for a surrogate, is a ValueError
+    octets = text.encode()  # UnicodeEncodeError, for a surrogate, is a ValueError
+    return _SHORT_TEXT[len(octets)] + octets if len(octets) < 0x100 else binary_out(octets)

@@ -232,7 +232,16 @@ class Outward:
             effects.settled.append(Settled(key, SUCCESS))
             return
         if flight is None:
-            flight = self._flights[key] = self._waiting[key] = _Flight(key, out, qos)
+            flight = self._flights[key] = _Flight(key, out, qos)
+            if qos == 1 and self._counted < self._quota and not (self._waiting or self._left) and self._ids.is_any_left:
+                # Nothing is in front of it, as nearly always: who publishes asks for `room` before.
+                flight.is_counted = flight.was_written = True
+                self._counted += 1
+                packet_id = flight.packet_id = self._ids.take()
+                self._by_id[packet_id] = flight
+                effects.octets += (before, packet_id.to_bytes(2, "big"), after, out.payload)
+                return
+            self._waiting[key] = flight
             flight.around = effects.version, before, after
             self._pump()
         else:
@@ -399,7 +408,8 @@ class Outward:
             end = said.code
             self._finish(flight.key, said.code)
         self._effects.settled.append(Settled(flight.key, end))
-        self._pump()
+        if self._waiting:
+            self._pump()
 
     def _drop(self, flight: _Flight, *, is_held: bool = False) -> None:
         del self._flights[flight.key]
@@ -409,7 +419,8 @@ class Outward:
             self._reply(Kind.PUBREL, flight.packet_id)
         elif self._ids.give_back(flight.packet_id, was_exact=flight.is_released):
             self._reply(Kind.PUBREL, flight.packet_id)
-        self._waiting.pop(flight.key, None)
+        if self._waiting:
+            self._waiting.pop(flight.key, None)
         if flight.is_counted:
             flight.is_counted = False
             self._counted -= 1

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Final
 
 from connectors.mqtt.wire.octets import Reader, WireError, binary_out, number_out, text_out, varint_out
@@ -186,22 +185,30 @@ def _written(property: _Property, value: Any) -> bytes:
     return number_out(property.number, 1) + _WRITE[property.type](value)
 
 
-_known: Final = lru_cache(maxsize=1024)(_written)
+def _ones(*values: Any) -> bytes:
+    """Write those properties of a PUBLISH that stand in it once, each None where it has none."""
+    return b"".join([_written(each, value) for each, value in zip(_ONES, values, strict=True) if value is not None])
+
+
+def _pair_out(pair: tuple[str, str]) -> bytes:
+    return _written(_USER, pair)
+
+
+_known_ones: Final = lru_cache(maxsize=1024)(_ones)
+_known_pair: Final = lru_cache(maxsize=1024)(_pair_out)
 """What is the same in many messages: a Content Type, who writes, and our own mark."""
 
 
 def _publish_block(properties: Properties) -> bytes:
     """Write what most PUBLISHes have, as `_block` does, without a look for what they have not."""
-    pieces = []
-    for each, value_of in _ONES:
-        value = value_of(properties)
-        if value is not None:
-            is_short = isinstance(value, int) or len(value) <= _KNOWN
-            pieces.append((_known if is_short else _written)(each, value))
-    pieces += [_written(_IDENTIFIERS, one) for one in properties.subscription_ids]
-    for pair in properties.user:
-        pieces.append((_known if len(pair[0]) + len(pair[1]) <= _KNOWN else _written)(_USER, pair))
-    body = b"".join(pieces)
+    p = properties
+    kind, topic, correlation = p.content_type, p.response_topic, p.correlation_data
+    is_known = topic is None and correlation is None and (kind is None or len(kind) <= _KNOWN)
+    body = (_known_ones if is_known else _ones)(p.payload_format, p.message_expiry_s, kind, topic, correlation)
+    if p.subscription_ids:
+        body += b"".join([_written(_IDENTIFIERS, one) for one in p.subscription_ids])
+    for pair in p.user:
+        body += (_known_pair if len(pair[0]) + len(pair[1]) <= _KNOWN else _pair_out)(pair)
     return varint_out(len(body)) + body
 
 
@@ -212,7 +219,7 @@ def _defaults(of: type[Any]) -> dict[str, Any]:
 _DEFAULTS: Final[dict[Kind, dict[str, Any]]] = {kind: _defaults(of) for of, kind in KINDS.items() if kind in _ALL}
 _MESSAGE_FIELDS: Final = tuple(each.name for each in fields(Properties))
 _MESSAGE_DEFAULTS: Final = {**_defaults(Properties), "topic_alias": None, "delay_s": 0}
-_ONES: Final = tuple((each, attrgetter(each.name)) for each in _OF[Kind.PUBLISH] if each.name in _MESSAGE_FIELDS[:5])
+_ONES: Final = tuple(each for each in _OF[Kind.PUBLISH] if each.name in _MESSAGE_FIELDS[:5])
 _USER, _IDENTIFIERS = (next(each for each in _TABLE if each.name == name) for name in ("user", "subscription_ids"))
 
 
