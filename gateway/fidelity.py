@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
+
+from gateway.frozen import quickly_made
 
 
 @unique
@@ -17,6 +20,7 @@ class Fate(Enum):
     DROPPED = "dropped"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Note:
     """One entry: `what` happened to which part, and `why`."""
@@ -26,6 +30,7 @@ class Note:
     why: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Fidelity:
     """The list of notes of one delivery; empty where the octets go out as they came."""
@@ -36,11 +41,19 @@ class Fidelity:
         return bool(self.notes)
 
     def __add__(self, notes: tuple[Note, ...]) -> Fidelity:
-        return Fidelity(self.notes + notes) if notes else self
+        if not notes:
+            return self
+        return Fidelity(self.notes + notes if self.notes else notes)
 
     def plain(self) -> list[dict[str, str]]:
-        """Return it as plain JSON values for the trace."""
-        return [{"fate": n.fate.value, "what": n.what, "why": n.why} for n in self.notes]
+        """Return it as plain JSON values."""
+        return plain(self.notes)
+
+
+def plain(notes: Sequence[Note]) -> list[dict[str, str]]:
+    """Return notes as plain JSON values for the trace."""
+    # `value` is looked up by a function of Python's own, each time.
+    return [{"fate": n.fate._value_, "what": n.what, "why": n.why} for n in notes]
 
 
 INTACT: Final = Fidelity()

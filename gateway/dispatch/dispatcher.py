@@ -201,7 +201,7 @@ class Dispatcher:
     def feed(self, live: LiveLane) -> None:
         """Have a lane's deliveries claimed, where there is room and sense in it."""
         if live.lane.is_ready:
-            if live.queue.count < self.settings.claim_deliveries:
+            if live.queue.count < self.settings.refill_below:
                 self._feeder.want(live)
         elif live.lane.until - self._clock() > self.settings.put_off_beyond_s:
             self._feeder.want(live)

@@ -176,17 +176,18 @@ def opened(lane: Lane) -> Lane:
 
 def _alive(lane: Lane) -> Lane:
     limits = lane.limits
+    window, credit = lane.window, lane.credit
+    is_wide = window >= limits.window_limit
+    if is_wide and lane.proven and lane.state is LaneState.READY and not (lane.debit or lane.setbacks):
+        return lane  # as nearly always
     state = TRANSITIONS[lane.state, Event.ALIVE]
     if state is not LaneState.READY:
         return lane
-    window, credit = lane.window, lane.credit
-    if window < limits.window_limit:
+    if not is_wide:
         # A window's worth of answers earns one step, so the growth is by round trips, not by messages.
         credit += 1.0 / window
         if credit >= 1.0:
             window, credit = window + 1, 0.0
-    elif lane.proven and not lane.debit and not lane.setbacks and lane.state is state:
-        return lane
     return replace(lane, state=state, window=window, credit=credit, debit=0.0, setbacks=0, proven=True)
 
 

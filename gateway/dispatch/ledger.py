@@ -18,6 +18,8 @@ from gateway.report import Action, RecipientReport, Report
 from gateway.spool.api import Delivery, Done, LeaseLost, Settlement, Spool, SpoolError, Stored
 
 _RETRY_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+_FORMS = 256
+"""So many forms of lines are kept."""
 
 Line = tuple[Settlement, Stored | None, Delivery, RecipientReport | None]
 """The message is kept only where a report is due: it holds the content in memory."""
@@ -60,6 +62,7 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(log)
         self._lines: list[Line] = []
+        self._forms: dict[object, Any] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._uncommitted = 0
         self._octets = 0
@@ -163,20 +166,31 @@ class Ledger:
 
     def _tell(self, settlements: list[Settlement]) -> None:
         """Log each outcome once it is committed."""
-        info = self._log.info
         for settlement in settlements:
             event = settlement.event
-            if event is not None:
-                told = event.detail
-                info(
-                    event.kind,
-                    message_id=event.message_id,
-                    to=told.get("to"),
-                    connector=told.get("connector"),
-                    hop=told.get("hop"),
-                    status=told.get("status"),
-                    reply=told.get("reply") or told.get("text"),
-                )
+            if event is None:
+                continue
+            told = event.detail
+            to, reply = told.get("to", ""), told.get("reply")
+            kind, connector, hop, status = event.kind, told.get("connector"), told.get("hop"), told.get("status")
+            if reply:  # a peer's own words seldom come again
+                self._log.info(
+                    kind, message_id=event.message_id,
+                    connector=connector, hop=hop, status=status, reply=reply, to=to,
+                )  # fmt: skip
+            else:
+                self._form(kind, connector, hop, status, told.get("text")).tell(event.message_id, to)
+
+    def _form(self, kind: str, *same: str | None) -> Any:
+        """Return a form of lines for outcomes of which the same is told."""
+        key = kind, same
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _FORMS:
+                self._forms.clear()
+            fields = dict(zip(("connector", "hop", "status", "reply"), same, strict=True))
+            form = self._forms[key] = self._log.form(kind, "to", **fields)
+        return form
 
     async def _settle(self, settlements: list[Settlement], new: list[Stored], generation: int) -> bool:
         attempt = 0

@@ -144,7 +144,7 @@ class Work:
             self._runners.settled_twice(self, id, outcome)
             return
         self.progress += 1
-        self._runners.settled(self, slot, outcome)
+        self._runners.outcomes.settled(self, slot, outcome)
 
     def more(self) -> Sequence[Parcel]:
         """See `contract.Batch.more`."""

@@ -15,7 +15,7 @@ from gateway.adapt.fitted import Fitted
 from gateway.contract import Capabilities, Item, Parcel
 from gateway.dispatch.counts import Counts
 from gateway.dispatch.lane import LaneState
-from gateway.dispatch.live import Kind, LiveLane, Open, Work
+from gateway.dispatch.live import Kind, LiveLane, Work
 from gateway.dispatch.outcomes import Outcomes
 from gateway.dispatch.places import Places
 from gateway.dispatch.queue import Entry
@@ -71,7 +71,7 @@ class Runners:
     ) -> None:
         self._disclosures = disclosures
         self._adapt = adapt
-        self._outcomes = outcomes
+        self.outcomes = outcomes
         self._counts = counts
         self._settings = settings
         self._clock = clock
@@ -110,10 +110,6 @@ class Runners:
                 work.state, work.since, work.seen = "lost", self._loop.time(), work.progress
                 if work.task is not None:
                     work.task.cancel()
-
-    def settled(self, work: Work, slot: Open, outcome: Outcome) -> None:
-        """Take one outcome from a destination."""
-        self._outcomes.settled(work, slot, outcome)
 
     def wake(self, live: LiveLane) -> None:
         """Give a lane that has work a runner: the first at once, another where the queue grows beyond them."""
@@ -271,7 +267,7 @@ class Runners:
         for id in ids:
             slot = work.open.pop(id, None)
             if slot is not None:
-                self._outcomes.defer(work.live, slot, outcome, self._clock())
+                self.outcomes.defer(work.live, slot, outcome, self._clock())
         return False
 
     async def _adapted(
@@ -362,7 +358,7 @@ class Runners:
             expires_at = entry.message.envelope.expires_at
             if expires_at is not None and now >= expires_at:
                 # The originator's own bound: after it the message is not to be delivered at all (RFC 2852 §4.1.2).
-                self._outcomes.expire(entry, now)
+                self.outcomes.expire(entry, now)
                 continue
             for delivery in entry.deliveries:
                 opened[delivery.id] = (entry, delivery, INTACT)
@@ -371,7 +367,7 @@ class Runners:
             drawn.append(entry)
         if not queue.count:
             live.crowded = False
-        if live.backlog and queue.count < settings.claim_deliveries:
+        if live.backlog and queue.count < settings.refill_below:
             self._want(live)
         return drawn
 
@@ -397,7 +393,7 @@ class Runners:
             for id, outcome in fitted.refused:
                 slot = work.open.pop(id, None)
                 if slot is not None:
-                    self._outcomes.conclude(work.live, slot, outcome, self._clock())
+                    self.outcomes.conclude(work.live, slot, outcome, self._clock())
             deliveries = tuple(d for d in deliveries if d.id in work.open)
             if not deliveries:
                 return None
@@ -428,7 +424,7 @@ class Runners:
         for d in deliveries:
             slot = work.open.pop(d.id, None)
             if slot is not None:
-                self._outcomes.defer(work.live, slot, outcome, self._clock())
+                self.outcomes.defer(work.live, slot, outcome, self._clock())
 
     def _raised(self, work: Work) -> Deferred:
         """Decide what a call that raised means for what it left: for each message alone at first, for the hop when it
@@ -458,9 +454,9 @@ class Runners:
         left = list(work.open.values())
         work.open.clear()
         if rest.scope is Scope.HOP:
-            self._outcomes.advance(work.live, rest, now)
+            self.outcomes.advance(work.live, rest, now)
         for slot in left:
-            self._outcomes.defer(work.live, slot, rest, now)
+            self.outcomes.defer(work.live, slot, rest, now)
 
     def settled_twice(self, work: Work, id: DeliveryId, outcome: Outcome) -> None:
         """Note a `settle` for what is not open: settled before, or not in this batch."""

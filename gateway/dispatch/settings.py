@@ -33,8 +33,10 @@ class Settings:
     """Content octets in memory, over all lanes."""
     small_lane: int = 16
     """A lane with less than this finds room in a full memory, up to a quarter more than `memory_deliveries`."""
-    claim_deliveries: int = 256
+    claim_deliveries: int = 512
     """The most that one claim takes from the spool."""
+    refill_below: int = 1024
+    """A lane that has fewer in memory and more in the spool is given of these, so that it does not wait for a claim."""
     claims_at_once: int = 4
     max_lanes: int = 10_000
     max_runners: int = 400

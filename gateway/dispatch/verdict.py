@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.dsn import due
-from gateway.fidelity import INTACT, Fidelity
+from gateway.fidelity import INTACT, Fidelity, Note, plain
 from gateway.outcome import Deferred, Delivered, Failed, Outcome
 from gateway.report import Action, RecipientReport
 from gateway.spool.api import Again, Delivery, Done, Settlement, State, Stored, TraceEvent
@@ -47,9 +47,10 @@ def judge(
             action = Action.RELAYED if outcome.relayed else Action.DELIVERED
             if due(action, delivery.notify, message.envelope.reverse_path):
                 report = part(delivery, action, outcome.status, now)
-        if outcome.notes:
-            fidelity = fidelity + outcome.notes
-        return Done(delivery.id, _event(message.id, delivery, now, "delivered", outcome.status, fidelity)), report
+        notes = outcome.notes
+        if fidelity.notes:
+            notes = fidelity.notes + notes
+        return Done(delivery.id, _event(message.id, delivery, now, "delivered", outcome.status, notes)), report
     if type(outcome) is Failed:
         return _failed(message, delivery, outcome.status, now, fidelity)
     assert type(outcome) is Deferred, outcome
@@ -65,7 +66,7 @@ def judge(
             next_attempt_at=at,
             attempts=delivery.attempts + 1,
             reason=reason(status),
-            event=_event(message.id, delivery, now, "deferred", status, fidelity),
+            event=_event(message.id, delivery, now, "deferred", status, fidelity.notes),
             delay_reported=delivery.delay_reported or report is not None,
             was=delivery.next_attempt_at,
         ),
@@ -141,7 +142,7 @@ def park(settlement: Done, delivery: Delivery, status: Status) -> Again:
         next_attempt_at=settlement.event.at,
         attempts=delivery.attempts + 1,
         reason=reason(status),
-        event=_event(settlement.event.message_id, delivery, settlement.event.at, "parked", status, INTACT),
+        event=_event(settlement.event.message_id, delivery, settlement.event.at, "parked", status, ()),
         state=State.PARKED,
         delay_reported=delivery.delay_reported,
     )
@@ -180,7 +181,7 @@ def _status_of(line: str) -> Status:
 
 
 def _failed(message: Stored, delivery: Delivery, status: Status, now: float, fidelity: Fidelity) -> Verdict:
-    done = Done(delivery.id, _event(message.id, delivery, now, "failed", status, fidelity))
+    done = Done(delivery.id, _event(message.id, delivery, now, "failed", status, fidelity.notes))
     reverse_path = message.envelope.reverse_path
     if reverse_path is None or message.is_report:
         return park(done, delivery, status), None
@@ -190,10 +191,11 @@ def _failed(message: Stored, delivery: Delivery, status: Status, now: float, fid
 
 
 def _event(
-    message_id: int, delivery: Delivery, now: float, kind: str, status: Status, fidelity: Fidelity
+    message_id: int, delivery: Delivery, now: float, kind: str, status: Status, notes: tuple[Note, ...]
 ) -> TraceEvent:
+    address = delivery.address
     detail: dict[str, Any] = {
-        "to": str(delivery.address),
+        "to": f"{address.network}:{address.value}",
         "connector": delivery.lane[0],
         "hop": delivery.lane[1],
         "status": status.code,
@@ -208,6 +210,6 @@ def _event(
         detail["cause"] = status.cause
     if delivery.attempts:
         detail["attempt"] = delivery.attempts + 1
-    if fidelity:
-        detail["fidelity"] = fidelity.plain()
+    if notes:
+        detail["fidelity"] = plain(notes)
     return TraceEvent(message_id, now, kind, delivery.id[1], detail)

@@ -90,6 +90,7 @@ class Stored:
     """Per delivery, why it goes where it goes: kept in the trace of its arrival alone."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A stored message with those of its deliveries that are leased to this node, all of one lane.
@@ -114,6 +115,7 @@ def claims_of(stored: Stored) -> list[Claim]:
     return [Claim(stored, tuple(group)) for group in lanes.values()]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Done:
     """The delivery is over (delivered, failed, dropped); it leaves the spool."""

@@ -134,6 +134,9 @@ class Quiet:
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **more: None
 
+    def form(self, *args: Any, **more: Any) -> Quiet:
+        return self
+
 
 class DoubleSpool:
     """Keeps what a spool keeps, and checks what it is told: a delivery ends once, and only while it is leased."""
