@@ -2,9 +2,11 @@
 
 It takes everything that waits, does it in one transaction with one fsync, and then tells all callers by one call
 into the event loop. While a commit waits for the disk, the next group gathers. Outcomes alone wait up to
-`settle_delay_s` for company, since nobody's peer waits for them; accepts wait `accept_delay_s`, and only where
-others came at the same time. They wait in the loop: a thread that is woken for each of them takes turns on the
-interpreter with the loop so often that both lose a third of their time.
+`settle_delay_s` for company, since nobody's peer waits for them; accepts wait until none has come for `accept_gap_s`,
+and only where others came at the same time: clients that go in step, as all do that a commit has answered together,
+stay in step that way, however long it takes until each of their messages is accepted. They wait in the loop: a thread
+that is woken for each of them takes turns on the interpreter with the loop so often that both lose a third of their
+time.
 
 An item that the database refuses fails alone: its group is rolled back and done again one by one.
 """
@@ -21,12 +23,15 @@ from typing import Any, Final
 
 from gateway.spool.api import DuplicateHandOver, SpoolError
 from gateway.spool.jobs import Accept, Job, Settle, Told, Work
+from gateway.spool.options import SpoolOptions
 from gateway.spool.store import Fenced, Store
 from gateway.status import SPOOL_DOWN
 
 _GROUP_JOBS: Final = 512
 _GROUP_BYTES: Final = 8 * 1024 * 1024
 _TICK_S: Final = 1.0
+_HALF_MS: Final = 0.0005
+"""uvloop's clock knows whole milliseconds."""
 
 Result = tuple[Job, object, BaseException | None]
 
@@ -49,6 +54,8 @@ class Writer:
         """What waits in the loop for company."""
         self._inbox_accepts = self._inbox_outcomes = self._inbox_bytes = 0
         self._last_accepts = 0
+        self._awaits_others = False
+        self._first_came = self._last_came = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # uvloop's timer of under a millisecond does not know its time
         self._pending: deque[Job] = deque()
@@ -116,9 +123,38 @@ class Writer:
         self._inbox_bytes += octets - self._waiting_bytes
         self._waiting += taken
         self._waiting_bytes = octets
-        alone = self._waiting == 1 and self._last_accepts < 2
-        self._gather_company(0.0 if alone else options.accept_delay_s)
+        if self._waiting == 1 and self._last_accepts < 2:
+            self._post()
+        else:
+            self._await_others(options)
         return taken
+
+    def _await_others(self, options: SpoolOptions) -> None:
+        """Post the accepts once no further one has come for a while."""
+        if len(self._inbox) >= _GROUP_JOBS or self._inbox_bytes >= _GROUP_BYTES:
+            self._post()
+            return
+        now = self._loop.time()
+        self._last_came = now
+        if not self._awaits_others:
+            self._awaits_others = True
+            self._first_came = now
+            self._loop.call_at(now + options.accept_gap_s, self._gap_over)
+
+    def _gap_over(self) -> None:
+        # A busy loop's timer is late: what has arrived by now is looked at before anything is concluded from it.
+        self._loop.call_soon(self._look_for_others)
+
+    def _look_for_others(self) -> None:
+        self._awaits_others = False
+        if not self._inbox_accepts:
+            return
+        options, now = self.store.options, self._loop.time() + _HALF_MS
+        if now - self._last_came >= options.accept_gap_s or now - self._first_came >= options.accept_delay_s:
+            self._post()
+        else:
+            self._awaits_others = True
+            self._loop.call_at(self._last_came + options.accept_gap_s, self._gap_over)
 
     def _check_open(self) -> None:
         if self._stopping or self._dead is not None:

@@ -274,7 +274,7 @@ def test_a_delay_shorter_than_the_loops_timer_can_tell(folder: Path, clock: Cloc
     """uvloop counts in whole milliseconds and makes of a shorter delay something that is no timer."""
 
     async def accept_many() -> None:
-        async with await opened(folder, clock, accept_delay_s=0.0003, settle_delay_s=0.0003) as spool:
+        async with await opened(folder, clock, accept_gap_s=0.0003, settle_delay_s=0.0003) as spool:
             maker = Maker(clock)
             for _ in range(3):
                 await asyncio.gather(*(spool.accept(maker.message()) for _ in range(20)))
