@@ -177,7 +177,7 @@ class StoreFault(Exception):
 
     `scope` says how far it reaches: RECIPIENT this mailbox, MESSAGE this call, HOP the whole store. `retry_after_s` is
     the store's own hint. `unknown`: it may have been done all the same, so that appends are looked up by `find` before
-    they are repeated.
+    they are repeated. `place` is written by who asks several stores.
     """
 
     def __init__(
@@ -191,6 +191,7 @@ class StoreFault(Exception):
         self.scope = scope
         self.retry_after_s = retry_after_s
         self.unknown = unknown
+        self.place = ""
         super().__init__(str(status))
 
 

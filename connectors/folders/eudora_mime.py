@@ -52,11 +52,6 @@ class Whole:
     parts: tuple[bytes | Path, ...]
 
 
-def names_of(text: bytes) -> list[str]:
-    """Return the files that a body's lines tell of, without the folders they were in."""
-    return [_name(match) for match in _CONVERTED.finditer(text)]
-
-
 def _name(match: re.Match[bytes]) -> str:
     path = match[1].decode("cp1252", "replace").strip()
     quoted = path.startswith('"') and path.endswith('"')

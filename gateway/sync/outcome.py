@@ -82,8 +82,6 @@ def after_lines(outcomes: Sequence[Outcome], problems: Mapping[str, Sequence[str
         lines += some[:_MOST_SHOWN]
         if len(some) > _MOST_SHOWN:
             lines.append(f"and {len(some) - _MOST_SHOWN} more; `gatepost sync status --problems` lists all")
-        if outcome.result.refused is not None:
-            lines.append(outcome.refusal())
         if lines:
             yield f"{names(outcome.pairing)}:"
             yield from (f"  {line}" for line in lines)

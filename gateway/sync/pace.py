@@ -33,7 +33,7 @@ class Server:
 
 
 class Pace:
-    """The pace of one mailbox at its server."""
+    """The pace of one mailbox at its server. `place` is what faults that it raises tell as where they came from."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Pace:
         bytes_per_day: int | None = None,
         *,
         server: Server | None = None,
+        place: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -50,6 +51,7 @@ class Pace:
         self._patience_s = patience_s
         self._s_a_byte = DAY_S / bytes_per_day if bytes_per_day else 0.0
         self._server = server or Server()
+        self._place = place
         self._clock = clock
         self._sleep = sleep
         self._wait_s = FIRST_WAIT_S
@@ -84,7 +86,8 @@ class Pace:
             self.why = self.why or "no more is sent than the day's share"
 
     def bad(self, fault: StoreFault) -> None:
-        """A call was not done. Raises: the fault where it is for good, or has been for too long."""
+        """A call was not done. Raises: the fault, with its place, where it is for good, or has been for too long."""
+        fault.place = fault.place or self._place
         if fault.status.is_permanent:
             raise fault
         self._tries += 1

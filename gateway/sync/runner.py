@@ -23,7 +23,7 @@ from gateway.sync.preview import Preview, plan_pass
 from gateway.sync.progress import Event
 from gateway.sync.stages import CLOSED, CUTTING, PLANNED, ROLLING_BACK, begun, done, policy_for
 from gateway.sync.state import State
-from gateway.sync.values import Pairing, Policy
+from gateway.sync.values import Pairing, Place, Policy
 from gateway.sync.verify import Checked, verify
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Runner:
         self._passes = Passes(state, clock)
         self._servers: dict[str, Server] = defaultdict(Server)
         self._noted: dict[str, Pairing] = {}
+        self._into: dict[Place, asyncio.Lock] = {}
 
     def policy(self, pairing: Pairing, *, allow_removal: bool = False) -> Policy:
         """Return how a mailbox is kept in step by its configuration."""
@@ -76,8 +77,7 @@ class Runner:
                 try:
                     boxes.append(await stack.enter_async_context(self._stores[place.connector].open(place.mailbox)))
                 except StoreFault as fault:
-                    status = fault.status.but(text=f"at {place.connector}: {fault.status.text}")
-                    raise StoreFault(status, fault.scope, fault.retry_after_s, fault.unknown) from fault
+                    raise _placed(fault, place.connector) from fault
             yield boxes[0], boxes[1]
 
     async def preview(self, pairing: Pairing) -> Preview:
@@ -109,7 +109,7 @@ class Runner:
                     clock=self._clock,
                 )
         except StoreFault as fault:
-            checked.fault = str(fault.status)
+            checked.fault = str(_placed(fault, fault.place).status)
         except (NotNow, OSError) as e:
             checked.fault = str(e)
         except Exception as e:  # noqa: BLE001  a bug that one mailbox brings out must not stop the others
@@ -132,7 +132,8 @@ class Runner:
         wait_s: float = 0.0,
     ) -> Outcome:
         """Bring a mailbox in step once, or `retry` what did not get across alone; `boxes` where it is open already.
-        Another process at the mailbox is waited for, for `wait_s`.
+        Another process at the mailbox is waited for, for `wait_s`; another pass of this one into the same mailbox, to
+        its end, since of two at once neither would find what the other one brings.
 
         What went wrong is in the outcome; nothing but a fault of the state is raised.
         """
@@ -140,7 +141,10 @@ class Runner:
         began = time.monotonic()
         self._listen(pairing, None)
         try:
-            async with alone(self.config, self.state, pairing.id, wait_s=wait_s):
+            async with (
+                self._into.setdefault(pairing.right, asyncio.Lock()),
+                alone(self.config, self.state, pairing.id, wait_s=wait_s),
+            ):
                 await self._whole(outcome, self.policy(pairing, allow_removal=allow_removal), retry, boxes)
         except NotNow as reason:
             outcome.fault, outcome.is_locked = str(reason), True
@@ -245,28 +249,37 @@ class Runner:
         retry: bool = False,
         progress: Callable[[Report], None] | None = None,
     ) -> Result:
-        """Have the engine do a pass, or `retry` what did not get across. Raises: StoreFault.
+        """Have the engine do a pass, or `retry` what did not get across. Raises: StoreFault, which says where.
 
         Each mailbox has paces of its own: what one is refused says nothing of how patient to be with another. What a
         server says of itself, all its mailboxes heed.
         """
         patience_s = self.config.syncs[pairing.set].patience
         one, two = (
-            Pace(policy.batch_items, patience_s, policy.bytes_per_day, server=self._servers[place.connector])
+            Pace(
+                policy.batch_items,
+                patience_s,
+                policy.bytes_per_day,
+                server=self._servers[place.connector],
+                place=place.connector,
+            )
             for place in (pairing.left, pairing.right)
         )
         act = retry_pass if retry else run_pass
-        return await act(
-            pairing.id,
-            left,
-            right,
-            self.state,
-            policy,
-            progress=progress,
-            paces=(one, two),
-            address_of=self._address_of,
-            clock=self._clock,
-        )
+        try:
+            return await act(
+                pairing.id,
+                left,
+                right,
+                self.state,
+                policy,
+                progress=progress,
+                paces=(one, two),
+                address_of=self._address_of,
+                clock=self._clock,
+            )
+        except StoreFault as fault:
+            raise _placed(fault, fault.place) from fault
 
     async def course_pass(self, pairing: Pairing, policy: Policy | None = None) -> Result:
         """Do a pass for whoever holds the mailbox's lock already. Raises: StoreFault."""
@@ -299,6 +312,12 @@ class Runner:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _placed(fault: StoreFault, place: str) -> StoreFault:
+    """Return a fault that says in its text where it came from, as far as that is known."""
+    status = fault.status.but(text=f"at {place}: {fault.status.text}") if place else fault.status
+    return StoreFault(status, fault.scope, fault.retry_after_s, fault.unknown)
 
 
 class _TakenOver(Exception):

@@ -436,18 +436,6 @@ class State:
             lambda connection: [Noted(r.folder, r.side, r.item, r.text, r.at) for r in connection.execute(asked)]
         )
 
-    async def of_objects(self, pairing: str, objects: Iterable[str]) -> list[Pair]:
-        """Return the rows whose left side is one of these by the store's own word."""
-
-        def read(connection: Connection) -> list[Pair]:
-            found: list[Pair] = []
-            for some in _some(objects):
-                asked = select(ITEM).where(ITEM.c.pairing == pairing, ITEM.c.left_object.in_(some)).order_by(ITEM.c.id)
-                found += [_pair(row) for row in connection.execute(asked)]
-            return found
-
-        return await self.do(read)
-
     async def problems(self, pairing: str) -> list[Problem]:
         """Return what did not get across."""
         asked = select(PROBLEM).where(PROBLEM.c.pairing == pairing).order_by(PROBLEM.c.folder, PROBLEM.c.item)

@@ -172,8 +172,8 @@ async def verify(
     Raises: StoreFault.
     """
     ends: dict[Side, End] = {
-        "left": End(by_labels(left, right, policy), Pace(_CHUNK, patience_s)),
-        "right": End(right, Pace(_CHUNK, patience_s)),
+        "left": End(by_labels(left, right, policy), Pace(_CHUNK, patience_s, place=checked.pairing.left.connector)),
+        "right": End(right, Pace(_CHUNK, patience_s, place=checked.pairing.right.connector)),
     }
     await _Checking(checked, ends, state, policy, progress or (lambda report: None), clock).run()
 
@@ -226,8 +226,9 @@ class _Checking:
                 items["left" if side == "left" else "right"] |= await self._listed(side, id, number)
             made.append((FolderPair(number, pair.left, pair.right, pair.path), folder))
         self._report.expected = len(items["left"])
+        left_of, right_of = _by_folder(items["left"]), _by_folder(items["right"])
         for pair, folder in made:
-            await self._folder(pair, folder, items)
+            await self._folder(folder, left_of.get(pair.id, {}), right_of.get(pair.id, {}), items["right"])
             self._checked.folders.append(folder)
         self._checked.folders.sort(key=lambda folder: folder.path)
         self._judge_removals()
@@ -261,11 +262,11 @@ class _Checking:
             if not page.more:
                 return items
 
-    async def _folder(self, pair: FolderPair, folder: Folder, items: dict[Side, dict[str, Item]]) -> None:
-        """Compare what is on the left in one folder with wherever it is on the right."""
+    async def _folder(
+        self, folder: Folder, left: dict[str, Item], right: dict[str, Item], anywhere: dict[str, Item]
+    ) -> None:
+        """Compare what is on the left in one folder with what is on the right, in its folder or `anywhere`."""
         self._report.folder = folder.path
-        left = {id: item for id, item in items["left"].items() if item.folder == pair.id}
-        right = {id: item for id, item in items["right"].items() if item.folder == pair.id}
         folder.left_items, folder.right_items = len(left), len(right)
         folder.left_octets = sum(item.print.size or 0 for item in left.values())
         folder.right_octets = sum(item.print.size or 0 for item in right.values())
@@ -276,7 +277,7 @@ class _Checking:
         unpaired: list[Item] = []
         for id, item in left.items():
             row = by_left.get(id)
-            found = items["right"].get(row.right) if row is not None and row.right is not None else None
+            found = anywhere.get(row.right) if row is not None and row.right is not None else None
             if found is not None:
                 matched.append((item, found))
             elif row is not None:
@@ -374,6 +375,14 @@ class _Checking:
             made = await stamps(self._ends[side], asked, self._report, comparable=True)
             found |= {id: digest for id, (digest, _) in made.items()}
         return found
+
+
+def _by_folder(items: dict[str, Item]) -> dict[int, dict[str, Item]]:
+    """Return items by the folder that they are in."""
+    found: dict[int, dict[str, Item]] = {}
+    for id, item in items.items():
+        found.setdefault(item.folder, {})[id] = item
+    return found
 
 
 def _finding(what: What, folder: Folder, item: Item, text: str = "") -> Finding:

@@ -162,7 +162,9 @@ def test_attachments_are_taken_from_their_folder_alone(home: Path, tmp_path: Pat
     ],
 )
 def test_lines_of_all_its_versions_are_read(line: bytes, name: str) -> None:
-    assert eudora_mime.names_of(b"text\r\n" + line) == [name]
+    asked: list[str] = []
+    eudora_mime.whole(b"Subject: x\r\n", b"text\r\n" + line, lambda each: asked.append(each))
+    assert asked == [name]
 
 
 @pytest.mark.parametrize("octets", [b"", b"x" * 103, table([(0, 5, 1)])[:200], b"\xff" * 1000])

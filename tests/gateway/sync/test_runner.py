@@ -16,6 +16,8 @@ from gateway.contract import Status, StoreFault
 from gateway.outcome import Scope
 from gateway.sync import runner as runner_module
 from gateway.sync.opening import locked
+from gateway.sync.outcome import after_lines
+from gateway.sync.pairing import PairingErrors
 from gateway.sync.passes import SILENT_S, Passes
 from gateway.sync.progress import Event
 from gateway.sync.runner import Outcome
@@ -45,11 +47,26 @@ async def test_one_bad_mailbox_stops_no_other(tmp_path: Path) -> None:
         None,
         "5.1.1 at old: there is no mailbox bob",
         "a fault of this program: KeyError: 'a bug'",
-        "5.7.8 wrong password",
+        "5.7.8 at old: wrong password",
         None,
     ]
     assert [each.is_done for each in outcomes] == [True, False, False, False, True]
     assert (len(new.boxes["ann"].items), len(new.boxes["emil"].items)) == (3, 4)
+
+
+async def test_several_mailboxes_go_into_one(tmp_path: Path) -> None:
+    old, new = Store(ann=mailbox(3), bob=mailbox(5)), Store(team=Memory())
+    both = [{"from": name, "to": "team"} for name in ("ann", "bob")]
+    with rig(tmp_path, old, new, pair=both) as made:
+        assert [each.report.copied for each in await made.runner.all(made.pairings)] == [3, 2]
+        old.boxes["ann"].put(message(9), "inbox")
+        assert [each.report.copied for each in await made.runner.all(made.pairings)] == [1, 0]
+        assert len(new.boxes["team"].items) == 6, "what both had is there once"
+        for pairing in made.pairings:
+            assert (await made.runner.check(pairing)).is_done
+    for mode in ({"mode": "two-way"}, {"mode": "mirror", "strict": True}):
+        with pytest.raises(PairingErrors, match="team stands under to in"), rig(tmp_path, old, new, pair=both, **mode):
+            pass
 
 
 async def test_no_more_mailboxes_at_once_than_are_configured(tmp_path: Path) -> None:
@@ -173,8 +190,19 @@ async def test_a_first_pass_that_is_not_done_leaves_it_at_seeding(tmp_path: Path
     old, new = Store(ann=mailbox(2)), Store(ann=Ending())
     with rig(tmp_path, old, new) as made:
         outcome = await made.runner.one(made.pairings[0])
-        assert outcome.fault == "5.2.1 the mailbox is disabled"
+        assert outcome.fault == "5.2.1 at new: the mailbox is disabled"
         assert await Passes(made.state).stage(made.pairings[0].id) == "seeding"
+
+
+async def test_a_fault_within_a_pass_says_on_which_side_it_was(tmp_path: Path) -> None:
+    class Failing(Memory):
+        async def changes(self, folder: str, token: str | None, limit: int = 500) -> Any:
+            raise StoreFault(Status("5.3.0", "the disk is broken"))
+
+    old, new = Store(ann=Failing()), Store(ann=Memory())
+    with rig(tmp_path, old, new) as made:
+        assert (await made.runner.one(made.pairings[0])).fault == "5.3.0 at old: the disk is broken"
+        assert (await made.runner.check(made.pairings[0])).fault == "5.3.0 at old: the disk is broken"
 
 
 async def test_what_did_not_get_across_is_told_until_it_has(tmp_path: Path) -> None:
@@ -205,6 +233,7 @@ async def test_too_many_removals_are_refused_until_they_are_allowed(tmp_path: Pa
         refused = await made.runner.one(pairing)
         assert not refused.is_done
         assert "20 of 30 items would go, and at most 10 may: none was removed" in refused.told()
+        assert not list(after_lines([refused], {})), "it was told as the mailbox ended"
         assert len(new.boxes["ann"].items) == 30
         assert (await Passes(made.state).all())[pairing.id].fault == "too much would be removed"
         assert (await made.runner.one(pairing, allow_removal=True)).report.removed == 20

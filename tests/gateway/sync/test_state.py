@@ -78,7 +78,6 @@ def test_all_is_read_back_as_it_was_written(where: Path | str) -> None:
         assert folder == FolderPair(1, "l", "r", ("Gelöscht", "a/b"), "1", "2", "3", "4", True, "limits")
         (row,) = await state.pairs("p", ["l.1"], [])
         assert row == Pair(1, "l.1", None, 1, 1, words, frozenset(), odd, b"\2" * 16, "object", None)
-        assert await state.of_objects("p", ["object", "none"]) == [row]
         assert [page async for page in state.base("p", 1)] == [[row]]
         assert await state.intents("p") == [intent]
         (problem,) = await state.problems("p")

@@ -167,7 +167,7 @@ async def test_a_mailbox_that_cannot_be_compared_is_told_and_stops_no_other(tmp_
     with rig(tmp_path, old, new) as made:
         await ran(made)
         ann, bob = await made.runner.each(made.pairings, made.runner.check)
-    assert (ann.fault, ann.is_done, bob.is_done) == ("5.7.8 wrong password", False, True)
+    assert (ann.fault, ann.is_done, bob.is_done) == ("5.7.8 at old: wrong password", False, True)
 
 
 class _Page(HTMLParser):
