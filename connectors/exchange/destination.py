@@ -28,7 +28,7 @@ class ExchangeDestination:
         self._desk = desk or Desk(config, organisation, context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender = config.send_as if config.mode == "send" else None
-        self._sweeper = Sweeper(self._desk, self._sender) if self._sender and not config.keep_sent else None
+        self._sweeper = Sweeper(self._desk, self._sender, keep_sent=config.keep_sent) if self._sender else None
 
     def trouble(self) -> str | None:
         """Say in words for an operator what does not work."""

@@ -213,6 +213,10 @@ class Organisation(Protocol):
         """Send a draft, whose sent copy goes into a folder of the mailbox. An unknown result is a Fault `unknown`."""
         ...
 
+    async def left_over(self, mailbox: str, before: float) -> list[Ref]:
+        """Return drafts that carry a key and were made before a moment; a few hundred of many are enough."""
+        ...
+
     async def finish(self, ref: Ref, how: Finish) -> None:
         """Do with a taken item what is to be done; one that is gone already is done."""
         ...

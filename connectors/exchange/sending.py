@@ -3,7 +3,7 @@
 Promises: between the two steps, and after each of them, what is in the mailbox tells which one was done: drafts,
 outbox and sent copies are looked up by the key of the draft before anything is done again; who takes the mail over is
 `relayed`, since nobody can say that it arrived; a recipient that Exchange refuses fails alone.
-Known limits: a draft of a mail that ran out of time, or was taken out of the queue, stays in the drafts.
+Known limits: a draft of a mail that ran out of time, or was taken out of the queue, stays in the drafts for a day.
 """
 
 from __future__ import annotations

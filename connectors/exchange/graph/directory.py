@@ -2,8 +2,8 @@
 
 Graph shows no legacyExchangeDN, but the X500 addresses by which old ones are still answered (proxyAddresses).
 
-Sources: learn.microsoft.com "user resource type", "List users", "Advanced query capabilities on Microsoft Entra ID
-objects"; MS-OXCMAIL §2.2.3.1 (recipients).
+Sources: learn.microsoft.com "user resource type", "List users", "List orgContacts", "Advanced query capabilities on
+Microsoft Entra ID objects"; MS-OXCMAIL §2.2.3.1 (recipients).
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ LANE: Final = "directory"
 
 
 class Directory:
-    """Users and groups of one tenant."""
+    """Users, groups and contacts of one tenant."""
 
-    def __init__(self, client: Client, batches: Batches) -> None:
+    def __init__(self, client: Client, batches: Batches, log: Any) -> None:
         self._client = client
         self._batches = batches
+        self._log = log
 
     async def resolve(self, names: Sequence[str]) -> dict[str, Person | None]:
         """Look up addresses: SMTP ones, and legacy DNs by the X500 addresses that stand for them. Raises: Fault."""
@@ -44,23 +45,34 @@ class Directory:
         return found
 
     async def people(self) -> AsyncIterator[Person]:
-        """Yield users, then mail-enabled groups. Raises: Fault."""
+        """Yield users, mail-enabled groups, and mail contacts where the application may read those. Raises: Fault."""
         ways = (
             ("/users", {"$select": _SELECT, "$top": PAGE}, "mailbox"),
             ("/groups", {"$select": _GROUPS, "$filter": "mailEnabled eq true", "$top": PAGE}, "group"),
         )
         for path, params, kind in ways:
-            request = Request("GET", path, LANE, params)
-            while True:
-                answer = await self._client.ask(request)
-                for each in _listed(answer):
-                    found = person(each, kind)
-                    if found is not None:
-                        yield found
-                link = answer.get("@odata.nextLink")
-                if not isinstance(link, str):
-                    break
-                request = Request("GET", link, LANE)
+            async for found in self._all(path, params, kind):
+                yield found
+        try:
+            async for found in self._all("/contacts", {"$select": _GROUPS, "$top": PAGE}, "contact"):
+                yield found
+        except Fault as e:
+            if e.why != "denied":
+                raise
+            self._log.warning("the organisation's contacts are not read: that needs OrgContact.Read.All", cause=str(e))
+
+    async def _all(self, path: str, params: Mapping[str, str], kind: str) -> AsyncIterator[Person]:
+        request = Request("GET", path, LANE, params)
+        while True:
+            answer = await self._client.ask(request)
+            for each in _listed(answer):
+                found = person(each, kind)
+                if found is not None:
+                    yield found
+            link = answer.get("@odata.nextLink")
+            if not isinstance(link, str):
+                return
+            request = Request("GET", link, LANE)
 
 
 def person(each: Mapping[str, Any], kind: str) -> Person | None:

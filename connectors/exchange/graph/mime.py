@@ -327,8 +327,8 @@ def _properties(new: New, content: Memo, notes: list[Note]) -> dict[str, str]:
     if not new.draft and head:
         found[_HEADER] = head[:HEADER_CHARS]
     found |= dict(_other_fields(content, notes))
-    for name, value in passes.kept(content.content):
-        found[_FIELDS + name.decode("ascii")] = _CONTROL.sub("\ufffd", value.decode("utf-8", "replace"))
+    for field, octets in passes.kept(content.content):
+        found[_FIELDS + field.decode("ascii")] = _CONTROL.sub("\ufffd", octets.decode("utf-8", "replace"))
     return found
 
 

@@ -33,7 +33,7 @@ from connectors.exchange.graph.folders import NOT_THERE, Folders, literal, user
 from connectors.exchange.graph.mime import KEY, KEY_OF_DRAFT
 from connectors.exchange.graph.notify import Notices
 from connectors.exchange.graph.pacing import Pacing
-from connectors.exchange.graph.shelf import GraphShelf
+from connectors.exchange.graph.shelf import UNDELETABLE, GraphShelf
 from connectors.exchange.graph.token import Authority, TokenSource
 from connectors.exchange.graph.transport import open_blocking_client, open_client, tls_context
 from connectors.exchange.graph.upload import Uploads
@@ -55,11 +55,12 @@ from connectors.exchange.organisation import (
 from gateway.contract import Content, Context, Scope
 
 GONE: Final = "ErrorItemNotFound"
-UNDELETABLE: Final = "ErrorCannotDeleteObject"
 COPIES: Final = "copies of what we sent"
 """The id of a folder that Graph does not have: what we sent is kept in Sent Items, and known by its key."""
 COPIES_S: Final = 2 * 86400.0
 """Older copies were left by a gateway that was not there to sweep."""
+_DRAFT_PAGES: Final = 10
+"""Of a hundred drafts each that are looked through for ours at one time."""
 _NOT_THERE: Final = frozenset({GONE, NOT_THERE, "ErrorInvalidIdMalformed", "ErrorFolderNotFound"})
 _PARTIES: Final = "from,sender,toRecipients,ccRecipients,bccRecipients"
 _REPLY: Final = "singleValueExtendedProperties($filter=id eq 'String 0x1042')"
@@ -102,7 +103,7 @@ class GraphOrganisation:
         self._batches = Batches(client, self._pacing, context.clock)
         self._gather = Gather(self._together, PARTS)
         self._folders = Folders(client)
-        self._directory = Directory(client, self._batches)
+        self._directory = Directory(client, self._batches, context.log)
         self._creation = Creation(config, client, self._batches, self._folders, Uploads(client, config.url))
         self._large = asyncio.Semaphore(config.large_at_once)
         if config.notify_url is not None:
@@ -159,6 +160,10 @@ class GraphOrganisation:
                 "$top": str(limit),
             }
             request = Request("GET", f"{user(mailbox)}/mailFolders/sentitems/messages", mailbox, params)
+        return await self._ours(request, mailbox)
+
+    async def _ours(self, request: Request, mailbox: str) -> Page:
+        """Return a part of a list, of which those count that have the property that was asked for."""
         answer = await self._asked.ask(request)
         listed = answer.get("value")
         rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
@@ -244,6 +249,24 @@ class GraphOrganisation:
 
     async def send(self, ref: Ref, *, copy_to: Where) -> None:
         await self._asked.send(Request("POST", f"{_message(ref)}/send", ref.mailbox, octets=b""))
+
+    async def left_over(self, mailbox: str, before: float) -> list[Ref]:
+        ours = " or ".join(f"id eq {literal(name)}" for name in (KEY, KEY_OF_DRAFT))
+        params = {
+            "$filter": f"receivedDateTime lt {time(before)}",
+            "$select": SELECT,
+            "$expand": f"singleValueExtendedProperties($filter={ours})",
+            "$top": "100",
+        }
+        request = Request("GET", f"{user(mailbox)}/mailFolders/drafts/messages", mailbox, params)
+        found: list[Ref] = []
+        for _ in range(_DRAFT_PAGES):
+            some = await self._ours(request, mailbox)
+            found += [seen.ref for seen in some.seen]
+            if not some.more:
+                break
+            request = Request("GET", some.token, mailbox)
+        return found
 
     async def finish(self, ref: Ref, how: Finish) -> None:
         try:

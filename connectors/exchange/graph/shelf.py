@@ -31,6 +31,7 @@ _STATE: Final = {
     "$expand": f"singleValueExtendedProperties($filter=id eq {literal(LAST_VERB)})",
 }
 _CODES: Final = {"answered": "102", "forwarded": "104", "": "0"}
+UNDELETABLE: Final = "ErrorCannotDeleteObject"
 _GONE: Final = frozenset({"ErrorItemNotFound", NOT_THERE, "ErrorInvalidIdMalformed"})
 _NO_FORM: Final = "ErrorUnsupportedMimeConversion"
 _MOST_FOLDERS: Final = 20_000
@@ -212,11 +213,22 @@ class GraphShelf:
         return await self._batches.ask(mailbox, parts)
 
     async def remove(self, mailbox: str, ids: Sequence[str], *, purge: bool) -> list[Fault | None]:
-        if purge:
-            results = await self._batches.ask(mailbox, [Part("DELETE", _message(mailbox, id)) for id in ids])
-        else:
-            results = await self._moved(mailbox, ids, "deleteditems")
-        return [each if isinstance(each, Fault) else None for each in results]
+        if not purge:
+            return [_fault(each) for each in await self._moved(mailbox, ids, "deleteditems")]
+        results = await self._batches.ask(mailbox, [Part("DELETE", _message(mailbox, id)) for id in ids])
+        found = {id: _fault(each) for id, each in zip(ids, results, strict=True)}
+        refused = [id for id, fault in found.items() if fault is not None and fault.code == UNDELETABLE]
+        if refused:
+            # So says Graph of one that is among the recoverable ones already, and of one that may not be deleted.
+            path = _folder(mailbox, "recoverableitemsdeletions")
+            deleted = _text(await self._client.ask(Request("GET", path, mailbox, {"$select": "id"})), "id")
+            lies = await self._batches.ask(
+                mailbox, [Part("GET", _message(mailbox, id), {"$select": "parentFolderId"}) for id in refused]
+            )
+            for id, each in zip(refused, lies, strict=True):
+                if not isinstance(each, Fault) and each.get("parentFolderId") == deleted:
+                    found[id] = None
+        return [found[id] for id in ids]
 
     # -- items whole, which Graph does not have
 
@@ -225,6 +237,10 @@ class GraphShelf:
 
     async def put(self, mailbox: str, folder: str, items: Sequence[Lossless]) -> list[str | Fault]:
         return [Fault(_NO_FORM, f"Graph makes no item of a mailbox from {each.form}") for each in items]
+
+
+def _fault(result: Result) -> Fault | None:
+    return result if isinstance(result, Fault) else None
 
 
 def state(each: Mapping[str, Any]) -> ItemState:

@@ -187,6 +187,14 @@ class MemoryOrganisation:
         if plan is not None:
             raise plan.fault
 
+    async def left_over(self, mailbox: str, before: float) -> list[Ref]:
+        self._asked("left_over", mailbox, before)
+        return [
+            held.ref
+            for held in self.inside(mailbox, "drafts")
+            if held.new.key and (held.new.received_at or 0.0) < before
+        ]
+
     async def finish(self, ref: Ref, how: Finish) -> None:
         self._asked("finish", ref.mailbox, (ref, how))
         match how:

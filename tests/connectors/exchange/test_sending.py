@@ -248,6 +248,30 @@ async def test_copies_of_sent_mail_go_after_an_hour(bench: Callable[..., Sender]
     assert all(how == Delete(purge=True) for _, (_, how) in at.organisation.asked_for("finish"))
 
 
+@pytest.mark.parametrize("keep", [True, False])
+async def test_a_draft_that_nobody_sends_goes_after_a_day(bench: Callable[..., Sender], keep: bool) -> None:
+    """Its mail ran out of time. One whose mail is still to be sent is made anew, and sent once."""
+    at = bench(keep_sent=keep)
+    start = at.wall()
+    busy = Fault("ErrorServerBusy", "", "busy", retry_after_s=7.0)
+    for number in (1, 2):
+        at.organisation.plan("send", busy)
+        await at.send(mail(number, EVE))
+        at.now += 3600
+    assert at.drafts() == [key((1, 0)), key((2, 0))]
+    for held in at.organisation.inside(OUT, "drafts"):
+        object.__setattr__(held.new, "received_at", start)
+    for hours, left in ((23, 2), (25, 0)):
+        at.passed = hours * 3600
+        await at.send(mail(hours, BOB))
+        for task in list(at.made._tasks):
+            await task
+        assert len(at.drafts()) == left
+    (outcome,) = await at.send(mail(2, EVE, fresh=False))
+    assert isinstance(outcome, Delivered)
+    assert at.sent == [(BOB,), (BOB,), (EVE,)]
+
+
 @pytest.mark.parametrize(
     ("now", "uncertain_at", "limit"),
     [

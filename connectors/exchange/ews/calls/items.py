@@ -180,6 +180,32 @@ class FindDelivered(Single):
         )
 
 
+class FindLeftOver(Single):
+    """Looks for items of ours in a folder that were made before a moment; one answer."""
+
+    SERVICE_NAME = "FindItem"
+
+    def ask(self, folder: Place, before: float) -> list[Answer]:
+        moment = element("t:FieldURIOrConstant", element("t:Constant", Value=stamp(before)))
+        return self._answers(
+            element(
+                "m:FindItem",
+                shape(delivery()),
+                element("m:IndexedPageItemView", MaxEntriesReturned="200", Offset="0", BasePoint="Beginning"),
+                element(
+                    "m:Restriction",
+                    element(
+                        "t:And",
+                        element("t:Exists", delivery()),
+                        element("t:IsLessThan", field("item:DateTimeCreated"), moment),
+                    ),
+                ),
+                element("m:ParentFolderIds", folder.element()),
+                Traversal="Shallow",
+            )
+        )
+
+
 class SetCategories(Single):
     """Gives items (id, version, categories) these in place of what they have; one answer an item.
 

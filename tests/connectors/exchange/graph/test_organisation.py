@@ -198,6 +198,39 @@ async def test_a_draft_has_its_key_before_it_gets_the_property(company: GraphCom
     assert "k7" in await organisation.find(ann, ["drafts"], ["k7"])
 
 
+async def test_drafts_of_ours_are_told_from_a_persons_own(company: GraphCompany, opened: Opened) -> None:
+    """Those of which the property did not get through any more, too."""
+    organisation, ann = await opened(), company.address("ann")
+    drafts = await organisation.folder(ann, "drafts")
+    await made(organisation, ann, drafts, new("k1", draft=True))
+    company.fault("*", "cut_before", nth=2)  # the PATCH behind the POST
+    await organisation.create(ann, drafts, [new("k2", draft=True)])
+    company.put("ann", b"Subject: a person's own\r\n\r\nhi\r\n", folder="drafts", is_draft=True)
+    assert await organisation.left_over(ann, time.time() - 60) == []
+    for ref in await organisation.left_over(ann, time.time() + 60):
+        await organisation.finish(ref, Delete(purge=True))
+    assert [item.subject for item in company.items("ann", "drafts")] == ["a person's own"]
+
+
+async def test_a_mail_that_goes_round_by_a_mailbox_keeps_its_trace(company: GraphCompany, opened: Opened) -> None:
+    """Each turn by a mailbox adds ours; what comes from there tells all of them, the newest first."""
+    organisation, ann = await opened(), company.address("ann")
+    inbox = await organisation.folder(ann, "inbox")
+    octets = MAIL
+    for turn in range(1, 4):
+        octets = f"Received: from mbx by gw.example with EWS id {turn}; Sun, 29 Nov 2026\r\n".encode() + octets
+        await made(organisation, ann, inbox, new(f"k{turn}", octets))
+        (seen,) = (await organisation.page(ann, inbox, None)).seen
+        ((_, content),) = [each async for each in organisation.mime([seen])]
+        assert isinstance(content, Content)
+        octets = content.octets()
+        kept = [b" ".join(value.split()) for n in range(9) for value in content.get_all(b"x-gatepost-pass-%d" % n)]
+        assert [value.partition(b";")[0].decode() for value in kept] == [
+            *(f"from mbx by gw.example with EWS id {n}" for n in range(turn, 0, -1)), "from a.example by b.example",
+        ]  # fmt: skip
+        await organisation.finish(seen.ref, Delete(purge=True))
+
+
 async def test_a_large_mail_is_moved_once_it_is_whole(company: GraphCompany, opened: Opened) -> None:
     organisation, ann = await opened(), company.address("ann")
     inbox = await organisation.folder(ann, "inbox")
@@ -273,6 +306,10 @@ async def test_the_directory_is_read_and_asked(company: GraphCompany, opened: Op
     people = {each.smtp: each async for each in organisation.people()}
     assert people[company.address("ann")].kind == "mailbox"
     assert people[group].kind == "group"
+    assert (people["carol@partner.example"].kind, len(people)) == ("contact", 4)
+    company.fault("ListContacts", "code", status=403, code="Authorization_RequestDenied")
+    assert {each.smtp async for each in organisation.people()} == people.keys() - {"carol@partner.example"}
+    company.calm()
     found = await organisation.resolve([company.address("bob"), company.legacy_dn("ann"), "nobody@x.example"])
     assert found[company.address("bob")] is not None
     assert found["nobody@x.example"] is None
