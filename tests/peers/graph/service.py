@@ -104,7 +104,9 @@ class Service:
         if (answer := self.login.serve(call)) is not None:
             return answer
         if path.startswith("/upload/"):
-            return self.meet(call, lambda: uploads.put(call, path.removeprefix("/upload/")), _told)
+            token = path.removeprefix("/upload/")
+            uploads.name(call, token)
+            return self.meet(call, lambda: uploads.put(call, token), _told)
         try:
             call.company, call.user = self.login.who(call.headers.get("authorization", ""))
         except Trouble as trouble:

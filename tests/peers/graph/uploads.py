@@ -75,14 +75,21 @@ def create(call: Call, owner: Mailbox, id: str) -> Answer:
     return Answer(201, {"@odata.context": context, **told})
 
 
+def name(call: Call, token: str) -> None:
+    """Note whose upload a request is of, so that a fault which is ordered for it can meet it."""
+    call.operation = "Upload"
+    with _lock:
+        session = _sessions.get(token)
+    if session is not None:
+        call.company, call.mailbox = session.company, session.owner.address
+
+
 def put(call: Call, token: str) -> Answer:
     """Take a range, tell how far it is, or end a session; the address alone gives the right to it."""
-    call.operation = "Upload"
     with _lock:
         session = _sessions.get(token)
     if session is None or session.expires < time.time():
         raise Trouble("ErrorUploadSessionNotFound", "The upload session was not found.", status=404)
-    call.company, call.mailbox = session.company, session.owner.address
     if "authorization" in call.headers:
         call.service.violation("Upload: an Authorization header goes to an address that is authenticated already")
         raise Trouble("InvalidAudience", "Do not specify an Authorization header.", status=401)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -169,13 +170,15 @@ async def test_a_file_of_about_three_megabytes_goes_some_way(company: GraphCompa
     assert len(company.items("ann")) == 1
 
 
-async def test_a_piece_cut_at_the_peer_is_resumed(company: GraphCompany, opened: Opened) -> None:
+@pytest.mark.parametrize("kind", ["cut_before", "cut_after", "truncate"])
+async def test_a_piece_cut_at_the_peer_is_resumed(company: GraphCompany, opened: Opened, kind: Any) -> None:
     organisation, ann = await opened(), company.address("ann")
     inbox = await organisation.folder(ann, "inbox")
-    company.fault("Upload", "cut_after", nth=1)
+    company.fault("Upload", kind, nth=1)
     (made,) = await organisation.create(ann, inbox, [New("k1", Content(large()))])
     assert isinstance(made, Made), made
     assert len(company.items("ann")) == 1
+    assert [each.answered for each in company.log("Upload")][:1] == ["cut"]
 
 
 async def test_large_mail_can_be_refused_instead(company: GraphCompany, opened: Opened) -> None:
