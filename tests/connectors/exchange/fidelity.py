@@ -53,6 +53,7 @@ WAYS: Final = (
     Way("EWS, into a mailbox", "ews"),
     Way("EWS, sent", "ews", "send"),
     Way("Graph, into a mailbox", "graph"),
+    Way("Graph, sent", "graph", "send"),
 )
 Carried = tuple[Seen, tuple[Note, ...]]
 
@@ -125,7 +126,7 @@ def _seen(items: Sequence[Stored], company: Any, way: Way) -> Seen:
     path = None
     for stored in items:
         content = Content(stored.shown)
-        mailbox = stored.properties["to"] if way.mode == "send" else stored.mailbox
+        mailbox = str(stored.properties.get("to", stored.mailbox))
         recovered = of_item(content, stored.item_class, Watched.model_validate({"mailbox": mailbox}))
         path = recovered.reverse_path
         for each in recovered.recipients:
