@@ -19,6 +19,16 @@ TlsOut = Literal["none", "opportunistic", "require", "verify", "implicit"]
 
 _TIME: Final = re.compile(r"(\d+)([smhdw]?)")
 MAX_LEFT: Final = 20_000
+HIDDEN: Final = "(not shown)"
+_SECRETS: Final = (
+    # A setting called a password, or one that has them among what it names; paths of files and tables are none.
+    re.compile(r"(?is)((?:hide\s+)?[\w.-]*(?:passw|passphrase|secret|_pw\b)[\w.-]*(?<!_maps)(?<!_file)\s*=\s*).+"),
+    re.compile(r"(?is)((?:hide\s+)?(?:mysql|pgsql|oracle|ibase|redis|ldap)_\w*servers\s*=\s*).+"),
+    re.compile(r"(?is)(hide\s+\w+\s*=\s*).+"),
+    # user:password as the one value of a table, or in the rows of one that stands in the setting itself
+    re.compile(r"(?is)(.*\bstatic:)\{?[^\s:]+:.+"),
+    re.compile(r"(?is)(.*\binline:).*=[^}]*:.+"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,8 @@ class Access:
     pattern: str
     action: Literal["accept", "reject", "defer", "discard"]
     text: str = ""
+    past_lists: bool = True
+    """With `accept`: who is accepted is not looked up in block lists either, as `accept` has it here."""
 
 
 @dataclass(slots=True)
@@ -173,9 +185,12 @@ class Outline:
     """Settings of the other program's own installation, which say nothing of mail."""
 
     def leave(self, place: str, what: str, why: str) -> None:
-        """Note something that is not taken."""
+        """Note something that is not taken, without the secrets in it: the list of it is for anybody to read."""
+        what = what[:300]
+        for secret in _SECRETS:
+            what = secret.sub(rf"\1{HIDDEN}", what, count=1)
         if len(self.left) < MAX_LEFT:
-            self.left.append(Left(place, what[:300], why))
+            self.left.append(Left(place, what, why))
         elif self.left[-1].what != "more":
             self.left.append(Left("", "more", f"over {MAX_LEFT} settings or rows were not taken; these are the first"))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from gateway.import_config.main_cf import MainCf, words
@@ -70,11 +71,14 @@ class _Reader:
             "smtpd_relay_restrictions", "smtpd_recipient_restrictions", "smtpd_data_restrictions",
             "smtpd_end_of_data_restrictions",
         ):  # fmt: skip
-            given = iter(self._main.words(name))
-            for word in given:
-                self._restriction(name, word, given)
+            listed = self._main.words(name)
+            given = iter(listed)
+            for number, word in enumerate(given):
+                # OK ends one list: those of the others, block lists among them, are asked all the same.
+                past_lists = not {"reject_rbl_client", "reject_rbl"}.isdisjoint(listed[number:])
+                self._restriction(name, word, given, past_lists=past_lists)
 
-    def _restriction(self, name: str, word: str, rest: Iterator[str]) -> None:
+    def _restriction(self, name: str, word: str, rest: Iterator[str], *, past_lists: bool) -> None:
         out = self._outline
         access = re.fullmatch(r"check_(client|helo|sender|recipient)_access", word)
         if word in POSTFIX_RESTRICTIONS:
@@ -90,7 +94,7 @@ class _Reader:
             named = next(rest, "")
             table = self._table(name, named)
             if table is not None:
-                self._access(table, access[1])
+                self._access(table, access[1], past_lists=past_lists)
         elif _WITH_ARGUMENT.fullmatch(word) is not None:
             self._leave(name, "there is no counterpart here", f"{word} {next(rest, '')}")
         elif TABLE.fullmatch(word) is not None:
@@ -98,7 +102,7 @@ class _Reader:
         else:
             self._leave(name, "there is no counterpart here", word)
 
-    def _access(self, table: Table, who: str) -> None:
+    def _access(self, table: Table, who: str, *, past_lists: bool) -> None:
         out = self._outline
         for line, key, value in rows(table.octets):
             place = f"{table.place}:{line}"
@@ -110,7 +114,7 @@ class _Reader:
             elif row.action == "discard":
                 out.leave(place, f"{key} {value}", "mail is never thrown away without a word; it is refused or taken")
             else:
-                out.access.append(row)
+                out.access.append(replace(row, past_lists=past_lists))
 
     def milters(self) -> None:
         """Take the filters of mail that comes in by SMTP; those of other mail are the same ones, or are noted."""

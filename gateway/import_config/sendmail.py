@@ -445,7 +445,9 @@ class _Reader:
             who: Literal["client", "sender", "recipient"]
             who = "client" if tag == "Connect" or network is not None else "recipient" if tag == "To" else "sender"
             if key:
-                out.access.append(Access(place, who, network or key, action, text.strip()))
+                # Block lists are asked at the connection, before there is a sender.
+                row = Access(place, who, network or key, action, text.strip(), past_lists=who == "client")
+                out.access.append(row)
         else:
             out.leave(place, f"{shown} {value}", "only RELAY, OK, REJECT and ERROR are taken")
 

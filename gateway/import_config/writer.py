@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -128,10 +128,20 @@ class _Maker:
                     for zone, answer in outline.dnsbl.items()
                 ]
             }
-        rules = access_rules(outline.access)
+        rules = access_rules(self._heeded(outline.access))
         if rules:
             options["access"] = {"table": "access-rules"}
             self._files["access-rules"] = "".join(f"{rule}\n" for rule in rules).encode()
+
+    def _heeded(self, rows: Sequence[Access]) -> Iterator[Access]:
+        """Yield the rows that let nobody past the block lists whom the other server would have looked up there."""
+        outline = self._outline
+        for row in rows:
+            if row.action == "accept" and not row.past_lists and outline.dnsbl:
+                why = "here it would let them past the block lists, too, and anybody can call themselves so"
+                outline.leave(row.place, f"{row.who} {row.pattern} accept", why)
+            else:
+                yield row
 
     def _submission(self, internet: dict[str, Any]) -> None:
         """Make the connector by which those who log in submit mail."""

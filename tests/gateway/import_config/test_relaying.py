@@ -1,4 +1,4 @@
-"""Who may relay by their address: never anybody whom the other server would have refused."""
+"""Who may relay by their address, and who is let past block lists: never anybody whom the other server refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from gateway.import_config import exim, postfix, sendmail
 from gateway.import_config.files import Files
+from gateway.import_config.writer import make
+from mappings.network import registry
 
-LOCAL = ["127.0.0.0/8"]
 TEN = "mynetworks = 10.0.0.0/8\n"
 WITHOUT = "smtpd_{}_restrictions = permit_sasl_authenticated, reject_unauth_destination\n"
 
@@ -76,3 +77,58 @@ def test_sendmail_takes_the_row_for_less(row: str, tmp_path: Path) -> None:
     assert "10.0.0.0/9" in relaying
     assert "10.128.0.0/16" not in relaying
     assert "10.130.0.0/15" in relaying
+
+
+SENDERS = "check_sender_access hash:/etc/postfix/senders"
+LISTS = "reject_rbl_client zen.example"
+
+
+@pytest.mark.parametrize(
+    ("main", "kept"),
+    [
+        (f"smtpd_recipient_restrictions = {SENDERS}, {LISTS}\n", True),
+        (f"smtpd_sender_restrictions = {SENDERS}\n", True),
+        (f"smtpd_sender_restrictions = {SENDERS}\nsmtpd_recipient_restrictions = {LISTS}\n", False),
+        (f"smtpd_recipient_restrictions = {LISTS}, {SENDERS}\n", False),
+    ],
+)
+def test_an_accepted_sender_comes_past_no_block_list_that_was_asked(main: str, kept: bool, tmp_path: Path) -> None:
+    senders = "pal@far.example OK\nfoe@far.example REJECT\n"
+    found = files(tmp_path, etc__postfix__main_cf=main, etc__postfix__senders=senders)
+    outline = postfix.read(found, "/etc/postfix", "mx.acme.example")
+    rules = make(outline, registry()).files["access-rules"].decode()
+    assert ("sender pal@far.example accept" in rules) is kept
+    assert "sender foe@far.example reject" in rules
+    assert any("block lists" in left.why for left in outline.left) is not kept
+
+
+def test_an_accepted_sender_comes_past_no_block_list_of_sendmail(tmp_path: Path) -> None:
+    mc = "FEATURE(`access_db')dnl\nFEATURE(`dnsbl', `zen.example')dnl\n"
+    access = "From:pal@far.example\tOK\nConnect:192.0.2.1\tOK\n"
+    found = files(tmp_path, etc__mail__sendmail_mc=mc, etc__mail__access=access)
+    made = make(sendmail.read(found, "/etc/mail", "mx.acme.example"), registry())
+    assert made.files["access-rules"].decode() == "client 192.0.2.1/32 accept\n"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "smtp_sasl_password_maps = static:bob:hunter2",
+        "smtp_sasl_password_maps = inline:{{ [mx.isp.example] = bob:hunter2 }}",
+        "ldapmaps_bind_pw = hunter2",
+        "mysqlmaps_password = a hunter2",
+        "tls_secret=hunter2",
+    ],
+)
+def test_no_secret_is_in_the_list_of_what_was_not_taken(setting: str, tmp_path: Path) -> None:
+    found = files(
+        tmp_path, etc__postfix__main_cf=f"smtp_sasl_auth_enable = yes\nrelayhost = [mx.isp.example]\n{setting}\n"
+    )
+    made = make(postfix.read(found, "/etc/postfix", "mx.acme.example"), registry())
+    assert not [name for name, octets in made.files.items() if b"hunter2" in octets and name not in made.secret]
+
+
+def test_what_exim_hides_is_in_no_list(tmp_path: Path) -> None:
+    conf = "primary_hostname = mx.acme.example\nhide mysql_servers = localhost/mail/exim/hunter2\n"
+    made = make(exim.read(files(tmp_path, etc__exim4__configure=conf), "/etc/exim4", "mx.acme.example"), registry())
+    assert not [name for name, octets in made.files.items() if b"hunter2" in octets]
