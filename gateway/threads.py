@@ -22,6 +22,7 @@ from gateway.contract import (
     Batch,
     Connector,
     Content,
+    ContentWriter,
     Context,
     Deferred,
     Envelope,
@@ -264,22 +265,33 @@ class ThreadedSource(ThreadedConnector):
 
     async def _take(self, intake: Intake, hand: HandOver) -> bool:
         """Hand one message over and tell the peer; say whether it is dealt with."""
+        writer: ContentWriter | None = None
+        is_over = False  # nothing has the content any more
 
         async def acknowledge(receipt: Receipt) -> None:
+            nonlocal is_over
+            is_over = receipt.duplicate
             await self.pool.call(self.done, hand)
 
         try:
-            content = await self._content(intake, hand)
+            content = Content(hand.octets)
+            if len(hand.octets) > _INLINE_OCTETS:
+                content = await _stored(writer := intake.content(), hand.octets)
             await take(intake, Message(hand.envelope, content), acknowledge, within_s=self.context.stop_s * 0.6)
         except Rejected as e:
+            is_over = True
             return await self._say(self.refused, hand, e.status)
         except Unavailable as e:
+            is_over = True
             await self._say(self.later, hand, e.status)
             return False
-        except Exception as fault:  # noqa: BLE001  an unknown fault is a deferral
+        except Exception as fault:  # noqa: BLE001  an unknown fault is a deferral; it may have come after the commit
             self._tell(fault)
             await self._say(self.later, hand, _FAULT)
             return False
+        finally:
+            if is_over and writer is not None:
+                await writer.abandon()
         return True
 
     async def _say(self, tell: Callable[[HandOver, Status], None], hand: HandOver, status: Status) -> bool:
@@ -290,20 +302,6 @@ class ThreadedSource(ThreadedConnector):
             return False
         return True
 
-    async def _content(self, intake: Intake, hand: HandOver) -> Content:
-        octets = hand.octets
-        if len(octets) <= _INLINE_OCTETS:
-            return Content(octets)
-        writer = intake.content()
-        try:
-            for start in range(0, len(octets), _INLINE_OCTETS):
-                if not writer.write(octets[start : start + _INLINE_OCTETS]):
-                    await writer.drain()
-            return await writer.finish()
-        except BaseException:
-            await writer.abandon()
-            raise
-
     def _tell(self, fault: BaseException) -> None:
         self._trouble = str(fault) or repr(fault)
         known = isinstance(fault, OSError)
@@ -312,6 +310,18 @@ class ThreadedSource(ThreadedConnector):
     def health(self) -> Health:
         health = super().health()
         return Health(False, self._trouble) if health.ok and self._trouble else health
+
+
+async def _stored(writer: ContentWriter, octets: bytes) -> Content:
+    """Write a large content into the spool. Raises: Unavailable."""
+    try:
+        for start in range(0, len(octets), _INLINE_OCTETS):
+            if not writer.write(octets[start : start + _INLINE_OCTETS]):
+                await writer.drain()
+        return await writer.finish()
+    except BaseException:
+        await writer.abandon()
+        raise
 
 
 class ThreadedDestination(ThreadedConnector):

@@ -240,6 +240,7 @@ class Sendmail(Connector):
         """Take a message; return exit status and words. Raises: Rejected, Unavailable, TimeoutError."""
         writer: ContentWriter | None = None
         to_crlf, held, size = ToCrlf(), bytearray(), 0
+        is_offered = False
         try:
             async for piece in octets:
                 size += len(piece)
@@ -265,9 +266,11 @@ class Sendmail(Connector):
                 writer.write(bytes(held))
                 content = await writer.finish()
                 message = await asyncio.to_thread(self._desk.message, user, words, content, self.context.clock())
+            is_offered = True
             receipt = await intake.accept(message, report=True)
-        except (Rejected, Unavailable, TimeoutError, OSError):
-            if writer is not None:
+        except BaseException as fault:
+            # Of what was offered to the intake a fault that it does not tell of may have come after the commit.
+            if writer is not None and (not is_offered or isinstance(fault, (Rejected, Unavailable))):
                 await writer.abandon()
             raise
         if receipt.duplicate and writer is not None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -276,6 +277,29 @@ async def test_a_large_message_is_handed_over_in_pieces(tmp_path: Path) -> None:
     assert isinstance(one.message, Message)
     assert one.octets == octets
     assert len(intake.writers) == 1
+
+
+async def test_a_large_message_that_is_not_taken_leaves_nothing_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that comes again and again fills the disk."""
+    monkeypatch.setattr("gateway.threads.RETRY_MIN_S", 0.01)
+    made, intake = vendor(tmp_path), RecordingIntake()
+    known = HandOver(
+        Envelope(None, (Recipient(parse("smtp:ann@target.example")),), Origin("vendor"), dedupe_key="1"), b""
+    )
+    made.waiting = [replace(known, octets=b"X-Kit: 1\r\n\r\n" + b"x" * 300_000)]
+    intake.unavailable = 2
+    running = asyncio.create_task(made.run(intake))
+    await all_taken(made)
+    made.waiting = [replace(known, octets=b"X-Kit: 2\r\n\r\n" + b"x" * 300_000)]
+    await all_taken(made)
+    intake.rejects = Status("5.1.1", "nobody")
+    made.waiting = [a_hand(b"X-Kit: 3\r\n\r\n" + b"x" * 300_000)]
+    await all_taken(made)
+    running.cancel()
+    await asyncio.wait((running,))
+    assert [writer.abandoned for writer in intake.writers] == [True, True, False, True, True]
 
 
 async def test_a_waiter_that_gives_up_takes_no_place() -> None:

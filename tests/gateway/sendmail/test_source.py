@@ -160,6 +160,27 @@ async def test_what_is_refused_for_now_is_tried_again_and_holds_up_nobody(
     assert not list((tmp_path / "local/bad").iterdir())
 
 
+async def test_a_fault_of_ours_leaves_no_content_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the drop folder is tried again every minute."""
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    source, intake = made(tmp_path), RecordingIntake()
+    monkeypatch.setattr(Desk, "message", fails)
+    await source.start()
+    words = handover.write([("do", "mail"), ("to", "a@b.example")])
+    way.drop(str(tmp_path / "local"), "1" * 32, [words + b"x" * 300_000])
+    running = asyncio.create_task(source.run(intake))
+    try:
+        await settled(lambda: [writer.abandoned for writer in intake.writers] == [True])
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert len(list((tmp_path / "local/claimed").iterdir())) == 1
+
+
 def test_a_folder_in_the_drop_folder_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder(tmp_path / "drop", 1000)
     folder.make()
