@@ -19,7 +19,8 @@ such (in the spool of the killed gateway). At QoS 2 it may be nothing, unless th
 
 Each fault has its turn in MQTT 5 and 3.1.1, at QoS 1 and 2. `--kills` is how often each happens in all, spread over
 these four; where the time of `--minutes` is short, it happens less often, but never less than `LEAST` times each. The
-end is a table, a line for each combination and way, and their sum.
+end is a table, a line for each combination and way, and their sum. `--versions`, `--qos` and `--faults` take some of
+the combinations, and `--add FILE` adds up what such pieces have counted.
 
 Exit status 1 if anything was lost that is not the broker's own loss, or doubled beyond what may be, or if a run broke.
 """
@@ -45,6 +46,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.crash.pieces import Counts
 from tests.crash.soak_crash import KilledGateway
 from tests.peers.load import Load
 from tests.peers.mosquitto import Mosquitto
@@ -371,8 +373,10 @@ def soak(
     pause_s: tuple[float, float] = (0.3, 1.5),
     quiet_s: float = 3.0,
     end: float = math.inf,
+    load_pause_s: float = 0.01,
 ) -> tuple[Count, Count]:
-    """Run through these faults, and return the counts of both ways. It is over when nothing comes for `quiet_s`.
+    """Run through these faults, and return the counts of both ways. It is over when nothing comes for `quiet_s`;
+    `load_pause_s` is between the messages of one of the ten sessions in which mail comes.
 
     After `end`, by the monotonic clock, there are no more than `LEAST` faults.
     """
@@ -383,7 +387,7 @@ def soak(
         run.start()
         publisher = Publisher(run.broker.port, qos)
         stack.callback(publisher.close)
-        load = stack.enter_context(Load(home, run.gateway.port, sessions=10, pause_s=0.01, sizes=[700]))
+        load = stack.enter_context(Load(home, run.gateway.port, sessions=10, pause_s=load_pause_s, sizes=[700]))
         for number, name in enumerate(faults):
             if number >= LEAST and time.monotonic() > end:
                 break
@@ -412,6 +416,11 @@ class Row:
     fault: str
     counts: tuple[Count, ...] = ()
     broken: str = ""
+
+    @classmethod
+    def read(cls, row: dict[str, Any]) -> Row:
+        """Return what `asdict` made of one."""
+        return cls(row["version"], row["fault"], tuple(Count(**each) for each in row["counts"]), row["broken"])
 
     @property
     def is_good(self) -> bool:
@@ -467,25 +476,28 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="how often each fault happens in all")
     parser.add_argument("--minutes", type=float, default=30, help="about so long it may take")
     parser.add_argument("--faults", nargs="+", default=FAULTS, choices=FAULTS)
+    parser.add_argument("--versions", nargs="+", default=VERSIONS, choices=VERSIONS)
+    parser.add_argument("--qos", nargs="+", type=int, default=QUALITIES, choices=QUALITIES)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--add", type=Path, metavar="FILE", help="add up with earlier pieces")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gatepost-soak-", dir="/var/tmp"))
     folder.chmod(0o755)
     print(f"seed {asked.seed}", flush=True)
-    ways = [(version, qos, fault) for version in VERSIONS for qos in QUALITIES for fault in asked.faults]
+    ways = [(version, qos, fault) for version in asked.versions for qos in asked.qos for fault in asked.faults]
     kills = max(LEAST, -(-asked.kills // (len(VERSIONS) * len(QUALITIES))))
     last = time.monotonic() + asked.minutes * 60
-    rows = []
+    rows = Counts(asked.add, Row.read)
     try:
         for number, (version, qos, fault) in enumerate(ways):
             now = time.monotonic()
             share = max(0.0, last - now) / (len(ways) - number)
             # What it takes to start and to come to the end is no time for faults.
-            rows.append(one_run(folder, version, qos, fault, kills, asked.seed, now + share * 0.7))
+            rows.add(one_run(folder, version, qos, fault, kills, asked.seed, now + share * 0.7))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"\n{table(rows)}")
-    return 0 if all(row.is_good for row in rows) else 1
+    print(f"\n{table(rows.rows)}")
+    return 0 if all(row.is_good for row in rows.rows) else 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ removed, on the left side in mode copy, on both in two-way. Each round a pass is
 killed (SIGKILL) at some moment after it began to write; in every third round the destination, too, ends the connection
 after one or two appends, before it has answered. After the last round passes run to their end.
 
+`--add FILE` writes the counts behind those of earlier pieces, and judges all of them together; each piece begins with
+empty mailboxes.
+
 Lost is a message that is not on a side where it should be; doubled, one that is there more than once; changed, one
 whose octets or flags are not those of the other side. None of that may be. The end is a table. Exit status 1 if
 anything was lost, doubled or changed, if fewer than half of the kills met a pass at work, or if a run broke.
@@ -31,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from tests.crash.pieces import Counts
 from tests.peers import sync_pass
 from tests.peers.dovecot import PASSWORD, Dovecot
 from tests.peers.liar_imap import Liar
@@ -166,6 +170,15 @@ class Count:
         return told if self.is_good else f"{told}  BAD"
 
 
+def total(counts: Sequence[Count]) -> str:
+    """Return what all came to, in a line."""
+    lost, doubled, changed = (sum(len(getattr(one, what)) for one in counts) for what in ("lost", "doubled", "changed"))
+    return (
+        f"kills {sum(one.kills for one in counts)}, accepted {sum(one.messages for one in counts)}, lost {lost}, "
+        f"doubled {doubled}, changed {changed}"
+    )
+
+
 HEAD: Final = f"{'mode':8}{'kills':>6}{'at work':>9}{'messages':>10}{'lost':>6}{'doubled':>9}{'changed':>9}"
 
 
@@ -251,11 +264,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20, help="about so long it may take")
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--add", type=Path, metavar="FILE", help="add up with earlier pieces")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gatepost-soak-", dir="/var/tmp"))
     print(f"seed {asked.seed}", flush=True)
     last = time.monotonic() + asked.minutes * 60
-    counts: list[Count] = []
+    counts = Counts(asked.add, lambda row: Count(**row))
     broken = False
     try:
         for number, mode in enumerate(asked.modes):
@@ -267,15 +281,16 @@ def main() -> int:
                 print(f"{mode}: BROKEN: {e!r:.1000}", flush=True)
                 broken = True
                 continue
-            counts.append(count)
+            counts.add(count)
             for each in [*count.lost[:10], *count.doubled[:10], *count.changed[:10]]:
                 print(f"{mode}: {each}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(HEAD)
-    for count in counts:
+    for count in counts.rows:
         print(count)
-    return 0 if not broken and all(count.is_good for count in counts) else 1
+    print(total(counts.rows))
+    return 0 if not broken and all(count.is_good for count in counts.rows) else 1
 
 
 if __name__ == "__main__":

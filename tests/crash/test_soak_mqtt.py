@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from tests.crash.soak_mqtt import FLOOR_PER_FAULT, Count, Row, soak, table
 def test_nothing_is_lost_and_no_more_doubled_than_may_be(
     tmp_path: Path, version: str, qos: int, faults: list[str]
 ) -> None:
-    for count in soak(tmp_path, qos, version, faults, seed=3, pause_s=(0.1, 0.5), quiet_s=1.0):
+    for count in soak(tmp_path, qos, version, faults, seed=3, pause_s=(0.1, 0.5), quiet_s=1.0, load_pause_s=0.05):
         print(count)
         assert not count.lost
         assert count.doubled <= count.bound
@@ -50,6 +51,7 @@ def test_the_table_has_a_line_for_each_way_and_their_sum() -> None:
     assert good.is_good
     assert not bad.is_good
     assert not broken.is_good
+    assert [Row.read(asdict(row)) for row in (good, bad, broken)] == [good, bad, broken]
     assert table([good, bad, broken]).splitlines() == [
         "MQTT  QoS  fault   way  kills  accepted  lost  doubled  at most  broker lost  again",
         "5       1  cut     in       3       200     0        2        4            0      0",

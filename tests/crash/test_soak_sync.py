@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.soak_sync import MODES, Count, Mode, soak
+from tests.crash.pieces import Counts
+from tests.crash.soak_sync import MODES, Count, Mode, soak, total
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -24,3 +25,14 @@ def test_a_count_judges() -> None:
     assert not Count("copy", kills=4, at_work=1).is_good
     assert not Count("copy", kills=4, at_work=4, lost=["x"]).is_good
     assert str(Count("copy", 4, 4, 9, doubled=["x"])).endswith("BAD")
+
+
+def test_pieces_add_up(tmp_path: Path) -> None:
+    file = tmp_path / "counts"
+    one, two = Count("copy", 4, 4, 90), Count("two-way", 5, 3, 80, doubled=["x"])
+    for count in (one, two):
+        Counts(file, lambda row: Count(**row)).add(count)
+    both = Counts(file, lambda row: Count(**row)).rows
+    assert both == [one, two]
+    assert Counts(None, lambda row: Count(**row)).rows == []
+    assert total(both) == "kills 9, accepted 170, lost 0, doubled 1, changed 0"
