@@ -105,7 +105,7 @@ class Sandbox:
         self._running: list[subprocess.Popen[bytes]] = []
         self._environ = {
             **os.environ,
-            VARIABLE: str(nursery().path),
+            VARIABLE: str(nursery().ready()),
             "PATH": os.pathsep.join((str(folder / ".bin"), str(Path(sys.executable).parent), os.environ["PATH"])),
             "COLUMNS": "200",
             "TZ": "UTC",

@@ -15,11 +15,16 @@ from collections.abc import Mapping, Sequence
 VARIABLE = "GATEPOST_NURSERY"
 
 
-def asked_for(path: str, args: Sequence[str], env: Mapping[str, str], streams: list[int]) -> socket.socket:
-    """Ask for `gatepost ARGS` in this folder; the socket tells its process's number, and in the end its status."""
+def asked_for(
+    path: str, args: Sequence[str], env: Mapping[str, str], streams: list[int], module: str = ""
+) -> socket.socket:
+    """Ask for `gatepost ARGS` in this folder; the socket tells its process's number, and in the end its status.
+
+    `module`: for `python -m MODULE ARGS` instead.
+    """
     line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     line.connect(path)
-    request = {"args": list(args), "env": dict(env), "cwd": os.getcwd()}
+    request = {"args": list(args), "env": dict(env), "cwd": os.getcwd(), "module": module}
     socket.send_fds(line, [json.dumps(request).encode()], streams)
     return line
 

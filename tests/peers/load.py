@@ -18,7 +18,6 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,10 +54,10 @@ class Load:
     ) -> None:
         self.out = folder / f"accepted-{port}-{os.urandom(3).hex()}.jsonl"
         self.out.touch()
-        args: list[str | Path] = [sys.executable, "-m", "tests.peers.load", "--port", str(port), "--out", self.out]
+        args = ["--port", str(port), "--out", str(self.out)]
         args += ["--sessions", str(sessions), "--pause", str(pause_s), "--limit", str(limit)]
         args += ["--sizes", *map(str, sizes)]
-        self.process = Process(args, folder / "load.log")
+        self.process = Process.of_module("tests.peers.load", args, folder / "load.log")
 
     def accepted(self) -> list[Accepted]:
         """Return what has been answered 250 so far."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from tests.peers.nursery import Born
+from tests.peers.nursery import Born, nursery
 
 TICKS = os.sysconf("SC_CLK_TCK")
 AS_ROOT: tuple[str, ...] = () if os.geteuid() == 0 else ("sudo", "-n")
@@ -46,12 +46,17 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str, pause_s: float = 0.02) -> None:
-    """Return once `condition()` is true. Raises: TimeoutError that names `what`."""
-    deadline = time.monotonic() + timeout_s
+    """Return once `condition()` is true. Raises: TimeoutError that names `what`.
+
+    It is asked for again after `pause_s`, or a tenth of what was waited, up to 0.1 s: asking takes the processor from
+    what is waited for.
+    """
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout_s:
             raise TimeoutError(f"after {timeout_s:g} s still not: {what}")
-        time.sleep(pause_s)
+        time.sleep(max(pause_s, min(waited / 10, 0.1)))
 
 
 def answers(port: int, greeting: bytes = b"") -> bool:
@@ -121,6 +126,12 @@ class Process:
         self.args = [str(each) for each in args]
         self.log = log
         self.popen = popen or self._started(env)
+
+    @classmethod
+    def of_module(cls, module: str, args: Sequence[str], log: Path) -> Process:
+        """Start a module of the tests, one that the nursery knows."""
+        with log.open("ab") as out:
+            return cls([module, *args], log, popen=nursery().start(args, out, out, {}, module))
 
     def _started(self, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as out:

@@ -17,7 +17,6 @@ import hashlib
 import json
 import re
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -371,8 +370,7 @@ class Sink:
     def __init__(self, folder: Path, *, keep: bool = False, extensions: tuple[str, ...] = EXTENSIONS) -> None:
         self.port = free_port()
         self.control_port = free_port()
-        args: list[str | Path] = [sys.executable, "-m", "tests.peers.sink", "--port", str(self.port)]
-        args += ["--control", str(self.control_port), *(["--keep"] if keep else [])]
+        args = ["--port", str(self.port), "--control", str(self.control_port), *(["--keep"] if keep else [])]
         args += [f"--extension={each}" for each in extensions]
         self._args, self._log = args, folder / f"sink-{self.port}.log"
         self.control: socket.socket | None = None
@@ -380,7 +378,7 @@ class Sink:
 
     def start(self) -> None:
         """Start it, empty, on the same port as before."""
-        self.process = Process(self._args, self._log)
+        self.process = Process.of_module("tests.peers.sink", self._args, self._log)
         wait_until(lambda: answers(self.control_port), 60, f"the sink runs: {self.process.said()}")
         self.control = socket.create_connection(("127.0.0.1", self.control_port), timeout=120)
         self._reader = self.control.makefile("rb")
