@@ -21,6 +21,7 @@ import pytest
 
 from gateway.contract import Address, Connector, Context
 from gateway.testing.calls import Calls
+from gateway.testing.crash import pause_s
 from gateway.testing.peers import KitLog
 from gateway.testing.samples import MARK, body_of, number_in
 from gateway.testing.stall import StallWatch
@@ -239,13 +240,14 @@ class Bench:
     async def until(self, done: Callable[[], bool], says: str, found: Callable[[], str] | str) -> None:
         """Wait until `done`; where that takes too long, the contract is broken."""
         __tracebackhide__ = True
-        end = time.monotonic() + PATIENCE_S
+        began = time.monotonic()
         while not done():
-            if time.monotonic() > end:
+            waited = time.monotonic() - began
+            if waited > PATIENCE_S:
                 told = found if isinstance(found, str) else found()
                 logged = f"; the last it logged is {self.log.lines[-1]}" if self.log.lines else ""
                 promise(False, says, f"{told}{logged}")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause_s(waited))
 
     def _filled(self, value: Any) -> Any:
         if isinstance(value, str):

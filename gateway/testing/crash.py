@@ -102,12 +102,18 @@ class Victim:
 
     def wait(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait until `done` or until the process has ended. False where neither came in time."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < seconds:
             if not self.is_alive or done():
                 return True
-            time.sleep(0.002)
+            time.sleep(pause_s(waited))
         return False
+
+
+def pause_s(waited_s: float) -> float:
+    """Return how long to wait before one looks again: a tenth of what one has waited, since looking may cost a peer
+    much, and what takes long need not be seen at once."""
+    return min(max(0.002, waited_s / 10), 0.05)
 
 
 def points(total: int, limit: int = POINTS) -> Iterator[int]:

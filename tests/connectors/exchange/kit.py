@@ -88,10 +88,11 @@ class Kit:
 
     async def until(self, done: Callable[[], bool], what: str) -> None:
         """Wait until `done`, which may ask the peer."""
-        end = time.monotonic() + PATIENCE_S
+        began = time.monotonic()
         while not await asyncio.to_thread(done):
-            assert time.monotonic() < end, f"{what}: not within {PATIENCE_S} s; {self.log.lines[-5:]}"
-            await asyncio.sleep(0.02)
+            waited = time.monotonic() - began
+            assert waited < PATIENCE_S, f"{what}: not within {PATIENCE_S} s; {self.log.lines[-5:]}"
+            await asyncio.sleep(max(0.02, min(waited / 10, 0.1)))
 
     async def deliver(self, made: Exchange, parcels: Sequence[Parcel]) -> dict[tuple[int, int], Outcome]:
         """Deliver parcels of one next hop; return every item's outcome."""
