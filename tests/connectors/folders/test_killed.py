@@ -60,9 +60,9 @@ def read(store: Folders) -> list[bytes]:
 @pytest.mark.parametrize("format", ["maildir", "mbox", "mmdf", "mh"])
 def test_killed_at_any_moment_nothing_is_lost_or_doubled(format: str, tmp_path: Path) -> None:
     fill(tmp_path)
-    spawn, chance, kills = multiprocessing.get_context("spawn"), random.Random(format), 0
+    forks, chance, kills = multiprocessing.get_context("fork"), random.Random(format), 0
     for _ in range(3):
-        child = spawn.Process(target=run, args=(tmp_path, format))
+        child = forks.Process(target=run, args=(tmp_path, format))
         child.start()
         state = tmp_path / "sync.sqlite-wal"
         end = time.monotonic() + 60

@@ -166,9 +166,9 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
             client.append("INBOX", "\\Flagged", imaplib.Time2Internaldate(1_600_000_000 + number), message(number))
         client.logout()
         count += count // 2
-    spawn, chance, kills = multiprocessing.get_context("spawn"), random.Random(7), 0
+    forks, chance, kills = multiprocessing.get_context("fork"), random.Random(7), 0
     for _ in range(8):
-        child = spawn.Process(target=run, args=(ports, user, tmp_path, policy))
+        child = forks.Process(target=run, args=(ports, user, tmp_path, policy))
         child.start()
         assert child.pid is not None
         state = tmp_path / "sync.sqlite-wal"
