@@ -6,10 +6,14 @@ release is refused and left alone. Each step only expands, so that a node of the
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, inspect, text
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 VERSION_TABLE: Final = "mappings_version"
 
@@ -24,6 +28,14 @@ class NewerSchema(Exception):
 def head() -> str:
     """Return the revision that this release needs."""
     return VERSIONS[-1]
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """Return the steps, which are read once."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(Path(__file__).parent))
 
 
 def current(connection: Connection) -> str | None:
@@ -50,9 +62,8 @@ def upgrade(connection: Connection) -> list[str]:
         )
     from alembic.migration import MigrationContext  # slow to import, and rarely needed
     from alembic.operations import Operations
-    from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory(str(Path(__file__).parent))
+    scripts = _scripts()
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     applied = []
     with Operations.context(context):
