@@ -77,6 +77,8 @@ BARS: Final = {
     ("unchanged", "gatepost"): 0.5,
 }
 """How many times as quick as mbsync."""
+MOST_REMOVED: Final = 1000
+"""So many files may be removed between two copies without making the next one slower."""
 MOST_GROWTH: Final = 1.5
 """How many times as much a message may cost among 100 times as many."""
 
@@ -170,9 +172,13 @@ class Bench:
         self._turn += 1
         return f"to{self._turn}", self._folder / f"turn{self._turn}"
 
-    def _done(self, user: str, folder: Path) -> None:
-        shutil.rmtree(self._right.folder / "mail" / user, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    def _done(self, user: str, folder: Path, load: Load) -> None:
+        """Remove what a copy made, where it is large. Of what is many files it stays until the end: for a minute or
+        five ext4 gives no inode away that was just freed, and looks through all of those whenever it makes a file, so
+        that each copy would take longer than the one before it."""
+        if load.count <= MOST_REMOVED:
+            shutil.rmtree(self._right.folder / "mail" / user, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def source(self, name: str, load: Load) -> None:
         """Fill the mailbox that is copied from, and have its server look at it once."""
@@ -194,7 +200,7 @@ class Bench:
             told = self._pass(row, user, folder, who)
             measured = Measured(told["seconds"][0], told["memory"], load.count)
         same((self._left, self._right), (row, user), load, sizes=who != "mbsync")  # which adds a field
-        self._done(user, folder)
+        self._done(user, folder, load)
         return measured
 
     def _pass(self, row: str, user: str, folder: Path, who: str, passes: int = 1) -> dict[str, Any]:
@@ -233,9 +239,9 @@ class Bench:
             if messages:
                 mbsync.adopt(name, sides[0][name], sides[1][name])
         mbsync.run(TIMEOUT_S)
-        told = self._pass(row, user, folder / "ours", "a pass")
-        if told["copied"] or told["adopted"] != load.count:
-            raise WrongRun(f"of {load.count} messages that were there {told['adopted']} were known again")
+        ran = self._pass(row, user, folder / "ours", "a pass")
+        if ran["copied"] or ran["adopted"] != load.count:
+            raise WrongRun(f"of {load.count} messages that were there {ran['adopted']} were known again")
         self._pass(row, user, folder / "ours", "a pass")
         for _ in range(2):
             self._command(row, user, folder / "command")
