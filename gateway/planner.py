@@ -395,7 +395,7 @@ class Planner:
         return Planned(stored, more, tuple(plan.moved))
 
     def _straight(self, envelope: Envelope, content: Content, now: float) -> Planned | None:
-        """Plan a message that a trusted peer brings for one recipient, who has one place and no more to be thought of:
+        """Plan a message for one recipient, who has one place, whom its peer may send to, and no more to be thought of:
         in half the time, and nearly every message is one. None for all others."""
         way = self._ways.get(id(envelope))
         if way is None or way[0] is not envelope:
@@ -430,11 +430,15 @@ class Planner:
 
     def _straight_way(self, envelope: Envelope) -> _Way | None:
         recipients, origin = envelope.recipients, envelope.origin
-        if len(recipients) != 1 or not origin.trusted or envelope.hold or not self._goes_straight:
+        if len(recipients) != 1 or envelope.hold or not self._goes_straight:
             return None
         found, is_lasting = self._looked_up(recipients[0].address, origin.connector)
         if type(found) is not Target or found.forwards or found.copies or found.cut or found.former is not None:
             return None
+        if not origin.trusted and (
+            found.foreign or found.carried or found.address.network in self.settings.paid_networks
+        ):
+            return None  # to be refused, or counted
         way = envelope, found, (found.why,), self._received_until_id(origin, ())
         if is_lasting and envelope.may_recur:
             if len(self._ways) >= _REMEMBERED_WAYS:

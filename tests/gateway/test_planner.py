@@ -111,10 +111,11 @@ def test_a_rule_may_ask_where_a_message_comes_from() -> None:
     "to", ["ann@merged.example", "bob@merged.example", "x@elsewhere.example", "nobody@merged.example"]
 )
 @pytest.mark.parametrize("waits", [None, (NOW + 60, "closed")])
+@pytest.mark.parametrize("trusted", [True, False])
 def test_the_short_way_plans_as_the_long_one(
-    monkeypatch: pytest.MonkeyPatch, to: str, waits: tuple[float, str] | None
+    monkeypatch: pytest.MonkeyPatch, to: str, waits: tuple[float, str] | None, trusted: bool
 ) -> None:
-    message = mail(f"smtp:{to}", trusted=True, notify=Notify.DELAY)
+    message = mail(f"smtp:{to}", trusted=trusted, notify=Notify.DELAY)
     message = replace(message, envelope=replace(message.envelope, priority=3))
 
     def plan(straight: bool) -> Any:
