@@ -247,15 +247,27 @@ class Content:
             start = source if isinstance(source, bytes) else source.read(0, 1024)
             if not starts_with_header(start):
                 return self._over(fields + _CRLF, 0, edited=True)
-        return self._over(fields + self.front, self.offset, edited=self.edited, text=self.text)
+        end = None
+        if self.edited and "_bounds" in self.__dict__ and self._bounds[1]:
+            end = len(fields) + self._bounds[1]
+        return self._over(fields + self.front, self.offset, edited=self.edited, text=self.text, end=end)
 
     def with_head(
-        self, head: bytes, *, text: str | None = None, attributes: Mapping[str, str] | None = None
+        self,
+        head: bytes,
+        *,
+        text: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        is_fields: bool = False,
     ) -> Content:
         """Return this content with another header block (whole lines, no empty line) over the same body, which is this
-        `text` where it is known; and with other `attributes` where they are given."""
+        `text` where it is known; and with other `attributes` where they are given. `is_fields`: it is known that the
+        block is whole fields, at least one, so that its end need not be looked for again."""
         octets, end, body = self._bounds
-        return self._over(head + (octets[end:] or _CRLF), body, edited=True, text=text, attributes=attributes)
+        return self._over(
+            head + (octets[end:] or _CRLF), body, edited=True, text=text, attributes=attributes,
+            end=len(head) if is_fields else None,
+        )  # fmt: skip
 
     def _over(
         self,
@@ -265,8 +277,9 @@ class Content:
         edited: bool,
         text: str | None = None,
         attributes: Mapping[str, str] | None = None,
+        end: int | None = None,
     ) -> Content:
-        return Content(
+        made = Content(
             self.source,
             front=front,
             offset=offset,
@@ -275,6 +288,9 @@ class Content:
             attributes=self.attributes if attributes is None else attributes,
             text=text,
         )
+        if end is not None:
+            made.__dict__["_bounds"] = front, end, offset
+        return made
 
     @once
     def traits(self) -> Traits:

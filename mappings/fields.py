@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _CRLF: Final = b"\r\n"
-_HEADER_END: Final = re.compile(rb"\n\r?\n")
 # The name and its colon, where there are any, and all up to the end of the last folded line.
 _FIELD: Final = re.compile(rb"(?:([!-9;-~]++)[ \t]*+(:))?+[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+")
 _NAMED: Final = re.compile(rb"(?m)^([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)")
@@ -42,12 +41,15 @@ def header_end(octets: bytes, limit: int | None = None) -> tuple[int, int]:
         return 0, 2
     if octets[:1] == b"\n":
         return 0, 1
-    match = _HEADER_END.search(octets, 0, len(octets) if limit is None else limit)
-    if match is not None and starts_with_header(octets):
-        return match.start() + 1, match.end()
-    if starts_with_header(octets):
-        return len(octets), len(octets)
-    return 0, 0
+    if not starts_with_header(octets):
+        return 0, 0
+    # Two searches for what they are, the second one no further than the first led, cost a third of an expression.
+    end = len(octets) if limit is None else min(limit, len(octets))
+    at, size = octets.find(b"\n\r\n", 0, end), 3
+    bare = octets.find(b"\n\n", 0, end if at < 0 else at + 1)
+    if bare >= 0:
+        at, size = bare, 2
+    return (len(octets), len(octets)) if at < 0 else (at + 1, at + size)
 
 
 def starts_with_header(octets: bytes) -> bool:

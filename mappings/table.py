@@ -125,14 +125,16 @@ class Table:
             return True
         if address.network == "smtp":
             return self._is_own_domain(_split(address.key)[1])
-        if any(rule.match.read(address) is not None for rule in self._other_rules.get(address.network, ())):
-            return True
-        return any(
-            rule.to.read(address) is not None
-            for (network, _), rules in self._back_rules.items()
-            if network == address.network
-            for rule in rules
-        )
+        # Loops, since this is asked of each address that is met for the first time.
+        for rule in self._other_rules.get(address.network, ()):
+            if rule.match.read(address) is not None:
+                return True
+        for (network, _), rules in self._back_rules.items():
+            if network == address.network:
+                for rule in rules:
+                    if rule.to.read(address) is not None:
+                        return True
+        return False
 
     def written_for(self, address: Address) -> Address | None:
         """Return the address of another network that an smtp address at a domain of ours carries, signed here or as

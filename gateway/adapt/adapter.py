@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from gateway.adapt.address_step import AddressStep
+from gateway.adapt.address_step import AddressStep, address_fields, is_same
 from gateway.adapt.body_step import fit_body
 from gateway.adapt.fitted import Fitted
 from gateway.adapt.head_step import fit_head
@@ -73,15 +73,26 @@ class Adapter:
             size = content.size + len(message.prefix)
             if size > capabilities.max_size_bytes:
                 return _too_big(content, envelope, deliveries, capabilities.max_size_bytes, size)
-        direction = step.direction([d.address for d in deliveries])
         place = None
         if table.asks_for_places and deliveries:
             place = Place(capabilities.header_networks[0], deliveries[0].lane[0])
+        origin = envelope.origin.connector
+        sources = self._sources.get(origin)
+        if sources is None:
+            sources = self._sources[origin] = (*self._networks.get(origin, ()), *_SMTP)
+        if message.is_report:  # it names its one recipient in the recipient's own network
+            sources = (*(recipient.address.network for recipient in envelope.recipients), *_SMTP)
+        before = head = content.head
+        fields = address_fields(before)
         reverse_path = envelope.reverse_path
-        if reverse_path is not None:
-            shown = step.reverse_path(reverse_path, capabilities, direction, place)
-            if shown is not reverse_path and (shown.value, shown.network) != (reverse_path.value, reverse_path.network):
-                envelope = replace(envelope, reverse_path=shown)
+        notes: list[Note] = []
+        if not step.is_plain(before, fields, reverse_path, sources, capabilities, place):
+            direction = step.direction([d.address for d in deliveries])
+            if reverse_path is not None:
+                shown = step.reverse_path(reverse_path, capabilities, direction, place)
+                if not is_same(shown, reverse_path):
+                    envelope = replace(envelope, reverse_path=shown)
+            head, notes = step.head(before, sources, capabilities, direction, place, fields)
         addresses: Mapping[DeliveryId, Address] = {}
         refused: list[tuple[DeliveryId, Failed]] = []
         if not capabilities.utf8_addresses:
@@ -90,14 +101,6 @@ class Adapter:
             if plain is None or len(refused) == len(deliveries):
                 return Fitted(content, envelope, refused=tuple((d.id, NEEDS_UTF8) for d in deliveries))
             envelope = plain
-        origin = envelope.origin.connector
-        sources = self._sources.get(origin)
-        if sources is None:
-            sources = self._sources[origin] = (*self._networks.get(origin, ()), *_SMTP)
-        if message.is_report:  # it names its one recipient in the recipient's own network
-            sources = (*(recipient.address.network for recipient in envelope.recipients), *_SMTP)
-        before = content.head
-        head, notes = step.head(before, sources, capabilities, direction, place)
         if head is not before:
             content = content.with_head(head)
         if not capabilities.tnef and capabilities.mime:

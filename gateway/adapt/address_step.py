@@ -25,6 +25,19 @@ _REMEMBERED: Final = 8192
 _REMEMBERED_OCTETS: Final = 1024
 
 
+_NEW: Final = object()
+
+
+def address_fields(head: bytes) -> bytes:
+    """Return the fields of a header that hold addresses: what else stands there changes nothing about them."""
+    return b"\n".join(_FIELDS.findall(b"\n" + head))
+
+
+def is_same(one: Address, other: Address) -> bool:
+    """Say whether two addresses are written alike, too."""
+    return one is other or (one.value, one.network) == (other.value, other.network)
+
+
 class AddressStep:
     """Rewrites by one table; a new table needs a new AddressStep.
 
@@ -39,6 +52,39 @@ class AddressStep:
         self._unchanged: set[tuple[bytes, tuple[str, ...], tuple[str, ...], bool, Direction, Place | None]] = set()
         self._ours: dict[tuple[str, str], bool] = {}
         self._paths: dict[tuple[str, str, tuple[str, ...], Direction, Place | None], Address] = {}
+        self._plain: dict[tuple[object, ...], bool | None] = {}
+        """Of what was asked once, None; of what was asked again, whether it is so."""
+
+    def is_plain(
+        self,
+        head: bytes,
+        fields: bytes,
+        path: Address | None,
+        sources: tuple[str, ...],
+        capabilities: Capabilities,
+        place: Place | None = None,
+    ) -> bool:
+        """Say whether it is known that `head` and `reverse_path` change nothing, whichever the direction: then nobody
+        need ask for that, which costs more where each message goes to somebody else.
+
+        It is found out where the same addresses come again, so that those of one message cost next to nothing more.
+        """
+        named = None if path is None else (path.network, path.value)
+        key = (fields, named, sources, capabilities.header_networks, capabilities.mime, place)
+        known = self._plain.get(key, _NEW)
+        if known is _NEW:
+            if len(fields) <= _REMEMBERED_OCTETS:
+                if len(self._plain) >= _REMEMBERED:
+                    self._plain.clear()
+                self._plain[key] = None
+            return False
+        if known is None:
+            known = self._plain[key] = all(
+                self.head(head, sources, capabilities, direction, place, fields) == (head, [])
+                and (path is None or is_same(path, self.reverse_path(path, capabilities, direction, place)))
+                for direction in Direction
+            )
+        return bool(known)
 
     def direction(self, recipients: Sequence[Address]) -> Direction:
         """Say whether a message goes to people of ours alone."""
@@ -74,13 +120,16 @@ class AddressStep:
         capabilities: Capabilities,
         direction: Direction,
         place: Place | None = None,
+        fields: bytes | None = None,
     ) -> tuple[bytes, list[Note]]:
         """Return the header block as the destination can show it, and notes; the same object where nothing changed.
 
-        `sources` are the networks whose addresses the header may hold, as the message's source writes them.
+        `sources` are the networks whose addresses the header may hold, as the message's source writes them; `fields`
+        what `address_fields` returns.
         """
         networks = capabilities.header_networks
-        fields = b"\n".join(_FIELDS.findall(b"\n" + head))
+        if fields is None:
+            fields = address_fields(head)
         key = (fields, sources, networks, capabilities.mime, direction, place)
         if key in self._unchanged:
             return head, []

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from gateway.adapt.head_step import ADDRESS_FIELDS
@@ -49,12 +51,19 @@ _MAX_NOTES: Final = 50
 _ELLIPSIS: Final = "..."
 
 
+@lru_cache(maxsize=16)
+def _of_gateway(hostname: str) -> Mapping[str, str]:
+    return MappingProxyType({GATEWAY: hostname})
+
+
 def fit_plain(content: Content, capabilities: Capabilities, hostname: str = "") -> tuple[Content, list[Note]]:
     """Return the content as one text and files, and notes. Blocks on a Blob.
 
     A destination with MIME gets it so only where the message has HTML or attachments that it does not take.
     """
-    attributes = {**content.attributes, GATEWAY: hostname} if hostname else content.attributes
+    attributes = content.attributes
+    if hostname:
+        attributes = {**attributes, GATEWAY: hostname} if attributes else _of_gateway(hostname)
     quick = _at_first_sight(content, capabilities, attributes)
     if quick is not None:
         return quick, []
@@ -103,7 +112,7 @@ def _at_first_sight(content: Content, capabilities: Capabilities, attributes: Ma
                 if not name.startswith(b"content-") and name != b"mime-version"
             ]
         )
-    return content.with_head(kept + _ONE_TEXT, text=text.decode("ascii"), attributes=attributes)
+    return content.with_head(kept + _ONE_TEXT, text=text.decode("ascii"), attributes=attributes, is_fields=True)
 
 
 def _may_stay(parts: Parts, capabilities: Capabilities) -> bool:
