@@ -22,7 +22,7 @@ from connectors.smtp.opening import BAD_TLS, NO_TLS, open_connection
 from connectors.smtp.tls import TlsOptions
 from connectors.smtp.tls_reports import Reports, Ruling
 from connectors.smtp.transaction import ascii_domain
-from gateway.contract import Deferred, Scope, Status
+from gateway.contract import Deferred, Failed, Scope, Status
 
 NO_TLSA: Final = Status("4.7.5", "DNS gave no answer about the certificates of the next hop")
 NOT_NAMED: Final = Status("4.7.5", "the next hop is none of the hosts that its domain's MTA-STS policy names")
@@ -180,6 +180,11 @@ class GuardedFinder:
             result = result_of(fault)
             if result is not None:
                 self._tell(target, guard, result, str(fault.outcome.status))
+            if guard.tls.is_needed and isinstance(fault.outcome, Failed):
+                # Said in clear, where it may be anybody's word: nobody's mail fails for good by it.
+                said = fault.outcome.status
+                later = Status(f"4{said.code[1:]}", said.text, said.cause, said.reply, said.remote)
+                raise HopFault(Deferred(later, Scope.HOP)) from fault
             raise
 
     def _opened(self, target: Target, guard: Guard, connection: Connection) -> Connection:

@@ -20,9 +20,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from connectors.smtp.destination import SmtpDestination
 from connectors.smtp.dns_resolver import Tlsa
 from connectors.smtp.domain_tls import DomainTls
+from connectors.smtp.faults import HopFault
 from connectors.smtp.mta_sts import PolicyError
-from connectors.smtp.mx import LookupFault
-from gateway.contract import Address, Message
+from connectors.smtp.mx import LookupFault, Target
+from connectors.smtp.tls import TlsOptions
+from connectors.smtp.tls_guard import Guard, GuardedFinder
+from connectors.smtp.tls_reports import Ruling
+from gateway.contract import Address, Deferred, Failed, Message, Status
 from tests.connectors.smtp.client_kit import Counts, RecordingBatch, config, context, parcel
 from tests.connectors.smtp.secure_dns import SecureDns
 from tests.connectors.smtp.test_client_tls import TLS_OFFERS, Authority
@@ -212,6 +216,28 @@ async def test_the_policy_of_a_domain_beyond_ascii_is_found_by_its_form_in_dns(c
     idn = {"to": "b@stra\u00dfe.example", "domain": "xn--strae-oqa.example", "mta_sts": True}
     await sent.go(ca, ca.server("nobody.test"), sts=ENFORCE, **idn)
     assert (sent.codes, sent.over) == (UNTRUSTED, [])
+
+
+@pytest.mark.parametrize(("needed", "outcome"), [(True, "deferred 4.3.2 hop"), (False, "failed 5.3.2")])
+async def test_a_word_in_clear_fails_no_message_that_needs_tls(needed: bool, outcome: str) -> None:
+    """A 521 before TLS may be of whoever is in the middle."""
+
+    async def refuses(*_: object) -> Any:
+        raise HopFault(Failed(Status("5.3.2", "no mail here")))
+
+    nothing: Any = None
+    floor = TlsOptions("opportunistic", ssl.create_default_context())
+    tls = TlsOptions("require", ssl.create_default_context()) if needed else floor
+    finder = GuardedFinder(
+        nothing, nothing, floor, plain=nothing, verified=nothing, resolver=None, policies=None, reports=None,
+        count=lambda *_, **__: None, open_=refuses,
+    )  # fmt: skip
+    target = Target("mx.test", "127.0.0.1", 25, Guard(Ruling("y.example", "sts"), tls))
+    with pytest.raises(HopFault) as fault:
+        await finder.open(target, "gw", lambda _: None)
+    found = fault.value.outcome
+    said = f"deferred {found.status.code} {found.scope.value}" if isinstance(found, Deferred) else "failed 5.3.2"
+    assert said == outcome
 
 
 async def test_a_policy_that_cannot_be_had_is_told_and_mail_goes(ca: Authority, sent: Sent) -> None:
