@@ -113,7 +113,7 @@ class Session:
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         await self.ask("STLS")
-        if self._replies.awaited or self._reader._buffer:  # type: ignore[attr-defined]
+        if self._replies.awaited or self._replies.has_more or self._reader._buffer:  # type: ignore[attr-defined]
             raise WireError("the server says something between STLS and TLS")
         await self._writer.start_tls(context, server_hostname=host)
 

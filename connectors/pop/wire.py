@@ -70,6 +70,11 @@ class Replies:
         """How many answers have not come."""
         return len(self._awaited)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a line has begun."""
+        return bool(self._held)
+
     def expect(
         self, done: Callable[[Reply], None], *, many: bool = False, sink: Callable[[bytes], None] | None = None
     ) -> None:

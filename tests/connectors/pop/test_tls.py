@@ -68,8 +68,9 @@ def test_a_certificate_that_is_not_to_be_trusted_ends_it(
         assert (caught.value.status.code, caught.value.scope) == ("4.7.5", Scope.HOP)
 
 
-def test_no_password_is_sent_where_stls_is_refused(tmp_path: Path) -> None:
-    server = Server([], [], answers={"STLS": b"-ERR no TLS here\r\n"})
+@pytest.mark.parametrize("answer", [b"-ERR no TLS here\r\n", b"+OK\r\n+OK\r\n", b"+OK\r\n+OK what comes behind"])
+def test_no_password_is_sent_where_stls_is_refused_or_followed_by_others_words(tmp_path: Path, answer: bytes) -> None:
+    server = Server([], [], answers={"STLS": answer})
 
     async def body() -> None:
         listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
@@ -77,9 +78,10 @@ def test_no_password_is_sent_where_stls_is_refused(tmp_path: Path) -> None:
         config = {"host": "127.0.0.1", "port": port, "tls": "starttls", "password": PASSWORD}
         connector = made(Pop, config, tmp_path)
         await connector.start()
-        with pytest.raises(StoreFault):
+        with pytest.raises(StoreFault) as caught:
             async with connector.open("anna"):
                 pass
+        assert caught.value.status.code == ("4.2.0" if answer.startswith(b"-") else "4.5.0"), "no TLS was begun"
         listening.close()
 
     asyncio.run(body())
