@@ -23,18 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.smtp.shared_database import opened
 from gateway.contract import Context
 
 MOST_KEYS: Final = 65_536
 HOLD_S: Final = 5.0
-"""How long a worker holds tokens that it gives to nobody."""
+"""How long a worker holds tokens that it gives to nobody; and how long, where there were too few, it says no by itself,
+since no others come back sooner than these."""
 SLICES: Final = 8
 """Into so many parts for each worker is what is left of a bucket cut."""
 CLEAN_EVERY: Final = 1000
 """Withdrawals after which buckets that are full again, or too many, are removed."""
-_REFUSED_S: Final = 1.0
-"""How long a worker says no by itself where there was nothing left."""
-_BUSY_S: Final = 10.0
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS buckets (key BLOB PRIMARY KEY, used REAL NOT NULL, at REAL NOT NULL, full REAL NOT NULL)
@@ -97,10 +96,7 @@ class Ledger:
         """Raises: sqlite3.Error."""
         self._most = most_keys
         self._drawn = 0
-        self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = opened(path, _SCHEMA)
 
     def draw(
         self, key: bytes, tokens: float, parts: float, limit: float, rate: float, now: float
@@ -223,7 +219,7 @@ class Allowance:
             return self._own.take(key, now, tokens)
         self._is_at_fault = False
         if wait:
-            self._refused[key] = (now + min(wait, _REFUSED_S), tokens, now + wait)
+            self._refused[key] = (now + min(wait, HOLD_S), tokens, now + wait)
             if len(self._refused) > MOST_KEYS:
                 self._refused.clear()
             return wait

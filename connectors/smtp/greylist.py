@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
@@ -21,11 +20,11 @@ from typing import Final
 from connectors.smtp.checks import Check, Client, OnFault, Step, Transaction, Verdict, refuse
 from connectors.smtp.filter_config import GreylistTable, read_networks
 from connectors.smtp.patterns import PatternRules, read_address
+from connectors.smtp.shared_database import opened
 from gateway.contract import Context, Recipient
 
 CLEAN_EVERY: Final = 1000
 """Questions after which what is too old, or too much, is removed."""
-_BUSY_S: Final = 10.0
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS triplets (
@@ -46,10 +45,7 @@ class GreylistStore:
         """Raises: sqlite3.Error."""
         self._table = table
         self._asked = 0
-        self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = opened(path, _SCHEMA)
 
     def wait_for(self, network: str, sender: str, recipient: str, now: float) -> float:
         """Note a try; return 0 where it passes, else the seconds until a next one does. Raises: sqlite3.Error."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,17 @@ def test_buckets_are_bounded() -> None:
         assert buckets.take(str(n), 0.0) == 0
     assert len(buckets) == 100
     assert buckets.take("999", 0.0) > 0
+
+
+def test_a_database_that_another_one_makes_just_now_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "allowances.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("BEGIN EXCLUSIVE")
+        made = thread.submit(Ledger, path)
+        time.sleep(0.1)
+        assert not made.done()
+        other.execute("COMMIT")
+        made.result(10).close()
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100, 1000])
