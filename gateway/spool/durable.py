@@ -242,15 +242,17 @@ class DurableSpool:
 
     # -- claims
 
-    async def _work(self, run: Callable[[Store], T], *, durable: bool = True, patient: bool = False) -> T:
+    async def _work(
+        self, run: Callable[[Store], T], *, durable: bool = True, patient: bool = False, bare: bool = False
+    ) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._writer.put(Work(future, run, durable, patient))
+        self._writer.put(Work(future, run, durable, patient, bare=bare))
         return await future
 
     async def claim(self, lane: LaneKey, limit: int, now: float) -> list[Claim]:
         turns = self._turns
         made, me = await self._work(
-            lambda store: (leases.claim(store, turns, lane, limit, now), store.me), durable=False
+            lambda store: (leases.claim(store, turns, lane, limit, now), store.me), durable=False, bare=True
         )
         # Else they were leased to what this node was before it was fenced, and may be another's by now.
         return made() if me == self._store.me else []

@@ -66,13 +66,15 @@ class Settle:
 @dataclass(slots=True)
 class Work(Generic[T]):
     """Anything else that is done in a transaction. `durable` where a crash must not undo it; `patient` where it
-    may wait for company as outcomes do. `outside` runs alone and in no transaction, which it may begin itself."""
+    may wait for company as outcomes do. `outside` runs alone and in no transaction, which it may begin itself; `bare`
+    needs none where nobody else writes, being void after a crash."""
 
     future: asyncio.Future[T]
     run: Callable[[Store], T]
     durable: bool = True
     patient: bool = False
     outside: bool = False
+    bare: bool = False
 
 
 Job = Accept | Settle | Work[Any]

@@ -128,7 +128,8 @@ def _candidates(store: Store, lane: str, limit: int, now: float, after: str) -> 
 
 
 def claim(store: Store, turns: Turns, lane: LaneKey, limit: int, now: float) -> Callable[[], list[Claim]]:
-    """Lease up to `limit` due deliveries of a lane; see `Spool.claim`. Runs inside a transaction.
+    """Lease up to `limit` due deliveries of a lane; see `Spool.claim`. Runs inside a transaction, or where nobody else
+    writes.
 
     What comes back makes the claims of what was read: for who asked, in whose thread nobody waits for that.
     """
@@ -138,19 +139,23 @@ def claim(store: Store, turns: Turns, lane: LaneKey, limit: int, now: float) -> 
         if not chosen:
             break
         ids = _whole_messages(store, text, chosen, limit, now)
-        count, leased = store.lease(ids)
+        order = list(dict.fromkeys([id[0] for id in ids]))
+        count, rows = store.lease(ids, order)
         if count:
             turns.served(lane, chosen[-1].sender)
-            order = list(dict.fromkeys(id[0] for id in ids))
-            return partial(_claims, store, order, leased, store.later(store.statements.messages, **store.ids(order)))
+            return partial(_claims, store, order, rows)
         # Another node was faster with every one of them: look again.
     return list
 
 
 def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit: int, now: float) -> list[DeliveryId]:
     """Return what to lease: the chosen, each with its message's other deliveries, in order, within both bounds."""
-    order = list(dict.fromkeys(c.id[0] for c in chosen))
-    weights = dict(tuple(row) for row in store.query(store.statements.weigh, **store.ids(order)))
+    order = list(dict.fromkeys([c.id[0] for c in chosen]))
+    st, named = store.statements, store.ids(order)
+    weighed, found = store.both(
+        (st.weigh, named), (st.siblings, {**named, "lane": lane, "now": now, "most": limit * 4})
+    )
+    weights = dict(tuple(row) for row in weighed)
     kept: list[int] = []
     total = 0
     for message_id in order:
@@ -159,8 +164,7 @@ def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit:
             break
         kept.append(message_id)
     siblings: dict[int, set[DeliveryId]] = {}
-    most = limit * 4
-    for row in store.query(store.statements.siblings, **store.ids(kept), lane=lane, now=now, most=most):
+    for row in found:
         siblings.setdefault(row[0], set()).add((row[0], row[1]))
     for c in chosen:
         siblings.setdefault(c.id[0], set()).add(c.id)
@@ -172,14 +176,13 @@ def _whole_messages(store: Store, lane: str, chosen: Sequence[Candidate], limit:
     return ids[:limit]
 
 
-def _claims(
-    store: Store, order: Sequence[int], leased: Callable[[], Sequence[Row]], messages: Callable[[], Sequence[Row]]
-) -> list[Claim]:
+def _claims(store: Store, order: Sequence[int], rows: Callable[[], Sequence[Sequence[Row]]]) -> list[Claim]:
+    leased, messages = rows()
     by_message: dict[int, list[Delivery]] = {}
-    for row in leased():
+    for row in leased:
         by_message.setdefault(row[0], []).append(delivery_from(row))
     claims = {}
-    for row in messages():
+    for row in messages:
         deliveries = by_message.get(row[0])
         if deliveries is None:
             continue  # another node was faster with it

@@ -18,7 +18,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
@@ -33,7 +33,7 @@ from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
 from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
 from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.folder import make_folder, take_worker_lock
-from gateway.spool.jobs import Accept, Job, Packed, Settle
+from gateway.spool.jobs import Accept, Job, Packed, Settle, Work
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
@@ -237,6 +237,8 @@ class SqliteStore(Store):
             self._durable = durable
 
     def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
+        if len(group) == 1 and isinstance(group[0], Work) and group[0].bare:
+            return [self._barely(group[0])]
         if len(group) > _SEVERAL or not self.is_plain(group):
             self.may_have_files = self.may_have_files or any(_brings_file(job) for job in group)
             return super().commit(group, durable, ids, reports)
@@ -263,6 +265,14 @@ class SqliteStore(Store):
         aftermath.accepted = len(packed)
         aftermath.settled = len(done)
         return results
+
+    def _barely(self, work: Work[Any]) -> object:
+        """Do what needs no transaction around it: nobody else writes here."""
+        if self._raw is None:
+            self._open()
+        self._failed = []  # a fault here leaves no accept in doubt
+        self.aftermath = Aftermath()
+        return work.run(self)
 
     def fault(self, error: Exception) -> Exception | None:
         self.connection.rollback()
@@ -297,12 +307,17 @@ class SqliteStore(Store):
 
     def query(self, statement: Prepared, **values: Any) -> Sequence[Row]:
         if statement.sql in self._gathered:
-            return self.later(statement, **values)()
+            return self.both((statement, values))[0]
         return super().query(statement, **values)
 
-    def later(self, statement: Prepared, **values: Any) -> Callable[[], Sequence[Row]]:
-        gathered = self._gathered[statement.sql]
-        return partial(gathered.rows, self.run(gathered.sql, statement.args(values)).fetchone())
+    def both(self, *asked: tuple[Prepared, Mapping[str, Any]]) -> Sequence[Sequence[Row]]:
+        return self._both(*asked)()
+
+    def _both(self, *asked: tuple[Prepared, Mapping[str, Any]]) -> Callable[[], Sequence[Sequence[Row]]]:
+        """Read now what is made of by whoever asks for it."""
+        forms = [self._gathered[statement.sql] for statement, _ in asked]
+        arguments = [value for statement, values in asked for value in statement.args(values)]
+        return partial(sqlite_rows.rows, forms, self.run(sqlite_rows.together(*forms), arguments).fetchone())
 
     # Nobody else comes between a look and what is done after it, so that what was found need not come row by row from
     # the statement that does it.
@@ -319,10 +334,12 @@ class SqliteStore(Store):
         self.execute(self.statements.go, **ids)
         return left
 
-    def lease(self, ids: Sequence[DeliveryId]) -> tuple[int, Callable[[], Sequence[Row]]]:
-        pairs = self.pairs(ids)
-        leased = self.later(self.statements.leasable, **pairs)
-        return self.execute(self.statements.take, **pairs, me=self.me), leased
+    def lease(
+        self, ids: Sequence[DeliveryId], message_ids: Sequence[int]
+    ) -> tuple[int, Callable[[], Sequence[Sequence[Row]]]]:
+        st, pairs = self.statements, self.pairs(ids)
+        leased = self._both((st.leasable, pairs), (st.messages, self.ids(message_ids)))
+        return self.execute(st.take, **pairs, me=self.me), leased
 
     def _settle(self, jobs: Sequence[Settle], events: list[Row]) -> list[Packed]:
         if not self.is_plain(jobs):

@@ -81,7 +81,7 @@ TRIGGERS: Final = tuple(
 
 # Outcomes alone: the values are looked up by their places in JSON, which costs half as much again, but none of it while
 # the interpreter's lock is held.
-_FINISH: Final = f"""
+_FINISH: Final = f"""\
 INSERT INTO one_group (kind, {", ".join(f"c{n}" for n in range(_ME + 1))})
 SELECT {_Kind.DONE.value}, {", ".join(f"value ->> {n}" for n in range(_ME))}, ?2 FROM json_each(?1)
 """
@@ -116,11 +116,12 @@ def prepare(raw: sqlite3.Connection) -> None:
 
 
 def finish(raw: sqlite3.Connection, done: Sequence[Row], me: int) -> None:
-    """End the deliveries that `done` has the trace rows of, within the transaction that is open.
+    """End the deliveries that `done` has the trace rows of, within the transaction that is open, or in one of its own.
 
     Assumes: none of their messages has a content in a file. Raises: sqlite3.Error.
     """
-    raw.execute(_FINISH, (dump(done), me))
+    if done:
+        raw.execute(_FINISH, (dump(done), me))
 
 
 def count(packed: Sequence[Packed], taken: Sequence[Row], done: Sequence[Row]) -> int:

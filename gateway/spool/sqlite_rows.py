@@ -41,6 +41,11 @@ class Gathered:
     reals: tuple[int, ...]
     blobs: tuple[int, ...]
 
+    @property
+    def width(self) -> int:
+        """How many columns its one row has."""
+        return 2 if self.blobs else 1
+
     def rows(self, row: Sequence[Any]) -> list[Row]:
         """Return the rows that are in the one row of this statement."""
         rows: list[Any] = orjson.loads(row[0])
@@ -77,6 +82,23 @@ def gather(sql: str, columns: Sequence[str]) -> Gathered:
         tuple(at for at, column in enumerate(columns) if column in _REALS),
         tuple(at for at, column in enumerate(columns) if column in _BLOBS),
     )
+
+
+@cache
+def together(*forms: Gathered) -> str:
+    """Return a statement that gives what several do, with the parameters of all of them in this order."""
+    if len(forms) == 1:
+        return forms[0].sql
+    return f"SELECT * FROM {', '.join(f'({form.sql})' for form in forms)}"
+
+
+def rows(forms: Sequence[Gathered], row: Sequence[Any]) -> list[list[Row]]:
+    """Return the rows of each that are in the one row of `together`."""
+    made, at = [], 0
+    for form in forms:
+        made.append(form.rows(row[at:]))
+        at += form.width
+    return made
 
 
 @cache

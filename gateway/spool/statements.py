@@ -74,7 +74,7 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 DUE_COUNT_LIMIT: Final = 256
-"""due() counts no further than this in one lane: a claim takes fewer, and a long queue must not be walked."""
+"""due() counts no further than this in one lane: a long queue must not be walked."""
 
 _DELIVERY: Final = ", ".join(DELIVERY_COLUMNS)
 

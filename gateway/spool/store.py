@@ -240,10 +240,9 @@ class Store(ABC):
         rows: Sequence[Row] = self.run(statement.sql, statement.args(values)).fetchall()
         return rows
 
-    def later(self, statement: Prepared, **values: Any) -> Callable[[], Sequence[Row]]:
-        """Read rows now that are made by whoever asks for them, in any thread."""
-        rows = self.query(statement, **values)
-        return lambda: rows
+    def both(self, *asked: tuple[Prepared, Mapping[str, Any]]) -> Sequence[Sequence[Row]]:
+        """Return the rows of each of some SELECTs that give many."""
+        return [self.query(statement, **values) for statement, values in asked]
 
     def execute(self, statement: Prepared, **values: Any) -> int:
         count: int = self.run(statement.sql, statement.args(values)).rowcount
@@ -408,11 +407,15 @@ class Store(ABC):
         have a content beside the row."""
         return self.query(self.statements.leave, **self.ids(message_ids))
 
-    def lease(self, ids: Sequence[DeliveryId]) -> tuple[int, Callable[[], Sequence[Row]]]:
-        """Lease deliveries to this node, as far as they are free; return how many of them are, and their rows as
-        `later` does."""
-        rows = self.query(self.statements.lease, **self.pairs(ids), me=self.me)
-        return len(rows), lambda: rows
+    def lease(
+        self, ids: Sequence[DeliveryId], message_ids: Sequence[int]
+    ) -> tuple[int, Callable[[], Sequence[Sequence[Row]]]]:
+        """Lease deliveries of these messages to this node, as far as they are free; return how many of them are, and
+        what gives their rows, and those of the messages, to whoever asks for them, in any thread."""
+        st = self.statements
+        leased = self.query(st.lease, **self.pairs(ids), me=self.me)
+        messages = self.query(st.messages, **self.ids(message_ids)) if leased else ()
+        return len(leased), lambda: (leased, messages)
 
     # -- reads
 

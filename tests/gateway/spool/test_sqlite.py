@@ -280,3 +280,43 @@ def test_a_delay_shorter_than_the_loops_timer_can_tell(folder: Path, clock: Cloc
                 await asyncio.gather(*(spool.accept(maker.message()) for _ in range(20)))
 
     uvloop.run(accept_many())
+
+
+async def test_many_outcomes_are_one_statement(folder: Path, clock: Clock, maker: Maker) -> None:
+    async with await opened(folder, clock) as spool:
+        messages = [maker.message() for _ in range(sqlite_group.MOST_ROWS + 20)]
+        await asyncio.gather(*(spool.accept(m) for m in messages))
+        gone = messages[7]
+        await spool.drop(QueueFilter(message_id=gone.id), "by hand")
+        raw = spool._store._raw  # type: ignore[attr-defined]  # SQLite's
+        seen: set[str] = set()
+        raw.set_trace_callback(lambda sql: seen.add(sql.lstrip()[:22]))
+        await spool.settle([maker.done(m.deliveries[0].id) for m in messages])
+        raw.set_trace_callback(None)
+        assert {sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT", "PRAGMA"))} == {"INSERT INTO one_group "}
+        assert await spool.rows(ALL, 10) == []
+        assert await spool.load(messages[0].id) is None
+        late = [(await spool.trace(message_id=m.id))[-1].detail.get("late", False) for m in (gone, messages[8])]
+        assert late == [True, False]
+
+
+async def test_a_claim_of_many_takes_few_steps(folder: Path, clock: Clock, maker: Maker) -> None:
+    """Each row that a statement gives by itself is a step, around which the interpreter's lock is fought for."""
+    async with await opened(folder, clock) as spool:
+        messages = [maker.message() for _ in range(60)]
+        await asyncio.gather(*(spool.accept(m) for m in messages))
+        await spool.give_back([m.deliveries[0].id for m in messages])
+        store = spool._store
+        assert isinstance(store, SqliteStore)
+        run, rows = store.run, []
+
+        class Counting:
+            def __init__(self, cursor: sqlite3.Cursor) -> None:
+                self.fetchone, self.rowcount = cursor.fetchone, cursor.rowcount
+                self.fetchall = lambda: rows.extend(found := cursor.fetchall()) or found
+
+        store.run = lambda sql, arguments: Counting(run(sql, arguments))  # type: ignore[method-assign]
+        claims = await spool.claim(LANE, 50, clock())
+        assert len(claims) == 50
+        assert not rows
+        assert [c.message.content.octets() for c in claims] == [m.content.octets() for m in messages[:50]]
