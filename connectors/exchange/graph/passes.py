@@ -17,12 +17,13 @@ PASS: Final = b"x-gatepost-pass-"
 MOST: Final = 20
 """Of the newest: more than the passes after which a mail is refused."""
 _CHARS: Final = 1000
+_DIGITS: Final = 3
 _NAME: Final = b"X-Gatepost-Pass-"
 
 
 def is_kept(name: bytes) -> bool:
     """Say whether a field, by its lower-case name, is one that these functions write."""
-    return name.startswith(PASS) and name[len(PASS) :].isdigit()
+    return name.startswith(PASS) and len(name) <= len(PASS) + _DIGITS and name[len(PASS) :].isdigit()
 
 
 def kept(content: Content) -> Iterator[tuple[bytes, bytes]]:

@@ -117,6 +117,7 @@ def test_the_trace_is_kept_by_fields_of_ours() -> None:
     way = [f"from a by gw{n}.example with ESMTP id {n};\r\n\tSun, 29 Nov 2026 21:00:{n:02} +0000" for n in range(30)]
     head = "".join(f"Received: {each}\r\n" for each in way[:2])
     head += f"x-gatepost-pass-2: {way[3]}\r\nX-Gatepost-Pass-1: {way[2]}\r\nX-Gatepost-Passage: 1\r\n"
+    head += f"X-Gatepost-Pass-{'9' * 5000}: x\r\n"
     built = made(head.encode() + PLAIN)
     field = {name.rpartition(" ")[2]: value for name, value in properties(built).items()}
     plain = [" ".join(each.split()) for each in way]
