@@ -16,6 +16,9 @@ from tests.connectors.filedrop.fidelity_features import FEATURES
 from tests.connectors.filedrop.fidelity_page import fate_cell, shown, table, told
 from tests.docs.sandbox import ROOT
 
+# What a mail's way is found out once, and all of them look at it.
+pytestmark = pytest.mark.xdist_group("exchange-fidelity")
+
 PAGE = ROOT / "docs/connectors/exchange-fidelity.md"
 BLOCK = re.compile(r"(<!-- fidelity: ([^>]+) -->\n)(.*?)(<!-- end of fidelity -->)", re.DOTALL)
 
