@@ -107,11 +107,16 @@ def _suite() -> str:
 
 def _versions(packages: Sequence[str]) -> list[tuple[str, str]]:
     """Return the version of each package that would be installed now. Raises: RuntimeError where there is none."""
-    found = []
-    for name in sorted(packages):
-        said = subprocess.run(["apt-cache", "policy", name], capture_output=True, text=True, check=True).stdout
-        version = next((line.split()[1] for line in said.splitlines() if line.strip().startswith("Candidate:")), "")
-        if version in ("", "(none)"):
-            raise RuntimeError(f"no package {name} is known here; mend: apt-get update")
-        found.append((name, version))
-    return found
+    # One call for all: it reads the lists of all packages there are, which takes a second of the processor.
+    ran = subprocess.run(["apt-cache", "policy", *packages], capture_output=True, text=True, check=True)
+    versions: dict[str, str] = {}
+    name = ""
+    for line in ran.stdout.splitlines():
+        if not line.startswith(" "):
+            name = line.removesuffix(":")
+        elif line.strip().startswith("Candidate:"):
+            versions[name] = line.split()[1]
+    for each in packages:
+        if versions.get(each, "(none)") == "(none)":
+            raise RuntimeError(f"no package {each} is known here; mend: apt-get update")
+    return [(each, versions[each]) for each in sorted(packages)]
