@@ -24,6 +24,7 @@ from gateway.formats.lines import to_lf
 from gateway.formats.maildir import FOLDERS, folder_name
 from gateway.mailbox_append import MailboxFile
 from gateway.mailbox_files import REAL, Operations, sync_folder
+from gateway.mailbox_lock import LOCK_SUFFIX
 from gateway.mailbox_maildir import MaildirFolder
 from gateway.mailbox_post import Post
 
@@ -174,11 +175,11 @@ class Boxes:
             if not config.folders:
                 raise _Missing
             root = root_of(config.folders, self._base)
-            path = path_of(config.folders, mailbox, self._base).joinpath(*folder.split("/"))
+            path = _no_lock(path_of(config.folders, mailbox, self._base).joinpath(*folder.split("/")))
             _refuse_links((path,), root)
             self._make_folders(path.parent, root)
         else:
-            _refuse_links((path,), self.root)
+            _refuse_links((_no_lock(path),), self.root)
             if not os.path.lexists(path):
                 self._make(path.parent)
         key = (str(path), folder)
@@ -251,6 +252,14 @@ def _inner(path: Path, folder: str) -> Path:
         return path / folder_name(folder.split("/")) if folder else path
     except ValueError as mistake:
         raise OSError(errno.EINVAL, str(mistake)) from None
+
+
+def _no_lock(path: Path) -> Path:
+    """Return a mailbox file's path. Raises: _Missing where it is that of another one's lock, which whoever finds it too
+    old takes away."""
+    if path.name.endswith(LOCK_SUFFIX):
+        raise _Missing
+    return path
 
 
 def _refuse_links(paths: Iterable[Path], root: Path) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from gateway.contract import Address, Content, Fate, Note
+from gateway.contract import Address, AddressError, Content, Fate, Note
 from gateway.formats.flags import STATUS_FIELDS
+from mappings.network import network
 
 _MOST_LOOKED_AT: Final = 100
 _RETURN_PATH: Final = frozenset((b"return-path",))
@@ -20,13 +21,20 @@ _RETURN_PATH: Final = frozenset((b"return-path",))
 
 def comes_round(content: Content, address: Address) -> bool:
     """Tell whether a message has been delivered to this address before, as one of its first fields says."""
-    ours = address.key.encode("utf-8", "surrogateescape")
     for n, value in enumerate(content.get_all(b"delivered-to")):
         if n >= _MOST_LOOKED_AT:
             return False
-        if value.strip().strip(b"<>").lower() == ours:
+        if _key(value.strip().strip(b"<>").decode("utf-8", "surrogateescape"), address.network) == address.key:
             return True
     return False
+
+
+def _key(text: str, of: str) -> str:
+    """Return an address as it is compared: capitals and domains beyond ASCII have several forms."""
+    try:
+        return network(of).parse(text).key
+    except AddressError:
+        return text.lower()
 
 
 def delivered(

@@ -62,6 +62,14 @@ def test_what_comes_round_is_stopped(place: Place) -> None:
     assert len(files(place)) == 1
 
 
+@pytest.mark.parametrize("to", ["\u00c4nn@acme.example", "ann@b\u00fccher.example", "\u00c4nn@B\u00dcCHER.example"])
+def test_what_comes_round_to_an_address_beyond_ascii_is_stopped(tmp_path: Path, to: str) -> None:
+    place = Place(tmp_path, create=True)
+    assert code(place.deliver(to=to)) == "2.1.5"
+    (put,) = [path.read_bytes() for path in place.mail.rglob("new/*")]
+    assert code(place.deliver(to=to, message=put.replace(b"\n", b"\r\n"))) == "5.4.6"
+
+
 def test_a_sender_marks_nothing_as_read_in_an_mbox(tmp_path: Path) -> None:
     place = Place(tmp_path, format="mbox", create=True)
     (outcome,) = place.deliver(message=b"Status: RO\r\nX-Status: D\r\nContent-Length: 1\r\n" + MESSAGE)
@@ -275,6 +283,14 @@ def test_no_link_leads_to_a_mailbox_file(tmp_path: Path, format: str) -> None:
     (place.mail / "acme.example").symlink_to(tmp_path / "other")
     assert code(place.deliver()) == "4.3.5"
     assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("format", ["mbox", "mmdf"])
+def test_nobodys_mailbox_is_the_lock_of_anothers(tmp_path: Path, format: str) -> None:
+    place = Place(tmp_path, format=format, create=True)
+    assert code(place.deliver(to="ann.lock@acme.example")) == "5.1.1"
+    assert not list(place.mail.iterdir())
+    assert code(Place(tmp_path, create=True).deliver(to="ann.lock@acme.example")) == "2.1.5"
 
 
 # -- once
