@@ -90,8 +90,12 @@ class _Dialogue:
         for key, _, value in (word.partition("=") for word in words):
             if key.upper() == "RET" and value.lower() in ("full", "hdrs"):
                 call.ret = value.lower()
-            elif key.upper() == "ENVID" and len(value) <= 100:
-                call.envid = value
+            elif key.upper() == "ENVID":
+                named = _decoded(value)
+                if named is None or len(value) > 100:
+                    self._begin()
+                    return self._error(b"501 5.5.4 ENVID takes up to 100 characters of xtext")
+                call.envid = named
         self._has_sender, self._sender = True, path
         return b"250 2.1.0 ok"
 
@@ -170,6 +174,16 @@ def _for_all(asked: list[str]) -> str:
         return asked[0]
     words = [word for each in asked for word in (each or "failure").split(",") if word != "never"]
     return ",".join(dict.fromkeys(words))
+
+
+def _decoded(xtext: str) -> str | None:
+    """Return what xtext stands for (RFC 3461 section 4), None where that is not printable ASCII."""
+    first, *rest = xtext.split("+")
+    try:
+        text = first + "".join(chr(int(part[:2], 16)) + part[2:] for part in rest)
+    except ValueError:
+        return None
+    return text if text.isascii() and text.isprintable() and text else None
 
 
 def _path(rest: str, word: str) -> tuple[str | None, list[str]]:

@@ -224,7 +224,8 @@ def test_what_one_recipient_asks_for_is_not_asked_for_another(tmp_path: Path, mo
 
     monkeypatch.setattr("gateway.sendmail.command.post", post)
     to = [
-        ("MAIL FROM:<a@b.example> RET=HDRS ENVID=x", ["NOTIFY=NEVER"]),
+        ("MAIL FROM:<a@b.example> ENVID=+0AX", []),  # refused, and so is what follows
+        ("MAIL FROM:<a@b.example> RET=HDRS ENVID=x+2By", ["NOTIFY=NEVER"]),
         ("MAIL FROM:<a@b.example>", [""]),
         ("MAIL FROM:<a@b.example>", ["", "NOTIFY=NEVER"]),
         ("MAIL FROM:<a@b.example>", ["NOTIFY=SUCCESS", "NOTIFY=NEVER", "NOTIFY=DELAY,SUCCESS"]),
@@ -240,7 +241,7 @@ def test_what_one_recipient_asks_for_is_not_asked_for_another(tmp_path: Path, mo
     with open(os.devnull, "wb") as out:
         converse(options.Call(), str(tmp_path), reading, out.fileno())
     os.close(reading)
-    assert posted == [("never", "hdrs", "x"), ("", "", ""), ("failure", "", ""), ("success,delay", "", "")]
+    assert posted == [("never", "hdrs", "x+y"), ("", "", ""), ("failure", "", ""), ("success,delay", "", "")]
 
 
 @pytest.mark.parametrize("size", [10, 300_000])
