@@ -34,10 +34,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
         engine.dispose()
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    engine = sa.create_engine(server.new_database("mapping").replace("postgresql:", "postgresql+psycopg:"))
-    yield engine
-    engine.dispose()
-    server.drop_database("mapping")
+    with server.lent() as url:
+        engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +15,6 @@ from gateway.spool.open import open_spool
 from gateway.spool.options import SpoolOptions
 from tests.gateway.spool.builders import Clock, Maker
 from tests.peers.postgres import PostgresServer
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +29,8 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    name = f"spool{next(_numbers)}"
-    yield postgres.new_database(name)
-    postgres.drop_database(name)
+    with postgres.lent() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
