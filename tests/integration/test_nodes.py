@@ -23,6 +23,8 @@ from tests.peers.sink import Sink
 CONTENT = b"From: <ann@source.example>\r\nTo: <bob@target.example>\r\nMessage-Id: <%d@test>\r\n\r\nbody\r\n"
 TO = ["bob@target.example"]
 QUICK = 'retry_min = "1s"\nretry_max = "2s"'
+PAUSE_S = 0.05
+"""Of a session between two messages: there is always some under way, and the other tests get the processors, too."""
 IN_FLIGHT = 20 * 8 + 256
 """What defaults allow one killed worker to have sent without its outcome committed: such may come twice."""
 
@@ -73,7 +75,10 @@ def test_a_machine_is_killed_and_the_other_sends_all(
     assert waiting(one) == waiting(other)
     assert ways(other, "0@test")[0][0] == ways(one, "1@test")[0][0] == "accepted"
 
-    with Load(tmp_path, one.port, sessions=5) as first, Load(tmp_path, other.port, sessions=5) as second:
+    with (
+        Load(tmp_path, one.port, sessions=5, pause_s=PAUSE_S) as first,
+        Load(tmp_path, other.port, sessions=5, pause_s=PAUSE_S) as second,
+    ):
         wait_until(lambda: len(first.accepted()) > 200 < len(second.accepted()), 60, "both are under load")
         sink.behave(eod_delay_s=0.02)  # mail flows, and there is always some on its way
         wait_until(lambda: sink.count > 100, 60, "mail flows")
@@ -98,7 +103,7 @@ def test_a_worker_is_killed_and_then_the_machine(sink: Sink, start_gateway: Star
     gateway = start_gateway(sink.port, workers=2, gateway=QUICK)
     sink.keep(False)
     sink.behave(eod_delay_s=0.02)
-    with Load(tmp_path, gateway.port, sessions=10) as load:
+    with Load(tmp_path, gateway.port, sessions=10, pause_s=PAUSE_S) as load:
         wait_until(lambda: len(load.accepted()) > 200, 60, "it is under load")
         os.kill(list(descendants(gateway.pid))[-1], signal.SIGKILL)
         before = len(load.accepted())
