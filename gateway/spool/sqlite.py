@@ -28,12 +28,12 @@ from typing import Any, Final
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from gateway.spool import sqlite_group, sqlite_rows
+from gateway.spool import sqlite_fresh, sqlite_group, sqlite_rows
 from gateway.spool.api import DeliveryId, SpoolError, SpoolUnusable
 from gateway.spool.content import FULL_ERRNOS, ContentFile, ContentFolder, Sink
 from gateway.spool.copying import copy_database, copy_durably
 from gateway.spool.folder import make_folder, take_worker_lock
-from gateway.spool.jobs import Accept, Job, Packed, Settle, Work
+from gateway.spool.jobs import Job, Packed, Settle, Work
 from gateway.spool.migrations import check_or_create
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import DELIVERY_COLUMNS, MESSAGE_COLUMNS, TRACE_COLUMNS, Row
@@ -55,7 +55,7 @@ _TIDY_EVERY_S: Final = 3600.0
 # The most rows of one insert; for each number up to it a statement is kept ready.
 _BLOCK: Final = 40
 _SEVERAL: Final = 40
-"""A group of more jobs costs less as one statement a table, for all that each is a step of its own."""
+"""A group of more jobs costs less as one statement a table, for all that each is a step of its own, or a kind."""
 
 _COLUMNS: Final = {"messages": MESSAGE_COLUMNS, "deliveries": DELIVERY_COLUMNS, "trace": TRACE_COLUMNS}
 # A parameter that is no number and no text is asked for two attributes that neither None nor bytes has, and the fault
@@ -156,6 +156,7 @@ class SqliteStore(Store):
         try:
             check_or_create(connection, f"the spool {self.path}")
             sqlite_group.prepare(raw)
+            sqlite_fresh.prepare(raw)
             self.undo_doubtful(forget=True)
         except DBAPIError as error:
             raise self._unusable(error.orig) from error
@@ -237,13 +238,29 @@ class SqliteStore(Store):
             self._durable = durable
 
     def commit(self, group: Sequence[Job], durable: bool, ids: Sequence[int], reports: Sequence[int]) -> list[object]:
-        if len(group) == 1 and isinstance(group[0], Work) and group[0].bare:
+        write: Callable[[sqlite3.Connection], None] | None = None
+        packed: Sequence[Packed] = ()
+        taken: list[Row] = []
+        done: list[Row] = []
+        takes = False
+        results: list[object] = [None] * len(group)
+        if all(type(job) is Settle for job in group) and self.is_plain(group):
+            packed, taken, done, results = self.plainly(group)
+            write = partial(sqlite_group.finish, done=done, me=self.me)
+        elif len(group) == 1 and isinstance(group[0], Work) and group[0].bare:
             return [self._barely(group[0])]
-        if len(group) > _SEVERAL or not self.is_plain(group):
-            self.may_have_files = self.may_have_files or any(_brings_file(job) for job in group)
-            return super().commit(group, durable, ids, reports)
-        packed, taken, done, results = self.plainly(group)
-        if sqlite_group.count(packed, taken, done) > sqlite_group.MOST_ROWS:
+        elif len(group) > _SEVERAL:
+            fresh = sqlite_fresh.alone(group, self.clock())
+            if fresh is not None:
+                packed, names = fresh
+                takes = any(name is not None for name, _ in names)
+                write = partial(sqlite_fresh.insert, packed=packed, names=names)
+        elif self.is_plain(group):
+            packed, taken, done, results = self.plainly(group)
+            takes = bool(taken)
+            if sqlite_group.count(packed, taken, done) <= sqlite_group.MOST_ROWS:
+                write = partial(sqlite_group.commit, packed=packed, taken=taken, done=done, me=self.me)
+        if write is None:
             return super().commit(group, durable, ids, reports)
         if self._raw is None:
             self._open()
@@ -252,9 +269,9 @@ class SqliteStore(Store):
         self._set_durable(raw, durable)
         self.aftermath = aftermath = Aftermath()
         try:
-            sqlite_group.commit(raw, packed, taken, done, self.me)
+            write(raw)
         except sqlite3.IntegrityError:
-            if not taken:
+            if not takes:
                 raise
             # Most likely one of the hand-overs had been taken, as after a crash.
             return super().commit(group, durable, ids, reports)
@@ -351,6 +368,13 @@ class SqliteStore(Store):
             self.aftermath.settled = len(done)
         return []
 
+    def bring(self, packed: Sequence[Packed], events: list[Row]) -> None:
+        if len(packed) > _SEVERAL and sqlite_fresh.are_whole(packed):
+            assert self._raw is not None
+            sqlite_fresh.insert(self._raw, packed)
+        else:
+            super().bring(packed, events)
+
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         run = self.run
         inserts = _INSERTS[table]
@@ -379,7 +403,7 @@ class SqliteStore(Store):
         return self.content.file(ref, size)
 
     def own_blobs(self, refs: Sequence[str]) -> None:
-        return  # the row that names a file owns it
+        self.may_have_files = True  # the row that names a file owns it
 
     def sink(self) -> Sink:
         return self.content.sink()
@@ -455,10 +479,3 @@ class SqliteStore(Store):
             path.stat().st_size for path in (self.path, self.path.with_name(self.path.name + "-wal")) if path.exists()
         )
         return {"free_bytes": room.f_bavail * room.f_frsize, "database_bytes": size}
-
-
-def _brings_file(job: Job) -> bool:
-    """Tell whether a job stores a message whose content lies in a file."""
-    if isinstance(job, Accept):
-        return any(p.content_ref is not None for p in (job.packed, *job.more))
-    return isinstance(job, Settle) and any(p.content_ref is not None for p in job.new)

@@ -340,14 +340,18 @@ class Store(ABC):
 
     def put(self, packed: Sequence[Packed], events: list[Row]) -> None:
         if packed:
-            self.insert("messages", [p.message for p in packed])
-            self.insert("deliveries", [row for p in packed for row in p.deliveries])
-            events.extend(p.event for p in packed)
+            self.bring(packed, events)
             refs = [p.content_ref for p in packed if p.content_ref is not None]
             if refs:
                 self.own_blobs(refs)
         if events:
             self.insert("trace", events)
+
+    def bring(self, packed: Sequence[Packed], events: list[Row]) -> None:
+        """Insert messages and their deliveries, and the trace of their arrival, or leave that to `events`."""
+        self.insert("messages", [p.message for p in packed])
+        self.insert("deliveries", [row for p in packed for row in p.deliveries])
+        events.extend([p.event for p in packed])
 
     def _settle(self, jobs: Sequence[Settle], events: list[Row]) -> list[Packed]:
         """Commit outcomes; appends their trace rows and returns the reports that go in with them."""

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from gateway.spool.store import Fenced, Store
 from gateway.status import SPOOL_DOWN
 
 _GROUP_JOBS: Final = 512
+_ENOUGH_JOBS: Final = 100
+"""What a commit costs is little by so many accepts, and while more of them come they can be written."""
 _GROUP_BYTES: Final = 8 * 1024 * 1024
 _TICK_S: Final = 1.0
 _HALF_MS: Final = 0.0005
@@ -130,8 +133,8 @@ class Writer:
         return taken
 
     def _await_others(self, options: SpoolOptions) -> None:
-        """Post the accepts once no further one has come for a while."""
-        if len(self._inbox) >= _GROUP_JOBS or self._inbox_bytes >= _GROUP_BYTES:
+        """Post the accepts once no further one has come for a while, or there are so many that others add nothing."""
+        if len(self._inbox) >= _ENOUGH_JOBS or self._inbox_bytes >= _GROUP_BYTES:
             self._post()
             return
         now = self._loop.time()
@@ -259,14 +262,16 @@ class Writer:
                     return group
                 pending.extend(posted)
             job = pending.popleft()
+            if type(job) is Accept:  # nearly all are
+                group.append(job)
+                size += job.size_bytes
+                continue
             if _is_outside(job):
                 if group:
                     pending.appendleft(job)
                     return group
                 return [job]
             group.append(job)
-            if isinstance(job, Accept):
-                size += job.size_bytes
         return group
 
     def _commit(self, group: list[Job]) -> list[Result]:
@@ -277,7 +282,7 @@ class Writer:
             if verdict is None and len(group) > 1:
                 return [self._alone(job) for job in group]
             return [(job, None, verdict or error) for job in group]
-        return [(job, value, None) for job, value in zip(group, values, strict=True)]
+        return list(zip(group, values, repeat(None)))
 
     def _alone(self, job: Job) -> Result:
         try:
@@ -297,7 +302,8 @@ class Writer:
                 durable = True
                 if isinstance(job, Accept):
                     ids.append(job.packed.id)
-                    ids.extend(p.id for p in job.more)
+                    if job.more:
+                        ids.extend([p.id for p in job.more])
                 else:
                     reports.extend(p.id for p in job.new)
         try:

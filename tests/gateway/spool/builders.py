@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from gateway.ids import IdSource
 from gateway.message import Content, Envelope, Notify, Origin, Recipient, Traits
@@ -41,16 +43,27 @@ def smtp(text: str) -> Address:
 
 def submit(spool: DurableSpool, message: Stored) -> asyncio.Future[DuplicateHandOver | None]:
     """Submit a message in this very turn of the loop; the future gives what is told after the commit."""
-    future: asyncio.Future[DuplicateHandOver | None] = asyncio.get_running_loop().create_future()
+    (future,) = submit_all(spool, [message])
+    return future
 
-    def told(duplicate: DuplicateHandOver | None, fault: BaseException | None) -> None:
+
+def submit_all(spool: DurableSpool, messages: Sequence[Stored]) -> list[asyncio.Future[DuplicateHandOver | None]]:
+    """Submit messages together, as `submit` does one."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[DuplicateHandOver | None]] = [loop.create_future() for _ in messages]
+
+    def tell(
+        future: asyncio.Future[DuplicateHandOver | None],
+        duplicate: DuplicateHandOver | None,
+        fault: BaseException | None,
+    ) -> None:
         if fault is None:
             future.set_result(duplicate)
         else:
             future.set_exception(fault)
 
-    spool.submit([(message, (), told)])
-    return future
+    spool.submit([(m, (), partial(tell, future)) for m, future in zip(messages, futures, strict=True)])
+    return futures
 
 
 class Maker:

@@ -9,13 +9,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from gateway.message import Traits
-from gateway.spool import sqlite_group
+from gateway.spool import sqlite_fresh, sqlite_group
 from gateway.spool.api import QueueFilter, SpoolError, SpoolUnusable, State
 from gateway.spool.durable import DurableSpool
 from gateway.spool.jobs import Packed
@@ -23,7 +24,7 @@ from gateway.spool.open import open_spool, spool_workers
 from gateway.spool.options import SpoolOptions
 from gateway.spool.rows import Row
 from gateway.spool.sqlite import PAGE_BYTES, SqliteStore
-from tests.gateway.spool.builders import LANE, Clock, Maker
+from tests.gateway.spool.builders import LANE, Clock, Maker, submit_all
 
 ALL = QueueFilter()
 
@@ -298,6 +299,54 @@ async def test_many_outcomes_are_one_statement(folder: Path, clock: Clock, maker
         assert await spool.load(messages[0].id) is None
         late = [(await spool.trace(message_id=m.id))[-1].detail.get("late", False) for m in (gone, messages[8])]
         assert late == [True, False]
+
+
+async def test_many_messages_are_one_statement_and_written_as_any_other(
+    folder: Path, clock: Clock, maker: Maker, tmp_path: Path
+) -> None:
+    """A group of which some have two recipients goes table by table, and must come to the same."""
+    messages = [maker.message(body=f"{n}\r\n".encode(), priority=n % 3) for n in range(sqlite_fresh.MOST // 4 + 3)]
+    messages[5] = replace(messages[5], deliveries=(replace(messages[5].deliveries[0], orcpt=None, at_once=False),))
+    found = []
+    for each, others in ((folder, []), (tmp_path / "other", [maker.message(recipients=2)])):
+        async with await opened(each, clock) as spool:
+            raw = spool._store._raw  # type: ignore[attr-defined]  # SQLite's
+            seen: list[str] = []
+            raw.set_trace_callback(lambda sql, seen=seen: seen.append(sql.lstrip()[:18]))
+            await asyncio.gather(*submit_all(spool, [*messages, *others]))
+            raw.set_trace_callback(None)
+            assert ("INSERT INTO fresh " in seen) is (not others)
+            assert any(sql.startswith("BEGIN") for sql in seen) is bool(others)
+            assert spool._store.figures.commits == 1
+            for other in others:
+                await spool.drop(QueueFilter(message_id=other.id), "by hand")
+            tables = [
+                raw.execute(f"SELECT * FROM {table} WHERE {id} <= ? ORDER BY {id}", (messages[-1].id,)).fetchall()
+                for table, id in (("messages", "id"), ("deliveries", "message_id"), ("trace", "message_id"))
+            ]
+            found.append([[row[:1] + row[2:] if len(row) == 6 else row for row in table] for table in tables])
+    assert found[0] == found[1], "but for a trace row's place"
+    assert [len(table) for table in found[0]] == [len(messages)] * 3
+
+
+@pytest.mark.parametrize("beside", [0, 1], ids=["alone", "with an outcome"])
+async def test_one_of_many_that_cannot_be_stored_fails_alone(
+    folder: Path, clock: Clock, maker: Maker, beside: int
+) -> None:
+    async with await opened(folder, clock) as spool:
+        first, over = maker.message(), maker.message()
+        await spool.accept(first)
+        await spool.accept(over)
+        messages = [maker.message() for _ in range(60)]
+        messages[7] = replace(messages[7], id=first.id)  # which is taken
+        messages[9] = replace(messages[9], envelope=replace(messages[9].envelope, dedupe_key="a key"))
+        told = submit_all(spool, messages)
+        if beside:
+            told.append(spool.submit_settlements([maker.done(over.deliveries[0].id)]))  # type: ignore[arg-type]
+        said = await asyncio.gather(*told, return_exceptions=True)
+        assert [n for n, each in enumerate(said) if each is not None] == [7]
+        assert isinstance(said[7], sqlite3.IntegrityError)
+        assert len(await spool.rows(ALL, 100)) == 61 - beside
 
 
 async def test_a_claim_of_many_takes_few_steps(folder: Path, clock: Clock, maker: Maker) -> None:
