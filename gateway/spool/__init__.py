@@ -8,5 +8,6 @@ Known limits: an unclean stop may repeat what was in flight, never lose it; a cr
 may repeat one bite of it (50 messages).
 
 `open.py` opens one, `durable.py` is what the node holds; below it the `writer.py` thread owns a `store.py`, which
-is `sqlite.py` or `postgres.py`. `statements.py` has the SQL, `rows.py` the form of values in it.
+is `sqlite.py` or `postgres.py`. `statements.py` has the SQL, `rows.py` the form of values in it. What is in
+`sqlite_*.py` is one step of a statement each, for around every step the interpreter's lock is let go.
 """

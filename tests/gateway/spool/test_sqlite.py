@@ -357,12 +357,18 @@ async def test_a_claim_of_many_takes_few_steps(folder: Path, clock: Clock, maker
         await spool.give_back([m.deliveries[0].id for m in messages])
         store = spool._store
         assert isinstance(store, SqliteStore)
-        run, rows = store.run, []
+        run = store.run
+        rows: list[Row] = []
 
         class Counting:
             def __init__(self, cursor: sqlite3.Cursor) -> None:
+                self._cursor = cursor
                 self.fetchone, self.rowcount = cursor.fetchone, cursor.rowcount
-                self.fetchall = lambda: rows.extend(found := cursor.fetchall()) or found
+
+            def fetchall(self) -> list[Row]:
+                found = self._cursor.fetchall()
+                rows.extend(found)
+                return found
 
         store.run = lambda sql, arguments: Counting(run(sql, arguments))  # type: ignore[method-assign]
         claims = await spool.claim(LANE, 50, clock())

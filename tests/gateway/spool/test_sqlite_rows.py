@@ -32,6 +32,6 @@ def test_rows_come_as_they_are(rows: list[tuple[object, ...]]) -> None:
     sql = f"SELECT {', '.join(COLUMNS)} FROM t WHERE id >= ? ORDER BY id"
     gathered = gather(sql, COLUMNS)
     for first in (0, 1):
-        wanted = [list(row) for row in raw.execute(sql, (first,))]
-        assert gathered.rows(raw.execute(gathered.sql, (first,)).fetchone()) == wanted
+        wanted = raw.execute(sql, (first,)).fetchall()
+        assert [tuple(row) for row in gathered.rows(raw.execute(gathered.sql, (first,)).fetchone())] == wanted
     raw.close()
