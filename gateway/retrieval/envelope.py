@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import getaddresses
 from typing import Final
 
@@ -92,7 +93,8 @@ def _named(fields: list[tuple[str, str]], wanted: EnvelopeField) -> Iterator[str
             if found is not None:
                 yield found[1]
         elif wanted in _SEVERAL:
-            yield from (address for _, address in getaddresses([value]))
+            with suppress(RecursionError):  # colons without end, which name nobody
+                yield from [address for _, address in getaddresses([value])]
         else:
             yield value.strip("<> ")
 

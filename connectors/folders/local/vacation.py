@@ -57,7 +57,11 @@ def _names_one(content: Content, own: Collection[str]) -> bool:
         if left < 0:
             return False
         text = value.decode("utf-8", "replace").replace("\r", " ").replace("\n", " ")
-        for _, found in getaddresses([text]):
+        try:
+            named = getaddresses([text])
+        except RecursionError:  # colons without end, which name nobody
+            continue
+        for _, found in named:
             if found.strip().lower() in own or _without_tag(found.strip().lower()) in own:
                 return True
     return False

@@ -78,6 +78,7 @@ def test_the_servers_fields_tell(head: bytes, options: dict[str, Any], expected:
         (ONE, {"fields": ("delivered-to",)}, "no field of delivered-to"),
         (b"Received: from x (for <ann@acme.example>)\r\n" + FAR, {"fields": ("x-envelope-to",)}, "names anybody"),
         (b"Delivered-To: \xff\xfe@@@\r\n", {}, "names anybody"),
+        (b"Envelope-To: " + b":" * 5000 + b"\r\n", {}, "names anybody"),
         (b"X: y\r\n" * 600 + b"Delivered-To: ann@acme.example\r\n", {}, "names anybody"),
         (b"X: " + b"y" * 70_000 + b"\r\nDelivered-To: ann@acme.example\r\n", {}, "names anybody"),
     ],

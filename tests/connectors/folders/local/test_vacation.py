@@ -167,6 +167,7 @@ def test_no_machine_and_not_oneself(place: Place, sender: str | None) -> None:
         (b"Cc: ann+tag@acme.example\r\n", True),
         (b"Resent-To: ann@acme.example\r\n", True),
         (b"Bcc: ann@acme.example\r\n", True),
+        (b"To: " + b":" * 5000 + b"\r\n" + b"Cc: ann@acme.example\r\n", True),
     ],
 )
 def test_only_where_the_person_is_named(place: Place, to: bytes, is_told: bool) -> None:
