@@ -19,7 +19,7 @@ from typing import Final, get_args
 from connectors.smtp.checks import Action, Check, Client, OnFault, Step, Transaction, Verdict, drop, refuse
 from connectors.smtp.filter_config import AccessAction, AccessRule, AccessTable, check_pattern
 from connectors.smtp.mx import LookupFault
-from connectors.smtp.patterns import NetworkRules, PatternRules, compiled, read_address, read_network
+from connectors.smtp.patterns import NetworkRules, PatternRules, compiled, forms, read_address, read_network
 from gateway.contract import Context, Recipient
 
 LOOK_S: Final = 1.0
@@ -54,13 +54,13 @@ class _Rule:
         self.of_address = self.network is not None and not (rule.helo or rule.sender or rule.recipient)
         """The address is its only condition."""
 
-    async def applies(self, client: Client, sender: str, recipient: str) -> bool:
+    async def applies(self, client: Client, sender: tuple[str, ...], recipient: tuple[str, ...] = ()) -> bool:
         """Whether all conditions hold; a name is looked up in DNS only where all others do."""
         if self._helo is not None and not self._helo.fullmatch(client.helo.lower()):
             return False
-        if self._sender is not None and not self._sender.fullmatch(sender.lower()):
+        if self._sender is not None and not any(map(self._sender.fullmatch, sender)):
             return False
-        if self._recipient is not None and not self._recipient.fullmatch(recipient.lower()):
+        if self._recipient is not None and not any(map(self._recipient.fullmatch, recipient)):
             return False
         if self.network is not None:
             address = read_address(client.address)
@@ -197,19 +197,19 @@ class Access(Check):
     async def rcpt(self, client: Client, transaction: Transaction, recipient: Recipient) -> Verdict | None:
         if self._client_is_accepted or self._message_is_accepted:
             return None
-        path = recipient.address.value
+        to, sender = forms(recipient.address), forms(transaction.reverse_path)
         deed: _Deed | None = None
         for rule in self._maker.at_rcpt:
-            if await rule.applies(client, transaction.mail.path or "<>", path):
+            if await rule.applies(client, sender, to):
                 deed = rule.deed
                 break
         else:
             lists = await self._maker.lists()
-            deed = None if lists is None else lists.recipient.find(path)
+            deed = None if lists is None else lists.recipient.find(*to)
         if deed is None:
             return None
         if deed.do == "accept":
-            transaction.welcome_to = path
+            transaction.welcome_to = recipient.address.value
             return None
         return _said(deed)
 
@@ -227,15 +227,15 @@ class Access(Check):
         return None if lists is None else lists.client.find(address)
 
     async def _of_names(self, client: Client, transaction: Transaction) -> _Deed | None:
-        sender = transaction.mail.path or "<>"
+        sender = forms(transaction.reverse_path)
         for rule in self._maker.at_mail:
-            if await rule.applies(client, sender, ""):
+            if await rule.applies(client, sender):
                 return rule.deed
         lists = await self._maker.lists()
         if lists is None:
             return None
         deed = lists.client_name.find(await _name(client)) if lists.client_name else None
-        return deed or lists.helo.find(client.helo) or lists.sender.find(sender)
+        return deed or lists.helo.find(client.helo) or lists.sender.find(*sender)
 
 
 async def _name(client: Client) -> str:

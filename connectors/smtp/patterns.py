@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Generic, TypeVar
+
+import idna
+
+from gateway.contract import Address
+from mappings.network import network
 
 T = TypeVar("T")
 _FIRST: Final = 0
@@ -27,11 +33,37 @@ def compiled(pattern: str) -> re.Pattern[str]:
     the rest is to match at all: no text is slow to match. Raises: ValueError.
     """
     check(pattern)
-    first, *between = (re.escape(part) for part in pattern.lower().split("*"))
+    first, *between = (re.escape(part) for part in low(pattern).split("*"))
     if not between:
         return re.compile(first)
     last = between.pop()
     return re.compile(first + "".join(f"(?>.*?{part})" for part in between) + ".*" + last, re.DOTALL)
+
+
+def forms(address: Address | None) -> tuple[str, ...]:
+    """Return the texts of a path that patterns are looked up for: the same ones for all spellings of an address, with
+    its tag and without, and where its domain is beyond ASCII with A-labels and without. None is the null path."""
+    if address is None:
+        return ("<>",)
+    found = []
+    for key in network(address.network).lookup_keys(address):
+        found.append(key)
+        local, at, domain = key.rpartition("@")
+        if "xn--" in domain:
+            found.append(local + at + ".".join(_shown(label) for label in domain.split(".")))
+    return tuple(found)
+
+
+def _shown(label: str) -> str:
+    try:
+        return idna.decode(label)
+    except (idna.IDNAError, ValueError):
+        return label
+
+
+def low(text: str) -> str:
+    """Return a text as it is compared."""
+    return unicodedata.normalize("NFC", text.lower())
 
 
 def read_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -55,9 +87,9 @@ class NetworkRules(Generic[T]):
 
     def __init__(self, rules: Iterable[tuple[IPv4Network | IPv6Network, T]]) -> None:
         self._by_size: dict[tuple[int, int], dict[int, tuple[int, T]]] = {}
-        for order, (network, value) in enumerate(rules):
-            here = self._by_size.setdefault((network.version, network.prefixlen), {})
-            here.setdefault(int(network.network_address), (order, value))
+        for order, (of, value) in enumerate(rules):
+            here = self._by_size.setdefault((of.version, of.prefixlen), {})
+            here.setdefault(int(of.network_address), (order, value))
 
     def find(self, address: IPv4Address | IPv6Address) -> T | None:
         number, bits = int(address), address.max_prefixlen
@@ -82,25 +114,26 @@ class PatternRules(Generic[T]):
         self._others: list[tuple[int, re.Pattern[str], T]] = []
         for order, (pattern, value) in enumerate(rules):
             check(pattern)
-            low = pattern.lower()
-            if "*" not in low:
-                self._exact.setdefault(low, (order, value))
-            elif low.startswith("*@") and "*" not in low[1:]:
-                self._domains.setdefault(low[2:], (order, value))
+            text = low(pattern)
+            if "*" not in text:
+                self._exact.setdefault(text, (order, value))
+            elif text.startswith("*@") and "*" not in text[1:]:
+                self._domains.setdefault(text[2:], (order, value))
             else:
                 self._others.append((order, compiled(pattern), value))
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._domains or self._others)
 
-    def find(self, text: str) -> T | None:
-        low = text.lower()
-        _, at, domain = low.rpartition("@")
-        found = [each for each in (self._exact.get(low), self._domains.get(domain) if at else None) if each is not None]
-        best = min(found, key=lambda each: each[_FIRST]) if found else None
+    def find(self, *texts: str) -> T | None:
+        """Return the value of the first pattern that matches one of these."""
+        lows = [low(text) for text in texts]
+        found = [self._exact.get(text) for text in lows]
+        found += [self._domains.get(text.rpartition("@")[2]) for text in lows if "@" in text]
+        best = min((each for each in found if each is not None), key=lambda each: each[_FIRST], default=None)
         for order, expression, value in self._others:
             if best is not None and best[_FIRST] < order:
                 break
-            if expression.fullmatch(low):
+            if any(expression.fullmatch(text) for text in lows):
                 return value
         return None if best is None else best[1]

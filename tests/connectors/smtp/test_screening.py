@@ -170,6 +170,23 @@ async def test_who_is_accepted_is_not_looked_at_again() -> None:
         await client.close()
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["staff@xn--mller-kva.example", '"staff"@XN--MLLER-kva.example', "staff@müller.example", "Staff+x@müller.example"],
+)
+@pytest.mark.parametrize("pattern", ["staff@müller.example", "*@mu\u0308ller.example", "st*@xn--mller-kva.example"])
+async def test_another_form_of_an_address_is_no_way_past_a_rule(path: str, pattern: str, tmp_path: Path) -> None:
+    for kind in ("sender", "recipient"):
+        (tmp_path / "access").write_text(f"{kind} {pattern} reject\n", "utf-8")
+        for access in ({"rules": [{kind: pattern, "do": "reject"}]}, {"table": "access"}):
+            async with serving(tmp_path, access=access) as served:
+                client = await (await served.dial()).greeted()
+                sender, recipient = (path, "bob@acme.example") if kind == "sender" else ("ann@other.example", path)
+                await client.send(f"MAIL FROM:<{sender}> SMTPUTF8\r\nRCPT TO:<{recipient}>\r\n".encode())
+                assert 550 in [await client.code(), await client.code()]
+                await client.close()
+
+
 async def test_the_answer_has_the_rules_text() -> None:
     rule = {"sender": "*", "do": "reject", "text": "see https://gw.example/why"}
     async with serving(access={"rules": [rule]}) as served:
