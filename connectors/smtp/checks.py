@@ -410,11 +410,11 @@ def _apply(verdict: Verdict, transaction: Transaction) -> None:
     if verdict.replaced_path:
         transaction.reverse_path = verdict.reverse_path
     if verdict.remove:
-        gone = {address.value for address in verdict.remove}
-        transaction.recipients = [r for r in transaction.recipients if r.address.value not in gone]
+        gone = set(verdict.remove)  # whichever way a filter spells them
+        transaction.recipients = [r for r in transaction.recipients if r.address not in gone]
     if verdict.add:
-        there = {recipient.address.value for recipient in transaction.recipients}
-        transaction.recipients += [r for r in verdict.add if r.address.value not in there]
+        there = {recipient.address for recipient in transaction.recipients}
+        transaction.recipients += [r for r in verdict.add if r.address not in there]
 
 
 class CheckSet:

@@ -113,6 +113,20 @@ async def test_a_filter_gets_the_name_that_leads_back(names: bool, shown: bytes)
             await client.close()
 
 
+async def test_a_filter_spells_a_recipient_as_it_likes() -> None:
+    changes = [b'-<"BOB"@Acme.Example>\0', b"+<EVE@acme.example>\0", b"+<carl@acme.example>\0", b"c"]
+    async with filtering(Filter(answers={"E": changes})) as one, filtered(one) as served:
+        client = await (await served.dial()).greeted()
+        lines = ["MAIL FROM:<ann@other.example>", *(f"RCPT TO:<{n}@acme.example>" for n in ("bob", "eve")), "DATA"]
+        await client.send("".join(f"{line}\r\n" for line in lines).encode())
+        assert [await client.code() for _ in lines] == [250, 250, 250, 354]
+        await client.send(b"Subject: x\r\n\r\n.\r\n")
+        assert await client.code() == 250
+        (message,) = served.intake.messages
+        assert [r.address.value for r in message.envelope.recipients] == ["eve@acme.example", "carl@acme.example"]
+        await client.close()
+
+
 async def test_old_filters_hear_no_data() -> None:
     async with filtering(Filter(version=2)) as one, filtered(one, each={"max_idle_connections": 4}) as served:
         client = await (await served.dial()).greeted()
