@@ -134,6 +134,8 @@ class Ledger:
 
     def _used(self, key: bytes, rate: float, now: float) -> float:
         found = self._db.execute("SELECT used, at FROM buckets WHERE key = ?", (key,)).fetchone()
+        if found is not None and found[1] > now:  # the clock was set back: it fills from here on
+            self._put(key, found[0], rate, now)
         return 0.0 if found is None else max(0.0, found[0] - max(0.0, now - found[1]) * rate)
 
     def _put(self, key: bytes, used: float, rate: float, now: float) -> None:
@@ -195,7 +197,8 @@ class Allowance:
         if tokens > self._limit:
             return self._per_s
         until, asked, there_at = self._refused.get(key, (0.0, 0.0, 0.0))
-        return there_at - now if now < until and tokens >= asked else 0.0
+        # Where the clock was set back, what was believed by the other time is asked anew.
+        return there_at - now if now < until <= now + HOLD_S and tokens >= asked else 0.0
 
     async def take(self, key: str, tokens: float = 1.0) -> float:
         """Take tokens, and return 0; or, where there are too few, take none and return the seconds until there are."""

@@ -135,6 +135,17 @@ async def test_tokens_come_back_to_all_workers(tmp_path: Path) -> None:
         assert await other.take("a", 3.0) == 20, "more than there ever is"
 
 
+async def test_a_clock_that_was_set_back_holds_nobody_up(tmp_path: Path) -> None:
+    clock = Clock()
+    with workers(tmp_path, 10, 2, per_s=100.0, clock=clock) as (one, other):
+        assert sum([await each.take("a") == 0 for _ in range(10) for each in (one, other)]) == 10
+        clock.now -= 86_400.0
+        for each in (one, other):
+            assert await each.take("a") <= 100.0
+        clock.now += 50.0
+        assert [await one.take("a") for _ in range(4)] == [0] * 4
+
+
 async def test_counts_outlive_the_workers(tmp_path: Path) -> None:
     for expected in (0, 0, 1800):
         with workers(tmp_path, 2, 2) as (one, _):
