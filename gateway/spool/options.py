@@ -10,9 +10,9 @@ class SpoolOptions:
     """Settings of a spool, with the defaults that the configuration shows."""
 
     accept_gap_s: float = 0.001
-    """Accepts wait for others to share their commit, where others are under way, until none has come for so long, ..."""
+    """Accepts wait for others to share their commit, where others are under way, until none has come for so long, …"""
     accept_delay_s: float = 0.01
-    """... and no longer than this."""
+    """… and no longer than this."""
     settle_delay_s: float = 0.04
     """How long outcomes wait for others to share their commit; an accept takes them along at once."""
     settle_group: int = 256
