@@ -151,13 +151,13 @@ class SourceLoop:
         self.thread.join(10)
 
 
-def soak(server: Server, sink: Sink, folder: Path, kills: int, seed: int) -> Count:
-    """Run one server through `kills` and return the count."""
+def soak(server: Server, sink: Sink, folder: Path, kills: int, seed: int, pause_s: float = 0.0) -> Count:
+    """Run one server through `kills` and return the count. `pause_s`: between the messages of one of our sessions."""
     chance = random.Random(seed)
     count = Count()
     server.start()
     with ExitStack() as stack:
-        load = stack.enter_context(Load(folder, server.port))
+        load = stack.enter_context(Load(folder, server.port, pause_s=pause_s))
         witness = stack.enter_context(Witness(server.port))
         source = SourceLoop(witness.port)
         stack.callback(source.stop)
@@ -194,26 +194,26 @@ def _settle(sink: Sink, accepted: set[str], timeout_s: float = 120.0, quiet_s: f
         time.sleep(0.2)
 
 
-def soak_gateway(folder: Path, kills: int, seed: int) -> Count:
+def soak_gateway(folder: Path, kills: int, seed: int, pause_s: float = 0.0) -> Count:
     """Soak a gateway with shipped defaults."""
     home = Path(tempfile.mkdtemp(prefix="gatepost-", dir=folder))
     with Sink(home) as sink:
         gateway = KilledGateway(home, sink.port)
         try:
-            count = soak(gateway, sink, home, kills, seed)
+            count = soak(gateway, sink, home, kills, seed, pause_s)
             gateway.stop()
         finally:
             gateway.kill()
     return count
 
 
-def soak_postfix(folder: Path, kills: int, seed: int) -> Count:
+def soak_postfix(folder: Path, kills: int, seed: int, pause_s: float = 0.0) -> Count:
     """Soak Postfix in the same way."""
     home = Path(tempfile.mkdtemp(prefix="sink-", dir=folder))
     with Sink(home) as sink:
         postfix = KilledPostfix(next_hop=sink.port, folder=folder)
         try:
-            return soak(postfix, sink, home, kills, seed)
+            return soak(postfix, sink, home, kills, seed, pause_s)
         finally:
             postfix.stop()
 

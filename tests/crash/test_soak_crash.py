@@ -11,6 +11,8 @@ import pytest
 from tests.crash.soak_crash import FLOOR_PER_KILL, IN_FLIGHT_BOUND, Count, soak_gateway, soak_postfix
 
 KILLS = 5
+PAUSE_S = 0.1
+"""Enough for a load, beside that of Postfix's own source; a whole soak sends as fast as the server takes it."""
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_by_kills(folder: Path) -> None:
-    count = soak_gateway(folder, KILLS, seed=3)
+    count = soak_gateway(folder, KILLS, seed=3, pause_s=PAUSE_S)
     print(count)
     assert not count.lost
     assert count.doubled <= sum(count.in_flight)
@@ -33,7 +35,7 @@ def test_nothing_is_lost_by_kills(folder: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_harness_counts_postfix_in_the_same_way(folder: Path) -> None:
-    count = soak_postfix(folder, 2, seed=3)
+    count = soak_postfix(folder, 2, seed=3, pause_s=PAUSE_S)
     print(count)
     assert not count.lost
     assert count.accepted >= FLOOR_PER_KILL * 2
