@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, distributions
+from typing import Final
+
+OURS: Final = "[gatepost."
+"""What the heading of each group that is ours begins with."""
 
 
 def installed(group: str) -> EntryPoints:
-    """Return the entry points of a group; none of them is imported yet."""
+    """Return the entry points of a group of ours; none of them is imported yet."""
     return by_group().select(group=group)
 
 
-# Each time it is asked it opens a file of every distribution there is, which takes 0.1 ms for each.
-by_group = cache(entry_points)
+@cache
+def by_group() -> EntryPoints:
+    """Return the entry points of all groups of ours. Each distribution there is has its file opened, which takes 0.05
+    ms; to read what all of them say in it would take three times as long as that."""
+    found: list[EntryPoint] = []
+    seen: set[str] = set()
+    for each in distributions():
+        if OURS not in (each.read_text("entry_points.txt") or ""):
+            continue
+        name = each.name
+        if name not in seen:  # of two that have one name, the first on the path is the one that is imported
+            seen.add(name)
+            found += each.entry_points
+    return EntryPoints(found)
