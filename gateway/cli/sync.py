@@ -127,7 +127,7 @@ def _passes(
     progress = shown(as_json=as_json)
     found: dict[str, Outcome] = {}
     if not retry and not allow_removal:
-        found = perform(loaded, in_step(loaded, some, get_log("sync")), as_json=as_json)
+        found = perform(loaded, in_step(loaded, some, get_log("sync")), as_json=as_json, is_brief=True)
     rest = [each for each in some if each.id not in found]
     problems: dict[str, list[str]] = {}
     if rest:

@@ -90,13 +90,14 @@ async def runner_of(
             yield Runner(config, state, stores, listen=listen, address_of=Originators(config, log).address, log=log)
 
 
-def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, level: LogLevel = "warning") -> T:
-    """Do it, with warnings of its connectors on standard error; SIGTERM and Ctrl-C stop it where it is.
+def perform(
+    config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, level: LogLevel = "warning", is_brief: bool = False
+) -> T:
+    """Do it, with warnings of its connectors on standard error; SIGTERM and Ctrl-C stop it where it is. What is brief
+    is done in asyncio's own loop, which is there already.
 
     Exits with the reason where nothing can be done at all, with 130 or 143 where it was stopped.
     """
-    import uvloop
-
     from gateway.log import configure
     from gateway.sync.opening import SyncUnusable
 
@@ -116,6 +117,10 @@ def perform(config: Config, work: Coroutine[Any, Any, T], *, as_json: bool, leve
     _allow_many_files()
     sink = configure(format=config.gateway.log_format, level=level, secrets=config.secrets)
     try:
+        if is_brief:
+            return asyncio.run(whole())
+        import uvloop
+
         return uvloop.run(whole())
     except SyncUnusable as e:
         fail(str(e), as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +37,7 @@ def verify(
 ) -> None:
     """Compare both sides by count, size and octets, folder by folder; nothing is changed."""
     import json
+    import secrets
 
     from gateway.sync.opening import WAIT_S
 

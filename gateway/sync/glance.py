@@ -19,7 +19,7 @@ from gateway.mailbox import MailboxStore, OpenMailbox, StoreFault
 from gateway.sync.ends import Result
 from gateway.sync.folders import pair_folders
 from gateway.sync.marks import Marks
-from gateway.sync.opening import NotNow, locked, open_stores, state_place
+from gateway.sync.opening import NotNow, locked, open_stores, opened, state_place
 from gateway.sync.outcome import Outcome
 from gateway.sync.stages import policy_for
 from gateway.sync.values import FolderPair, Pairing, Policy
@@ -65,7 +65,7 @@ async def _glanced(
     left, right = stores[pairing.left.connector], stores[pairing.right.connector]
     try:
         with locked(config, pairing.id):
-            async with left.open(pairing.left.mailbox) as one, right.open(pairing.right.mailbox) as two:
+            async with opened(left.open(pairing.left.mailbox), right.open(pairing.right.mailbox)) as (one, two):
                 result = await _unchanged(one, two, folders, policy)
     except (NotNow, StoreFault, OSError):
         return None  # a whole pass has the patience

@@ -7,11 +7,11 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.contract import Connector, Context, MailboxStore
+from gateway.contract import Connector, Context, MailboxStore, OpenMailbox
 from gateway.log import Silence
 from gateway.process_lock import lock_file
 
@@ -87,6 +87,17 @@ async def open_stores(config: Config, names: Iterable[str], log: Any = None) -> 
             assert isinstance(made, MailboxStore), "checked with the configuration"
             stores[name] = made
         yield stores
+
+
+@asynccontextmanager
+async def opened(*boxes: AbstractAsyncContextManager[OpenMailbox]) -> AsyncIterator[list[OpenMailbox]]:
+    """Open mailboxes, all at once: a log-in is mostly waiting. Raises: what opening one of them raises."""
+    async with AsyncExitStack() as stack:
+        made = await asyncio.gather(*map(stack.enter_async_context, boxes), return_exceptions=True)
+        for each in made:
+            if isinstance(each, BaseException):
+                raise each
+        yield [each for each in made if not isinstance(each, BaseException)]
 
 
 @contextmanager
