@@ -11,10 +11,15 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 
-from gateway.sync.schema import VERSION_TABLE
+from gateway.sync.schema import METADATA, VERSION_TABLE
 
 VERSIONS: Final = ("s0001",)
 """Every revision, oldest first; known without importing Alembic, which a start can do without."""
+_VERSION_TABLE: Final = (
+    f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+    f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+)
+"""As Alembic makes it."""
 
 
 class NewerSchema(Exception):
@@ -34,15 +39,21 @@ def current(connection: Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def upgrade(connection: Connection) -> list[str]:
+def upgrade(connection: Connection, *, by_steps: bool = False) -> list[str]:
     """Bring the tables to `head()` and return the revisions applied, oldest first; none where they are there already.
 
-    Durable once the caller has committed.
+    Durable once the caller has committed. Where there are none they are made as they are now, which comes to what all
+    steps make, or `by_steps`.
     Raises: NewerSchema.
     """
     found = current(connection)
     if found == head():
         return []
+    if found is None and not by_steps:
+        METADATA.create_all(connection, checkfirst=False)
+        connection.execute(text(_VERSION_TABLE))
+        connection.execute(text(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (:head)"), {"head": head()})
+        return list(VERSIONS)
     if found is not None and found not in VERSIONS:
         raise NewerSchema(
             f"the state of syncs is of revision {found}, which this release does not know; "

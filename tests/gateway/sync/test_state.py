@@ -39,6 +39,9 @@ def test_the_migrations_make_what_the_metadata_says(where: Path | str) -> None:
     with engine.begin() as connection:
         assert migrations.current(connection) == migrations.head()
         assert migrations.upgrade(connection) == []
+        METADATA.drop_all(connection)
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+        assert migrations.upgrade(connection, by_steps=True) == list(migrations.VERSIONS)
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
     engine.dispose()
