@@ -81,6 +81,9 @@ class Holds:
     """Not `exact`, but nothing is written another way than line ends and NULs."""
     labels: bool = False
     """A folder is a label: a message that is in several of them is one, and has one `object`."""
+    queues: bool = False
+    """What is appended to a folder while an earlier call for it is not answered is put in behind that one's items: to
+    give the store two at a time spares it the wait for the next, and changes no order."""
     writable: bool = True
     """Items are put in and altered, and folders made; where not, a mailbox is read, and items are removed from it."""
 

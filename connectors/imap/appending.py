@@ -32,18 +32,41 @@ NO_ID: Final = Status("4.5.0", "it is appended, and the server does not say unde
 _OF_FLAGS: Final = re.compile(r"flag|keyword", re.I)
 
 
-@dataclass(slots=True)
 class Window:
-    """How many appends are in the pipe at once: more with each that is done, one after a mailbox that is full or a
-    server that has enough. What is in the pipe can't be taken back, and a server that says stop is to be left alone."""
+    """How many appends of one message are in the pipe at once: more with each that is done, one after a mailbox that is
+    full or a server that has enough. What is in the pipe can't be taken back, and a server that says stop is to be left
+    alone: whoever began to append before it said so puts nothing more into the pipe."""
 
-    size: int = 4
+    def __init__(self) -> None:
+        self.size = 4
+        self.stops = 0
+        """How often the server said stop."""
+        self.stop: StoreFault | None = None
+        """What it said last."""
+        self._under_way = 0
+        self._less: asyncio.Future[None] | None = None
+
+    async def begin(self) -> None:
+        """Wait for room for one more, which is under way then until `end`. A window that is full has room again once
+        half of it is done: to send many at once takes the server and us less time than one after the other."""
+        while self._under_way >= self.size:
+            if self._less is None or self._less.done():
+                self._less = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._less)
+        self._under_way += 1
+
+    def end(self) -> None:
+        self._under_way -= 1
+        if self._less is not None and not self._less.done() and self._under_way <= self.size // 2:
+            self._less.set_result(None)
 
     def done(self) -> None:
         self.size = min(MOST_ITEMS, self.size + 1)
 
-    def refused(self) -> None:
+    def refused(self, fault: StoreFault) -> None:
         self.size = 1
+        self.stops += 1
+        self.stop = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +77,25 @@ class _Ready:
 
 
 class Appender:
-    """Appends to one folder. `id_of` makes an item's id of UIDVALIDITY and UID."""
+    """Appends to one folder. `id_of` makes an item's id of UIDVALIDITY and UID. `turn` is held until all is in the
+    pipe, where the server tells numbers, else until all is done: others append behind it meanwhile, on one session."""
 
     def __init__(
-        self, session: Session, name: bytes, id_of: Callable[[int, int], str], *, several: bool, window: Window
+        self,
+        session: Session,
+        name: bytes,
+        id_of: Callable[[int, int], str],
+        *,
+        several: bool,
+        window: Window,
+        turn: asyncio.Lock | None = None,
     ) -> None:
         self._session = session
         self._name = name
         self._id_of = id_of
         self._window = window
+        self._stops = window.stops
+        self._turn = turn or asyncio.Lock()
         self._several = several and session.has("MULTIAPPEND")
         self._answers: dict[int, Appended | Status] = {}
         self._nameless: list[_Ready] = []
@@ -72,23 +105,33 @@ class Appender:
 
     async def append(self, items: Sequence[NewItem]) -> list[Appended | Status]:
         """Append in this order; an answer for each. Raises: Refused (of the folder), Closed, StoreFault."""
-        # Where numbers have to be looked up, what others have put in until now must be known.
-        folder = await self._session.select(self._name, anew=not self._session.has("UIDPLUS"))
-        exists, before = folder.exists, folder.uidnext
         ready: list[_Ready] = []
-        for at, item in enumerate(items):
-            if item.form != "mime":
-                self._answers[at] = Status("5.6.3", "an IMAP server holds messages alone")
-                continue
-            ready.append(await self._prepared(at, item, folder))
-        if self._several:
-            for chunk in _chunks(ready):
-                if self._fault is None:
-                    await self._append(chunk)
-        else:
-            await self._in_the_pipe(ready)
-        if self._nameless:
-            await self._look_up(exists, before)
+        under_way: list[asyncio.Task[None]] = []
+        try:
+            async with self._turn:
+                # Where numbers have to be looked up, what others have put in until now must be known.
+                folder = await self._session.select(self._name, anew=not self._session.has("UIDPLUS"))
+                exists, before = folder.exists, folder.uidnext
+                for at, item in enumerate(items):
+                    if item.form != "mime":
+                        self._answers[at] = Status("5.6.3", "an IMAP server holds messages alone")
+                        continue
+                    ready.append(await self._prepared(at, item, folder))
+                if self._several:
+                    await self._at_once(ready, under_way)
+                else:
+                    await self._in_the_pipe(ready, under_way)
+                if not self._session.has("UIDPLUS"):
+                    await asyncio.gather(*under_way)
+                    if self._nameless:
+                        await self._look_up(exists, before)
+            await asyncio.gather(*under_way)
+            if self._nameless:  # of a server that tells numbers, if not of each
+                async with self._turn:
+                    await self._look_up(exists, before)
+        finally:
+            for task in under_way:
+                task.cancel()
         if self._fault is not None:
             if not any(isinstance(each, Appended) or each is NO_ID for each in self._answers.values()):
                 raise self._fault
@@ -96,22 +139,30 @@ class Appender:
                 self._answers.setdefault(each.at, self._fault.status)
         return [self._answers[at] for at in range(len(items))]
 
-    async def _in_the_pipe(self, ready: Sequence[_Ready]) -> None:
-        """Append one by one, in this order, without waiting for each."""
-        under_way: set[asyncio.Task[None]] = set()
-        try:
-            for each in ready:
-                while len(under_way) >= self._window.size:
-                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                if self._fault is not None:
-                    break
-                under_way.add(asyncio.ensure_future(self._append([each])))
+    async def _at_once(self, ready: Sequence[_Ready], under_way: list[asyncio.Task[None]]) -> None:
+        """Append by commands of several, each when the one before it is done; the last is left under way."""
+        for chunk in _chunks(ready):
             await asyncio.gather(*under_way)
-        finally:
-            for task in under_way:
-                task.cancel()
+            if self._is_stopped():
+                return
+            under_way[:] = [self._begun(chunk)]
+
+    async def _in_the_pipe(self, ready: Sequence[_Ready], under_way: list[asyncio.Task[None]]) -> None:
+        """Append one by one, in this order, without waiting for each."""
+        for each in ready:
+            await self._window.begin()
+            if self._is_stopped():
+                self._window.end()
+                return
+            task = self._begun([each])
+            task.add_done_callback(lambda task: self._window.end())
+            under_way.append(task)
+
+    def _is_stopped(self) -> bool:
+        """Tell whether the server has said stop since this was begun."""
+        if self._fault is None and self._window.stops != self._stops:
+            self._fault = self._window.stop
+        return self._fault is not None
 
     async def _prepared(self, at: int, item: NewItem, folder: Selected) -> _Ready:
         wanted, notes = flags.write(item.flags, item.keywords, folder)
@@ -120,13 +171,20 @@ class Appender:
             binary = _has_nul(content) if content.is_inline else await asyncio.to_thread(_has_nul, content)
         return _Ready(at, Appending(content, wanted, item.received_at, binary), notes)
 
+    def _begun(self, chunk: Sequence[_Ready]) -> asyncio.Task[None]:
+        """Put one command into the pipe; its answers are noted by the task."""
+        return asyncio.ensure_future(self._answered(chunk, self._said(chunk)))
+
     async def _append(self, chunk: Sequence[_Ready]) -> None:
         """Append by one command; the answers are noted."""
-        folder = self._session.selected
-        assert folder is not None
+        await self._answered(chunk, self._said(chunk))
+
+    def _said(self, chunk: Sequence[_Ready]) -> asyncio.Future[Said]:
+        return self._session.connection.say(append(self._session.name(self._name), [each.one for each in chunk]))
+
+    async def _answered(self, chunk: Sequence[_Ready], asked: asyncio.Future[Said]) -> None:
         try:
-            name = self._session.name(self._name)
-            said = await self._session.connection.ask(append(name, [each.one for each in chunk]))
+            said = await self._session.connection.answer(asked)
         except Refused as refused:
             await self._refused(chunk, refused)
             return
@@ -142,7 +200,7 @@ class Appender:
         fault = fault_of(refused, unknown=False)
         if fault.scope is not Scope.MESSAGE:
             self._fault = self._fault or fault
-            self._window.refused()
+            self._window.refused(fault)
         elif len(chunk) > 1:
             middle = len(chunk) // 2
             for half in (chunk[:middle], chunk[middle:]):

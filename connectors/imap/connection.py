@@ -108,14 +108,29 @@ class Connection(asyncio.Protocol):
         alone: bool = False,
     ) -> Said:
         """Say a command and return its OK. Raises: Refused, Closed."""
-        answer: asyncio.Future[Said] = self._loop.create_future()
+        return await self.answer(self.say(command, takes, goes=goes, alone=alone))
 
-        def done(said: Said) -> None:
-            if not answer.done():
-                answer.set_result(said)
+    def say(
+        self,
+        command: Command,
+        takes: Taker | None = None,
+        *,
+        goes: Callable[[bytes], bytes | None] | None = None,
+        alone: bool = False,
+    ) -> asyncio.Future[Said]:
+        """Say a command and return what will be its answer, for `answer`; it is in the pipe when this returns."""
+        said: asyncio.Future[Said] = self._loop.create_future()
+
+        def done(what: Said) -> None:
+            if not said.done():
+                said.set_result(what)
 
         self.put(command, done, takes, goes=goes, alone=alone)
-        said = await answer
+        return said
+
+    async def answer(self, asked: asyncio.Future[Said]) -> Said:
+        """Return the OK to what was said. Raises: Refused, Closed."""
+        said = await asked
         if said.word == BYE:
             raise Closed(said.text)
         if said.word != "OK":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from connectors.imap.session import Selected
@@ -32,7 +33,8 @@ FORBIDDEN: Final = "".join(chr(code) for code in range(0x80) if _NO_ATOM.match(c
 """Characters that no keyword can hold. Those beyond ASCII are written in modified UTF-7, as folders' names are."""
 
 
-def read(flags: Iterable[bytes]) -> tuple[frozenset[Flag], frozenset[str]]:
+@lru_cache(maxsize=256)  # most of a mailbox's items have the same few
+def read(flags: frozenset[bytes]) -> tuple[frozenset[Flag], frozenset[str]]:
     """Return flags and keywords of an item; \\Recent, which no client sets, is neither."""
     found: set[Flag] = set()
     words: set[str] = set()

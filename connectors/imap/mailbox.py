@@ -23,7 +23,7 @@ from connectors.imap.folders import Listed, Namespace, listed, name_of, namespac
 from connectors.imap.idle import idle
 from connectors.imap.ids import hash_of, ids_of, octets_of, read_id, text_of
 from connectors.imap.listing import Listing, Marks
-from connectors.imap.pool import Pool
+from connectors.imap.pool import Lane, Pool, Turn
 from connectors.imap.session import Session
 from connectors.imap.wire.commands import joined
 from connectors.imap.wire.tokens import Spilled, WireError
@@ -43,6 +43,7 @@ from gateway.contract import (
     StoreFault,
 )
 
+FAULTS: Final = (Refused, Closed, WireError, OSError, TimeoutError)
 FETCH_ITEMS: Final = 50
 FETCH_BYTES: Final = 4 * 1024 * 1024
 """What is fetched by one command, about: as many as these are, by the size of those before."""
@@ -57,6 +58,7 @@ HOLDS: Final = Holds(
     nearly_exact=True,
     finds=False,
     tells_unseen=True,
+    queues=True,
     subscriptions=True,
     forbidden_in_names=CONTROLS,
     forbidden_in_keywords=FORBIDDEN,
@@ -85,6 +87,7 @@ class ImapMailbox:
         self._marks = Marks()
         self._at_once = FETCH_ITEMS
         self._window = Window()
+        self._lanes: dict[bytes, Lane] = {}
         self._holds = HOLDS
 
     async def prepare(self) -> None:
@@ -106,7 +109,7 @@ class ImapMailbox:
         try:
             async with self._pool.session(folder) as session:
                 yield session
-        except (Refused, Closed, WireError, OSError, TimeoutError) as fault:
+        except FAULTS as fault:
             raise fault_of(fault, unknown=unknown) from None
 
     # -- folders
@@ -275,8 +278,23 @@ class ImapMailbox:
 
     async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
         name = octets_of(folder)
-        async with self._asking(name, unknown=True) as session:
-            return await Appender(session, name, ids_of(name), several=self._several, window=self._window).append(items)
+        async with self._lane(name) as (session, turn):
+            appender = Appender(session, name, ids_of(name), several=self._several, window=self._window, turn=turn)
+            return await appender.append(items)
+
+    @asynccontextmanager
+    async def _lane(self, name: bytes) -> AsyncIterator[tuple[Session, Turn]]:
+        """Lend the session by which is appended to a folder: whoever appends meanwhile gets the same, so that what is
+        put into the pipe first is there first. Raises: StoreFault."""
+        lane = self._lanes.get(name)
+        if lane is None or not lane.is_open:
+            self._lanes = {at: each for at, each in self._lanes.items() if each.is_open}
+            lane = self._lanes[name] = Lane(self._pool, name)
+        try:
+            async with lane.lent() as session:
+                yield session, lane.turn
+        except FAULTS as fault:
+            raise fault_of(fault, unknown=True) from None
 
     async def _each(
         self, ids: Sequence[str], act: Callable[[Session, list[int]], Awaitable[dict[int, str]]]

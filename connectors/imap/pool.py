@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
 
 from connectors.imap.session import Session
+
+Turn: TypeAlias = asyncio.Lock
+"""Who has it puts commands into a pipe that others use, too."""
 
 
 class Pool:
@@ -70,3 +74,38 @@ class Pool:
         await asyncio.gather(*(each.logout() for each in idle))
         for each in list(self._all):
             self._drop(each)
+
+
+class Lane:
+    """A session of a pool that several use at once for one folder. The last of them gives it back, and then the lane is
+    of no use any more."""
+
+    def __init__(self, pool: Pool, folder: bytes) -> None:
+        self.turn = Turn()
+        self._pool = pool
+        self._folder = folder
+        self._users = 0
+        self._is_over = False
+        self._stack = AsyncExitStack()
+        self._taking = asyncio.Lock()
+        self._session: Session | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether one more may use it."""
+        return not self._is_over and (self._session is None or self._session.connection.is_open)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Session]:
+        """Lend the session. Raises: what the pool raises."""
+        self._users += 1
+        try:
+            async with self._taking:
+                if self._session is None:
+                    self._session = await self._stack.enter_async_context(self._pool.session(self._folder))
+            yield self._session
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._is_over = True
+                await self._stack.aclose()

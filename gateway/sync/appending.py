@@ -2,14 +2,17 @@
 
 What is about to be appended is noted first, with its digest, and what was appended after it: where a pass ends between
 the two, the next one looks whether it is there. Both are written to disk while the server works on the batch before and
-after, so that it never waits for it.
+after, and it has two batches as long as it takes all that it is given, so that it never waits for us. Its items are
+there in the order they were given, but for what it refuses at first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -99,12 +102,30 @@ class Appending:
         """Append all of these. Raises: StoreFault, Unsettled."""
         parts = self._parts(batches)
         settling: asyncio.Task[None] | None = None
-        ahead = asyncio.ensure_future(self._next(parts))
+        ahead: asyncio.Task[_Noted | None] | None = None
+        under_way: deque[tuple[_Noted, asyncio.Task[list[Appended | Status]]]] = deque()
+        is_over = False
         try:
-            while (noted := await ahead) is not None:
-                if not self._policy.dedupe:
+            while True:
+                while not is_over and len(under_way) < self._width:
+                    ahead = ahead or asyncio.ensure_future(self._next(parts))
+                    if under_way:  # what is ready first: another batch, or what the server says to one
+                        await asyncio.wait((ahead, under_way[0][1]), return_when=asyncio.FIRST_COMPLETED)
+                        if not ahead.done():
+                            break
+                    noted, ahead = await ahead, None
+                    if noted is None:
+                        is_over = True
+                        break
+                    before = under_way[-1][1] if under_way else None
+                    under_way.append((noted, asyncio.ensure_future(self._appended(noted, before))))
+                if not under_way:
+                    break
+                if not is_over and ahead is None and not self._policy.dedupe:
                     ahead = asyncio.ensure_future(self._next(parts))
-                answers = await self._appended(noted)
+                noted, task = under_way[0]
+                answers = await task
+                under_way.popleft()
                 done = await self._sorted(noted, answers)
                 if settling is not None:
                     await settling
@@ -113,13 +134,30 @@ class Appending:
                     await settling
                     settling = None
                     await self._follow(done, answers)
-                if self._policy.dedupe:
-                    ahead = asyncio.ensure_future(self._next(parts))
             if settling is not None:
                 await settling
+        except (StoreFault, Unsettled):
+            await self._end_of(under_way)
+            raise
         finally:
-            ahead.cancel()
-            await asyncio.gather(ahead, *([settling] if settling is not None else []), return_exceptions=True)
+            tasks = [each for each in (ahead, settling, *(task for _, task in under_way)) if each is not None]
+            for each in tasks:
+                if each is not settling:
+                    each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end_of(self, under_way: Iterable[tuple[_Noted, asyncio.Task[list[Appended | Status]]]]) -> None:
+        """Note what became of those that were given behind one that was not done."""
+        for noted, task in under_way:
+            with suppress(StoreFault, Unsettled):
+                await self._settle(await self._sorted(noted, await task))
+
+    @property
+    def _width(self) -> int:
+        """Return how many batches are given to the server at once: as long as all is well a second one, so that it has
+        something to do while the first is noted as done. What may be what ends connections goes with nothing else."""
+        is_well = self._end.pace.is_well and not self._means.losses and not self._policy.dedupe
+        return 2 if is_well and self._end.mailbox.holds().queues else 1
 
     async def _parts(self, batches: AsyncIterator[Sequence[Read]]) -> AsyncIterator[Sequence[Read]]:
         """Yield what is appended at once: as much as the server's pace allows, and what may be harmful alone."""
@@ -171,10 +209,14 @@ class Appending:
         await self._settle(done)
         await self._follow(done, answers)
 
-    async def _appended(self, noted: _Noted) -> list[Appended | Status]:
+    async def _appended(
+        self, noted: _Noted, before: asyncio.Task[list[Appended | Status]] | None = None
+    ) -> list[Appended | Status]:
+        """Append a batch; returns an answer for each item. `before` is the one that the server was given before it."""
         pace = self._end.pace
         while True:
             await pace.ready()
+            faults = pace.faults
             try:
                 answers = await self._end.mailbox.append(self._folder_id, noted.items)
             except StoreFault as fault:
@@ -185,7 +227,15 @@ class Appending:
                     raise Unsettled(self._side, fault) from None
                 if fault.status.is_permanent and fault.scope is Scope.MESSAGE:
                     return [fault.status for _ in noted.items]
-                if fault.status.code == MAILBOX_FULL.code:
+                is_full = fault.status.code == MAILBOX_FULL.code
+                is_second = before is not None and not before.done()
+                if before is not None and is_second:
+                    await asyncio.wait((before,))
+                    if before.cancelled() or before.exception() is not None:
+                        raise
+                if pace.faults != faults or (is_second and is_full):
+                    continue  # the one before was told the same, and has waited
+                if is_full:
                     await self._room(fault)
                 else:
                     pace.bad(fault)

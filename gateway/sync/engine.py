@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
@@ -23,7 +24,7 @@ from gateway.sync.faithful import AddressOf
 from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
 from gateway.sync.labels import by_labels
-from gateway.sync.lanes import together
+from gateway.sync.lanes import ahead, together
 from gateway.sync.match import Pool
 from gateway.sync.pace import Pace
 from gateway.sync.plan import Abilities, doubts, plan
@@ -51,6 +52,8 @@ _NO_PRINT: Final = Print()
 MOST_TRIES: Final = 20
 """How often in a row a pass begins anew where it is not known what was done, and nothing more gets done."""
 
+FIRST_ITEMS: Final = 100
+"""Of a folder that is met for the first time so many are listed before the first is copied."""
 MOST_ROUNDS: Final = 3
 """How often a pass goes on with what its plan left for after it."""
 
@@ -395,38 +398,41 @@ class _Pass:
         if listed is None:
             return
         pool, token, rights = listed
-        async for page in self._reader.pages(folder, "left", folder.left_token):
-            if page.reset and folder.left_token is not None:  # what was copied has other ids now
-                here, at = await self._reader.listing(folder, "left", None)
-                base = await self._base(here, Seen())
-            else:
-                items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
-                here, at = Seen(items, frozenset(page.removed)), page.token
-                base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
-            if is_anew:
-                lefts |= here.items.keys()
-            known = {pair.left for pair in base}
-            new = {id: item for id, item in here.items.items() if id not in known}
-            resumed: set[str | None] = set()
-            if rows := await self._resuming.settle(intents, "left", new, is_all=False):
-                base += await self._state.pairs(self._pairing, new, [])
-                resumed = {row.right for row in rows}
-            new = {id: item for id, item in here.items.items() if id not in {pair.left for pair in base}}
-            # What was copied from the right has a row from now on, and may have changed or gone there since.
-            sources = {id: item for id, item in pool.items.items() if id in resumed}
-            there_now = Seen(pool.near(new.values()) | sources, frozenset(id for id in resumed if id) - rights)
-            made, _, near = await self._plan(base, here, there_now, strangers=False)
-            pool.settle(near.items, {row.right for row in made.rows} | resumed)
-            passed = self._report.passed
-            if made.refused is not None or folder.id in await self._actor.act(made):
-                return
-            self._report.passed = passed + len(here.items)
-            folder = replace(folder, left_token=at)
-            if not is_anew:
-                told = all_told(self._ends, folder.id, "left", here.items)
-                await self._state.settle(self._pairing, folders=[folder], told=told)
-            if here.whole:
-                break
+        pages = self._reader.pages(folder, "left", folder.left_token, FIRST_ITEMS)
+        # Of what is edited where it is, a page tells what is there once the one before is done.
+        async with aclosing(ahead(pages) if folder.kind == "mail" else pages) as coming:
+            async for page in coming:
+                if page.reset and folder.left_token is not None:  # what was copied has other ids now
+                    here, at = await self._reader.listing(folder, "left", None)
+                    base = await self._base(here, Seen())
+                else:
+                    items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
+                    here, at = Seen(items, frozenset(page.removed)), page.token
+                    base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
+                if is_anew:
+                    lefts |= here.items.keys()
+                known = {pair.left for pair in base}
+                new = {id: item for id, item in here.items.items() if id not in known}
+                resumed: set[str | None] = set()
+                if rows := await self._resuming.settle(intents, "left", new, is_all=False):
+                    base += await self._state.pairs(self._pairing, new, [])
+                    resumed = {row.right for row in rows}
+                new = {id: item for id, item in here.items.items() if id not in {pair.left for pair in base}}
+                # What was copied from the right has a row from now on, and may have changed or gone there since.
+                sources = {id: item for id, item in pool.items.items() if id in resumed}
+                there_now = Seen(pool.near(new.values()) | sources, frozenset(id for id in resumed if id) - rights)
+                made, _, near = await self._plan(base, here, there_now, strangers=False)
+                pool.settle(near.items, {row.right for row in made.rows} | resumed)
+                passed = self._report.passed
+                if made.refused is not None or folder.id in await self._actor.act(made):
+                    return
+                self._report.passed = passed + len(here.items)
+                folder = replace(folder, left_token=at)
+                if not is_anew:
+                    told = all_told(self._ends, folder.id, "left", here.items)
+                    await self._state.settle(self._pairing, folders=[folder], told=told)
+                if here.whole:
+                    break
         if is_anew and (gone := await self._gone(folder, "left", lefts)):
             here = Seen({}, frozenset(row.left or "" for row in gone))
             made, _, _ = await self._plan(gone, here, Seen(), strangers=False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Budget:
@@ -34,3 +37,15 @@ async def together(work: Sequence[Coroutine[None, None, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def ahead(source: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """Yield what is yielded, the next being made while one is worked on. To be closed, or that goes on."""
+    coming = asyncio.ensure_future(anext(source, None))
+    try:
+        while (one := await coming) is not None:
+            coming = asyncio.ensure_future(anext(source, None))
+            yield one
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)

@@ -58,6 +58,8 @@ class Pace:
         self._until = 0.0
         self._bad_since: float | None = None
         self._tries = 0
+        self.faults = 0
+        """How many calls were not done."""
         self.waited_s = 0.0
         """In all."""
         self.why = ""
@@ -70,6 +72,11 @@ class Pace:
     def items(self) -> int:
         """Return how many items may be put into one call now."""
         return max(1, int(self._window))
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether the server takes all that it is given: another call may be under way beside one."""
+        return self._bad_since is None and self._window >= self._most and not self._s_a_byte
 
     def good(self) -> None:
         """A call was answered."""
@@ -88,6 +95,7 @@ class Pace:
     def bad(self, fault: StoreFault) -> None:
         """A call was not done. Raises: the fault, with its place, where it is for good, or has been for too long."""
         fault.place = fault.place or self._place
+        self.faults += 1
         if fault.status.is_permanent:
             raise fault
         self._tries += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 
 from gateway.mailbox import Changes, Facts, StoreFault
@@ -53,14 +53,21 @@ class Reader:
             return [f"{show_size(held)} are to go into a mailbox that may hold {show_size(most)}"]
         return []
 
-    async def pages(self, folder: FolderPair, side: Side, token: str | None) -> AsyncIterator[Changes]:
+    async def pages(
+        self, folder: FolderPair, side: Side, token: str | None, first: int | None = None
+    ) -> AsyncGenerator[Changes, None]:
+        """Yield what was told since a token; where the first page is to be here soon, of `first` items, those after it
+        of ever more."""
         end = self._ends[side]
+        most = self._policy.page_items
+        limit = most if first is None else min(most, first)
         id = folder.left if side == "left" else folder.right
         assert id is not None
         self._report.folders += 1
         while True:
             at = token
-            page = await end.pace.ask(lambda at=at: end.mailbox.changes(id, at, self._policy.page_items))  # type: ignore[misc]  # as above
+            page = await end.pace.ask(lambda at=at, limit=limit: end.mailbox.changes(id, at, limit))  # type: ignore[misc]  # as above
+            limit = min(most, 4 * limit)
             self._report.listed += len(page.items)
             if hidden := self.hidden[side]:
                 page = replace(page, items=tuple(each for each in page.items if each.id not in hidden))

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,6 +41,7 @@ _TOLD: Final = delete(PLACED).where(
 )
 
 
+@lru_cache(maxsize=256)  # most of a mailbox's items have the same few
 def _words(words: frozenset[str]) -> str:
     return json.dumps(sorted(words), ensure_ascii=False) if words else ""
 

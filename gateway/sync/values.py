@@ -92,7 +92,7 @@ class Policy:
     """What is read ahead while appending."""
     connections: int = 2
     """Folders that are worked on at once."""
-    page_items: int = 500
+    page_items: int = 1000
 
     def removals_of(self, total: int) -> int:
         """Return how many of so many items one pass may remove."""

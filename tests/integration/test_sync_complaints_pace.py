@@ -75,7 +75,8 @@ def test_a_hint_how_long_to_wait_is_not_heard(two: Two, side: str, verb: str, at
     with ImapFilter(server.port, once(at, verb, told)) as between:
         two.ports = (between.port, 0) if side == "left" else (0, between.port)
         report = two.step(Policy(batch_items=10), waits=waits).report
-    assert (report.copied, report.problems) == (30, 0)
+    # What was on its way when the connection ended is found there.
+    assert (report.copied + report.adopted, report.problems) == (30, 0)
     assert any(wait == pytest.approx(299.961) for wait in waits.waits)
     assert sum(waits.waits) < 310
     assert two.right.shown() == two.left.shown()
@@ -144,7 +145,7 @@ def test_when_it_has_given_up_it_begins_anew(tmp_path: Path) -> None:
 
 
 def test_hours_pass_before_the_first_message_of_a_large_inbox(tmp_path: Path) -> None:
-    """imapsync #268: what the first page lists is copied before the second is asked for, and progress is told."""
+    """imapsync #268: what the first page lists is copied while the second is asked for, and progress is told."""
     left, right = Memory(), Memory()
     for number in range(1500):
         left.put(mail(number), name=f"<{number}@example.org>")
@@ -157,7 +158,7 @@ def test_hours_pass_before_the_first_message_of_a_large_inbox(tmp_path: Path) ->
 
     bring_in_step(left, right, tmp_path, progress=progress)
     first = next(at for at, report in enumerate(told) if report.copied)
-    assert asked[first] == 1
+    assert asked[first] <= 2
     assert told[first].listed <= 500
     assert len(told) >= 1500 / 50
     assert told[-1].copied == 1500

@@ -85,6 +85,20 @@ async def test_what_they_make_of_octets(name: str, tmp_path: Path) -> None:
     assert {key: found.get(key) for key in ODD} == expected
 
 
+@pytest.mark.parametrize("several", [True, False], ids=["at once", "one by one"])
+@pytest.mark.parametrize("name", ["dovecot", "courier"])  # Courier tells no numbers
+async def test_what_is_appended_first_is_there_first(name: str, several: bool, tmp_path: Path) -> None:
+    server = SERVERS[name]()
+    async with opened(tmp_path, server.port, user(server), multiappend=several, max_connections=2) as mailbox:
+        calls = [mailbox.append("INBOX", [new(n) for n in range(at, at + 7)]) for at in (0, 7, 14)]
+        made = [each for answers in await asyncio.gather(*calls) for each in answers]
+        ids = [each.id for each in made if isinstance(each, Appended)]
+        assert len(set(ids)) == 21
+        found = {each.id: each.message_id for each in (await mailbox.changes("INBOX", None)).items}
+        assert [found[id] for id in ids] == [f"<{n}@x.example>" for n in range(21)]
+        assert list(found) == ids
+
+
 @pytest.mark.parametrize("name", SERVERS)
 async def test_keywords_of_any_letters(name: str, tmp_path: Path) -> None:
     server = SERVERS[name]()

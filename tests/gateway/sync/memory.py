@@ -18,7 +18,7 @@ FULL = Status("4.2.2", "no room")
 LOST = Status("4.4.2", "the connection was lost")
 NO_FORM = Status("5.6.3", "no such form")
 HOLDS = Holds(
-    FLAGS, keywords=True, internal_date=True, change_tokens=True, stable_ids=False, exact=True, finds=False
+    FLAGS, keywords=True, internal_date=True, change_tokens=True, stable_ids=False, exact=True, finds=False, queues=True
 )  # fmt: skip
 
 

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.contract import Folder, Scope, Status, StoreFault
+from gateway.contract import Appended, Folder, NewItem, Scope, Status, StoreFault
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.state import State
 from gateway.sync.values import Policy
-from tests.gateway.sync.memory import Killed, Memory, mail
+from tests.gateway.sync.memory import HOLDS, Killed, Memory, mail
 
 TWO_WAY = Policy(mode="two-way", delete="remove", min_removed=100)
 EVERY = 1 if os.environ.get("GATEPOST_KILLS") == "every" else 2
@@ -47,6 +47,55 @@ def filled(count: int = 5) -> Memory:
         box.put(mail(number), "inbox" if number % 2 else "work", *(["seen", "word"] if number % 3 else []),
                 name=f"<{number}@example.org>")  # fmt: skip
     return box
+
+
+class Taking(Memory):
+    """A mailbox that takes a while for each append. `busy` are those, by their numbers, that it has no time for."""
+
+    def __init__(self, busy: tuple[int, ...] = (), **given: Any) -> None:
+        super().__init__(**given)
+        self.busy = busy
+        self.under_way = self.most = self.asked = 0
+
+    async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
+        self.asked += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        is_busy = self.asked in self.busy
+        try:
+            await asyncio.sleep(0.05)
+            if is_busy:
+                raise StoreFault(Status("4.7.28", "throttled"), Scope.RECIPIENT, 5.0)
+            return await super().append(folder, items)
+        finally:
+            self.under_way -= 1
+
+
+@pytest.mark.parametrize("queues", [True, False])
+def test_a_store_has_its_next_batch_before_it_has_done_one(tmp_path: Path, queues: bool) -> None:
+    left, right = filled(60), Taking(holding=replace(HOLDS, queues=queues))
+    assert step(tmp_path, left, right, Policy(batch_items=5)).report.copied == 60
+    assert right.most == (2 if queues else 1)
+    in_order = [[held.octets for held in box.items.values() if held.folder == "inbox"] for box in (left, right)]
+    assert in_order[0] == in_order[1]
+
+
+@pytest.mark.parametrize("busy", [(2,), (2, 3), (3,)])
+def test_of_two_batches_one_is_not_taken(tmp_path: Path, busy: tuple[int, ...]) -> None:
+    left, right = filled(60), Taking(busy=busy)
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    state = State(tmp_path / "sync.sqlite")
+    policy = Policy(batch_items=5)
+    paces = Pace(5), Pace(5, sleep=wait, clock=lambda: sum(waits))
+    report = asyncio.run(run_pass("p", left, right, state, policy, paces=paces)).report  # type: ignore[arg-type]
+    state.close()
+    assert (report.copied, report.problems) == (60, 0)
+    assert len(right.items) == 60
+    assert sum(waits) == pytest.approx(5.0)  # both were told of one time
 
 
 def test_a_mailbox_is_copied_once(tmp_path: Path) -> None:
