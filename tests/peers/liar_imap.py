@@ -52,6 +52,11 @@ class Liar(ImapFilter):
         super().__enter__()
         return self
 
+    def count_anew(self) -> None:
+        """Count commands from the next one on: what a mailbox is opened with is among the first, and is answered."""
+        with self._guard:
+            self._count = 0
+
     def _answer(self, command: Command) -> Answer:
         with self._guard:
             if command.verb in _FREE:
