@@ -149,7 +149,7 @@ class Forwarding:
         """Decide about a message that somebody else wrote."""
         arrived = results.Results(self._server)
         if parcel.envelope.origin.connector in self._judges:  # else a sender would have us seal what they have made up
-            arrived = self._arrival(parcel.content)
+            arrived = results.merged(parcel.content.get_all(_RESULTS), self._servers) or arrived
         keys: tuple[SigningKey, ...] = ()
         choice = self._config.unsigned_from
         if choice != "keep":
@@ -233,7 +233,7 @@ class Forwarding:
         # Verifiers that know Ed25519 are few yet, and a chain has one signature for all.
         key = next((each for each in keys if each.algorithm == "rsa-sha256"), keys[0])
         status: ArcStatus = "none"
-        for result in arrived.results:
+        for result in reversed(arrived.results):  # the topmost field says what the chain is worth
             if result.method == "arc":
                 status = {"pass": "pass", "fail": "fail", "none": "none"}.get(result.verdict, "temperror")  # type: ignore[assignment]
         return SealPlan(key, results.write(self._server, arrived.results), status)

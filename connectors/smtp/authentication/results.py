@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 FIELD: Final = b"authentication-results"
 MAX_OCTETS: Final = 32 * 1024
 MAX_RESULTS: Final = 100
+MAX_FIELDS: Final = 50
+"""Of those of one message that are read for a seal."""
 _MAX_VALUE: Final = 300
 _MAX_START: Final = 1000
 _MAX_DEPTH: Final = 20
@@ -238,3 +241,15 @@ def first_of(values: Iterable[bytes], servers: frozenset[str]) -> Results | None
         if found is not None and found.server in servers:
             return found
     return None
+
+
+def merged(values: Iterable[bytes], servers: frozenset[str]) -> Results | None:
+    """Return what all fields of these servers say, the topmost first, as a seal carries it (RFC 8617 §4.1.1)."""
+    topmost: Results | None = None
+    every: list[Result] = []
+    for value in islice(values, MAX_FIELDS):
+        found = read(value)
+        if found is not None and found.server in servers:
+            topmost = topmost or found
+            every += [each for each in found.results if each not in every][: MAX_RESULTS - len(every)]
+    return None if topmost is None else Results(topmost.server, tuple(every))

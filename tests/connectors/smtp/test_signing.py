@@ -443,6 +443,16 @@ async def test_a_seal_carries_what_was_found_on_arrival(keys: KeyStore) -> None:
     assert await passed_on(got) == got
 
 
+async def test_a_seal_carries_what_all_fields_of_ours_say(keys: KeyStore) -> None:
+    more = b"Authentication-Results: gw.test; iprev=pass policy.iprev=192.0.2.1; arc=fail\r\n"
+    judged = mail(content=Content(RESULTS % b"none" + more + FOREIGN + BODY), trusted=False, connector="out")
+    got, _ = await sent(keys, judged, arc={"domain": "gw.test"}, authentication={"name": "gw.test"})
+    found = await sealed(got[0], records_of(keys))
+    assert found.status == "pass"  # the topmost field says what the chain is worth
+    assert b"spf=pass" in found.chain.sets[0].claims
+    assert b"iprev=pass" in found.chain.sets[0].claims
+
+
 @pytest.mark.parametrize(
     ("connector", "options", "carried"),
     [

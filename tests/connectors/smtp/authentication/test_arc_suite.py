@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA1
 
-from connectors.smtp.authentication import arc, dkim
+from connectors.smtp.authentication import arc, dkim, results
 from connectors.smtp.authentication.arc import ArcResult, Validator
 from connectors.smtp.authentication.canonical import HASHES, Bodies, BodyHash, Fields, Form
 from connectors.smtp.authentication.keys import KeyCache, public_record, sign_digest
@@ -522,8 +522,8 @@ def parts_of(octets: str) -> tuple[dict[str, str], dict[str, str], bytes]:
 def seals_itself_only(octets: str) -> bool:
     """Tell whether a seal is over its own set and nothing else."""
     fields = Fields(octets.encode())
-    (seal,), (message,), (results,) = (fields.all(name) for name in (arc.SEAL, arc.MESSAGE, arc.RESULTS))
-    own = dkim.signing_input([results, message], "relaxed", seal)
+    (seal,), (message,), (found,) = (fields.all(name) for name in (arc.SEAL, arc.MESSAGE, arc.RESULTS))
+    own = dkim.signing_input([found, message], "relaxed", seal)
     signature = base64.b64decode(parts_of(octets)[0]["b"])
     return signature == sign_digest(KEYS["own"], HASHES["sha256"](own).digest())
 
@@ -589,13 +589,13 @@ async def test_the_seal_says_what_the_chain_was_worth(case: Case, instance: int,
     head, body = made(case)
     assert (await judge(head, body)).status == case.suite
     got = await sealed(head, body)
-    seal, message, results = parts_of(got)
+    seal, message, found = parts_of(got)
     assert (seal["a"], seal["cv"], seal["d"], seal["i"], seal["s"], seal["t"]) == (
         *("rsa-sha256", cv, "example.org"),
         *(str(instance), "own", "12345"),
     )
     assert (message["i"], message["c"], message["h"]) == (str(instance), "relaxed/relaxed", b":".join(NAMES).decode())
-    assert results == f"ARC-Authentication-Results: i={instance}; {ID}\r\n".replace("{cv}", cv).encode()
+    assert found == f"ARC-Authentication-Results: i={instance}; {ID}\r\n".replace("{cv}", cv).encode()
     assert seals_itself_only(got) is (cv != "pass")
     assert (await judge(got + head, body)).status == ("fail" if cv == "fail" else "pass")
 
@@ -629,3 +629,30 @@ async def test_header_dup_ord2() -> None:
     to = "To: list@example.org\r\n"
     one, two = HEAD.replace(to, to + "To: b@example.org\r\n"), HEAD.replace(to, "To: b@example.org\r\n" + to)
     assert parts_of(await sealed(one, BODY))[1]["b"] != parts_of(await sealed(two, BODY))[1]["b"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(
+            ["arc=none", "spf=pass smtp.mailfrom=a.example", "dkim=pass (1 key) header.i=@a.example"], id="ar_merged1"
+        ),
+        pytest.param(
+            ["arc=none;\r\n\tspf=pass smtp.mailfrom=a.example", "dkim=pass (1 key) header.i=@a.example"],
+            id="ar_merged2",
+        ),
+    ],
+)
+def test_what_several_fields_found_is_sealed_as_one(values: list[str]) -> None:
+    ours = [f"lists.example.org; {value}" for value in (*values, "dmarc=pass", "dmarc=pass")]
+    fields = [value.encode() for value in (*ours, "nobody.example; dmarc=fail")]
+    found = results.merged(fields, frozenset(["lists.example.org"]))
+    assert found is not None
+    assert results.write(found.server, found.results).split(b";\r\n\t") == [
+        b"lists.example.org",
+        b"arc=none",
+        b"spf=pass smtp.mailfrom=a.example",
+        b"dkim=pass header.i=@a.example",  # a comment says nothing, and is not sealed
+        b"dmarc=pass",
+    ]
+    assert results.merged(fields[-1:], frozenset(["lists.example.org"])) is None
