@@ -157,6 +157,7 @@ class Acceptance:
                 first.recipients is incoming.recipients
                 and first.reverse_path is incoming.reverse_path
                 and first.trusted is incoming.trusted
+                and first.returning is incoming.returning
                 and first.priority == incoming.priority
                 and first.ret == incoming.ret
             ):
@@ -174,7 +175,13 @@ class Acceptance:
         return Envelope(
             incoming.reverse_path,
             recipients,
-            Origin(self._name, peer=arrived.topic, protocol="MQTT", trusted=incoming.trusted),
+            Origin(
+                self._name,
+                peer=arrived.topic,
+                protocol="MQTT",
+                trusted=incoming.trusted,
+                returning=incoming.returning,
+            ),
             priority=incoming.priority,
             expires_at=incoming.expires_at,
             ret=incoming.ret,

@@ -216,7 +216,8 @@ class SubscribeRule(Table):
     )
     trusted: bool = Field(
         False,
-        description="Where the payload names the recipients: whoever may publish here may send beyond our own domains.",
+        description="Where the payload names the recipients, or in From the author: whoever may publish here may send "
+        "beyond our own domains, and under the name of everybody.",
     )
     sender: str = Field(
         "",

@@ -83,9 +83,18 @@ class Case:
         return chosen, fields
 
     def incoming(
-        self, sender: Address, named: Sequence[Address], content: Sequence[bytes], message_id: str
+        self,
+        sender: Address,
+        named: Sequence[Address],
+        content: Sequence[bytes],
+        message_id: str,
+        *,
+        names_author: bool = False,
     ) -> Incoming:
-        """Return the mail from `sender`, to those whom the rule names, or else the payload. Raises: BadPayload."""
+        """Return the mail from `sender`, to those whom the rule names, or else the payload. Raises: BadPayload.
+
+        Where the payload `names_author`, that is the publisher's word alone: nothing may be signed for it.
+        """
         envelope = self.envelope
         recipients = self.opening.recipients
         if envelope is not NO_ENVELOPE or not recipients:
@@ -96,17 +105,20 @@ class Case:
                 "name recipients in the rule, or in the payload",
             )  # fmt: skip
         path = sender if envelope.path is None else envelope.reverse_path
+        has_own = bool(self.opening.recipients)
+        is_trusted = self.rule.trusted or (has_own and not names_author)
         expiry = self.arrived.properties.message_expiry_s
         return Incoming(
             path,
             recipients,
             tuple(content),
             message_id,
-            bool(self.opening.recipients) or self.rule.trusted,
+            is_trusted,
             None if expiry is None else self.at + expiry,
             envelope.priority,
             envelope.ret,
             envelope.envid,
+            returning=has_own and not is_trusted,
         )
 
     def _recipients(self, named: Sequence[Address]) -> tuple[Recipient, ...]:

@@ -31,7 +31,9 @@ def read(case: Case) -> Incoming:
     fields += [(name, value) for name, values in document.headers.items() for value in values]
     fields += case.others()
     named = [box.address for box in (*to, *cc, *bcc)]
-    return case.incoming(sender.address, named, _content(case, document, fields), message_id)
+    content = _content(case, document, fields)
+    is_theirs = case.opening.sender is None and bool(document.from_)
+    return case.incoming(sender.address, named, content, message_id, names_author=is_theirs)
 
 
 def _authors(case: Case, document: Document) -> tuple[list[Mailbox], Fields]:

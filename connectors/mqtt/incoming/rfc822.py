@@ -29,7 +29,7 @@ def read(case: Case) -> Incoming:
     named = () if case.opening.addresses else _recipients(memo)
     said = (content.get(b"message-id") or b"").strip().decode("latin-1")
     pieces = _completed(case, content, sender, has_id=bool(said))
-    return case.incoming(sender, named, pieces, said or case.own_id or case.made_id)
+    return case.incoming(sender, named, pieces, said or case.own_id or case.made_id, names_author=True)
 
 
 def _check(payload: bytes, head: bytes, content: Content) -> None:

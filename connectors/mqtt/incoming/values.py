@@ -13,9 +13,9 @@ from gateway.contract import Address, Content, Recipient, quickly_made
 class Incoming:
     """A mail that was made of a message: its envelope, and its content piece by piece, as RFC 5322 octets.
 
-    `message_id` is the content's own, in brackets. `trusted`: the recipients are the operator's, or whoever may publish
-    is trusted to name them. `header`, of a content in one piece: where the fields end in it, and where the body starts;
-    None where that is not known.
+    `message_id` is the content's own, in brackets. `trusted`: author and recipients are the operator's, or whoever may
+    publish is trusted to name them; `returning`: the recipients alone are the operator's. `header`, of a content in one
+    piece: where the fields end in it, and where the body starts; None where that is not known.
     """
 
     reverse_path: Address | None
@@ -28,6 +28,7 @@ class Incoming:
     ret: Literal["full", "hdrs"] | None = None
     envid: str | None = None
     header: tuple[int, int] | None = None
+    returning: bool = False
 
     def whole(self) -> Content:
         """Return the content, in memory."""

@@ -196,6 +196,23 @@ def test_a_whole_message_stays_octet_for_octet() -> None:
     assert read(subscribe("rfc822", topic="mail/#", trusted=True), arrived(MAIL, "mail/x")).trusted
 
 
+def test_nobody_is_trusted_to_name_an_author_by_a_rule_that_names_recipients() -> None:
+    """What is trusted is signed with the key of From's domain."""
+    named = json.dumps({"from": "boss@acme.example", "text": "pay"})
+    unnamed = json.dumps({"text": "dry"})
+    for payload, given, options, trusted in (
+        (MAIL, "rfc822", {}, False),
+        (MAIL, "rfc822", {"sender": "smtp:plant@acme.example"}, False),
+        (MAIL, "rfc822", {"trusted": True}, True),
+        (named, "json", {}, False),
+        (named, "json", {"sender": "smtp:plant@acme.example"}, True),
+        (unnamed, "json", {}, True),
+    ):
+        found = read(subscribe(given, recipients=OPS, **options), arrived(payload))
+        assert (found.trusted, found.returning) == (trusted, not trusted), (given, options)
+        assert [str(r.address) for r in found.recipients] == OPS
+
+
 @pytest.mark.parametrize(
     ("octets", "expected"),
     [
