@@ -107,7 +107,7 @@ class GatewayIntake:
                     continue
             except Exception as fault:  # noqa: BLE001  this message's alone
                 self.refused += isinstance(fault, Rejected)
-                told(None, fault)
+                self._answer(told, None, fault)
                 continue
             if planned.more and not planned.message.content.is_inline:
                 self._copy(planned, told)
@@ -140,11 +140,18 @@ class GatewayIntake:
     ) -> None:
         if fault is None and duplicate is None:
             self._accepted(planned)
-            told(Receipt(planned.message.id), None)
+            self._answer(told, Receipt(planned.message.id), None)
         elif duplicate is not None:
-            told(Receipt(duplicate.message_id, True), None)
+            self._answer(told, Receipt(duplicate.message_id, True), None)
         else:
-            told(None, Unavailable(fault.status) if isinstance(fault, SpoolError) else fault)
+            self._answer(told, None, Unavailable(fault.status) if isinstance(fault, SpoolError) else fault)
+
+    def _answer(self, told: Taken, receipt: Receipt | None, fault: BaseException | None) -> None:
+        """Answer whoever brought a message; what becomes of others does not depend on how they take it."""
+        try:
+            told(receipt, fault)
+        except Exception as own:  # noqa: BLE001  whose it is is in the log, and the next are told
+            self._log.exception("answer_not_taken", reason=str(own))
 
     def _accepted(self, planned: Planned) -> None:
         stored = planned.message

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import Batch, ContentWriter, Rejected, Unavailable
+from gateway.contract import Batch, ContentWriter, Receipt, Rejected, Unavailable
 from gateway.ids import IdSource
 from gateway.intake import GatewayIntake
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
@@ -366,3 +366,21 @@ async def test_a_reload_changes_the_answer_for_the_next_message() -> None:
     assert desk.intake.check(message.envelope, Recipient(parse("smtp:new@merged.example"))) is not None
     desk.intake.planner = planner()
     assert desk.intake.check(message.envelope, Recipient(parse("smtp:bob@merged.example"))) is None
+
+
+async def test_who_does_not_take_an_answer_costs_nobody_else_theirs() -> None:
+    desk = Desk()
+    answers: list[object] = []
+
+    def broken(receipt: Receipt | None, fault: BaseException | None) -> None:
+        answers.append(receipt or fault)
+        raise RuntimeError("the source has a fault of its own")
+
+    desk.intake.take(mail("smtp:nobody@merged.example"), broken)
+    for _ in range(2):
+        desk.intake.take(mail("smtp:ann.lee@merged.example"), broken)
+    await asyncio.sleep(0)
+    assert [type(each) for each in answers] == [Rejected]
+    for _, told in desk.spool.waiting:
+        told(None, None)
+    assert [type(each) for each in answers] == [Rejected, Receipt, Receipt]
