@@ -583,9 +583,9 @@ class _Plan:
     """The deliveries of one message, as they come together."""
 
     __slots__ = (
-        "_envelope", "_expires_at", "_forwarding", "_learns", "_now", "_planner", "_reached", "_report", "_sender",
-        "_tried", "deliveries", "goes_astray", "groups", "leaves", "looped", "message_id", "moved", "refused", "tokens",
-        "why",
+        "_envelope", "_expires_at", "_forwarded", "_forwarding", "_learns", "_now", "_planner", "_reached", "_report",
+        "_sender", "_tried", "deliveries", "goes_astray", "groups", "leaves", "looped", "message_id", "moved",
+        "refused", "tokens", "why",
     )  # fmt: skip
 
     def __init__(
@@ -607,6 +607,7 @@ class _Plan:
         self._expires_at = envelope.expires_at or now + planner.settings.expire_after_s
         self._reached: set[tuple[LaneKey, str]] = set()
         self._forwarding: list[tuple[LaneKey, str]] = []
+        self._forwarded: set[tuple[LaneKey, str]] = set()
         self.message_id = message_id
         self.deliveries: list[Delivery] = []
         self.why: list[str] = []
@@ -678,6 +679,9 @@ class _Plan:
         here = (found.lane, found.address.key)
         if here in self._forwarding or len(self._forwarding) >= _MOST_FORWARDINGS:
             return False
+        if self._forwarding and here in self._forwarded:
+            return not found.keeps  # by another way: many people forward to few, which makes very many ways
+        self._forwarded.add(here)
         self._forwarding.append(here)
         notify = Notify.NEVER if found.keeps else recipient.notify
         orcpt = None if found.keeps else recipient.orcpt

@@ -84,3 +84,19 @@ def test_it_is_told_where_mail_goes() -> None:
     table = planner(person("ann", "ann@merged.example; ann@elsewhere.example")).table
     lines = table.explain(parse("smtp:ann@merged.example"))
     assert "its mail is forwarded to smtp:ann@elsewhere.example besides" in lines
+
+
+def test_very_many_ways_to_one_are_gone_once() -> None:
+    """Two people a level forward to both of the next: 2 ** 18 ways, 36 people."""
+    levels = 18
+    people = [
+        person(f"p{level}.{n}", f"p{level + 1}.0@merged.example; p{level + 1}.1@merged.example")
+        for level in range(levels)
+        for n in (0, 1)
+    ]
+    people += [person(f"p{levels}.0", "ann@elsewhere.example"), person(f"p{levels}.1", "ann@elsewhere.example")]
+    plan = planner(*people)
+    asked = []
+    find, plan.target = plan.target, lambda *of: asked.append(of) or find(*of)  # type: ignore[method-assign, func-returns-value]
+    assert ways(plan.plan(mail("smtp:p0.0@merged.example")).message) == [ELSEWHERE]
+    assert len(asked) < 4 * levels + 10
