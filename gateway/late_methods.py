@@ -5,8 +5,8 @@ the time in which a command starts, for classes most of which it makes no object
 standard library from the same fields, take the place of stand-ins at their first call.
 
 Promises: what is seen of a class and of its objects is the same, but for the signature of a method that was never
-called, and for the docstring of a class that has none of its own. A class that is out of the ordinary is made by the
-standard library at once.
+called, and for the docstring of a class that has none of its own. A class that is out of the ordinary, and each that is
+not the gateway's own, is made by the standard library at once.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any, Final
 _MAKE: Final = dataclasses.dataclass
 _ORDINARY: Final = frozenset(("frozen", "slots"))
 _PSEUDO: Final = ("InitVar", "KW_ONLY")
+_OWN: Final = frozenset(("gateway", "mappings", "connectors"))
+"""Packages whose classes nobody asks for what differs."""
 
 
 def install() -> None:
-    """Have all modules that are imported from now on make their dataclasses so."""
+    """Have the gateway's modules that are imported from now on make their dataclasses so."""
     dataclasses.dataclass = _dataclass
 
 
@@ -29,6 +31,12 @@ def _dataclass(cls: type[Any] | None = None, /, **given: Any) -> Any:
     """What `dataclasses.dataclass` is."""
     if cls is None:
         return lambda cls: _dataclass(cls, **given)
+    make = make_late if cls.__module__.partition(".")[0] in _OWN else _MAKE
+    return make(cls, **given)
+
+
+def make_late(cls: type[Any], /, **given: Any) -> Any:
+    """Return the class as a dataclass of these options, whose methods are made at their first call."""
     is_frozen = bool(given.get("frozen"))
     own = cls.__dict__
     fields = own.get("__annotations__", {})

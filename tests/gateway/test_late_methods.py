@@ -13,7 +13,9 @@ import pytest
 
 from gateway import late_methods
 
-late: Any = late_methods._dataclass
+
+def late(**given: bool) -> Any:
+    return lambda cls: late_methods.make_late(cls, **given)
 
 
 class Plain:
@@ -167,3 +169,9 @@ def test_all_of_ours_can_be_made() -> None:
     done = subprocess.run([sys.executable, "-c", WHOLE], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 200
+
+
+def test_classes_of_others_are_the_standard_library_s_at_once() -> None:
+    made = late_methods._dataclass(_copy(Plain))
+    assert made.__repr__.__code__.co_name == dataclasses.dataclass(_copy(Plain)).__repr__.__code__.co_name
+    assert late()(_copy(Plain)).__repr__.__code__.co_name == "method"
