@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -111,6 +114,20 @@ def test_a_full_disk_defers_and_shows_no_part_of_a_file(
     wait_until(lambda: gateway.queued() == 0, 60, "the queue is empty")
 
 
+@contextmanager
+def standing_still(gateway: Gateway) -> Iterator[None]:
+    """Stop a gateway in its tracks, with the processes that it has started."""
+    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+    pids = [gateway.pid, *map(int, children)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_a_read_only_outbox_and_inbox_wait(tmp_path: Path, disk: Path, start_gateway: Callable[..., Gateway]) -> None:
     (disk / "in").mkdir()
     (disk / "done").mkdir()
@@ -120,8 +137,9 @@ def test_a_read_only_outbox_and_inbox_wait(tmp_path: Path, disk: Path, start_gat
     put(disk / "in", "first")
     wait_until(lambda: len(seen(disk / "out")) == 1, 60, "the first is put")
     wait_until(lambda: len(seen(disk / "done")) == 1, 60, "and archived")
-    put(disk / "in", "second")
-    remount(disk, "ro")
+    with standing_still(gateway):
+        put(disk / "in", "second")
+        remount(disk, "ro")
     try:
         wait_until(lambda: "Read-only" in gateway.said() or "read-only" in gateway.said(), 60, "it is told", 0.1)
     finally:

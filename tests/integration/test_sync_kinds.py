@@ -68,8 +68,11 @@ def test_what_is_no_mail_goes_along_whole(ews_peer: EwsPeer, tmp_path: Path, mod
             )  # fmt: skip
     left, right = (At(Ews, company.access(), company.address("ann")) for company in (acme, bolt))
     policy = Policy(mode=mode, delete="remove", min_removed=100)
-    if mode == "two-way":  # it is there, and without the key by which it would be found
+    if (
+        mode == "two-way"
+    ):  # what is uploaded beside is in no folder; what is moved into one is there, and known by its key
         bolt.fault("UploadItems", "cut_after", nth=1)
+        bolt.fault("MoveItem", "cut_after", nth=1)
     result = bring_in_step(left, right, tmp_path, policy, waits=Real())
     report = result.report
     assert (report.copied + report.adopted, report.problems, result.left_out) == (5, 0, [])
