@@ -55,6 +55,7 @@ class Taking(Memory):
     def __init__(self, busy: tuple[int, ...] = (), **given: Any) -> None:
         super().__init__(**given)
         self.busy = busy
+        self.all_busy = asyncio.Event()
         self.under_way = self.most = self.asked = 0
 
     async def append(self, folder: str, items: Sequence[NewItem]) -> list[Appended | Status]:
@@ -62,9 +63,13 @@ class Taking(Memory):
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         is_busy = self.asked in self.busy
+        if is_busy and self.asked == max(self.busy):
+            self.all_busy.set()
         try:
             await asyncio.sleep(0.05)
             if is_busy:
+                async with asyncio.timeout(30):
+                    await self.all_busy.wait()  # each of them is under way before one is told no
                 raise StoreFault(Status("4.7.28", "throttled"), Scope.RECIPIENT, 5.0)
             return await super().append(folder, items)
         finally:
