@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.smtp.shared_database import opened
+from connectors.smtp.shared_database import opened, transaction
 from gateway.contract import Context
 
 MOST_KEYS: Final = 65_536
@@ -105,8 +105,7 @@ class Ledger:
 
         Where there are too few, it is 0 tokens and the seconds until there are enough. Raises: sqlite3.Error.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             used = self._used(key, rate, now)
             left = limit - used
             given, wait = (max(tokens, left // parts), 0.0) if left >= tokens else (0.0, (tokens - left) / rate)
@@ -115,22 +114,13 @@ class Ledger:
             self._drawn += 1
             if self._drawn % CLEAN_EVERY == 0:
                 self._clean(now)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
         return given, wait
 
     def put_back(self, slices: Sequence[_Slice], now: float) -> None:
         """Raises: sqlite3.Error."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             for each in slices:
                 self._put(each.key, max(0.0, self._used(each.key, each.rate, now) - each.tokens), each.rate, now)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def _used(self, key: bytes, rate: float, now: float) -> float:
         found = self._db.execute("SELECT used, at FROM buckets WHERE key = ?", (key,)).fetchone()

@@ -20,7 +20,7 @@ from typing import Final
 from connectors.smtp.checks import Check, Client, OnFault, Step, Transaction, Verdict, refuse
 from connectors.smtp.filter_config import GreylistTable, read_networks
 from connectors.smtp.patterns import PatternRules, read_address
-from connectors.smtp.shared_database import opened
+from connectors.smtp.shared_database import opened, transaction
 from gateway.contract import Context, Recipient
 
 CLEAN_EVERY: Final = 1000
@@ -51,16 +51,11 @@ class GreylistStore:
         """Note a try; return 0 where it passes, else the seconds until a next one does. Raises: sqlite3.Error."""
         table = self._table
         key = hashlib.blake2b("\0".join((network, sender, recipient)).encode("utf-8", "surrogatepass"), digest_size=16)
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             wait = self._look(network, key.digest(), now)
             self._asked += 1
             if self._asked % CLEAN_EVERY == 1:
                 self._clean(now)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
         return min(wait, table.delay_s)
 
     def _look(self, network: str, key: bytes, now: float) -> float:
