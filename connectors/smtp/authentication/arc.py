@@ -154,9 +154,9 @@ def _message(field: bytes) -> Signature:
     found = _tags(field)
     del found["i"]  # here it is no identity
     signature = dkim.read_tags(field, found, signs_from=False)
-    if SEAL in signature.signed:
+    if SEAL in signature.terms.signed:
         raise SignatureFault("permerror", "a message signature that signs seals")  # §4.1.2
-    if signature.hash != "sha256":
+    if signature.terms.hash != "sha256":
         raise SignatureFault("policy", "SHA-1 proves nothing")
     return signature
 
@@ -197,7 +197,7 @@ class Validator:
         self.chain = read(fields)
         if self.chain.sets and not self.chain.fault:
             newest = self.chain.sets[-1].message
-            bodies.want(newest.body_form, newest.hash, newest.length)
+            bodies.want(newest.terms.body_form, newest.terms.hash, newest.length)
 
     async def validate(self, resolver: Resolver, keys: KeyCache, now: float) -> ArcResult:
         """Say what the chain is worth (§5.2); the body has gone by."""

@@ -82,19 +82,12 @@ class Signature(NamedTuple):
     """A signature field, read: `field` is it whole with its line end, the rest are its tags."""
 
     field: bytes
+    terms: Terms
     body_hash: bytes
     signature: bytes
     length: int | None
     timestamp: int | None
     expires: int | None
-    algorithm: str
-    hash: str
-    domain: str
-    selector: str
-    signed: tuple[bytes, ...]
-    header_form: Form
-    body_form: Form
-    identity: str
 
 
 class DkimResult(NamedTuple):
@@ -144,7 +137,7 @@ def read_tags(field: bytes, found: Mapping[str, bytes], *, signs_from: bool = Tr
         found["a"], found["d"], found["s"], found["h"], found.get("q"), found.get("c"), found.get("i"), signs_from
     )
     return Signature(
-        field, octets_of(found["bh"]), octets_of(found["b"]), read_number(found, "l"), timestamp, expires, *terms
+        field, terms, octets_of(found["bh"]), octets_of(found["b"]), read_number(found, "l"), timestamp, expires
     )
 
 
@@ -252,8 +245,8 @@ class Verifier:
             except SignatureFault as fault:
                 self._read.append(DkimResult(fault.verdict, _claimed(field), str(fault)))
                 continue
-            if signature.hash == "sha256":
-                bodies.want(signature.body_form, signature.hash, signature.length)
+            if signature.terms.hash == "sha256":
+                bodies.want(signature.terms.body_form, signature.terms.hash, signature.length)
             self._read.append(signature)
 
     def __len__(self) -> int:
@@ -284,14 +277,14 @@ async def verify(
     testing = False
     try:
         size = _check_before(signature, bodies, now)
-        record = await key_of(signature.domain, signature.selector, resolver, keys)
+        record = await key_of(signature.terms.domain, signature.terms.selector, resolver, keys)
         testing = record.testing
         _check_key(signature, record)
-        chosen = fields.chosen(signature.signed, signature.field)
+        chosen = fields.chosen(signature.terms.signed, signature.field)
         if sum(map(len, chosen)) > MAX_OCTETS:
             raise SignatureFault("policy", "too much of a header")
-        own = signing_input(chosen, signature.header_form, signature.field)
-        if not record.verifies(signature.signature, HASHES[signature.hash](own).digest()):
+        own = signing_input(chosen, signature.terms.header_form, signature.field)
+        if not record.verifies(signature.signature, HASHES[signature.terms.hash](own).digest()):
             raise SignatureFault("fail", "signature does not verify")
     except SignatureFault as fault:
         return _result(signature, fault.verdict, str(fault), testing)
@@ -303,11 +296,11 @@ def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool, 
     mark = binascii.b2a_base64(signature.signature[:6], newline=False).decode("ascii")
     return DkimResult(
         verdict,
-        signature.domain,
+        signature.terms.domain,
         reason,
-        signature.selector,
-        signature.identity,
-        signature.algorithm,
+        signature.terms.selector,
+        signature.terms.identity,
+        signature.terms.algorithm,
         mark,
         testing,
         partial,
@@ -316,11 +309,11 @@ def _result(signature: Signature, verdict: Verdict, reason: str, testing: bool, 
 
 def _check_before(signature: Signature, bodies: Bodies, now: float) -> int:
     """Check all that needs no key, and return the octets of the body. Raises: SignatureFault."""
-    if signature.hash != "sha256":
+    if signature.terms.hash != "sha256":
         raise SignatureFault("policy", "SHA-1 proves nothing")  # RFC 8301 §3.1
     if signature.expires is not None and signature.expires < now:
         raise SignatureFault("fail", "expired")
-    digest, size = bodies.get(signature.body_form, signature.hash, signature.length)
+    digest, size = bodies.get(signature.terms.body_form, signature.terms.hash, signature.length)
     if signature.length is not None and signature.length > size:
         raise SignatureFault("fail", "body shorter than l=")
     if digest != signature.body_hash:
@@ -346,10 +339,10 @@ async def key_of(domain: str, selector: str, resolver: Resolver, keys: KeyCache)
 
 
 def _check_key(signature: Signature, record: KeyRecord) -> None:
-    check_algorithm(signature.algorithm, record)
+    check_algorithm(signature.terms.algorithm, record)
     if "*" not in record.services and "email" not in record.services:
         raise SignatureFault("permerror", "key not for mail")
-    if record.strict and signature.identity.rpartition("@")[2] != signature.domain:
+    if record.strict and signature.terms.identity.rpartition("@")[2] != signature.terms.domain:
         raise SignatureFault("permerror", "key not for subdomains")
 
 

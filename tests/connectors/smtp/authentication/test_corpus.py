@@ -68,13 +68,15 @@ def test_bodies_are_those_that_dkimpy_sees() -> None:
                 signature = read(field)
             except SignatureFault:
                 continue
-            if signature.hash != "sha256":
+            if signature.terms.hash != "sha256":
                 continue
             bodies = Bodies()
-            bodies.want(signature.body_form, "sha256", signature.length)
+            bodies.want(signature.terms.body_form, "sha256", signature.length)
             bodies.update(body)
-            digest, _ = bodies.get(signature.body_form, "sha256", signature.length)
-            policy = dkim.CanonicalizationPolicy.from_c_value(f"{signature.header_form}/{signature.body_form}".encode())
+            digest, _ = bodies.get(signature.terms.body_form, "sha256", signature.length)
+            policy = dkim.CanonicalizationPolicy.from_c_value(
+                f"{signature.terms.header_form}/{signature.terms.body_form}".encode()
+            )
             theirs = policy.canonicalize_body(body)[: signature.length]
             assert base64.b64encode(digest) == base64.b64encode(hashlib.sha256(theirs).digest()), name
             seen += 1
