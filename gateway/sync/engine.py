@@ -467,8 +467,12 @@ class _Pass:
             if base and not await self._done(folder, base, Seen({id: items[id] for id in items.keys() & known})):
                 return None
             token = page.token
-        for row in await self._resuming.settle(intents, "right", new):
-            new.pop(row.right or "", None)
+        if rows := await self._resuming.settle(intents, "right", new):
+            # These have rows of what was appended; it may have been marked since.
+            resumed = {id: new.pop(id) for row in rows if (id := row.right) in new}
+            base = await self._state.pairs(self._pairing, [], resumed)
+            if not await self._done(folder, base, Seen(resumed)):
+                return None
         if gone := await self._gone(folder, "right", there):
             made, _, right = await self._plan(
                 gone, Seen(), Seen(new, frozenset(row.right or "" for row in gone)), strangers=False

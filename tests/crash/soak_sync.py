@@ -42,6 +42,8 @@ from tests.peers.process import Process
 
 Mode = Literal["copy", "two-way"]
 MODES: Final[tuple[Mode, ...]] = ("copy", "two-way")
+Item = tuple[str, str, bytes, frozenset[str]]
+"""Folder, Message-ID, octets and flags of a message."""
 FOLDERS: Final = ("INBOX", "Work", "Work/Old")
 EACH_ROUND: Final = 60
 """Messages that come in on a side before each pass."""
@@ -117,9 +119,9 @@ class Side:
         finally:
             client.logout()
 
-    def items(self) -> list[tuple[str, str, bytes, frozenset[str]]]:
-        """Return folder, Message-ID, octets and flags of all messages."""
-        found: list[tuple[str, str, bytes, frozenset[str]]] = []
+    def items(self) -> list[Item]:
+        """Return all messages."""
+        found: list[Item] = []
         with self.client() as client:
             for folder in FOLDERS:
                 told, count = client.select(f'"{folder}"', readonly=True)
@@ -255,7 +257,13 @@ def _judge(count: Count, left: Side, right: Side) -> None:
     one, two = ({each[1]: each for each in items} for items in (here, there))
     if count.mode == "copy":  # what people do on the right is theirs
         two = {id: each for id, each in two.items() if id in one}
-    count.changed += [id for id in one.keys() & two.keys() if one[id] != two[id]]
+    count.changed += [_difference(one[id], two[id]) for id in sorted(one.keys() & two.keys()) if one[id] != two[id]]
+
+
+def _difference(one: Item, two: Item) -> str:
+    """Tell what a message of both sides is that the same on the other is not; its octets by their number."""
+    told = (f"{folder}, {len(octets)} octets, {sorted(flags)}" for folder, _, octets, flags in (one, two))
+    return f"{one[1]}: {' and '.join(told)}"
 
 
 def main() -> int:

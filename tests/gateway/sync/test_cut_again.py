@@ -109,3 +109,17 @@ def test_what_is_done_and_goes_before_what_was_read_is_noted(
     come_in_step(tmp_path, left, right, 7)
     report = step(tmp_path, left, right, POLICY).report
     assert (report.listed, report.read) == (0, 0)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("marked", ["left", "right"])
+def test_what_was_copied_and_is_marked_before_it_has_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, marked: str
+) -> None:
+    left, right = Memory(), Memory()
+    put(left, *range(6))
+    cut(tmp_path, left, right, at, monkeypatch)
+    box = left if marked == "left" else right
+    box.mark(list(right.items)[-1] if box is right else list(left.items)[2 * at - 1], ["seen", "word"])
+    come_in_step(tmp_path, left, right, 6)
+    assert [words for _, _, words in left.shown() if words] == [("seen", "word")]
