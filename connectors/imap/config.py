@@ -105,7 +105,3 @@ class ImapConfig(ConnectorConfig):
         if self.act_as is not None and self.auth not in ("auto", "plain"):
             raise ValueError("act_as needs auth = 'plain'")
         return self
-
-    @property
-    def port_to_use(self) -> int:
-        return self.port or (993 if self.tls == "implicit" else 143)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import ssl
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,11 +10,10 @@ from pathlib import Path
 from typing import IO, ClassVar, cast
 
 from connectors.imap.config import ImapConfig, ImapFetch
-from connectors.imap.mailbox import HOLDS, ImapMailbox
-from connectors.imap.pool import Pool
-from connectors.imap.session import Session, open_session
+from connectors.imap.looking import HOLDS
+from connectors.imap.mailbox import ImapMailbox
+from connectors.imap.sessions import Sessions
 from connectors.imap.wire.tokens import Spilled
-from gateway.client_tls import client_tls
 from gateway.contract import (
     Connector,
     ConnectorConfig,
@@ -31,7 +28,7 @@ from gateway.contract import (
     StoreFault,
     unreadable,
 )
-from gateway.mailbox_login import Login, read_passwords
+from gateway.mailbox import QuickStore
 from gateway.retrieval.source import Acknowledge, Retrieval, Way
 
 
@@ -54,15 +51,15 @@ class Spool:
         return os.pread(self._file.fileno(), length, offset)
 
 
-class Imap(Connector):
+class Imap(Connector, QuickStore):
     """An IMAP server's mailboxes."""
 
     Config: ClassVar[type[ConnectorConfig]] = ImapConfig
+    looking: ClassVar[str] = "connectors.imap.looking:Looking"
 
     def __init__(self, name: str, config: ImapConfig, context: Context) -> None:
         super().__init__(name, config, context)
-        self._tls: ssl.SSLContext | None = None
-        self._passwords: dict[str, str] = {}
+        self._sessions = Sessions(config, context.base_dir, lambda before, size: Spool(context.state_dir))
         self._trouble: str | None = None
         # Two that fetch from one mailbox would be in each other's way.
         self.singleton = bool(config.fetch)
@@ -88,11 +85,7 @@ class Imap(Connector):
 
     async def start(self) -> None:
         """Read the authorities and the passwords. Raises: OSError or ValueError that names what is wrong."""
-        config = cast(ImapConfig, self.config)
-        if config.tls != "none":
-            self._tls = await asyncio.to_thread(client_tls, config.ca_file, self.context.base_dir)
-        if config.passwords is not None:
-            self._passwords = await asyncio.to_thread(read_passwords, self.context.base_dir / config.passwords)
+        await self._sessions.start()
 
     async def stop(self) -> None:
         return
@@ -107,24 +100,7 @@ class Imap(Connector):
     @asynccontextmanager
     async def open(self, mailbox: str) -> AsyncIterator[ImapMailbox]:
         config = cast(ImapConfig, self.config)
-        await self._login(mailbox)
-
-        async def make() -> Session:
-            session = await open_session(
-                config.host,
-                config.port_to_use,
-                await self._login(mailbox),
-                tls=self._tls,
-                starttls=config.tls == "starttls",
-                connect_timeout_s=config.connect_timeout_s,
-                timeout_s=config.timeout_s,
-                compress=config.compress,
-                spill=lambda before, size: Spool(self.context.state_dir),
-            )
-            self._trouble = None
-            return session
-
-        pool = Pool(make, config.max_connections)
+        pool = await self._sessions.pool(mailbox, self._works)
         try:
             opened = ImapMailbox(pool, _content, poll_s=config.poll_s, several=config.multiappend)
             try:
@@ -137,22 +113,8 @@ class Imap(Connector):
         finally:
             await pool.close()
 
-    async def _login(self, mailbox: str) -> Login:
-        """Return how to log in now. Raises: StoreFault."""
-        config = cast(ImapConfig, self.config)
-        if config.token_file is not None:
-            path = self.context.base_dir / config.token_file
-            try:
-                secret: str | None = (await asyncio.to_thread(path.read_text, "utf-8")).strip()
-            except (OSError, ValueError) as fault:
-                raise StoreFault(Status("4.7.8", f"token_file {config.token_file} can't be read: {fault}")) from None
-        else:
-            secret = config.password if config.password is not None else self._passwords.get(mailbox)
-        if not secret:
-            source = config.passwords or config.token_file or "password"
-            raise StoreFault(Status("4.7.8", f"{source} has nothing to log in to {mailbox} by"))
-        name = config.username.replace("{mailbox}", mailbox)
-        return Login(name, secret, (config.act_as or "").replace("{mailbox}", mailbox), config.auth)
+    def _works(self) -> None:
+        self._trouble = None
 
 
 def _path(folder: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 from connectors.imap.connection import Closed, NotLoggedIn, Refused
 from connectors.imap.wire.responses import BAD, Said
 from connectors.imap.wire.tokens import WireError
-from gateway.contract import Scope, Status, StoreFault
+from gateway.mailbox import Scope, Status, StoreFault
 
 RECIPIENT, HOP, MESSAGE = Scope.RECIPIENT, Scope.HOP, Scope.MESSAGE
 CODES: Final[Mapping[str, tuple[str, Scope]]] = {

@@ -13,7 +13,7 @@ from typing import Final
 
 from connectors.imap.session import Selected
 from connectors.imap.wire.names import from_wire, to_wire
-from gateway.contract import Fate, Flag, Note
+from gateway.mailbox import Fate, Flag, Note
 
 NAMES: Final[Mapping[Flag, bytes]] = {
     "seen": b"\\Seen",

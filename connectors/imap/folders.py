@@ -18,7 +18,7 @@ from connectors.imap.wire.dialogue import Untagged
 from connectors.imap.wire.names import from_wire, to_wire
 from connectors.imap.wire.responses import Data, as_number, as_text
 from connectors.imap.wire.tokens import Value, WireError
-from gateway.contract import FolderRole
+from gateway.mailbox import FolderRole
 
 MOST_FOLDERS: Final = 100_000
 ROLES: Final[Mapping[bytes, FolderRole]] = {

@@ -6,36 +6,32 @@ of other users and shared ones are none of a mailbox's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import Final
 
 from connectors.imap import altering
 from connectors.imap.appending import Appender, Window
-from connectors.imap.connection import Closed, Refused
+from connectors.imap.connection import Refused
 from connectors.imap.facts import facts
 from connectors.imap.faults import fault_of, status_of
 from connectors.imap.fetching import contents
-from connectors.imap.flags import FORBIDDEN
-from connectors.imap.folders import Listed, Namespace, listed, name_of, namespace, path_of
+from connectors.imap.folders import Listed, name_of, path_of
 from connectors.imap.idle import idle
 from connectors.imap.ids import hash_of, ids_of, octets_of, read_id, text_of
 from connectors.imap.listing import Listing, Marks
+from connectors.imap.looking import FAULTS, Folders
 from connectors.imap.pool import Lane, Pool, Turn
 from connectors.imap.session import Session
 from connectors.imap.wire.commands import joined
-from connectors.imap.wire.tokens import Spilled, WireError
+from connectors.imap.wire.tokens import Spilled
 from gateway.contract import (
-    FLAGS,
     Appended,
     Changes,
     Content,
     Facts,
     Folder,
     Form,
-    Holds,
     Kind,
     NewItem,
     Scope,
@@ -43,92 +39,29 @@ from gateway.contract import (
     StoreFault,
 )
 
-FAULTS: Final = (Refused, Closed, WireError, OSError, TimeoutError)
 FETCH_ITEMS: Final = 50
 FETCH_BYTES: Final = 4 * 1024 * 1024
 """What is fetched by one command, about: as many as these are, by the size of those before."""
-CONTROLS: Final = "".join(map(chr, (*range(0x20), 0x7F)))
-HOLDS: Final = Holds(
-    flags=FLAGS,
-    keywords=True,
-    internal_date=True,
-    change_tokens=True,
-    stable_ids=False,
-    exact=False,
-    nearly_exact=True,
-    finds=False,
-    tells_unseen=True,
-    queues=True,
-    subscriptions=True,
-    forbidden_in_names=CONTROLS,
-    forbidden_in_keywords=FORBIDDEN,
-)
-"""Not exact: servers mend line ends and NULs as they like, or refuse them."""
 _GONE: Final = Status("4.2.0", "the item is not there any more")
 _NO_FORM: Final = Status("5.6.3", "an IMAP server has messages alone")
 _NO_FOLDER: Final = StoreFault(Status("4.2.0", "the folder is not there any more"), Scope.MESSAGE)
 _NO_NEW_ID: Final = Status("4.5.0", "it is moved, and the server does not say under which number")
 
 
-class ImapMailbox:
+class ImapMailbox(Folders):
     """An open mailbox. `poll_s` is how often `watch` hints folders that the server does not tell of."""
 
     def __init__(
         self, pool: Pool, content_of: Callable[[bytes | Spilled], Content], *, poll_s: float, several: bool
     ) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._content_of = content_of
         self._poll_s = poll_s
         self._several = several
-        self._own = Namespace()
-        self._listed: dict[bytes, Listed] = {}
-        self._names: dict[str, bytes] = {}
-        """By the hash that items' ids have."""
         self._marks = Marks()
         self._at_once = FETCH_ITEMS
         self._window = Window()
         self._lanes: dict[bytes, Lane] = {}
-        self._holds = HOLDS
-
-    async def prepare(self) -> None:
-        """Ask what is to be known before anything else. Raises: StoreFault."""
-        async with self._asking() as session:
-            self._own = await namespace(session)
-            labels = session.has("X-GM-EXT-1")
-            limit = re.search(r"APPENDLIMIT=([0-9]{1,18})", " ".join(session.connection.capabilities))
-        most = int(limit[1]) if limit else None
-        self._holds = replace(
-            HOLDS, max_item_bytes=most, forbidden_in_names=CONTROLS + self._own.separator, labels=labels
-        )
-
-    def holds(self) -> Holds:
-        return self._holds
-
-    @asynccontextmanager
-    async def _asking(self, folder: bytes | None = None, *, unknown: bool = False) -> AsyncIterator[Session]:
-        try:
-            async with self._pool.session(folder) as session:
-                yield session
-        except FAULTS as fault:
-            raise fault_of(fault, unknown=unknown) from None
-
-    # -- folders
-
-    async def _list(self, session: Session) -> dict[bytes, Listed]:
-        self._listed = await listed(session, self._own)
-        self._names = {hash_of(name): name for name in self._listed}
-        return self._listed
-
-    async def folders(self) -> list[Folder]:
-        async with self._asking() as session:
-            found = await self._list(session)
-            made = [self._folder(each, session) for each in found.values() if each.can_hold]
-        return sorted(made, key=lambda folder: (len(folder.path), folder.path))
-
-    def _folder(self, each: Listed, session: Session) -> Folder:
-        path = path_of(each.name, each.separator, self._own, utf8=session.utf8)
-        total, unread = each.status.get("MESSAGES"), each.status.get("UNSEEN")
-        return Folder(text_of(each.name), path, "mail", each.role, total, unread, each.is_subscribed, each.mark)
 
     async def create_folder(self, path: tuple[str, ...], kind: Kind = "mail") -> Folder:
         if kind != "mail":

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from connectors.imap.wire.dates import date_time
 from connectors.imap.wire.names import to_wire
-from gateway.contract import Content
+from gateway.mailbox import Content
 
 _ATOM: Final = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z^_`a-z|}~\[]+")
 _QUOTABLE: Final = re.compile(rb"[^\r\n\0\x80-\xff]*")

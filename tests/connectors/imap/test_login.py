@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from connectors.imap.config import ImapConfig
+from connectors.imap.sessions import port_of
 from gateway.contract import Scope, StoreFault
 from tests.connectors.imap.kit import connector, opened
 from tests.connectors.imap.mailboxes import cyrus, dovecot
@@ -136,6 +137,6 @@ def test_what_cannot_be_meant(config: dict[str, Any], says: str) -> None:
 
 def test_ports() -> None:
     told = {"host": "mail.example", "password": "x"}
-    assert ImapConfig.model_validate(told).port_to_use == 993
-    assert ImapConfig.model_validate(told | {"tls": "starttls"}).port_to_use == 143
-    assert ImapConfig.model_validate(told | {"port": 1143}).port_to_use == 1143
+    assert port_of(ImapConfig.model_validate(told)) == 993
+    assert port_of(ImapConfig.model_validate(told | {"tls": "starttls"})) == 143
+    assert port_of(ImapConfig.model_validate(told | {"port": 1143})) == 1143
