@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from gateway.config_file import ConfigErrors, Document, Mistake
+from gateway.places import DEFAULT_SPOOL, default_file, spool_folder, state_folder
 from gateway.quantity import Duration, Size
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from mappings.table import Table
     from mappings.tokens import TokenBook
 
-DEFAULT_FILE: Final = "gatepost.toml"
-SYSTEM_FILE: Final = Path("/etc/gatepost/gatepost.toml")
 KEY_FILE: Final = "encapsulation.key"
 CONNECTOR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
@@ -114,7 +113,7 @@ class GatewaySection(Section):
 
     name: Host = Field(description="The gateway's own host name: in EHLO, Received fields and Message-IDs.")
     spool: Annotated[str, AfterValidator(_spool)] = Field(
-        "sqlite:///spool",
+        DEFAULT_SPOOL,
         repr=False,  # it may hold a password, which is kept apart as a secret
         json_schema_extra={"secret": False},
         description="Where messages are kept until they are delivered. `sqlite:///folder` names a folder "
@@ -329,6 +328,10 @@ class Config:
     gates: Mapping[str, Address]
     rules: tuple[Rule, ...]
     syncs: Mapping[str, SyncSection] = field(default_factory=dict)
+    digest: bytes = b""
+    """Of the file's octets."""
+    expanded: frozenset[tuple[str | int, ...]] = frozenset()
+    """Where in the file variables and files were put in."""
     encapsulation: Encapsulation | None = field(repr=False, default=None)
     identities: tuple[Identity, ...] = field(repr=False, default=())
     table: Table | None = field(repr=False, default=None)
@@ -372,8 +375,7 @@ class Config:
 
 def spool_dir(gateway: GatewaySection, base: Path) -> Path | None:
     """Return the folder of a SQLite spool, None where the spool is remote."""
-    kind, _, rest = gateway.spool.partition("://")
-    return base / rest[1:] if kind == "sqlite" else None
+    return spool_folder(gateway.spool, base)
 
 
 def spool_url(gateway: GatewaySection, base: Path) -> str:
@@ -384,18 +386,7 @@ def spool_url(gateway: GatewaySection, base: Path) -> str:
 
 def state_dir(gateway: GatewaySection, base: Path) -> Path:
     """Return the folder for control sockets, keys and the connectors' own files."""
-    if gateway.state is not None:
-        return base / gateway.state
-    return (spool_dir(gateway, base) or base) / "state"
-
-
-def default_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the configuration's path where none is named: $GATEPOST_CONFIG, ./gatepost.toml, or that in /etc."""
-    named = (os.environ if environ is None else environ).get("GATEPOST_CONFIG")
-    if named:
-        return Path(named)
-    here = Path(DEFAULT_FILE)
-    return SYSTEM_FILE if SYSTEM_FILE.exists() and not here.exists() else here
+    return state_folder(gateway.state, gateway.spool, base)
 
 
 def load(

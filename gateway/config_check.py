@@ -113,6 +113,8 @@ class _Loader:
             gates=gates,
             rules=rules,
             syncs=syncs,
+            digest=doc.digest,
+            expanded=frozenset(doc.put_in),
             encapsulation=encapsulation,
             identities=identities,
             secrets=frozenset(doc.secrets),

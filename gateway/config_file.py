@@ -11,21 +11,21 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.config_model import expected_by, is_secret_at, keys_at, secret_texts, small_first, wanted
+from gateway.expansion import expanded, has_expansion
 from gateway.toml_places import Path, Places, locate
 
 MAX_FILE_OCTETS: Final = 4 * 1024 * 1024
-MAX_SECRET_OCTETS: Final = 64 * 1024
 
-_VARIABLE: Final = re.compile(r"(\$?)\$\{([^}]*)\}")
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _PASSWORD_IN_URL: Final = re.compile(r"(//[^/:@\s]*:)[^@\s]+@")
 _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -93,6 +93,10 @@ class Document:
         self.warnings: list[str] = []
         self.secrets: set[str] = set()
         self.data: dict[str, Any] = {}
+        self.digest = b""
+        """Of the file's octets."""
+        self.put_in: set[Path] = set()
+        """Where variables and files were put in."""
         self._places = Places({})
         self._failed: set[Path] = set()
         self._read()
@@ -108,6 +112,7 @@ class Document:
         if len(octets) > MAX_FILE_OCTETS:
             self._add(None, "", f"more than {MAX_FILE_OCTETS} octets", "a file of a smaller size")
             return
+        self.digest = blake2b(octets, digest_size=32).digest()
         try:
             text = octets.decode()
         except UnicodeDecodeError as e:
@@ -262,47 +267,16 @@ class Document:
             return {key: self._expand((*path, key), v) for key, v in value.items()}
         if isinstance(value, list):
             return [self._expand((*path, i), v) for i, v in enumerate(value)]
-        if isinstance(value, str):
-            value = self._variables(path, value)
-            return self._file(path, value) if value.startswith("file:") else value
+        if isinstance(value, str) and has_expansion(value):
+            self.put_in.add(path)
+            return expanded(value, self.base, self.environ, partial(self._not_expanded, path), self._readable)
         return value
 
-    def _variables(self, path: Path, text: str) -> str:
-        def put_in(found: re.Match[str]) -> str:
-            if found[1]:  # $${NAME} stands for the text ${NAME}
-                return found[0][1:]
-            name = found[2]
-            if not _ENV_NAME.fullmatch(name):
-                self.mistake(path, f"${{{name}}}", "the name of an environment variable in ${…}")
-            elif name not in self.environ:
-                near = nearest(name, list(self.environ))
-                self.mistake(path, f"${{{name}}}", f"the environment variable {name} to be set", near)
-            else:
-                return self.environ[name]
-            return ""
+    def _not_expanded(self, path: Path, found: str, expected: str, among: Collection[str]) -> None:
+        self.mistake(path, found, expected, nearest(found[2:-1], list(among)) if among else None)
 
-        return _VARIABLE.sub(put_in, text) if "${" in text else text
-
-    def _file(self, path: Path, text: str) -> str:
-        name = self.base / text.removeprefix("file:").strip()
-        try:
-            with name.open("rb") as file:
-                octets = file.read(MAX_SECRET_OCTETS + 1)
-                mode = os.fstat(file.fileno()).st_mode
-        except (OSError, ValueError) as e:
-            reason = e.strerror if isinstance(e, OSError) else str(e)
-            self.mistake(path, f"{text} ({reason})", "a file that can be read")
-            return ""
-        if mode & 0o004:
-            self.warnings.append(f"{name} can be read by every user of this machine; chmod 600 keeps it secret")
-        if len(octets) > MAX_SECRET_OCTETS:
-            self.mistake(path, text, f"a file of at most {MAX_SECRET_OCTETS} octets")
-            return ""
-        try:
-            return octets.decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            self.mistake(path, text, "a file of text in UTF-8")
-            return ""
+    def _readable(self, name: FilePath) -> None:
+        self.warnings.append(f"{name} can be read by every user of this machine; chmod 600 keeps it secret")
 
 
 def nearest(word: str, among: Sequence[str]) -> str | None:

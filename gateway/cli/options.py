@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from gateway.places import default_file
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -37,7 +39,6 @@ class Session:
 
         `after` is the file that -c behind the command names. Tells every mistake of the configuration and exits.
         """
-        from gateway.config import default_file
         from gateway.config_check import unstarted
 
         path = after or self.config_file or default_file()
@@ -48,8 +49,6 @@ class Session:
 
 def config_path(ctx: typer.Context, after: Path | None) -> Path:
     """Return the configuration's path: -c after the command, -c before it, or the default."""
-    from gateway.config import default_file
-
     session = ctx.find_object(Session)
     before = session.config_file if session is not None else None
     return after or before or default_file()
