@@ -28,6 +28,10 @@ def main() -> None:
     install()
     # There is no plugin of pydantic's here, and to look for one it reads the metadata of every distribution there is.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if "sync" in sys.argv:
+        from gateway.cli import quick
+
+        quick.run(sys.argv[1:])
     from gateway.cli.app import app
     from gateway.cli.commands import OWN_GROUPS
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import sync_course, sync_verify
+from gateway.cli import quick, sync_course, sync_verify
 from gateway.cli.options import AsJson, ConfigFile, print_json, print_table
 from gateway.cli.sync_shared import AsJsonLines, Batches, Mailboxes, Name, chosen, perform, runner_of, shown
 
@@ -119,15 +119,20 @@ def _passes(
     import json
 
     from gateway.log import get_log
+    from gateway.sync import checked
     from gateway.sync.glance import in_step
-    from gateway.sync.outcome import after_lines
-    from gateway.sync.progress import summary
+    from gateway.sync.outcome import end_lines
+    from gateway.sync.progress import tell
 
     loaded, some = chosen(ctx, file, *which, as_json=as_json)
+    checked.keep(loaded)
     progress = shown(as_json=as_json)
     found: dict[str, Outcome] = {}
     if not retry and not allow_removal:
-        found = perform(loaded, in_step(loaded, some, get_log("sync")), as_json=as_json, is_brief=True)
+        seen = quick.seen
+        if seen is None:
+            seen = perform(loaded, in_step(loaded, some, get_log("sync")), as_json=as_json, is_brief=True)
+        found |= seen
     rest = [each for each in some if each.id not in found]
     problems: dict[str, list[str]] = {}
     if rest:
@@ -136,16 +141,15 @@ def _passes(
         found |= {each.pairing.id: each for each in outcomes}
     else:
         with progress:
-            _tell(progress, found.values(), len(found))
+            tell(progress, found.values(), len(found))
     outcomes = [found[each.id] for each in some if each.id in found]
     is_done = all(outcome.is_done for outcome in outcomes)
     if as_json:
         end = {"event": "end", "ok": is_done, "mailboxes": [each.values() for each in outcomes]}
         typer.echo(json.dumps(end, ensure_ascii=False))
     else:
-        for line in after_lines(outcomes, problems):
+        for line in end_lines(outcomes, problems, _NOTHING[retry]):
             typer.echo(line)
-        typer.echo(summary(outcomes) if outcomes else _NOTHING[retry])
     if not is_done:
         raise typer.Exit(1)
 
@@ -163,6 +167,7 @@ async def _whole_passes(
     from gateway.sync import telling
     from gateway.sync.opening import WAIT_S
     from gateway.sync.passes import Passes
+    from gateway.sync.progress import tell
     from gateway.sync.stages import CLOSED
 
     async with runner_of(loaded, some, listen=progress.heard) as runner:
@@ -173,17 +178,10 @@ async def _whole_passes(
             counts = await passes.counts()
             todo = [each for each in todo if each.id in counts and counts[each.id].problems]
         with progress:
-            _tell(progress, in_step, len(in_step) + len(todo))
+            tell(progress, in_step, len(in_step) + len(todo))
             outcomes = await runner.all(todo, retry=retry, allow_removal=allow_removal, wait_s=WAIT_S)
         bad = [each for each in outcomes if each.not_done]
         return outcomes, {each.pairing.id: await telling.problems(runner.state, each.pairing) for each in bad}
-
-
-def _tell(progress: Progress, outcomes: Collection[Outcome], total: int) -> None:
-    progress.expects(total)
-    for outcome in outcomes:
-        progress.heard(outcome.pairing, None)
-        progress.heard(outcome.pairing, outcome)
 
 
 @app.command()

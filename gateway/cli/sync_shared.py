@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import resource
-import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from gateway.cli.options import fail, load_config
 
 if TYPE_CHECKING:
+    from gateway.cli.performing import LogLevel
     from gateway.config import Config
     from gateway.sync.progress import Progress
     from gateway.sync.runner import Listener, Runner
     from gateway.sync.values import Pairing
 
 T = TypeVar("T")
-_MOST_FILES: Final = 65_536
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sync of the configuration; absent: all of them.")]
 Mailboxes = Annotated[
@@ -98,52 +94,22 @@ def perform(
 
     Exits with the reason where nothing can be done at all, with 130 or 143 where it was stopped.
     """
-    from gateway.log import configure
+    from gateway.cli.performing import Stopped, performed
     from gateway.sync.opening import SyncUnusable
 
-    stopped: list[int] = []
-
-    async def whole() -> T:
-        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
-
-        def stop(number: int) -> None:
-            stopped.append(number)
-            task.cancel()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number)
-        return await task
-
-    _allow_many_files()
-    sink = configure(format=config.gateway.log_format, level=level, secrets=config.secrets)
+    log_format = config.gateway.log_format
     try:
-        if is_brief:
-            return asyncio.run(whole())
-        import uvloop
-
-        return uvloop.run(whole())
+        return performed(work, log_format=log_format, secrets=config.secrets, level=level, is_brief=is_brief)
     except SyncUnusable as e:
         fail(str(e), as_json=as_json)
-    except asyncio.CancelledError:
-        if not stopped:
-            raise
-        fail("stopped; run it again, and it goes on from here", as_json=as_json, code=128 + stopped[0])
+    except Stopped as e:
+        fail(str(e), as_json=as_json, code=e.code)
     except Exception as e:
         from sqlalchemy.exc import SQLAlchemyError  # not imported where nothing is to be done
 
         if not isinstance(e, SQLAlchemyError):
             raise
         fail(f"the state of the syncs cannot be read or written: {getattr(e, 'orig', None) or e}", as_json=as_json)
-    finally:
-        sink.close()
-
-
-def _allow_many_files() -> None:
-    """Have as many connections as the system lets this user have: each mailbox takes some."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else hard
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def shown(*, as_json: bool) -> Progress:

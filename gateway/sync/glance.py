@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.mailbox import MailboxStore, OpenMailbox, StoreFault
+from gateway.mailbox import Looking, OpenFolders, StoreFault
 from gateway.sync.ends import Result
 from gateway.sync.folders import pair_folders
 from gateway.sync.marks import Marks
@@ -26,6 +27,19 @@ from gateway.sync.values import FolderPair, Pairing, Policy
 
 if TYPE_CHECKING:
     from gateway.config import Config
+    from gateway.mailbox import MailboxStore
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a glance goes by: where the state of the syncs is, the folder of their locks, by the name of a sync its
+    policy and how many of its mailboxes are looked at at once, and what opens connectors by their names."""
+
+    state: Path
+    state_dir: Path
+    policies: Mapping[str, Policy]
+    at_once: Mapping[str, int]
+    stores: Callable[[Iterable[str]], AbstractAsyncContextManager[Mapping[str, Looking | MailboxStore]]]
 
 
 async def in_step(config: Config, some: Sequence[Pairing], log: Any) -> dict[str, Outcome]:
@@ -36,19 +50,31 @@ async def in_step(config: Config, some: Sequence[Pairing], log: Any) -> dict[str
     place = state_place(config)
     if not isinstance(place, Path):
         return {}
+    ground = Ground(
+        place,
+        config.state_dir,
+        {name: section.policy() for name, section in config.syncs.items()},
+        {name: section.mailboxes_at_once for name, section in config.syncs.items()},
+        lambda names: open_stores(config, names, log),
+    )
+    return await glanced(ground, some)
+
+
+async def glanced(ground: Ground, some: Sequence[Pairing]) -> dict[str, Outcome]:
+    """Return what `in_step` does. Raises: what opening the connectors raises."""
     try:
-        with closing(Marks(place)) as marks:
+        with closing(Marks(ground.state)) as marks:
             known = [(each, folders) for each in some if (folders := marks.folders(each)) is not None]
             if not known:
                 return {}
             names = [end.connector for each, _ in known for end in (each.left, each.right)]
-            async with open_stores(config, names, log) as stores:
-                most = {name: asyncio.Semaphore(section.mailboxes_at_once) for name, section in config.syncs.items()}
+            async with ground.stores(names) as stores:
+                most = {name: asyncio.Semaphore(limit) for name, limit in ground.at_once.items()}
 
                 async def one(pairing: Pairing, folders: list[FolderPair]) -> Outcome | None:
-                    policy = policy_for(marks.stage(pairing), config.syncs[pairing.set].policy())
+                    policy = policy_for(marks.stage(pairing), ground.policies[pairing.set])
                     async with most[pairing.set]:
-                        return await _glanced(config, stores, pairing, folders, policy)
+                        return await _glanced(ground.state_dir, stores, pairing, folders, policy)
 
                 looked = await asyncio.gather(*(one(pairing, folders) for pairing, folders in known))
             found = {outcome.pairing.id: outcome for outcome in looked if outcome is not None}
@@ -59,13 +85,18 @@ async def in_step(config: Config, some: Sequence[Pairing], log: Any) -> dict[str
 
 
 async def _glanced(
-    config: Config, stores: dict[str, MailboxStore], pairing: Pairing, folders: list[FolderPair], policy: Policy
+    state_dir: Path,
+    stores: Mapping[str, Looking | MailboxStore],
+    pairing: Pairing,
+    folders: list[FolderPair],
+    policy: Policy,
 ) -> Outcome | None:
     began_at, began = time.time(), time.monotonic()
     left, right = stores[pairing.left.connector], stores[pairing.right.connector]
+    boxes = left.open(pairing.left.mailbox), right.open(pairing.right.mailbox)
     try:
-        with locked(config, pairing.id):
-            async with opened(left.open(pairing.left.mailbox), right.open(pairing.right.mailbox)) as (one, two):
+        with locked(state_dir, pairing.id):
+            async with opened(*boxes) as (one, two):
                 result = await _unchanged(one, two, folders, policy)
     except (NotNow, StoreFault, OSError):
         return None  # a whole pass has the patience
@@ -74,7 +105,7 @@ async def _glanced(
     return Outcome(pairing, result, began_at=began_at, seconds=time.monotonic() - began)
 
 
-async def _unchanged(left: OpenMailbox, right: OpenMailbox, folders: list[FolderPair], policy: Policy) -> Result | None:
+async def _unchanged(left: OpenFolders, right: OpenFolders, folders: list[FolderPair], policy: Policy) -> Result | None:
     """Return what a pass would say where it would find nothing to do; else None."""
     lefts, rights = await asyncio.gather(left.folders(), right.folders())
     holds = left.holds(), right.holds()

@@ -9,15 +9,17 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gateway.contract import Connector, Context, MailboxStore, OpenMailbox
-from gateway.log import Silence
 from gateway.process_lock import lock_file
 
 if TYPE_CHECKING:
     from gateway.config import Config
+    from gateway.contract import Connector
+    from gateway.mailbox import MailboxStore
     from gateway.sync.state import State
+
+T = TypeVar("T")
 
 STATE_FILE: Final = "sync.sqlite"
 WAIT_S: Final = 30.0
@@ -63,6 +65,9 @@ def open_state(config: Config) -> Iterator[State]:
 @asynccontextmanager
 async def open_stores(config: Config, names: Iterable[str], log: Any = None) -> AsyncIterator[dict[str, MailboxStore]]:
     """Start the connectors of these names, for their mailboxes alone. Raises: SyncUnusable."""
+    from gateway.contract import Context, MailboxStore
+    from gateway.log import Silence
+
     async with AsyncExitStack() as stack:
         stores: dict[str, MailboxStore] = {}
         for name in dict.fromkeys(names):
@@ -90,7 +95,7 @@ async def open_stores(config: Config, names: Iterable[str], log: Any = None) -> 
 
 
 @asynccontextmanager
-async def opened(*boxes: AbstractAsyncContextManager[OpenMailbox]) -> AsyncIterator[list[OpenMailbox]]:
+async def opened(*boxes: AbstractAsyncContextManager[T]) -> AsyncIterator[list[T]]:
     """Open mailboxes, all at once: a log-in is mostly waiting. Raises: what opening one of them raises."""
     async with AsyncExitStack() as stack:
         made = await asyncio.gather(*map(stack.enter_async_context, boxes), return_exceptions=True)
@@ -101,9 +106,9 @@ async def opened(*boxes: AbstractAsyncContextManager[OpenMailbox]) -> AsyncItera
 
 
 @contextmanager
-def locked(config: Config, pairing: str) -> Iterator[None]:
+def locked(state_dir: Path, pairing: str) -> Iterator[None]:
     """Be the one process of this machine that works on a pairing. Raises: NotNow where another one is."""
-    folder = config.state_dir / _LOCKS
+    folder = state_dir / _LOCKS
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         handle = lock_file(folder / hashlib.blake2b(pairing.encode(), digest_size=12).hexdigest())
@@ -125,7 +130,7 @@ async def alone(config: Config, state: State, pairing: str, *, wait_s: float = 0
     async with AsyncExitStack() as stack:
         while True:
             try:
-                stack.enter_context(locked(config, pairing))
+                stack.enter_context(locked(config.state_dir, pairing))
                 break
             except NotNow:
                 if time.monotonic() >= end:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from gateway.sync.ends import Report, Result
-from gateway.sync.progress import NOTHING, as_counts, as_named, names, refusal, show_count, show_seconds, told
+from gateway.sync.progress import NOTHING, as_counts, as_named, names, refusal, show_count, show_seconds, summary, told
 from gateway.sync.values import Pairing
 
 _MOST_SHOWN: Final = 20
@@ -85,3 +85,9 @@ def after_lines(outcomes: Sequence[Outcome], problems: Mapping[str, Sequence[str
         if lines:
             yield f"{names(outcome.pairing)}:"
             yield from (f"  {line}" for line in lines)
+
+
+def end_lines(outcomes: Sequence[Outcome], problems: Mapping[str, Sequence[str]], nothing: str) -> Iterator[str]:
+    """Yield what ends a run: what is to be known, and a summary; `nothing` where no mailbox was worked on."""
+    yield from after_lines(outcomes, problems)
+    yield summary(outcomes) if outcomes else nothing

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gateway.quantity import show_size
 from gateway.sync.ends import Report
 from gateway.sync.values import Pairing, Refusal
+from gateway.units import show_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,6 +118,14 @@ class Progress(Protocol):
     def heard(self, pairing: Pairing, what: Event) -> None:
         """Take what happens with a mailbox."""
         ...
+
+
+def tell(progress: Progress, outcomes: Collection[Ended], total: int) -> None:
+    """Tell of mailboxes that are done already, of so many that there will be."""
+    progress.expects(total)
+    for outcome in outcomes:
+        progress.heard(outcome.pairing, None)
+        progress.heard(outcome.pairing, outcome)
 
 
 @dataclass(slots=True)

@@ -300,7 +300,7 @@ async def test_a_mailbox_of_nobody_is_closed_without_a_cut_over(make_world: Make
 async def test_a_pass_under_way_is_waited_for(make_world: MakeWorld) -> None:
     world = make_world()
     await world.seed()
-    lock = locked(world.config, world.pairing.id)
+    lock = locked(world.config.state_dir, world.pairing.id)
     with lock:
         moved = await world.course("cut_over", wait_s=0.3)
         assert moved.error == "another command, or the gateway, is at this mailbox just now"

@@ -96,7 +96,7 @@ async def test_no_more_mailboxes_at_once_than_are_configured(tmp_path: Path) -> 
 async def test_a_mailbox_at_which_another_process_is_is_left_alone(tmp_path: Path) -> None:
     old, new = Store(ann=mailbox(2), bob=mailbox(1)), Store(ann=Memory(), bob=Memory())
     with rig(tmp_path, old, new) as made:
-        with locked(made.config, made.pairings[0].id):
+        with locked(made.config.state_dir, made.pairings[0].id):
             ann, bob = await made.runner.all(made.pairings)
         assert (ann.is_locked, ann.is_done, bob.is_done) == (True, False, True)
         assert new.boxes["ann"].items == {}
@@ -106,7 +106,7 @@ async def test_a_mailbox_at_which_another_process_is_is_left_alone(tmp_path: Pat
 async def test_a_command_waits_for_who_is_at_a_mailbox(tmp_path: Path) -> None:
     old, new = Store(ann=mailbox(2)), Store(ann=Memory())
     with rig(tmp_path, old, new) as made:
-        with locked(made.config, "merger/ann"):
+        with locked(made.config.state_dir, "merger/ann"):
             waiting = asyncio.ensure_future(made.runner.all(made.pairings, wait_s=60))
             await asyncio.sleep(0.05)
             assert not waiting.done()
@@ -305,7 +305,7 @@ async def test_a_pass_that_is_stopped_is_told_as_stopped(tmp_path: Path) -> None
             await task
         told = (await Passes(made.state).all())["merger/ann"]
         assert (told.fault, told.is_done) == ("stopped", False)
-        with locked(made.config, "merger/ann"):
+        with locked(made.config.state_dir, "merger/ann"):
             pass
 
 

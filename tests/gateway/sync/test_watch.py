@@ -196,7 +196,7 @@ async def test_by_itself_the_gateway_leaves_alone_what_was_not_begun_and_what_is
 async def test_another_command_at_a_mailbox_is_waited_for(tmp_path: Path) -> None:
     old, new = Store(ann=telling(2)), Store(ann=telling(0))
     with rig(tmp_path, old, new, interval=0.05) as made:
-        with locked(made.config, "merger/ann"):
+        with locked(made.config.state_dir, "merger/ann"):
             async with watching(made) as ended:
                 await until(lambda: bool(ended))
                 assert ended[0].is_locked
