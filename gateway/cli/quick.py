@@ -62,23 +62,27 @@ def _lines(name: str | None, file: Path | None) -> list[str]:
     global seen
     from gateway.places import default_file
     from gateway.sync import checked
-    from gateway.sync.pairing import pairings
 
     known = checked.read(default_file() if file is None else file)
-    names = known.syncs if name is None else [name]
-    some = [pairing for each in names for pairing in pairings(each, known.syncs[each], known.base_dir)]
-    from gateway.cli.performing import Stopped, performed
+    from gateway.cli.performing import Stopped, performed  # not where nothing was kept
     from gateway.sync.glance import Ground, glanced
     from gateway.sync.opening import STATE_FILE
     from gateway.sync.outcome import end_lines
+    from gateway.sync.pairing import pairings
     from gateway.sync.progress import Lines, tell
 
-    at_once = {each: section.mailboxes_at_once for each, section in known.syncs.items()}
-    places = known.spool_dir / STATE_FILE, known.state_dir
-    ground = Ground(*places, known.policies, at_once, lambda names: _started(known, names))
-    secrets = known.secrets
+    names = known.syncs if name is None else [name]
+    some = [pairing for each in names for pairing in pairings(each, known.syncs[each], known.base_dir)]
+    ground = Ground(
+        known.spool_dir / STATE_FILE,
+        known.state_dir,
+        known.policies,
+        {each: section.mailboxes_at_once for each, section in known.syncs.items()},
+        lambda names: _started(known, names),
+    )
+    look = glanced(ground, some)
     try:
-        seen = performed(glanced(ground, some), log_format=known.log_format, secrets=secrets, is_brief=True)
+        seen = performed(look, log_format=known.log_format, secrets=known.secrets, is_brief=True)
     except Stopped as e:
         print(e, file=sys.stderr)
         sys.exit(e.code)

@@ -111,8 +111,8 @@ def keep(config: Config) -> None:
         "sources": sorted({*_SOURCES, *(folder for each in connectors.values() if (folder := each.pop("source")))}),
     }
     written = json.dumps(kept, ensure_ascii=False)
-    digest = _digest(config.path, config.digest, written, kept["sources"])
     with suppress(OSError, ValueError):
+        digest = _digest(config.path, config.digest, written, kept["sources"])
         for folder in (spool, config.state_dir):  # parents that are made along would be open to others
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(config.state_dir / FILE, f"{digest}\n{written}".encode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,7 +104,7 @@ def test_a_secret_that_is_another_one_now_is_what_is_logged_in_by(file: Path) ->
     settle(file)
 
 
-def test_a_server_that_is_down_is_told_of_by_the_whole_command(tmp_path: Path) -> None:
+def test_a_server_that_is_silent_or_down_is_nothing_that_is_waited_for_in_vain(tmp_path: Path) -> None:
     with Dovecot() as server:
         path = tmp_path / "gatepost.toml"
         options = f'type = "imap"\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\npassword = "{PASSWORD}"\n'
@@ -111,6 +113,16 @@ def test_a_server_that_is_down_is_told_of_by_the_whole_command(tmp_path: Path) -
             '[sync.merger]\nfrom = "old"\nto = "new"\npatience = "1s"\n[[sync.merger.pair]]\nfrom = "a"\nto = "b"\n'
         )
         settle(path)
+    with socket.create_server(("127.0.0.1", server.port)) as silent:
+        argv = [sys.executable, "-c", _PROGRAM, "sync", "run", "-c", str(path)]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            held = [silent.accept()[0] for _ in range(2)]
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr.read() == "stopped; run it again, and it goes on from here\nquick\n"
+        assert process.returncode == 128 + signal.SIGTERM
+        for each in held:
+            each.close()
     which, told = run(path, code=1)
     assert which == "whole"
     assert "refused" in told.lower()
