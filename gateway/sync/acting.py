@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.status import Status
 from gateway.sync.ends import End, Report
+from gateway.sync.lanes import Place
 from gateway.sync.readying import Means
 from gateway.sync.state import State
 from gateway.sync.transfer import Transfer, is_gone
@@ -75,9 +76,9 @@ class Actor:
         assert id is not None, "made before anything is put there"
         return id
 
-    async def act(self, plan: Plan) -> set[int]:
+    async def act(self, plan: Plan, place: Place | None = None) -> set[int]:
         """Do all of it; returns the folders in which something is to be done again, of which nothing may be noted as
-        read. Raises: StoreFault, Unsettled."""
+        read. `place` is that of its copies among those of other plans. Raises: StoreFault, Unsettled."""
         held: set[int] = set()
         rows = {_key(row): row for row in plan.rows}
         problems: list[Problem] = []
@@ -103,7 +104,7 @@ class Actor:
                 self._advance,
                 self._means,
             )
-            await transfer.run(copies)
+            await transfer.run(copies, place)
             self.is_unsettled = self.is_unsettled or bool(transfer.again)
             for copy in copies:
                 if copy.folder in transfer.again:

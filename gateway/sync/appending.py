@@ -22,6 +22,7 @@ from gateway.outcome import Scope
 from gateway.status import MAILBOX_FULL, Status
 from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.faithful import told
+from gateway.sync.lanes import Place
 from gateway.sync.objects import stamps
 from gateway.sync.readying import Means, Read, next_mended
 from gateway.sync.state import State
@@ -98,8 +99,8 @@ class Appending:
         self.is_unsettled = False
         """An append was answered as neither done nor refused."""
 
-    async def run(self, batches: AsyncIterator[Sequence[Read]]) -> None:
-        """Append all of these. Raises: StoreFault, Unsettled."""
+    async def run(self, batches: AsyncIterator[Sequence[Read]], place: Place | None = None) -> None:
+        """Append all of these. Until it is its turn the first of them is noted. Raises: StoreFault, Unsettled."""
         parts = self._parts(batches)
         settling: asyncio.Task[None] | None = None
         ahead: asyncio.Task[_Noted | None] | None = None
@@ -117,6 +118,8 @@ class Appending:
                     if noted is None:
                         is_over = True
                         break
+                    if place is not None:
+                        await place.turn.wait()
                     before = under_way[-1][1] if under_way else None
                     under_way.append((noted, asyncio.ensure_future(self._appended(noted, before))))
                 if not under_way:
@@ -134,6 +137,8 @@ class Appending:
                     await settling
                     settling = None
                     await self._follow(done, answers)
+            if place is not None and not self.is_unsettled:
+                place.all_appended.set()
             if settling is not None:
                 await settling
         except (StoreFault, Unsettled):

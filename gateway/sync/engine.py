@@ -23,6 +23,7 @@ from gateway.sync.ends import Result as Result
 from gateway.sync.faithful import AddressOf
 from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
+from gateway.sync.in_turn import InTurn
 from gateway.sync.labels import by_labels
 from gateway.sync.lanes import ahead, together
 from gateway.sync.match import Pool
@@ -399,9 +400,18 @@ class _Pass:
             return
         pool, token, rights = listed
         pages = self._reader.pages(folder, "left", folder.left_token, FIRST_ITEMS)
+        passed = self._report.passed
+        overlaps = folder.kind == "mail" and not is_anew and not intents and not self._policy.dedupe
         # Of what is edited where it is, a page tells what is there once the one before is done.
-        async with aclosing(ahead(pages) if folder.kind == "mail" else pages) as coming:
+        coming = pages if overlaps or folder.kind != "mail" else ahead(pages)
+        async with (
+            aclosing(coming),
+            aclosing(InTurn(self._actor, folder.id, self._policy, overlaps=overlaps)) as turns,
+        ):
             async for page in coming:
+                ids = {state.id for state in page.items}
+                if (page.reset or page.removed or turns.has(ids)) and not await turns.done():
+                    return
                 if page.reset and folder.left_token is not None:  # what was copied has other ids now
                     here, at = await self._reader.listing(folder, "left", None)
                     base = await self._base(here, Seen())
@@ -423,16 +433,25 @@ class _Pass:
                 there_now = Seen(pool.near(new.values()) | sources, frozenset(id for id in resumed if id) - rights)
                 made, _, near = await self._plan(base, here, there_now, strangers=False)
                 pool.settle(near.items, {row.right for row in made.rows} | resumed)
-                passed = self._report.passed
-                if made.refused is not None or folder.id in await self._actor.act(made):
+
+                async def note(here: Seen = here, at: str = at) -> None:
+                    nonlocal folder, passed
+                    passed += len(here.items)
+                    self._report.passed = passed
+                    folder = replace(folder, left_token=at)
+                    if not is_anew:
+                        told = all_told(self._ends, folder.id, "left", here.items)
+                        await self._state.settle(self._pairing, folders=[folder], told=told)
+
+                if made.refused is not None:
+                    await turns.done()
                     return
-                self._report.passed = passed + len(here.items)
-                folder = replace(folder, left_token=at)
-                if not is_anew:
-                    told = all_told(self._ends, folder.id, "left", here.items)
-                    await self._state.settle(self._pairing, folders=[folder], told=told)
+                if not await turns.act(made, here.items.keys(), note):
+                    return
                 if here.whole:
                     break
+            if not await turns.done():
+                return
         if is_anew and (gone := await self._gone(folder, "left", lefts)):
             here = Seen({}, frozenset(row.left or "" for row in gone))
             made, _, _ = await self._plan(gone, here, Seen(), strangers=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,6 +27,17 @@ class Budget:
         async with self._freed:
             self._used -= octets
             self._freed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A transfer's place in a row of them into one folder: it begins to append when it is its `turn`, and tells when it
+    has read all, and when it has appended all."""
+
+    budget: Budget
+    turn: asyncio.Event
+    all_read: asyncio.Event = field(default_factory=asyncio.Event)
+    all_appended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def together(work: Sequence[Coroutine[None, None, None]]) -> None:

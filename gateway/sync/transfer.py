@@ -13,7 +13,7 @@ from gateway.sync.ends import End as End
 from gateway.sync.ends import Report as Report
 from gateway.sync.ends import fetched as fetched
 from gateway.sync.ends import is_gone as is_gone
-from gateway.sync.lanes import Budget, together
+from gateway.sync.lanes import Budget, Place, together
 from gateway.sync.objects import form_across, stamps
 from gateway.sync.readying import Means, Read, ready
 from gateway.sync.state import State
@@ -45,7 +45,7 @@ class Transfer:
         self.again: set[int] = set()
         """Folders in which something is not settled."""
 
-    async def run(self, copies: Sequence[Copy]) -> None:
+    async def run(self, copies: Sequence[Copy], place: Place | None = None) -> None:
         """Copy all of these. Raises: StoreFault, Unsettled."""
         groups: dict[tuple[Side, int], list[Copy]] = {}
         for copy in copies:
@@ -54,13 +54,13 @@ class Transfer:
 
         async def one(side: Side, folder: int, some: Sequence[Copy]) -> None:
             async with lanes:
-                await self._folder(side, folder, some)
+                await self._folder(side, folder, some, place)
 
         await together([one(side, folder, some) for (side, folder), some in groups.items()])
 
-    async def _folder(self, side: Side, folder: int, copies: Sequence[Copy]) -> None:
+    async def _folder(self, side: Side, folder: int, copies: Sequence[Copy], place: Place | None) -> None:
         queue: asyncio.Queue[list[Read] | None] = asyncio.Queue()
-        budget = Budget(self._policy.ahead_bytes)
+        budget = place.budget if place is not None else Budget(self._policy.ahead_bytes)
         appending = Appending(
             self._pairing,
             side,
@@ -80,13 +80,15 @@ class Transfer:
                 await budget.take(_octets(batch))
                 await queue.put(batch)
             await queue.put(None)
+            if place is not None:
+                place.all_read.set()
 
         async def batches() -> AsyncIterator[Sequence[Read]]:
             while (batch := await queue.get()) is not None:
                 yield batch
                 await budget.give(_octets(batch))
 
-        await together([read(), appending.run(batches())])
+        await together([read(), appending.run(batches(), place)])
         if appending.is_unsettled:
             self.again.add(folder)
 

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.contract import Appended, Folder, NewItem, Scope, Status, StoreFault
+from gateway.contract import Appended, Content, Folder, NewItem, Scope, Status, StoreFault
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.state import State
@@ -101,6 +101,27 @@ def test_of_two_batches_one_is_not_taken(tmp_path: Path, busy: tuple[int, ...]) 
     assert (report.copied, report.problems) == (60, 0)
     assert len(right.items) == 60
     assert sum(waits) == pytest.approx(5.0)  # both were told of one time
+
+
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_a_page_is_read_before_all_of_the_one_before_is_there(tmp_path: Path, is_marked: bool) -> None:
+    """Where it tells again of an item that is still on its way, it waits for that one's row: it is there once."""
+    right = Taking()
+    there: list[int] = []
+
+    class Telling(Memory):
+        async def fetch(self, ids: Sequence[str], form: str = "mime") -> AsyncIterator[tuple[str, Content | Status]]:
+            there.append(len(right.items))
+            if is_marked and len(there) == 1:
+                self.mark(first, add=["flagged"])
+            async for each in super().fetch(ids, form):
+                yield each
+
+    left = Telling()
+    first, *_ = [left.put(mail(number), name=f"<{number}@example.org>") for number in range(150)]
+    assert step(tmp_path, left, right).report.copied == 150  # the first page is one of a hundred
+    assert right.shown() == left.shown()
+    assert there[2] == 100 if is_marked else there[2] < 100
 
 
 def test_a_mailbox_is_copied_once(tmp_path: Path) -> None:
