@@ -114,6 +114,7 @@ fuzz: install
 
 thorough: install
 	GATEPOST_EXAMPLES=thorough $(PY) -m pytest -n 2 -q -m hypothesis tests
+	GATEPOST_EXAMPLES=thorough $(PY) -m pytest -n 2 -q -m "not hypothesis" $$(grep -rl "tests.depth import" tests --include='test_*.py')
 
 matrix: install
 	$(PY) -m tests.mappings.matrix

@@ -15,6 +15,8 @@ _SCHEMA: Final = """
 create table company(domain text primary key, honest integer, generation integer default 0) without rowid;
 create table mailbox(address text primary key, domain text, name text, display_name text, legacy_dn text,
   quota integer, disabled integer default 0) without rowid;
+create index mailbox_in on mailbox(domain);
+create index mailbox_once on mailbox(legacy_dn collate nocase);
 create table folder(id integer primary key autoincrement, mailbox text, parent integer, role text, name text,
   class text, gone integer default 0);
 create index folder_of on folder(mailbox, role);

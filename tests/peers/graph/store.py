@@ -33,12 +33,16 @@ create table company(id integer primary key, domain text unique, honest int);
 create table mailbox(id integer primary key, company int, address text, name text, quota int,
                      disabled int default 0, proxies text, kind text, members text default '[]', guid text);
 create unique index mailbox_address on mailbox(company, address);
+create index mailbox_guid on mailbox(company, guid);
 create table folder(id integer primary key, mailbox int, parent int, known text, name text);
 create index folder_parent on folder(parent);
+create index folder_known on folder(mailbox, known);
 create table item(id integer primary key, mailbox int, folder int, moves int default 0, version int default 1,
                   received blob, shown blob, resource text, class text, is_read int, is_draft int, received_at real,
                   created_at real, size int, due real, sender text);
 create index item_folder on item(folder);
+create index item_mailbox on item(mailbox);
+create index item_due on item(due) where due is not null;
 create table property(item int, key text, kind text, value text, primary key(item, key)) without rowid;
 create index property_value on property(key, value);
 create table attachment(id integer primary key, item int, meta text, content blob);
