@@ -102,6 +102,11 @@ class Appender:
         """Appended, under a number that the server did not tell."""
         self._fault: StoreFault | None = None
         """Why nothing more is appended."""
+        self._unanswered = 0
+        """Appends of one message in the pipe."""
+        self._all_answered: asyncio.Future[None] | None = None
+        self._is_over = False
+        """Nobody waits for answers any more."""
 
     async def append(self, items: Sequence[NewItem]) -> list[Appended | Status]:
         """Append in this order; an answer for each. Raises: Refused (of the folder), Closed, StoreFault."""
@@ -122,14 +127,15 @@ class Appender:
                 else:
                     await self._in_the_pipe(ready, under_way)
                 if not self._session.has("UIDPLUS"):
-                    await asyncio.gather(*under_way)
+                    await self._through(under_way)
                     if self._nameless:
                         await self._look_up(exists, before)
-            await asyncio.gather(*under_way)
+            await self._through(under_way)
             if self._nameless:  # of a server that tells numbers, if not of each
                 async with self._turn:
                     await self._look_up(exists, before)
         finally:
+            self._is_over = True
             for task in under_way:
                 task.cancel()
         if self._fault is not None:
@@ -154,9 +160,38 @@ class Appender:
             if self._is_stopped():
                 self._window.end()
                 return
-            task = self._begun([each])
-            task.add_done_callback(lambda task: self._window.end())
-            under_way.append(task)
+            self._put(each, under_way)
+
+    def _put(self, one: _Ready, under_way: list[asyncio.Task[None]]) -> None:
+        """Put an append of one into the pipe. That it is done is noted without a task of its own, of which there would
+        be as many as there are messages."""
+        self._unanswered += 1
+
+        def done(said: Said) -> None:
+            self._unanswered -= 1
+            if said.word == "OK":
+                self._session.connection.learn(said)
+                self._note([one], said)
+                self._window.end()
+            elif self._is_over:
+                self._window.end()
+            else:
+                asked: asyncio.Future[Said] = asyncio.get_running_loop().create_future()
+                asked.set_result(said)
+                task = asyncio.ensure_future(self._answered([one], asked))
+                task.add_done_callback(lambda task: self._window.end())
+                under_way.append(task)
+            if not self._unanswered and self._all_answered is not None and not self._all_answered.done():
+                self._all_answered.set_result(None)
+
+        self._session.connection.put(append(self._session.name(self._name), [one.one]), done)
+
+    async def _through(self, under_way: Sequence[asyncio.Task[None]]) -> None:
+        """See all through that is in the pipe."""
+        if self._unanswered:
+            self._all_answered = asyncio.get_running_loop().create_future()
+            await self._all_answered
+        await asyncio.gather(*under_way)
 
     def _is_stopped(self) -> bool:
         """Tell whether the server has said stop since this was begun."""
@@ -188,6 +223,9 @@ class Appender:
         except Refused as refused:
             await self._refused(chunk, refused)
             return
+        self._note(chunk, said)
+
+    def _note(self, chunk: Sequence[_Ready], said: Said) -> None:
         self._window.done()
         uidvalidity, uids = _appended(said)
         if len(uids) != len(chunk):

@@ -146,7 +146,8 @@ def told(notes: Sequence[Note]) -> str:
 
 def asks_for_receipt(content: Content) -> bool:
     """Tell whether whoever opens a message sends its author a receipt (RFC 8098 §2.1)."""
-    return content.get(b"disposition-notification-to") is not None
+    name = b"disposition-notification-to"
+    return name in content.head.lower() and content.get(name) is not None  # hardly any does, and all are asked
 
 
 def date_of(content: Content) -> tuple[float, str] | None:

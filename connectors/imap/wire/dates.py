@@ -39,4 +39,5 @@ def seconds(text: bytes) -> float | None:
 def date_time(at: float) -> bytes:
     """Return seconds since 1970 as a quoted date-time, in UTC and whole seconds, within what its form can say."""
     moment = datetime.fromtimestamp(int(min(max(at, 0.0), _LAST)), UTC)
-    return f'"{moment.day:02}-{_MONTHS[moment.month - 1]}-{moment:%Y %H:%M:%S} +0000"'.encode()
+    day = f"{moment.day:02}-{_MONTHS[moment.month - 1]}-{moment.year:04}"
+    return f'"{day} {moment.hour:02}:{moment.minute:02}:{moment.second:02} +0000"'.encode()

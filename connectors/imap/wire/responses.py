@@ -19,6 +19,8 @@ _FLAGS_ALONE: Final = re.compile(
     rb"\* ([0-9]+) FETCH \((?:UID ([0-9]+) )?FLAGS \(([^()]*)\)(?: UID ([0-9]+))?(?: MODSEQ \(([0-9]+)\))?\)\Z"
 )
 """What nearly all lines of a listing look like."""
+_COUNTED: Final = re.compile(rb"\* ([0-9]{1,20}) (EXISTS|RECENT|EXPUNGE)\Z")
+"""What is told beside each append."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def response(parts: Sequence[Part]) -> Response:
             frozenset(flags.split()),
             int(modseq) if modseq else None,
         )
+    if (counted := _COUNTED.match(line)) is not None:
+        return Data(counted[2].decode(), int(counted[1]), ())
     if line.startswith(b"+"):
         return Go(line[1:].strip())
     first, _, rest = line.partition(b" ")
@@ -136,6 +140,9 @@ def _code(after: bytes, parts: Sequence[Part]) -> tuple[Code | None, str]:
 
 def _bracket(text: bytes) -> int:
     """Return where a code's bracket closes, not within a quoted string; -1 where it does not."""
+    end = text.find(b"]")
+    if text.find(b'"', 0, end) < 0:
+        return end
     quoted = False
     at = 1
     while at < len(text):
@@ -147,7 +154,7 @@ def _bracket(text: bytes) -> int:
         elif octet == 0x5D and not quoted:
             return at
         at += 1
-    return text.find(b"]")
+    return end
 
 
 def _fetched(number: int, items: list[Value]) -> Fetched:

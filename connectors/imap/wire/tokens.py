@@ -81,8 +81,8 @@ class Cutter:
     def __init__(self, limits: Limits | None = None, spill: Callable[[bytes, int], Spill | None] | None = None) -> None:
         self._limits = limits or Limits()
         self._spill = spill or (lambda before, size: None)
-        self._buffer = bytearray()
-        self._looked = 0
+        self._line = bytearray()
+        """The beginning of a line whose end is still to come."""
         self._parts: list[Part] = []
         self._kept = 0
         self._missing = 0
@@ -97,28 +97,26 @@ class Cutter:
 
         Raises: WireError; nothing can be fed then any more.
         """
-        if self._in_literal:
-            octets = self._taken(octets)
-            if self._in_literal:
+        if self._line:
+            self._line += octets
+            if b"\n" not in octets:
+                self._check_line()
                 return
-        self._buffer += octets
+            octets = bytes(self._line)
+            self._line.clear()
+        at = 0
         while True:
             if self._in_literal:
-                piece = bytes(self._buffer[: self._missing])
-                del self._buffer[: len(piece)]
-                self._taken(piece)
+                at += self._taken(octets, at)
                 if self._in_literal:
                     return
-                continue
-            end = self._buffer.find(b"\n", self._looked)
+            end = octets.find(b"\n", at)
             if end < 0:
-                self._looked = len(self._buffer)
-                if self._looked > self._limits.line:
-                    raise WireError(f"a line of more than {self._limits.line} octets")
+                self._line += octets[at:]
+                self._check_line()
                 return
-            line = bytes(self._buffer[: end - 1 if end and self._buffer[end - 1] == 0x0D else end])
-            del self._buffer[: end + 1]
-            self._looked = 0
+            line = octets[at : end - 1 if end > at and octets[end - 1] == 0x0D else end]
+            at = end + 1
             if line.endswith(b"}") and (found := _LITERAL.search(line)) is not None:
                 self._begin(line[: found.start()], int(found[1]))
                 continue
@@ -141,16 +139,21 @@ class Cutter:
         self._size = self._missing = size
         self._in_literal = True
 
-    def _taken(self, octets: bytes) -> bytes:
-        """Take what belongs to the literal, and return the rest. What is there of it is put together at its end."""
-        piece = octets if len(octets) <= self._missing else octets[: self._missing]
+    def _check_line(self) -> None:
+        if len(self._line) > self._limits.line:
+            raise WireError(f"a line of more than {self._limits.line} octets")
+
+    def _taken(self, octets: bytes, at: int) -> int:
+        """Take what belongs to the literal from a place on, and return how much that is. What is there of it is put
+        together at its end."""
+        piece = octets[at : at + self._missing]
         if self._to is not None:
             self._to.write(piece)
         else:
             self._pieces.append(piece)
         self._missing -= len(piece)
         if self._missing:
-            return b""
+            return len(piece)
         if self._to is not None:
             self._to.close()
             self._parts.append(Spilled(self._size, self._to))
@@ -159,7 +162,7 @@ class Cutter:
             self._parts.append(b"".join(self._pieces))
             self._pieces = []
         self._in_literal = False
-        return octets[len(piece) :]
+        return len(piece)
 
 
 def values(parts: Sequence[Part], at: int = 0) -> list[Value]:
