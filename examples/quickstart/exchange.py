@@ -91,7 +91,8 @@ class Office(Tour):
         peer = await asyncio.to_thread(self.opened.enter_context, EwsPeer(port=self.ews_port))
         self.office = await asyncio.to_thread(peer.organisation, "eve", domain=DOMAIN)
         program = DavMail(peer.url, imap_port=self.imap_port, smtp_port=self.submission_port)
-        await asyncio.gather(asyncio.to_thread(self.opened.enter_context, program), self.start_gateway())
+        await self.start_gateway()
+        await asyncio.to_thread(self.opened.enter_context, program)
 
     async def stop(self) -> None:
         await super().stop()

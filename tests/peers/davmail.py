@@ -56,9 +56,13 @@ class DavMail:
         args = ["java", "-Djava.awt.headless=true", f"-Djna.boot.library.path={natives}", "-Xmx256m"]
         args += ["-cp", ":".join(str(each) for each in jars if each.exists()), "davmail.DavGateway", str(settings)]
         self.process = Process(args, self.folder / "davmail.out")
-        wait_until(lambda: self._answers() or not self._process().is_alive, 90, "DavMail answers", pause_s=0.2)
-        if not self._process().is_alive:
-            raise RuntimeError(f"DavMail did not start:\n{self._process().said()[-2000:]}")
+        try:
+            wait_until(lambda: self._answers() or not self._process().is_alive, 90, "DavMail answers", pause_s=0.2)
+            if not self._process().is_alive:
+                raise RuntimeError(f"DavMail did not start:\n{self._process().said()[-2000:]}")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
