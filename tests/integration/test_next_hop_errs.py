@@ -1,13 +1,15 @@
 """A next hop that hangs, refuses for now or for good, closes amid the content, or talks nonsense.
 
 In each case the sender had its 250, nothing is lost, and mail flows again without a restart once the peer is well.
+One gateway meets all conducts that it has to be impatient for, one after the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.integration.conftest import StartGateway
 from tests.peers.gateway import Gateway
 from tests.peers.process import wait_until
 from tests.peers.raw import RawClient, send, stuffed
@@ -15,7 +17,10 @@ from tests.peers.sink import Sink
 
 CONTENT = b"From: <ann@source.example>\r\nTo: <bob@target.example>\r\nMessage-Id: <%s@test>\r\n\r\nbody\r\n"
 QUICK = 'retry_min = "1s"\nretry_max = "2s"'
-IMPATIENT = "\n".join(f"{each}_timeout_s = 1.0" for each in ("connect", "greeting", "command", "data", "block", "dot"))
+IMPATIENT = "idle_timeout_s = 0\n" + "\n".join(
+    f"{each}_timeout_s = 1.0" for each in ("connect", "greeting", "command", "data", "block", "dot")
+)
+"""No connection is left from one conduct to the next."""
 
 CONDUCTS = {
     "refuses the connection": {"verbs": {"CONNECT": "421 4.3.2 not now"}},
@@ -39,11 +44,21 @@ CONDUCTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Sink]]:
+    """A gateway that gives its next hop a second for each answer."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with Sink(folder, keep=True) as sink, Gateway(folder, sink.port, gateway=QUICK, connector=IMPATIENT) as gateway:
+        yield gateway, sink
+
+
 @pytest.mark.parametrize("conduct", CONDUCTS.values(), ids=CONDUCTS.keys())
 def test_nothing_is_lost_and_mail_flows_again(
-    conduct: dict[str, dict[str, str]], sink: Sink, start_gateway: StartGateway
+    conduct: dict[str, dict[str, str]], impatient: tuple[Gateway, Sink]
 ) -> None:
-    gateway = start_gateway(sink.port, gateway=QUICK, connector=IMPATIENT)
+    gateway, sink = impatient
+    wait_until(lambda: sink.connections[1] == 0, 60, "the next hop is left alone")
+    sink.reset()
     sink.behave(conduct.get("verbs"), recipients=conduct.get("recipients"))
     sent = [b"%d" % n for n in range(5)]
     for each in sent:
