@@ -1,4 +1,4 @@
-"""The short form of `make soak-crash`: five kills of the gateway and of Postfix by the same harness."""
+"""The short form of `make soak-crash`: three kills of the gateway, and one of Postfix by the same harness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.crash.soak_crash import FLOOR_PER_KILL, IN_FLIGHT_BOUND, Count, soak_gateway, soak_postfix
 
-KILLS = 5
+KILLS = 3
 PAUSE_S = 0.1
 """Enough for a load, beside that of Postfix's own source; a whole soak sends as fast as the server takes it."""
 
@@ -35,10 +35,10 @@ def test_nothing_is_lost_by_kills(folder: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_harness_counts_postfix_in_the_same_way(folder: Path) -> None:
-    count = soak_postfix(folder, 2, seed=3, pause_s=PAUSE_S)
+    count = soak_postfix(folder, 1, seed=3, pause_s=PAUSE_S)
     print(count)
     assert not count.lost
-    assert count.accepted >= FLOOR_PER_KILL * 2
+    assert count.accepted >= FLOOR_PER_KILL
 
 
 def test_a_count_judges() -> None:

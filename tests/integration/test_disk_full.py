@@ -15,7 +15,7 @@ from tests.peers.raw import Reply, send
 from tests.peers.sink import Sink
 
 MIB = 1 << 20
-SIZE_MIB = 192
+SIZE_MIB = 112
 TO = ["bob@target.example"]
 QUICK = 'retry_min = "1s"\nretry_max = "2s"\n'
 
@@ -65,7 +65,7 @@ def test_mail_is_put_off_before_the_disk_is_full(
 ) -> None:
     sink.keep(False)
     sink.behave({"MAIL": "451 4.3.0 not yet"})
-    gateway = start_gateway(sink.port, spool=f"sqlite:///{disk}/spool", gateway=QUICK + f"min_free_bytes = {80 * MIB}")
+    gateway = start_gateway(sink.port, spool=f"sqlite:///{disk}/spool", gateway=QUICK + f"min_free_bytes = {56 * MIB}")
     accepted, refusal = fill(gateway, size)
     assert accepted
     assert refusal.code == 452, str(refusal)
