@@ -1,4 +1,4 @@
-"""kill -9 before every request and before every answer: nothing is lost, and nothing doubled.
+"""kill -9 before requests and before answers: nothing is lost, and nothing doubled. Before every one in `make soak`.
 
 The peer holds the n-th request of a run, before it did anything or once it did all of it; then the connector's process
 is killed, and another one takes over what is left.
@@ -28,9 +28,10 @@ from tests.peers.process import wait_until
 HOW = ["never", "held"]
 """The request is held before it is done; or done, and its answer is held."""
 MOST = 60
-EVERY = 1 if os.environ.get("GATEPOST_KILLS") == "every" else 2
-"""Of how many requests one has a kill. One with an answer held leaves at the peer what one before the next request
-leaves, so that kills before and after each odd request find every state between two; `make soak` kills at all."""
+IS_SOAK = os.environ.get("GATEPOST_KILLS") == "every"
+EVERY = 1 if IS_SOAK else 3
+"""Of how many requests one has a kill; `make soak` kills at all. One with an answer held leaves at the peer what one
+before the next request leaves."""
 
 
 def killed_at(
@@ -56,9 +57,9 @@ def is_held(kit: Kit) -> bool:
     return any(request.answered == "never" for request in kit.company.log(whole=False))
 
 
-def every_request(tmp_path: Path, one: Callable[[Path, int], bool]) -> int:
-    """Call `one` with 1, 1 + EVERY and so on until a run makes fewer requests; return how many there were at most."""
-    for nth in range(1, MOST, EVERY):
+def every_request(tmp_path: Path, one: Callable[[Path, int], bool], every: int = EVERY) -> int:
+    """Call `one` with 1, 1 + every and so on until a run makes fewer requests; return how many there were at most."""
+    for nth in range(1, MOST, every):
         folder = tmp_path / str(nth)
         folder.mkdir()
         if not one(folder, nth):
