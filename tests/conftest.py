@@ -20,7 +20,7 @@ pytest_plugins = ["gateway.testing", "tests.peers.ews.process", "tests.peers.gra
 scratch.use()
 
 # Thirty connectors and forms of them are killed step by step; `make soak` does it at the kit's own number of steps.
-os.environ.setdefault("GATEPOST_KILL_POINTS", "10")
+os.environ.setdefault("GATEPOST_KILL_POINTS", "6")
 
 # Else each gateway that a test starts compiles all its modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

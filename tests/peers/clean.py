@@ -57,7 +57,7 @@ class CleanEnvironment:
             "MYPY_CACHE_DIR": str(MYPY_CACHE),
             # Of the tools here that an author's environment has not, the one that warns of settings it does not find.
             "PYTEST_ADDOPTS": "-p no:asyncio",
-            "GATEPOST_KILL_POINTS": "6",
+            "GATEPOST_KILL_POINTS": "4",
         }
 
     def pip(self, *words: str) -> None:
