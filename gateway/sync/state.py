@@ -36,6 +36,7 @@ _SOLVE: Final = delete(PROBLEM).where(
     PROBLEM.c.pairing == bindparam("of"), PROBLEM.c.side == bindparam("from"), PROBLEM.c.item == bindparam("which")
 )
 
+_ANY_PROBLEM: Final = select(PROBLEM.c.item).where(PROBLEM.c.pairing == bindparam("of")).limit(1)
 _TOLD: Final = delete(PLACED).where(
     PLACED.c.pairing == bindparam("of"), PLACED.c.side == bindparam("from"), PLACED.c.item == bindparam("which")
 )
@@ -385,7 +386,7 @@ class State:
                 connection.execute(_FORGET, gone)
             for some in _some(intents):
                 connection.execute(delete(INTENT).where(INTENT.c.key.in_(some)))
-            if over:
+            if over and connection.execute(_ANY_PROBLEM, {"of": pairing}).first() is not None:
                 connection.execute(_SOLVE, over)
             if told or placed:
                 known = [{"of": pairing, "from": each.side, "which": each.item} for each in (*told, *placed)]

@@ -6,12 +6,13 @@ Source: RFC 9051 §9, date-time.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Final
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LAST: Final = 253402300799.0
 """The last second of the year 9999."""
+_DAY_MINUTES: Final = 24 * 60
 _NUMBERS: Final = {name.lower().encode(): number for number, name in enumerate(_MONTHS, 1)}
 _FORM: Final = re.compile(
     rb"\s*([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2})(?: ([+-])([0-9]{2})([0-9]{2}))?\s*"
@@ -24,15 +25,16 @@ def seconds(text: bytes) -> float | None:
     if found is None:
         return None
     day, month, year, hour, minute, second, sign, zone_hour, zone_minute = found.groups()
-    offset = timedelta(hours=int(zone_hour or 0), minutes=int(zone_minute or 0))
+    offset = 60 * int(zone_hour or 0) + int(zone_minute or 0)
     try:
-        zone = timezone(-offset if sign == b"-" else offset)
         moment = datetime(
-            int(year), _NUMBERS[month.lower()], int(day), int(hour), int(minute), min(int(second), 59), tzinfo=zone
+            int(year), _NUMBERS[month.lower()], int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC
         )
     except (ValueError, KeyError):
         return None
-    at = moment.timestamp()
+    if offset >= _DAY_MINUTES:
+        return None
+    at = moment.timestamp() - 60 * (-offset if sign == b"-" else offset)
     return at if at >= 0 else None
 
 

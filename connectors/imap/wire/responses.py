@@ -19,6 +19,18 @@ _FLAGS_ALONE: Final = re.compile(
     rb"\* ([0-9]+) FETCH \((?:UID ([0-9]+) )?FLAGS \(([^()]*)\)(?: UID ([0-9]+))?(?: MODSEQ \(([0-9]+)\))?\)\Z"
 )
 """What nearly all lines of a listing look like."""
+_BEFORE_TEXT: Final = re.compile(
+    rb"""
+    \*[ ]([0-9]{1,20})[ ]FETCH[ ]\(
+    (?: UID[ ]([0-9]{1,20})[ ] )?
+    (?: FLAGS[ ]\(([^()"]*)\)[ ] )?
+    (?: INTERNALDATE[ ]"([^"\\]*)"[ ] )?
+    (?: RFC822\.SIZE[ ]([0-9]{1,20})[ ] )?
+    (?: MODSEQ[ ]\(([0-9]{1,20})\)[ ] )?
+    ([A-Z0-9.]+\[[^]"]*\])[ ]?\Z""",
+    re.VERBOSE,
+)
+"""What nearly all of a message, or of a listing with a field of the header, looks like before the literal."""
 _COUNTED: Final = re.compile(rb"\* ([0-9]{1,20}) (EXISTS|RECENT|EXPUNGE)\Z")
 """What is told beside each append."""
 
@@ -96,6 +108,17 @@ def response(parts: Sequence[Part]) -> Response:
             int(uid) if uid else None,
             frozenset(flags.split()),
             int(modseq) if modseq else None,
+        )
+    if len(parts) == 3 and parts[2] == b")" and (found := _BEFORE_TEXT.match(line)) is not None:
+        number, uid, flags, received_at, size, modseq, name = found.groups()
+        return Fetched(
+            int(number),
+            int(uid) if uid else None,
+            frozenset(flags.split()) if flags is not None else None,
+            int(modseq) if modseq else None,
+            int(size) if size else None,
+            seconds(received_at) if received_at else None,
+            {name.decode("ascii", "replace"): parts[1]},
         )
     if (counted := _COUNTED.match(line)) is not None:
         return Data(counted[2].decode(), int(counted[1]), ())

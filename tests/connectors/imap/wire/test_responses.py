@@ -41,6 +41,20 @@ TABLE: list[tuple[list[Part], Response]] = [
         [b'* 7 FETCH (UID 9 RFC822.SIZE 5 INTERNALDATE " 1-Jan-1970 00:01:00 +0000" RFC822 ', b"a\r\nbc", b")"],
         Fetched(7, 9, None, None, 5, 60.0, {"RFC822": b"a\r\nbc"}),
     ),
+    ([b"* 7 FETCH (UID 9 BODY[] ", b"a\r\nbc", b")"], Fetched(7, 9, more={"BODY[]": b"a\r\nbc"})),
+    (
+        [
+            b'* 7 FETCH (UID 9 FLAGS (\\Seen) INTERNALDATE " 1-Jan-1970 01:01:00 +0100" RFC822.SIZE 5 MODSEQ (44) '
+            b"BODY[HEADER.FIELDS (MESSAGE-ID)] ",
+            b"Message-ID: <1@x>",
+            b")",
+        ],
+        Fetched(7, 9, SEEN, 44, 5, 60.0, {"BODY[HEADER.FIELDS (MESSAGE-ID)]": b"Message-ID: <1@x>"}),
+    ),
+    (
+        [b"* 7 FETCH (FLAGS (\\Seen) BODY[]<0> ", b"a", b" UID 9)"],
+        Fetched(7, 9, SEEN, more={"BODY[]<0>": b"a"}),
+    ),
     # What servers say that is not quite IMAP.
     ([b"* 7 FETCH (UID 9 RFC822.SIZE NIL)"], Fetched(7, 9)),
     ([b'* 7 FETCH (UID 9 INTERNALDATE "30-Dec-1899 00:00:00 +0000")'], Fetched(7, 9)),
