@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
-from functools import cache
 from typing import ClassVar, Final
 
 from gateway.contract import Address
 from gateway.testing import Bench, DestinationDriver, Got, SourceDriver, body_of
 from mappings.network import network
-from tests.peers.ews.process import EwsCompany, EwsPeer
+from tests.peers.ews.process import EwsCompany, EwsPeer, shared
 
 NUMBER = "{c1a6a2f4-6c3b-4b41-8a53-51c6f4c6b6de}/kit-number"
 """The property by which a submitted item is known, whatever a server makes of its octets."""
 
 _NUMBERS: Final = itertools.count(1)
-
-
-@cache
-def peer() -> EwsPeer:
-    """Return the process that all drivers of this session share."""
-    made = EwsPeer()
-    made.__enter__()
-    atexit.register(made.__exit__)
-    return made
 
 
 class EwsDriver(SourceDriver, DestinationDriver):
@@ -35,7 +24,7 @@ class EwsDriver(SourceDriver, DestinationDriver):
     honest: ClassVar[bool] = False
 
     def __init__(self, bench: Bench) -> None:
-        self.peer = peer()
+        self.peer: EwsPeer = shared()
         self.peer.refuse(False)
         self.peer.violations()
         # The configuration's texts know of two numbers: the peer's port, and one that names this organisation.

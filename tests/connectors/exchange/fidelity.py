@@ -28,10 +28,10 @@ from gateway.adapt import Adapter
 from gateway.contract import Address, Content, Context, Delivered, Fate, Item, Note, Notify, Parcel
 from gateway.testing.peers import KitLog, ListBatch
 from mappings.network import network
-from tests.connectors.exchange import driver
-from tests.connectors.exchange.graph import driver as graph_driver
 from tests.connectors.filedrop.fidelity import ARRIVED, HOSTNAME, TABLE, Cell, Feature, Letter, Seen
 from tests.connectors.filedrop.fidelity_features import FEATURES
+from tests.peers.ews import process as ews
+from tests.peers.graph import process as graph
 from tests.peers.organisation import Stored
 
 ALL: Final = tuple(feature for features in FEATURES.values() for feature in features)
@@ -66,7 +66,7 @@ def carried(way: Way) -> Mapping[Feature, Carried]:
 
 
 async def _carried(way: Way, folder: Path) -> dict[Feature, Carried]:
-    peer = driver.peer() if way.protocol == "ews" else graph_driver.peer()
+    peer = ews.shared() if way.protocol == "ews" else graph.shared()
     domain = f"sender{len(way.title)}.example" if way.mode == "send" else f"{way.protocol}.{DOMAIN}"
     company: Any = peer.organisation(*PEOPLE, SENDER, domain=domain)
     options: dict[str, Any] = {}

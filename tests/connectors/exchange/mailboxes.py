@@ -7,8 +7,7 @@ import re
 
 from gateway.contract import Content, memo
 from gateway.testing import Bench, MailboxDriver
-from tests.connectors.exchange.driver import peer
-from tests.peers.ews.process import EwsCompany
+from tests.peers.ews.process import EwsCompany, shared
 
 _NUMBERS = itertools.count(1)
 _LONG = re.compile(rb"(?m)^X-Long:.*\r\n(?:[ \t].*\r\n)*")
@@ -21,7 +20,7 @@ class EwsMailboxes(MailboxDriver):
     honest = True
 
     def __init__(self, bench: Bench) -> None:
-        self.peer = peer()
+        self.peer = shared()
         self.peer.refuse(False)
         self.peer.violations()
         bench.peer_port, bench.port = self.peer.port, next(_NUMBERS)

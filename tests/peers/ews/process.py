@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import http.client
 import itertools
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -223,11 +225,18 @@ def _stored(said: dict[str, Any]) -> Stored:
     return Stored(**{**said, **octets, "categories": tuple(said["categories"])})
 
 
+@cache
+def shared() -> EwsPeer:
+    """Return the one of all tests and drivers of this process; it ends with it."""
+    peer = EwsPeer().__enter__()
+    atexit.register(peer.__exit__)
+    return peer
+
+
 @pytest.fixture(scope="session")
-def ews_process() -> Iterator[EwsPeer]:
+def ews_process() -> EwsPeer:
     """The process of the session."""
-    with EwsPeer() as peer:
-        yield peer
+    return shared()
 
 
 @pytest.fixture

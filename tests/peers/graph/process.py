@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import http.client
 import itertools
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -260,11 +262,18 @@ def _stored(each: dict[str, Any]) -> Stored:
     return Stored(**{**each, **octets, "categories": tuple(each["categories"])})
 
 
+@cache
+def shared() -> GraphPeer:
+    """Return the one of all tests and drivers of this process; it ends with it."""
+    peer = GraphPeer().start()
+    atexit.register(peer.stop)
+    return peer
+
+
 @pytest.fixture(scope="session")
-def graph_process() -> Iterator[GraphPeer]:
+def graph_process() -> GraphPeer:
     """The process of the session."""
-    with GraphPeer() as peer:
-        yield peer
+    return shared()
 
 
 @pytest.fixture

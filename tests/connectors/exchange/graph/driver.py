@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-from functools import cache
 from typing import Any, Final
 
 from gateway.contract import Address
@@ -11,19 +9,10 @@ from gateway.testing import Bench, DestinationDriver, Got, SourceDriver, body_of
 from mappings.network import network
 from tests.connectors.exchange.driver import NUMBER, EwsDriver
 from tests.connectors.exchange.mailboxes import says_the_same_by_graph
-from tests.peers.graph.process import GraphCompany, GraphPeer
+from tests.peers.graph.process import GraphCompany, shared
 
 CONFIG: Final[dict[str, Any]] = {}
 """The options of the organisation at hand; its secret is known only once it is made."""
-
-
-@cache
-def peer() -> GraphPeer:
-    """Return the process that all drivers of this session share."""
-    made = GraphPeer()
-    made.__enter__()
-    atexit.register(made.stop)
-    return made
 
 
 class GraphDriver(SourceDriver, DestinationDriver):
@@ -33,7 +22,7 @@ class GraphDriver(SourceDriver, DestinationDriver):
     flood = EwsDriver.flood
 
     def __init__(self, bench: Bench) -> None:
-        self.peer = peer()
+        self.peer = shared()
         self.peer.refuse(False)
         self.peer.violations()
         self._made = {"ann"}

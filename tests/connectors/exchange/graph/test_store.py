@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from connectors.exchange.graph import Graph
 from gateway.testing import Bench, MailboxDriver, MailboxStoreSuite, fixture_of
-from tests.connectors.exchange.graph.driver import peer
 from tests.connectors.exchange.mailboxes import says_the_same_by_graph
-from tests.peers.graph.process import GraphCompany
+from tests.peers.graph.process import GraphCompany, shared
 
 CONFIG: Final[dict[str, Any]] = {}
 _NUMBERS: Final = itertools.count(1)
@@ -19,7 +18,7 @@ class GraphMailboxes(MailboxDriver):
     """Mailboxes of an organisation in the Graph peer."""
 
     def __init__(self, bench: Bench) -> None:
-        self.peer = peer()
+        self.peer = shared()
         self.peer.refuse(False)
         self.peer.violations()
         self.company: GraphCompany = self.peer.organisation(domain=f"store{next(_NUMBERS)}.example")
