@@ -31,7 +31,7 @@ gc.disable()  # until all is collected: there is little garbage in fifteen thous
 # The same examples each time, so that a run says something of what was changed since the last one; `make thorough`
 # draws others, and more. No deadline: how long an example takes says more of the machine's other work than of the
 # code, and what has to be linear is measured by tests of its own, by the processor's time.
-settings.register_profile("steady", derandomize=True, deadline=None, max_examples=40, print_blob=True)
+settings.register_profile("steady", derandomize=True, deadline=None, max_examples=20, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("GATEPOST_EXAMPLES", "steady"))
 
