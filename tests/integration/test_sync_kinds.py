@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Literal
 
@@ -11,22 +12,23 @@ from connectors.exchange import calendars
 from connectors.exchange.calendars import Task
 from connectors.exchange.ews import Ews
 from connectors.exchange.properties import DELIVERY, PROPERTY_SET
-from gateway.sync.pace import Pace
 from gateway.sync.values import Policy
 from tests.integration.sync_pair import At, Waits, bring_in_step, mail
 from tests.peers.ews.process import EwsCompany, EwsPeer
 
 KEY = f"{PROPERTY_SET}/{DELIVERY}"
 EXTENDED = {"0x1090": "2", "{00062008-0000-0000-c000-000000000046}/0x8502": "2026-12-01T09:00:00Z"}
+MOMENT_S = 0.5
 CARD = b"BEGIN:VCARD\r\nVERSION:3.0\r\nN:Lee;Ann\r\nFN:Ann Lee\r\nEMAIL:ann@acme.example\r\nEND:VCARD\r\n"
 CLASSES = {"calendar": "IPM.Appointment", "contacts": "IPM.Contact", "tasks": "IPM.Task", "inbox": "IPM.Note"}
 
 
-class Real(Waits):
-    """The clock as it is."""
+class Brief(Waits):
+    """A clock by which a minute that Exchange is left alone is over in a moment, but no sooner."""
 
-    def pace(self, most_items: int = 50, bytes_per_day: int | None = None) -> Pace:
-        return Pace(most_items)
+    async def _sleep(self, wait_s: float) -> None:
+        await asyncio.sleep(min(wait_s, MOMENT_S))
+        await super()._sleep(wait_s)
 
 
 def event(number: int, what: str) -> bytes:
@@ -73,20 +75,20 @@ def test_what_is_no_mail_goes_along_whole(ews_peer: EwsPeer, tmp_path: Path, mod
     ):  # what is uploaded beside is in no folder; what is moved into one is there, and known by its key
         bolt.fault("UploadItems", "cut_after", nth=1)
         bolt.fault("MoveItem", "cut_after", nth=1)
-    result = bring_in_step(left, right, tmp_path, policy, waits=Real())
+    result = bring_in_step(left, right, tmp_path, policy, waits=Brief())
     report = result.report
     assert (report.copied + report.adopted, report.problems, result.left_out) == (5, 0, [])
     assert (report.adopted > 0) is (mode == "two-way")
     for folder in ("calendar", "contacts", "tasks"):
         assert held(bolt, folder) == held(acme, folder)
     for _ in range(2):
-        report = bring_in_step(left, right, tmp_path, policy, waits=Real()).report
+        report = bring_in_step(left, right, tmp_path, policy, waits=Brief()).report
         assert (report.copied, report.flagged, report.removed, report.conflicts) == (0, 0, 0, 0)
     assert report.read == 0
 
     (lunch,) = [item.id for item in acme.items("ann", "calendar") if b"Lunch" in item.octets]
     acme.edit("ann", lunch, event(2, "Lunch at noon"))
-    report = bring_in_step(left, right, tmp_path, policy, waits=Real()).report
+    report = bring_in_step(left, right, tmp_path, policy, waits=Brief()).report
     assert (report.copied, report.problems) == (1, 0)
     assert held(bolt, "calendar") == held(acme, "calendar")
     assert sorted(item.octets for item in bolt.items("ann", "calendar")) == [
@@ -95,11 +97,11 @@ def test_what_is_no_mail_goes_along_whole(ews_peer: EwsPeer, tmp_path: Path, mod
     ]
     for file in tmp_path.glob("*.sqlite*"):
         file.unlink()
-    report = bring_in_step(left, right, tmp_path, policy, waits=Real()).report
+    report = bring_in_step(left, right, tmp_path, policy, waits=Brief()).report
     assert (report.copied, report.adopted) == (0, 5)
     if mode == "two-way":
         (budget,) = [item.id for item in bolt.items("ann", "calendar") if b"Budget" in item.octets]
         bolt.edit("ann", budget, event(1, "Budget of the year"))
-        bring_in_step(left, right, tmp_path, policy, waits=Real())
+        bring_in_step(left, right, tmp_path, policy, waits=Brief())
         assert held(acme, "calendar") == held(bolt, "calendar")
         assert len(acme.items("ann", "calendar")) == 2
