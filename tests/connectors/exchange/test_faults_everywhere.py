@@ -27,7 +27,7 @@ from tests.peers.ews.process import EwsPeer
 from tests.peers.organisation import Company
 
 COUNT = 12
-TROUBLED_S = 2.0
+TROUBLED_S = 1.0
 """How long the peer misbehaves, while all that is there is under way."""
 LONGEST_HOLD_S = 0.3
 """What is waited for in minutes elsewhere is over in this."""
