@@ -64,7 +64,7 @@ class MqttConfig(ConnectorConfig):
         description="Seconds for which the broker keeps messages while we are away (version 5); 4294967295: for good.",
     )
     receive_maximum: int = Field(
-        1000,
+        2000,
         ge=1,
         le=65535,
         description="Messages that are handed over and not yet acknowledged, at most: the broker waits then. Version "

@@ -63,7 +63,7 @@ class ClientSettings:
     username: str | None = None
     password: str | None = None
     keep_alive_s: int = 30
-    receive_maximum: int = 1000
+    receive_maximum: int = 2000
     max_in_flight: int = 100
     session_expiry_s: int = 0xFFFFFFFF
     will: Outgoing | None = None

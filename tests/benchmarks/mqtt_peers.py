@@ -29,7 +29,7 @@ TOPICS: Final = 10
 PAHO_WINDOW: Final = 100
 TIMEOUT_S: Final = 90.0
 
-BROKER: Final = "max_queued_messages 0\nmax_inflight_messages 1000\nsys_interval 1\n"
+BROKER: Final = "max_queued_messages 0\nmax_inflight_messages 2000\nsys_interval 1\n"
 BRIDGE: Final = """
 connection onward
 address 127.0.0.1:{port}
@@ -168,18 +168,34 @@ def new_broker(folder: Path, settings: str = "", port: int | None = None) -> Ite
 
 def mosquitto_pub(folder: Path, count: int) -> Measured:
     with new_broker(folder) as broker:
-        lines = broker.folder / "lines"
-        lines.write_bytes(b"".join(line + b"\n" for line in lines_of(count)))
-        command = [program("mosquitto_pub"), "-p", str(broker.port), "-t", "peer", "-q", "1", "-l"]
-        with lines.open("rb") as text:
-            started = time.monotonic()
-            subprocess.run(command, check=True, stdin=text, timeout=TIMEOUT_S)
-            took = time.monotonic() - started
+        took = _pipe(broker, lines_of(count))
         counter = "$SYS/broker/publish/messages/received"
         ask = [program("mosquitto_sub"), "-p", str(broker.port), "-t", counter, "-C", "1", "-W", "10"]
         # The broker tells it once a second, and of QoS 1 alone.
         wait_until(lambda: int(subprocess.check_output(ask)) == count, 60, f"the broker has got {count} lines", 0.2)
     return Measured(count / took)
+
+
+def mosquitto_pub_to(folder: Path, count: int) -> Measured:
+    """The same, from the first to the last message at a subscriber, which must have each once and unchanged."""
+    load = lines_of(count)
+    with new_broker(folder) as broker, Subscriber(broker, "peer", 1) as subscriber:
+        subscriber.listen(count)
+        _pipe(broker, load)
+        came = subscriber.wait()
+        must_be("mosquitto_pub", payloads(came), Counter(map(digest, load)))
+    return Measured((count - 1) / (came.last - came.first))
+
+
+def _pipe(broker: Mosquitto, load: list[bytes]) -> float:
+    """Have mosquitto_pub publish lines at QoS 1; return the seconds it took."""
+    lines = broker.folder / "lines"
+    lines.write_bytes(b"".join(line + b"\n" for line in load))
+    command = [program("mosquitto_pub"), "-p", str(broker.port), "-t", "peer", "-q", "1", "-l"]
+    with lines.open("rb") as text:
+        started = time.monotonic()
+        subprocess.run(command, check=True, stdin=text, timeout=TIMEOUT_S)
+        return time.monotonic() - started
 
 
 def paho_publish(folder: Path, count: int) -> Measured:
