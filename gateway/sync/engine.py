@@ -9,8 +9,7 @@ and does the rest.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -21,27 +20,24 @@ from gateway.sync.acting import Actor
 from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.ends import Result as Result
 from gateway.sync.faithful import AddressOf
+from gateway.sync.first import First
 from gateway.sync.folder_work import FolderWork
 from gateway.sync.folders import pair_folders
-from gateway.sync.in_turn import InTurn
 from gateway.sync.labels import by_labels
-from gateway.sync.lanes import ahead, together
-from gateway.sync.match import Pool
+from gateway.sync.lanes import together
 from gateway.sync.pace import Pace
-from gateway.sync.plan import Abilities, doubts, plan
+from gateway.sync.planning import Planning
 from gateway.sync.reading import Reader
 from gateway.sync.readying import Means
 from gateway.sync.resuming import Resuming
 from gateway.sync.search import Search
 from gateway.sync.state import State
-from gateway.sync.unseen import all_told, told_now, went_unseen
+from gateway.sync.unseen import told_now, went_unseen
 from gateway.sync.values import (
     SIDES,
     FolderPair,
     Intent,
     Item,
-    Pair,
-    Plan,
     Policy,
     Print,
     Problem,
@@ -53,8 +49,6 @@ _NO_PRINT: Final = Print()
 MOST_TRIES: Final = 20
 """How often in a row a pass begins anew where it is not known what was done, and nothing more gets done."""
 
-FIRST_ITEMS: Final = 100
-"""Of a folder that is met for the first time so many are listed before the first is copied."""
 MOST_ROUNDS: Final = 3
 """How often a pass goes on with what its plan left for after it."""
 
@@ -181,7 +175,6 @@ class _Pass:
         self._retry = retry
         self._only_problems = only_problems
         self._limits = policy.limits
-        self._clock = clock
         self._folders: dict[int, FolderPair] = {}
         self._lost: dict[int, set[Side]] = {}
         self._made: set[int] = set()
@@ -191,7 +184,11 @@ class _Pass:
         self._tell: Callable[[], None] = lambda: progress(self._report)
         self._actor = Actor(pairing, ends, state, policy, self._report, self._folders, self._tell, means)
         self._reader = Reader(ends, policy, self._report, means)
+        self._planning = Planning(pairing, ends, state, policy, result, self._reader, clock)
         self._resuming = Resuming(pairing, ends, state, self._report, self._reader, self._actor)
+        self._first = First(
+            pairing, ends, state, policy, self._report, self._reader, self._planning, self._resuming, self._actor
+        )
         self._work = FolderWork(pairing, ends, state, policy, self._folders, self._actor)
         self._actor.hide = self._hide
         self.is_unsettled = False
@@ -218,7 +215,7 @@ class _Pass:
         for folder in first:
             self._report.folder = "/".join(folder.path)
             self._tell()
-            await self._guarded(folder, self._first, [each for each in intents if each.folder == folder.id])
+            await self._guarded(folder, [each for each in intents if each.folder == folder.id])
         if not self._only_problems:
             await self._work.drop_lost(self._lost)
         self._report.folder = ""
@@ -227,14 +224,16 @@ class _Pass:
     def _hide(self, hidden: dict[Side, frozenset[str]]) -> None:
         self._reader.hidden = hidden
 
-    async def _guarded(
-        self, folder: FolderPair, work: Callable[[FolderPair, list[Intent]], Awaitable[None]], intents: list[Intent]
-    ) -> None:
-        """Work on a folder; one that can't be read stops no other."""
+    async def _guarded(self, folder: FolderPair, intents: list[Intent]) -> None:
+        """Work on a folder that is met for the first time; one that can't be read stops no other."""
+        mark = self._marks["left"].get(folder.left or ""), self._marks["right"].get(folder.right or "")
         try:
-            await work(folder, intents)
+            known = await self._first.run(folder, intents, mark)
         except StoreFault as fault:
             await self._bad_folder(folder, fault)
+        else:
+            if known is not None:
+                self._folders[folder.id] = known
 
     async def _bad_folder(self, folder: FolderPair, fault: StoreFault) -> None:
         if fault.scope is not Scope.MESSAGE:
@@ -247,10 +246,13 @@ class _Pass:
 
     async def _pair_folders(self) -> None:
         listed: dict[Side, list[Folder]] = {}
-        for side in SIDES:
+
+        async def one(side: Side) -> None:
             end = self._ends[side]
             listed[side] = await end.pace.ask(end.mailbox.folders)
             self._marks[side] = {folder.id: folder.mark for folder in listed[side]}
+
+        await together([one(side) for side in SIDES])
         self._totals = {folder.id: folder.total or 0 for folder in listed["left"]}
         holds = self._ends["left"].mailbox.holds(), self._ends["right"].mailbox.holds()
         known = await self._state.folders(self._pairing)
@@ -273,29 +275,6 @@ class _Pass:
                 self._lost[pair.id] = {side for side in SIDES if (pair.left if side == "left" else pair.right) is None}
             self._folders[pair.id] = pair
             self._actor.paths[pair.id] = made.paths[place]
-
-    # -- plans
-
-    @property
-    def _can(self) -> Abilities:
-        return Abilities(self._ends["left"].mailbox.holds(), self._ends["right"].mailbox.holds())
-
-    async def _plan(
-        self, base: list[Pair], left: Seen, right: Seen, *, strangers: bool = True
-    ) -> tuple[Plan, Seen, Seen]:
-        asked = doubts(base, left, right, self._can)
-        seen = await self._reader.with_digests(asked, {"left": left, "right": right})
-        left, right = seen["left"], seen["right"]
-        total = await self._state.count(self._pairing)
-        now = self._clock()
-        made = plan(base, left, right, self._policy, self._can, total=total, now=now, strangers=strangers)
-        self._report.adopted += made.adopted
-        self._report.skipped += len(made.skipped)
-        self._report.conflicts += len(made.conflicts)
-        self._result.conflicts += [each.what for each in made.conflicts]
-        if made.refused is not None:
-            self._result.refused = made.refused
-        return made, left, right
 
     # -- folders that are known
 
@@ -354,14 +333,14 @@ class _Pass:
         solved = [(each.side, each.item) for each in problems if each.item in gone[each.side]]
         left, right = (Seen(items[side], frozenset(gone[side]), frozenset(whole[side])) for side in SIDES)
         self._report.expected += len(left.items) + len(right.items)
-        base = await self._base(left, right)
+        base = await self._planning.base(left, right)
         if intents:
             for side, seen in (("left", left), ("right", right)):
                 ids = {pair.left if side == "left" else pair.right for pair in base}
                 new = {id: item for id, item in seen.items.items() if id not in ids}
                 await self._resuming.settle(intents, "left" if side == "left" else "right", new)
-            base = await self._base(left, right)
-        todo, _, _ = await self._plan(base, left, right)
+            base = await self._planning.base(left, right)
+        todo, _, _ = await self._planning.plan(base, left, right)
         held = await self._actor.act(todo)
         self._report.passed = len(left.items) + len(right.items)
         if todo.refused is not None:  # what was not removed is to be told again when it may be
@@ -375,144 +354,6 @@ class _Pass:
         over = [each for each in known if each.folder not in held]
         if done or solved or over:
             await self._state.settle(self._pairing, folders=done, solved=solved, told=over)
-
-    async def _base(self, left: Seen, right: Seen) -> list[Pair]:
-        rows = await self._state.pairs(self._pairing, [*left.items, *left.gone], [*right.items, *right.gone])
-        found = {pair.id: pair for pair in rows}
-        for number in left.whole | right.whole:
-            async for page in self._state.base(self._pairing, number):
-                found |= {pair.id: pair for pair in page}
-        return list(found.values())
-
-    # -- folders that are met for the first time
-
-    async def _first(self, folder: FolderPair, intents: list[Intent]) -> None:
-        mark = self._marks["left"].get(folder.left or ""), self._marks["right"].get(folder.right or "")
-        if folder.limits != self._limits:
-            folder = replace(folder, left_token=None, limits=self._limits)
-        # Where an earlier pass was cut before it noted a page, only the rows know what it brought across: what of that
-        # is in no page now went meanwhile. No page is noted before that is settled, or where this pass is cut, too, the
-        # next one goes on from a listing that begins after what went, and never learns of it.
-        is_anew = folder.left_token is None and bool(intents or await self._state.count(self._pairing, folder.id))
-        lefts: set[str] = set()
-        listed = await self._right_of(folder, intents)
-        if listed is None:
-            return
-        pool, token, rights = listed
-        pages = self._reader.pages(folder, "left", folder.left_token, FIRST_ITEMS)
-        passed = self._report.passed
-        overlaps = folder.kind == "mail" and not is_anew and not intents and not self._policy.dedupe
-        # Of what is edited where it is, a page tells what is there once the one before is done.
-        coming = pages if overlaps or folder.kind != "mail" else ahead(pages)
-        async with (
-            aclosing(coming),
-            aclosing(InTurn(self._actor, folder.id, self._policy, overlaps=overlaps)) as turns,
-        ):
-            async for page in coming:
-                ids = {state.id for state in page.items}
-                if (page.reset or page.removed or turns.has(ids)) and not await turns.done():
-                    return
-                if page.reset and folder.left_token is not None:  # what was copied has other ids now
-                    here, at = await self._reader.listing(folder, "left", None)
-                    base = await self._base(here, Seen())
-                else:
-                    items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
-                    here, at = Seen(items, frozenset(page.removed)), page.token
-                    base = await self._state.pairs(self._pairing, [*items, *page.removed], [])
-                if is_anew:
-                    lefts |= here.items.keys()
-                known = {pair.left for pair in base}
-                new = {id: item for id, item in here.items.items() if id not in known}
-                resumed: set[str | None] = set()
-                if rows := await self._resuming.settle(intents, "left", new, is_all=False):
-                    base += await self._state.pairs(self._pairing, new, [])
-                    resumed = {row.right for row in rows}
-                new = {id: item for id, item in here.items.items() if id not in {pair.left for pair in base}}
-                # What was copied from the right has a row from now on, and may have changed or gone there since.
-                sources = {id: item for id, item in pool.items.items() if id in resumed}
-                there_now = Seen(pool.near(new.values()) | sources, frozenset(id for id in resumed if id) - rights)
-                made, _, near = await self._plan(base, here, there_now, strangers=False)
-                pool.settle(near.items, {row.right for row in made.rows} | resumed)
-
-                async def note(here: Seen = here, at: str = at) -> None:
-                    nonlocal folder, passed
-                    passed += len(here.items)
-                    self._report.passed = passed
-                    folder = replace(folder, left_token=at)
-                    if not is_anew:
-                        told = all_told(self._ends, folder.id, "left", here.items)
-                        await self._state.settle(self._pairing, folders=[folder], told=told)
-
-                if made.refused is not None:
-                    await turns.done()
-                    return
-                if not await turns.act(made, here.items.keys(), note):
-                    return
-                if here.whole:
-                    break
-            if not await turns.done():
-                return
-        if is_anew and (gone := await self._gone(folder, "left", lefts)):
-            here = Seen({}, frozenset(row.left or "" for row in gone))
-            made, _, _ = await self._plan(gone, here, Seen(), strangers=False)
-            if made.refused is not None or folder.id in await self._actor.act(made):
-                return
-        if is_anew:
-            told = all_told(self._ends, folder.id, "left", lefts)
-            await self._state.settle(self._pairing, folders=[folder], told=told)
-        made, _, _ = await self._plan([], Seen(), Seen(pool.items))
-        if folder.id in await self._actor.act(made):
-            return
-        rest = [each.key for each in intents]
-        # What went unseen of what a pass that was cut had listed is found by the next one, which is to look again.
-        left_mark = mark[0] if self._ends["left"].mailbox.holds().tells_unseen else None
-        folder = replace(folder, right_token=token, left_mark=left_mark, right_mark=mark[1], is_known=True)
-        told = all_told(self._ends, folder.id, "right", rights)
-        await self._state.settle(self._pairing, folders=[folder], intents=rest, told=told)
-        self._folders[folder.id] = folder
-
-    async def _right_of(self, folder: FolderPair, intents: list[Intent]) -> tuple[Pool, str, set[str]] | None:
-        """Return what the right one has and no row is of, the token after it, and all that it has; None where something
-        of what an earlier pass has brought there is to be done again. Rows are read a page at a time."""
-        new: dict[str, Item] = {}
-        there: set[str] = set()
-        token = ""
-        async for page in self._reader.pages(folder, "right", None):
-            items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
-            base = await self._state.pairs(self._pairing, [], items)
-            known = {pair.right for pair in base}
-            there |= items.keys()
-            new |= {id: item for id, item in items.items() if id not in known}
-            if base and not await self._done(folder, base, Seen({id: items[id] for id in items.keys() & known})):
-                return None
-            token = page.token
-        if rows := await self._resuming.settle(intents, "right", new):
-            # These have rows of what was appended; it may have been marked since.
-            resumed = {id: new.pop(id) for row in rows if (id := row.right) in new}
-            base = await self._state.pairs(self._pairing, [], resumed)
-            if not await self._done(folder, base, Seen(resumed)):
-                return None
-        if gone := await self._gone(folder, "right", there):
-            made, _, right = await self._plan(
-                gone, Seen(), Seen(new, frozenset(row.right or "" for row in gone)), strangers=False
-            )
-            if made.refused is not None or folder.id in await self._actor.act(made):
-                return None
-            found = {row.right for row in made.rows}
-            new = {id: item for id, item in right.items.items() if id not in found}
-        return Pool(new), token, there
-
-    async def _gone(self, folder: FolderPair, side: Side, there: set[str]) -> list[Pair]:
-        """Return the rows of a folder whose item on a side is not there."""
-        gone: list[Pair] = []
-        async for rows in self._state.base(self._pairing, folder.id):
-            mine = [row for row in rows if row.folder_on(side) == folder.id]
-            gone += [row for row in mine if row.on(side) is not None and row.on(side) not in there]
-        return gone
-
-    async def _done(self, folder: FolderPair, base: list[Pair], right: Seen) -> bool:
-        made, _, _ = await self._plan(base, Seen(), right, strangers=False)
-        return made.refused is None and folder.id not in await self._actor.act(made)
 
 
 def _read(folder: FolderPair, side: Side, token: str | None, mark: str | None) -> FolderPair:

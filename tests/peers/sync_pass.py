@@ -46,6 +46,7 @@ async def _passes(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from connectors.imap import Imap
     from gateway.contract import Context
     from gateway.sync.engine import run_pass
+    from gateway.sync.opening import opened
     from gateway.sync.state import State
     from gateway.sync.values import Policy
 
@@ -70,7 +71,7 @@ async def _passes(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         for _ in range(asked.get("passes", 1)):
             started = time.perf_counter()
             right_user = asked.get("right_user", asked["user"])
-            async with stores[0].open(asked["user"]) as left, stores[1].open(right_user) as right:
+            async with opened(stores[0].open(asked["user"]), stores[1].open(right_user)) as (left, right):
                 result = await run_pass(asked["user"], left, right, state, policy)
             seconds.append(time.perf_counter() - started)
     finally:
