@@ -98,7 +98,7 @@ def test_a_reading_process_killed_at_any_time_loses_and_doubles_nothing(
     assert len(rows) == SMALL + LARGE
     large = sum(number % 60 == 7 for number in range(SMALL + LARGE - (SMALL + LARGE) % KILLS))
     wait_until(lambda: len(contents(gateway.spool)) == large, 60, f"{large} contents, none without a message")
-    assert gateway.is_healthy()
+    wait_until(gateway.is_healthy, 60, "the reading process is there again after the last kill")
 
 
 def test_a_killed_worker_takes_its_files_up_again(tmp_path: Path, sink: Sink, start_gateway: StartGateway) -> None:
