@@ -19,7 +19,8 @@ from gateway import moved
 from gateway.contract import Batch, ContentWriter, Delivered, Failed, Receipt, Rejected, Taken, Unavailable
 from gateway.log import Form, get_log
 from gateway.message import Envelope, Message, Recipient
-from gateway.planner import Moved, Planned, Planner
+from gateway.planned import Moved, Planned
+from gateway.planner import Planner
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, Stored, claims_of
 from gateway.spool.jobs import HandOver, Told
 from gateway.status import UNKNOWN_MAILBOX, Status

@@ -29,7 +29,8 @@ from gateway.learning import SENT_ON, Bounce, Original, Sent
 from gateway.log import get_log
 from gateway.message import Content, Envelope, Message, Recipient
 from gateway.mime import InMemory, Octets
-from gateway.planner import Planned, Planner
+from gateway.planned import Planned
+from gateway.planner import Planner
 from gateway.report import Report
 from gateway.spool.api import (
     Claim,

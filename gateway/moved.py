@@ -16,7 +16,7 @@ from typing import Final
 
 from gateway.automatic import is_automatic, is_machine
 from gateway.message import Content
-from gateway.planner import Moved
+from gateway.planned import Moved
 from gateway.spool.api import Stored
 
 _ID: Final = re.compile(rb"<[!-~]{3,500}>")

@@ -47,7 +47,8 @@ from gateway.log import configure, get_log, hide
 from gateway.mapping import FollowedMapping, MappingDatabase
 from gateway.moving import Mover
 from gateway.person import person_of
-from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
+from gateway.planned import EXPANDED, REFUSALS
+from gateway.planner import Planner, PlannerSettings
 from gateway.report import Report
 from gateway.reports_again import send_again
 from gateway.route import glob

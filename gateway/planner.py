@@ -18,13 +18,14 @@ from typing import Final
 
 from gateway import learning
 from gateway.contract import Destination, Rejected
-from gateway.frozen import quickly_made
 from gateway.ids import IdSource
 from gateway.ids import text as shown_id
 from gateway.limiter import Limiter
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
+from gateway.message_plan import MOST_FORWARDINGS, MessagePlan
+from gateway.planned import REFUSALS, REPORTS, Elsewhere, Found, Members, Planned, Target, Waits
 from gateway.route import Routes
-from gateway.spool.api import Delivery, LaneKey, State, Stored, TraceEvent
+from gateway.spool.api import Delivery, LaneKey, State, Stored
 from gateway.status import (
     FAULT,
     LOOP,
@@ -37,19 +38,9 @@ from gateway.status import (
     Status,
 )
 from mappings.address import Address
-from mappings.resolution import Group, Resolution
+from mappings.resolution import Resolution
 from mappings.rule import Place
 from mappings.table import Direction, Table, Verdict
-
-REFUSALS: Final = "!refused"
-"""The connector name of the lane of refusals; its next hop is the status, as `5.1.1 text`."""
-EXPANDED: Final = "!expanded"
-"""The connector name of the lane of groups that were expanded into messages of their own."""
-REPORTS: Final = "!reports"
-"""The origin's connector name of the gateway's own reports."""
-
-Waits = tuple[float, str]
-"""Until when a lane takes nothing, and why, in one line."""
 
 _RECEIVED: Final = re.compile(rb"(?im)^received[ \t]*:")
 _UNPRINTABLE: Final = re.compile(r"[^!-'*-\[\]-~]")
@@ -59,76 +50,8 @@ _KEPT: Final = b"x-gatepost-pass-"
 no Received: a connector to such a one writes them (Graph's does)."""
 _REMEMBERED_TARGETS: Final = 50_000
 _REMEMBERED_WAYS: Final = 4096
-_MOST_FORWARDINGS: Final = 20
-"""How often one message is forwarded from person to person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where mail for one address goes: the address there, the lane, and why in words.
-
-    `foreign` where it is none of ours, so that only a trusted peer may send to it; `copies` are further mailboxes of
-    the same person; `former` is the address that replaces the one asked for; `carried` that it was named by an address
-    signed by this gateway.
-    """
-
-    address: Address
-    lane: LaneKey
-    foreign: bool
-    why: str
-    copies: tuple[Target, ...] = ()
-    former: Address | None = None
-    carried: bool = False
-    cut: bool = False
-    """The mailbox is being cut over: what goes there waits until that is done."""
-    forwards: tuple[Address, ...] = ()
-    """Where the mail goes on to instead; beside it where `keeps`."""
-    keeps: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """An address of a shared domain that nobody has here; `systems` are the connectors that may know it, in order."""
-
-    address: Address
-    domain: str
-    systems: tuple[str, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """A group that is expanded here."""
-
-    group: Group
-    why: str
-
-
-Found = Target | Members | Elsewhere | Status
-
 _Way = tuple[Envelope, Target, tuple[str], bytes]
 """How messages in one envelope go straight: itself, their one target, why there, the beginning of their trace field."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """Somebody wrote to a former address: who, to which, and the one to use now."""
-
-    sender: Address
-    former: Address
-    now: Address
-
-
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What the spool stores for one message: itself, and what goes to groups under their owners' names."""
-
-    message: Stored
-    more: tuple[Stored, ...] = ()
-    moved: tuple[Moved, ...] = ()
-    withdrawn: TraceEvent | None = None
-    """The message is a bounce of what `more` sends on: once both are stored it is dropped, and this is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,14 +214,14 @@ class Planner:
             return TOO_MANY_RECIPIENTS
         found = self.target(recipient.address, envelope.origin.connector)
         if isinstance(found, Elsewhere):
-            found = self._elsewhere(found, envelope.origin, frozenset())
+            found = self.elsewhere(found, envelope.origin, frozenset())
         if isinstance(found, Status):
             return found
         if isinstance(found, Members) or envelope.origin.trusted:
             return None
-        return self._refusal(found, recipient.address, envelope, count=False)
+        return self.refusal(found, recipient.address, envelope, count=False)
 
-    def _refusal(self, target: Target, asked: Address, envelope: Envelope, *, count: bool) -> Status | None:
+    def refusal(self, target: Target, asked: Address, envelope: Envelope, *, count: bool) -> Status | None:
         """Say what keeps a stranger from sending to a target."""
         if target.foreign and not envelope.origin.returning:
             return NO_RELAY
@@ -314,10 +237,10 @@ class Planner:
                 return TOO_MANY_MESSAGES
         return None
 
-    def _elsewhere(self, found: Elsewhere, origin: Origin, tried: frozenset[str]) -> Target | Status:
+    def elsewhere(self, found: Elsewhere, origin: Origin, tried: frozenset[str]) -> Target | Status:
         """Choose the system to offer a shared domain's unknown address to: the first that has not had it yet."""
         for system in found.systems:
-            if system != origin.connector and self._token(found.address, system) not in tried:
+            if system != origin.connector and self.token(found.address, system) not in tried:
                 target = self._at(found.address, system, f"{found.why}; offered to {system}")
                 if isinstance(target, Target):
                     return target
@@ -330,7 +253,7 @@ class Planner:
             return LOOP.but(text=text)
         return UNKNOWN_MAILBOX
 
-    def _token(self, address: Address, system: str) -> str:
+    def token(self, address: Address, system: str) -> str:
         """Return what our trace field says of an address that a system has had: nothing that others can read."""
         digest = hmac.digest(self.settings.secret, f"{system}\0{address.network}:{address.key}".encode(), "sha256")
         return b32encode(digest[:8])[:12].decode("ascii").lower()
@@ -368,7 +291,7 @@ class Planner:
         straight = self._straight(envelope, content, now)
         if straight is not None:
             return straight
-        plan = _Plan(self, envelope, now, self._ids.next(), self._tried(head), report=report)
+        plan = MessagePlan(self, envelope, now, self._ids.next(), self._tried(head), report=report)
         for recipient in envelope.recipients:
             plan.add(recipient)
         has_way = any(d.lane[0] != REFUSALS for d in plan.deliveries) if plan.refused else bool(plan.deliveries)
@@ -465,7 +388,7 @@ class Planner:
             to_members=True,
             hold=envelope.hold,
         )
-        plan = _Plan(self, inner, outer.arrived_at, self._ids.next(), frozenset(), report=True)
+        plan = MessagePlan(self, inner, outer.arrived_at, self._ids.next(), frozenset(), report=True)
         for recipient in inner.recipients:
             plan.add(recipient, within=True)  # the owner is to read in a report which member it is about
         return Stored(
@@ -514,7 +437,7 @@ class Planner:
         """Return where a report goes to somebody whose mail is forwarded: to the first of those addresses, and nowhere
         else, so that a report stays one message. Their own mailbox gets it where the addresses lead back to it."""
         away = found
-        for _ in range(_MOST_FORWARDINGS):
+        for _ in range(MOST_FORWARDINGS):
             if not isinstance(away, Target):
                 break
             if not away.forwards or away.keeps:
@@ -577,163 +500,3 @@ class Planner:
         if self._date[0] != second:
             self._date = (second, f";\r\n\t{formatdate(second, localtime=True)}\r\n".encode("ascii"))
         return received + shown_id(message_id).encode("ascii") + self._date[1]
-
-
-class _Plan:
-    """The deliveries of one message, as they come together."""
-
-    __slots__ = (
-        "_envelope", "_expires_at", "_forwarded", "_forwarding", "_learns", "_now", "_planner", "_reached", "_report",
-        "_sender", "_tried", "deliveries", "goes_astray", "groups", "leaves", "looped", "message_id", "moved",
-        "refused", "tokens", "why",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        planner: Planner,
-        envelope: Envelope,
-        now: float,
-        message_id: int,
-        tried: frozenset[str],
-        *,
-        report: bool,
-    ) -> None:
-        self._planner = planner
-        self._envelope = envelope
-        self._now = now
-        self._tried = tried
-        self._report = report
-        self._sender = envelope.reverse_path.value if envelope.reverse_path is not None else "<>"
-        self._expires_at = envelope.expires_at or now + planner.settings.expire_after_s
-        self._reached: set[tuple[LaneKey, str]] = set()
-        self._forwarding: list[tuple[LaneKey, str]] = []
-        self._forwarded: set[tuple[LaneKey, str]] = set()
-        self.message_id = message_id
-        self.deliveries: list[Delivery] = []
-        self.why: list[str] = []
-        self.refused: list[Status] = []
-        self.looped = 0
-        """How many of them go round between systems that share a domain: known from the header alone."""
-        self.tokens: list[str] = []
-        self.groups: list[tuple[Members, Address]] = []
-        self.moved: list[Moved] = []
-        self._learns = planner.settings.learn and bool(planner.envid_key)
-        self.goes_astray = False
-        """A directory name that nobody has goes on to another system, which may not know it either."""
-        self.leaves = False
-        """Some of it goes to strangers."""
-
-    def add(self, recipient: Recipient, *, original: Address | None = None, within: bool = False) -> None:
-        """Plan one recipient: `original` is what the sender wrote, `within` says that it is a group's member."""
-        planner = self._planner
-        asked = recipient.address
-        found = planner.target(asked, self._envelope.origin.connector)
-        wrote = original or asked
-        if isinstance(found, Members):
-            self._expand(found, recipient, wrote)
-            return
-        looped = False
-        if isinstance(found, Elsewhere):
-            found = self._offer(found)
-            looped = found is not UNKNOWN_MAILBOX and isinstance(found, Status) and found.code == LOOP.code
-        if isinstance(found, Target) and not within and not self._envelope.origin.trusted:
-            refusal = planner._refusal(found, asked, self._envelope, count=True)
-            if refusal is not None:
-                found = refusal
-        if isinstance(found, Status):
-            if self._report or not within:
-                self.refused.append(found)
-                self.looped += looped
-                if not self._report and not looped:
-                    return
-            # What somebody's mail is forwarded to, or a member of a group, was nothing to refuse at RCPT: the sender
-            # is told.
-            found = Target(asked, (REFUSALS, str(found.as_permanent())), False, "refused at intake")
-        elif within and (found.lane, found.address.key) in self._reached:
-            return  # a member of two groups, or of the list and named beside it
-        if not found.forwards or not self._forward(found, recipient, wrote):
-            self._deliver(found, wrote, recipient.notify, recipient.orcpt)
-            for copy in found.copies:
-                self._deliver(copy, wrote, Notify.NEVER, None)
-        reverse_path = self._envelope.reverse_path
-        if found.former is not None and planner.settings.tell_moved and reverse_path is not None and not within:
-            # What the sender can write to: the person may have no address of their own on the sender's network.
-            now = planner.table.translate(found.former, reverse_path.network, Direction.OUTWARD).address
-            if now.network == reverse_path.network:
-                self.moved.append(Moved(reverse_path, asked, now))
-
-    def _offer(self, found: Elsewhere) -> Target | Status:
-        origin = self._envelope.origin
-        target = self._planner._elsewhere(found, origin, self._tried)
-        if isinstance(target, Target):
-            systems = [target.lane[0], *((origin.connector,) if origin.connector in found.systems else ())]
-            self.tokens += [self._planner._token(found.address, system) for system in systems]
-        return target
-
-    def _forward(self, found: Target, recipient: Recipient, wrote: Address) -> bool:
-        """Send on what is for somebody whose mail is forwarded; say whether their own mailbox gets none of it.
-
-        It gets what comes round to it again, so that nothing is lost where two forward to each other. Reports about
-        what is sent on are the sender's where nothing is kept; else the mailbox's own say enough.
-        """
-        here = (found.lane, found.address.key)
-        if here in self._forwarding or len(self._forwarding) >= _MOST_FORWARDINGS:
-            return False
-        if self._forwarding and here in self._forwarded:
-            return not found.keeps  # by another way: many people forward to few, which makes very many ways
-        self._forwarded.add(here)
-        self._forwarding.append(here)
-        notify = Notify.NEVER if found.keeps else recipient.notify
-        orcpt = None if found.keeps else recipient.orcpt
-        for address in found.forwards:
-            self.add(Recipient(address, notify, orcpt), original=wrote, within=True)
-        self._forwarding.pop()
-        return not found.keeps
-
-    def _expand(self, members: Members, recipient: Recipient, wrote: Address) -> None:
-        group = members.group
-        if group.owner is None:
-            for member in group.members:
-                self.add(Recipient(member, recipient.notify, recipient.orcpt), original=wrote, within=True)
-            return
-        # RFC 3461 §5.2.7.1: for the sender a list is the end of the way; its members are its owner's.
-        self.groups.append((members, group.owner))
-        why = f"{members.why}; its members get it under the name of {group.owner}"
-        self._deliver(Target(wrote, (EXPANDED, group.name), False, why), wrote, recipient.notify, recipient.orcpt)
-
-    def _deliver(self, target: Target, original: Address, notify: Notify, orcpt: str | None) -> None:
-        self._reached.add((target.lane, target.address.key))
-        if self._learns:
-            self._note(target)
-        waits = self._planner.waits(target.lane, self._sender)
-        held = self._envelope.hold
-        at = self._now if waits is None else min(waits[0], self._expires_at)
-        self.deliveries.append(
-            Delivery(
-                id=(self.message_id, len(self.deliveries)),
-                lane=target.lane,
-                address=target.address,
-                original=original,
-                notify=notify,
-                orcpt=orcpt,
-                sender=self._sender,
-                priority=self._envelope.priority,
-                next_attempt_at=at,
-                expires_at=self._expires_at,
-                state=State.HELD if held else State.MOVING if target.cut else State.QUEUED,
-                reason=held or ("" if waits is None else waits[1]),
-                at_once=waits is None,
-            )
-        )
-        self.why.append(f"{target.why}; held: {held}" if held else target.why)
-
-    def _note(self, target: Target) -> None:
-        """Note what matters of a delivery for learning from its bounce."""
-        if target.lane[0] in (REFUSALS, EXPANDED):
-            return
-        table = self._planner.table
-        name = learning.name_of(table, target.address)
-        if name is None:
-            self.leaves = self.leaves or target.foreign
-        elif not table.is_ours(name):
-            self.goes_astray = True

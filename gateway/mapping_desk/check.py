@@ -16,7 +16,8 @@ from gateway.contract import Connector
 from gateway.mapping_desk.desk import Desk
 from gateway.mapping_desk.parts import capabilities_of, connectors_of, planner_of
 from gateway.mapping_desk.words import called
-from gateway.planner import Planner, Target
+from gateway.planned import Target
+from gateway.planner import Planner
 from gateway.status import Status
 from gateway.toml_places import Path
 from mappings.address import Address

@@ -18,7 +18,8 @@ from gateway.mapping_desk.desk import Desk, DeskError
 from gateway.mapping_desk.directory import StoredDirectory
 from gateway.mapping_desk.parts import capabilities_of, planner_of
 from gateway.mapping_desk.words import called, held_in_words, told_as
-from gateway.planner import Elsewhere, Found, Members, Planner, Target
+from gateway.planned import Elsewhere, Found, Members, Target
+from gateway.planner import Planner
 from gateway.status import Status
 from gateway.toml_places import Path
 from mappings import store

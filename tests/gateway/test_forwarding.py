@@ -6,7 +6,7 @@ import pytest
 
 from gateway.contract import Rejected
 from gateway.message import Notify
-from gateway.planner import REFUSALS
+from gateway.planned import REFUSALS
 from mappings.identity import Identity, addresses
 from mappings.mail_rules import FORWARD
 from mappings.network import parse

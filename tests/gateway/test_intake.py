@@ -12,7 +12,8 @@ from gateway.contract import Batch, ContentWriter, Receipt, Rejected, Unavailabl
 from gateway.ids import IdSource
 from gateway.intake import GatewayIntake
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
-from gateway.planner import REFUSALS, REPORTS, Planner, PlannerSettings
+from gateway.planned import REFUSALS, REPORTS
+from gateway.planner import Planner, PlannerSettings
 from gateway.route import Route, Routes
 from gateway.spool.api import Claim, DuplicateHandOver, SpoolError, State, Stored, claims_of
 from gateway.spool.jobs import HandOver, Told

@@ -16,7 +16,8 @@ from gateway.ids import IdSource
 from gateway.limiter import Limiter
 from gateway.message import Content, Envelope, Message, Notify, Origin, Recipient
 from gateway.moved import notice
-from gateway.planner import EXPANDED, REFUSALS, Planner, PlannerSettings
+from gateway.planned import EXPANDED, REFUSALS
+from gateway.planner import Planner, PlannerSettings
 from gateway.route import Route, Routes
 from gateway.spool.api import State, claims_of
 from mappings.encapsulation import Encapsulation, Key

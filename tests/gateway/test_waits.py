@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gateway.planner import EXPANDED, REFUSALS
+from gateway.planned import EXPANDED, REFUSALS
 from gateway.spool.api import LaneKey, claims_of
 from gateway.spool.rows import DELIVERY_COLUMNS, delivery_row
 from tests.gateway.test_planner import NOW, mail, planner
