@@ -1,6 +1,4 @@
-"""Messages of the corpus go into a mailbox by Graph, and what comes back otherwise was told by a note.
-
-One of eight in `make test`, each of them in `make thorough`.
+"""Every message of the corpus goes into a mailbox by Graph, and what comes back otherwise was told by a note.
 
 Graph keeps less than EWS: what is compared is the text, each file octet for octet, and the fields that people and
 programs read; what of these does not come back has a note of its own.
@@ -22,7 +20,6 @@ from connectors.exchange.losses import predict
 from connectors.exchange.organisation import Fault, Made, New
 from gateway.contract import Content, Memo, memo
 from tests.connectors.exchange.graph.conftest import Opened
-from tests.depth import THOROUGH, share
 from tests.integration.test_octets import contents, corpus
 from tests.peers.graph.process import GraphCompany
 
@@ -30,13 +27,13 @@ TOGETHER = 100
 
 
 def chunks() -> Iterator[list[tuple[str, bytes]]]:
-    found = share((each for each in contents(corpus()) if each[1].strip()), 8)
+    found = (each for each in contents(corpus()) if each[1].strip())
     while chunk := list(islice(found, TOGETHER)):
         yield chunk
 
 
 @pytest.mark.timeout(900)
-async def test_messages_of_the_corpus(company: GraphCompany, opened: Opened) -> None:
+async def test_every_message_of_the_corpus(company: GraphCompany, opened: Opened) -> None:
     organisation = await opened(max_message_bytes=64 * 1024 * 1024)
     told: Counter[str] = Counter()
     untold: list[str] = []
@@ -52,7 +49,7 @@ async def test_messages_of_the_corpus(company: GraphCompany, opened: Opened) -> 
             untold += [f"{path}: {what} not told by {notes}" for what in found if not covered(what, notes)]
     print(f"{number} went in; differences: {', '.join(f'{what}: {count}' for what, count in told.most_common())}")
     assert not untold, f"{len(untold)}:\n" + "\n".join(untold[:20])
-    assert number > (1500 if THOROUGH else 190) or not os.environ.get("CI")
+    assert number > 1500 or not os.environ.get("CI")
 
 
 async def through(organisation: GraphOrganisation, mailbox: str, mails: list[bytes]) -> list[bytes]:
