@@ -333,13 +333,13 @@ class _Pass:
         solved = [(each.side, each.item) for each in problems if each.item in gone[each.side]]
         left, right = (Seen(items[side], frozenset(gone[side]), frozenset(whole[side])) for side in SIDES)
         self._report.expected += len(left.items) + len(right.items)
-        base = await self._planning.base(left, right)
+        base = await self._state.rows_of(self._pairing, left, right)
         if intents:
             for side, seen in (("left", left), ("right", right)):
                 ids = {pair.left if side == "left" else pair.right for pair in base}
                 new = {id: item for id, item in seen.items.items() if id not in ids}
                 await self._resuming.settle(intents, "left" if side == "left" else "right", new)
-            base = await self._planning.base(left, right)
+            base = await self._state.rows_of(self._pairing, left, right)
         todo, _, _ = await self._planning.plan(base, left, right)
         held = await self._actor.act(todo)
         self._report.passed = len(left.items) + len(right.items)

@@ -44,7 +44,6 @@ class First:
         self._report = report
         self._reader = reader
         self._plan = planning.plan
-        self._base = planning.base
         self._resuming = resuming
         self._actor = actor
 
@@ -79,7 +78,7 @@ class First:
                     return None
                 if page.reset and folder.left_token is not None:  # what was copied has other ids now
                     here, at = await self._reader.listing(folder, "left", None)
-                    base = await self._base(here, Seen())
+                    base = await self._state.rows_of(self._pairing, here, Seen())
                 else:
                     items = {state.id: Item.of(state, folder.id, self._reader.kinds) for state in page.items}
                     here, at = Seen(items, frozenset(page.removed)), page.token
@@ -117,12 +116,11 @@ class First:
                     break
             if not await turns.done():
                 return None
-        if is_anew and (gone := await self._gone(folder, "left", lefts)):
-            here = Seen({}, frozenset(row.left or "" for row in gone))
-            made, _, _ = await self._plan(gone, here, Seen(), strangers=False)
-            if made.refused is not None or folder.id in await self._actor.act(made):
-                return None
         if is_anew:
+            gone = await self._gone(folder, "left", lefts)
+            went = Seen({}, frozenset(row.left or "" for row in gone))
+            if gone and not await self._done(folder, gone, went, Seen()):
+                return None
             told = all_told(self._ends, folder.id, "left", lefts)
             await self._state.settle(self._pairing, folders=[folder], told=told)
         made, _, _ = await self._plan([], Seen(), Seen(pool.items))
@@ -148,14 +146,15 @@ class First:
             known = {pair.right for pair in base}
             there |= items.keys()
             new |= {id: item for id, item in items.items() if id not in known}
-            if base and not await self._done(folder, base, Seen({id: items[id] for id in items.keys() & known})):
+            seen = Seen({id: items[id] for id in items.keys() & known})
+            if base and not await self._done(folder, base, Seen(), seen):
                 return None
             token = page.token
         if rows := await self._resuming.settle(intents, "right", new):
             # These have rows of what was appended; it may have been marked since.
             resumed = {id: new.pop(id) for row in rows if (id := row.right) in new}
             base = await self._state.pairs(self._pairing, [], resumed)
-            if not await self._done(folder, base, Seen(resumed)):
+            if not await self._done(folder, base, Seen(), Seen(resumed)):
                 return None
         if gone := await self._gone(folder, "right", there):
             made, _, right = await self._plan(
@@ -175,6 +174,7 @@ class First:
             gone += [row for row in mine if row.on(side) is not None and row.on(side) not in there]
         return gone
 
-    async def _done(self, folder: FolderPair, base: list[Pair], right: Seen) -> bool:
-        made, _, _ = await self._plan(base, Seen(), right, strangers=False)
+    async def _done(self, folder: FolderPair, base: list[Pair], left: Seen, right: Seen) -> bool:
+        """Do what is to be done of items that have rows; False where something is to be done again."""
+        made, _, _ = await self._plan(base, left, right, strangers=False)
         return made.refused is None and folder.id not in await self._actor.act(made)

@@ -55,12 +55,3 @@ class Planning:
         if made.refused is not None:
             self._result.refused = made.refused
         return made, left, right
-
-    async def base(self, left: Seen, right: Seen) -> list[Pair]:
-        """Return the rows of what was seen, and of all in folders that were seen whole."""
-        rows = await self._state.pairs(self._pairing, [*left.items, *left.gone], [*right.items, *right.gone])
-        found = {pair.id: pair for pair in rows}
-        for number in left.whole | right.whole:
-            async for page in self._state.base(self._pairing, number):
-                found |= {pair.id: pair for pair in page}
-        return list(found.values())

@@ -25,7 +25,6 @@ from gateway.sync.values import (
     FolderPair,
     Item,
     Move,
-    Pair,
     Plan,
     Policy,
     Refusal,
@@ -189,7 +188,7 @@ class _Planning:
                 gone[side] |= seen.gone
                 whole[side] |= seen.whole
         left, right = (Seen(items[side], frozenset(gone[side]), frozenset(whole[side])) for side in SIDES)
-        base = await self._base(left, right)
+        base = await self._state.rows_of(self._pairing, left, right)
         can = Abilities(self._holds["left"], self._holds["right"])
         doubtful = doubts(base, left, right, can)
         total = await self._state.count(self._pairing)
@@ -220,14 +219,6 @@ class _Planning:
             token = page.token
             if not page.more:
                 return Seen(items, frozenset(gone), frozenset([folder.id]) if is_whole else frozenset())
-
-    async def _base(self, left: Seen, right: Seen) -> list[Pair]:
-        rows = await self._state.pairs(self._pairing, [*left.items, *left.gone], [*right.items, *right.gone])
-        found = {pair.id: pair for pair in rows}
-        for number in left.whole | right.whole:
-            async for page in self._state.base(self._pairing, number):
-                found |= {pair.id: pair for pair in page}
-        return list(found.values())
 
     def _tell(self, made: Plan, doubtful: dict[Side, set[str]], left: Seen, right: Seen) -> None:
         preview, seen = self._made, {"left": left, "right": right}

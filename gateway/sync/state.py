@@ -22,7 +22,7 @@ from sqlalchemy.dialects import sqlite
 
 from gateway.sync.database import locking_engine, open_database
 from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, OWED, PAIRING, PLACED, PROBLEM
-from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Placed, Print, Problem, Side
+from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Placed, Print, Problem, Seen, Side
 
 T = TypeVar("T")
 _MANY: Final = 400
@@ -295,6 +295,15 @@ class State:
             return list(found.values())
 
         return await self.do(read)
+
+    async def rows_of(self, pairing: str, left: Seen, right: Seen) -> list[Pair]:
+        """Return the rows of what was seen, and of all in folders that were seen whole."""
+        rows = await self.pairs(pairing, [*left.items, *left.gone], [*right.items, *right.gone])
+        found = {pair.id: pair for pair in rows}
+        for number in left.whole | right.whole:
+            async for page in self.base(pairing, number):
+                found |= {pair.id: pair for pair in page}
+        return list(found.values())
 
     async def count(self, pairing: str, folder: int | None = None) -> int:
         """Return how many rows there are, of the mailbox or of one folder."""
