@@ -145,7 +145,7 @@ class Content:
     them, of an inline content without a front; `message_id` is as below.
     """
 
-    __slots__ = ("__dict__", "attributes", "edited", "front", "offset", "source", "text")
+    __slots__ = ("__dict__", "attributes", "edited", "front", "is_inline", "offset", "source", "text")
 
     def __init__(
         self,
@@ -161,6 +161,8 @@ class Content:
         message_id: str | None = None,
     ) -> None:
         self.source = source
+        self.is_inline = isinstance(source, bytes)
+        """Whether the octets are in memory."""
         self.front = front
         self.offset = offset
         self.edited = edited
@@ -176,11 +178,6 @@ class Content:
             self.__dict__["size"] = len(source)
         if message_id is not None:
             self.__dict__["message_id"] = message_id
-
-    @property
-    def is_inline(self) -> bool:
-        """Whether the octets are in memory."""
-        return isinstance(self.source, bytes)
 
     @once
     def size(self) -> int:
@@ -199,7 +196,7 @@ class Content:
         end, body = header_end(octets, HEAD_LIMIT)
         return octets[:body], end, body - len(self.front)
 
-    @property
+    @once
     def head(self) -> bytes:
         """Return the header fields' octets, without the empty line that ends them."""
         octets, end, _ = self._bounds
@@ -247,10 +244,12 @@ class Content:
             start = source if isinstance(source, bytes) else source.read(0, 1024)
             if not starts_with_header(start):
                 return self._over(fields + _CRLF, 0, edited=True)
-        end = None
-        if self.edited and "_bounds" in self.__dict__ and self._bounds[1]:
-            end = len(fields) + self._bounds[1]
-        return self._over(fields + self.front, self.offset, edited=self.edited, text=self.text, end=end)
+        made = self._over(fields + self.front, self.offset, edited=self.edited, text=self.text)
+        if "_bounds" in self.__dict__:
+            octets, end, body = self._bounds
+            if end:  # what is known of the header is not looked for again
+                made.__dict__["_bounds"] = fields + octets, len(fields) + end, body
+        return made
 
     def with_head(
         self,

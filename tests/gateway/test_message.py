@@ -69,6 +69,16 @@ def test_a_prefix_becomes_header_and_hides_nothing(octets: bytes) -> None:
         assert b"".join(marked.body_chunks()) == b"".join(content.body_chunks())
 
 
+@given(ODD, st.integers(1, 3))
+def test_a_prefix_keeps_what_is_known_of_the_header(octets: bytes, times: int) -> None:
+    for asked, fresh in zip(both(octets), both(octets), strict=True):
+        for _ in range(times):
+            assert octets.startswith(asked.head[len(asked.front) :])
+            asked, fresh = asked.with_prefix(b"R: 1\r\n"), fresh.with_prefix(b"R: 1\r\n")
+        assert asked.head == Content(b"".join(fresh.chunks())).head == fresh.head
+        assert b"".join(asked.body_chunks()) == b"".join(fresh.body_chunks())
+
+
 @given(ODD)
 def test_traits_tell_the_truth_by_any_pieces(octets: bytes) -> None:
     bare = octets.replace(b"\r\n", b"")
