@@ -6,7 +6,6 @@ keep their order; a client that goes, or a node that stops, gives the check up, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -25,23 +24,21 @@ Then = Callable[[Any], None]
 class CheckedSession(Session):
     """One connection. Its chain is made at the greeting, once per connection."""
 
-    __slots__ = ("_asks", "_chain")
+    __slots__ = ("_chain",)
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._asks = False
-        """What the task awaits is a check, so that it may be given up."""
         self._chain: Chain | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._asks:
+        if self._is_asked:
             self._give_up()
         super().connection_lost(exc)
         if self._chain is not None:
             self._chain.close()
 
     def stop(self) -> None:
-        if self._asks:
+        if self._is_asked:
             self._give_up()
             self._abandon()
             self._stops = True
@@ -84,30 +81,23 @@ class CheckedSession(Session):
             find_name=lambda: shared.find_name(peer),
         )
 
-    def _flush(self, *, lingers: bool = True) -> None:
-        if self._asks and not self._wire.is_closed:
-            # Whoever pipelined waits for the last reply: those before it leave with it, in one piece.
-            self.deadline = math.inf
-        else:
-            super()._flush(lingers=lingers)
-
     # One step after the other
 
     def _ask(self, work: Asked, then: Then, *of: Any) -> None:
         """Await a check in a task of its own; the wire waits until `then` has answered."""
-        self._asks = True
+        self._is_asked = True
         self._task = self._shared.spawn(self._asked(work, then, *of))
 
     async def _asked(self, work: Asked, then: Then, *of: Any) -> None:
         verdict = await work(*of)
-        self._asks = False
+        self._is_asked = False
         self._task = None
         then(verdict)
 
     def _give_up(self) -> None:
         """Cancel the check under way: nobody waits for what it says."""
         task, self._task = self._task, None
-        self._asks = False
+        self._is_asked = False
         if task is not None:
             task.cancel()
 
@@ -160,7 +150,7 @@ class CheckedSession(Session):
             self._go_on()
 
     def _at_content(self, asks: bool) -> None:
-        self._asks = asks
+        self._is_asked = asks
 
     def _finish(self, reception: Reception, answer: bytes, accepted: bool) -> None:
         drops = reception.drops if isinstance(reception, CheckedReception) else None

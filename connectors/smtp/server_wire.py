@@ -91,6 +91,7 @@ class ServerWire:
         "errors",
         "has_quit",
         "helo",
+        "is_closed",
         "recipients",
         "tls",
         "trusted",
@@ -110,6 +111,7 @@ class ServerWire:
         self._buffer = LineBuffer(allows_bare_lf=fix_newlines, limit=limit)
         self._out: list[bytes] = []
         self._state = _State.COMMAND
+        self.is_closed = False
         self.errors = 0
         self.has_quit = False
         self._idle_commands = 0
@@ -139,10 +141,6 @@ class ServerWire:
     def in_content(self) -> bool:
         """Content has begun, and was not answered yet."""
         return self._state is _State.CONTENT or self._state is _State.END or self._chunked
-
-    @property
-    def is_closed(self) -> bool:
-        return self._state is _State.CLOSED
 
     @property
     def protocol(self) -> str:
@@ -231,6 +229,7 @@ class ServerWire:
         if answer:
             self._out.append(answer)
         self._state = _State.CLOSED
+        self.is_closed = True
         self._buffer.clear()
         self._gatherer = self._reader = None
 
@@ -239,7 +238,13 @@ class ServerWire:
         while True:
             state = self._state
             if state is _State.COMMAND:
-                event = self._line()
+                line = self._buffer.line()
+                if line is None:
+                    return NEED_DATA
+                if not isinstance(line, bytes):
+                    self._faulty(line)
+                    continue
+                event = self._command(line)
             elif state is _State.CONTENT:
                 if not self._buffer and not self._chunk_is_empty():
                     return NEED_DATA
@@ -252,16 +257,6 @@ class ServerWire:
                 return event
 
     # Command lines
-
-    def _line(self) -> Event | None:
-        """Work off the next command line: an event, or None to go on."""
-        line = self._buffer.line()
-        if line is None:
-            return NEED_DATA
-        if isinstance(line, bytes):
-            return self._command(line)
-        self._faulty(line)
-        return None
 
     def _faulty(self, line: LineFault) -> None:
         if line is LineFault.BARE_LF:

@@ -61,6 +61,7 @@ class Session(asyncio.Protocol):
         "_congested",
         "_counted",
         "_implicit_tls",
+        "_is_asked",
         "_layer",
         "_lingers",
         "_loop",
@@ -93,6 +94,8 @@ class Session(asyncio.Protocol):
         self._origin: Origin | None = None
         self._layer: TlsLayer | None = None
         self._tls = ""
+        self._is_asked = False
+        """What the task awaits is a check, so that it may be given up."""
         self._reading = True
         self._congested = False
         self._at_eof = False
@@ -254,6 +257,10 @@ class Session(asyncio.Protocol):
         """Send the replies that are due, set the deadline, read on; or close where the dialogue is over."""
         wire, transport = self._wire, self._transport
         if transport is None or self._lingers:
+            return
+        if self._is_asked and not wire.is_closed:
+            # Whoever pipelined waits for the last reply: those before it leave with it, in one piece.
+            self.deadline = math.inf
             return
         out = wire.take_output()
         if out:

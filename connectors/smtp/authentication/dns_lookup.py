@@ -156,16 +156,17 @@ def _value(record: Any) -> Any:
 class Questions:
     """The Resolver of one message. What is kept is given without a further coroutine."""
 
-    __slots__ = ("_deadline", "_lookup")
+    __slots__ = ("_deadline", "_lookup", "_now")
 
     def __init__(self, lookup: DnsLookup, deadline: float) -> None:
         self._lookup = lookup
         self._deadline = deadline
+        self._now = lookup.now()
+        """Asked for once: what may be used when the first question of a message is asked may be used for the others."""
 
     async def txt(self, name: str) -> Sequence[bytes]:
-        lookup = self._lookup
-        found = lookup.kept.get("TXT", name, lookup.now())
-        return await lookup.ask("TXT", name, self._deadline) if found is None else found
+        found = self._lookup.kept.get("TXT", name, self._now)
+        return await self._lookup.ask("TXT", name, self._deadline) if found is None else found
 
     async def addresses(self, name: str, *, ipv6: bool) -> Sequence[str]:
         return await self._lookup.ask("AAAA" if ipv6 else "A", name, self._deadline)

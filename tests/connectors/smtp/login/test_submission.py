@@ -249,7 +249,7 @@ async def test_guesses_take_longer_and_longer_and_one_at_a_time(
         assert served.counts["login_refusals"] == 1
         # A client that waits holds no stop up.
         waiting = asyncio.create_task(dial.say("AUTH PLAIN AGJvYgB3cm9uZw=="))
-        await settled(lambda: any(isinstance(s, LoginSession) and s._asks for s in served.source._sessions))
+        await settled(lambda: any(isinstance(s, LoginSession) and s._is_asked for s in served.source._sessions))
         began = loop.time()
         await served.stopped()
         assert loop.time() - began < 3
