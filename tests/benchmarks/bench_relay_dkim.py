@@ -5,8 +5,10 @@ strangers to identities of its mapping, Postfix with OpenDKIM as its milter that
 OpenDKIM signing, and the gateway signing, by one RSA key of 2048 bits as OpenDKIM does. TLS is off. smtp-source sends
 over 20 sessions; time ends when the sink has the last message. Verification is held against Postfix as plain relay by
 the bars of every relay: 4 KiB with connections reused, 4 KiB with a connection a message, 100 KiB; signing against
-Postfix with OpenDKIM. What Postfix with OpenDKIM verifying comes to is told beside it, without a bar: it is what does
-the same work. The ratio is taken within a round, and the worst is told.
+Postfix with OpenDKIM. What is told beside it without a bar: what Postfix with OpenDKIM
+verifying comes to, which does the same work, and what two workers verifying do. The ratio is taken within a round, and
+the worst is told; where that is within a tenth of its bar, the median of seven further pairs is held against it (see
+`pairs`).
 
 Exit status 1 where a bar is missed, a message was lost, doubled or changed, or was not signed or verified right.
 """
@@ -19,9 +21,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -31,6 +34,7 @@ from connectors.smtp.signing_keys import KeyStore
 from mappings.identity import Held, Identity, Role
 from mappings.network import registry
 from tests.benchmarks.bench_relay import SESSIONS, Measured, OnlyInMemory, WrongRun, work_folder
+from tests.benchmarks.pairs import judge
 from tests.peers import smtp_source
 from tests.peers.gateway import Gateway
 from tests.peers.opendkim import OpenDkim
@@ -147,7 +151,7 @@ class Field:
                     f'tls = "none"\n{LIMITS}nameservers = ["127.0.0.1"]\nnameserver_port = {zone.port}\n'
                     "[connector.internet.authentication]\n"
                 )
-                gateway = Gateway(home, self.sink.port, connector=lines)
+                gateway = Gateway(home, self.sink.port, connector=lines, workers=1 if name == VERIFYING else 2)
                 strangers = gateway.config.read_text().replace('["127.0.0.0/8"]', '["192.0.2.0/24"]')
                 gateway.config.write_text(strangers)
                 fill_people(gateway)
@@ -176,6 +180,7 @@ class Field:
         """See that a contestant does what it is measured for. Raises: WrongRun."""
         wanted = {
             VERIFYING: b"dkim=pass",
+            VERIFYING_BY_TWO: b"dkim=pass",
             VERIFYING_MILTER: b"dkim=pass",
             SIGNING: b"DKIM-Signature: ",
             SIGNING_MILTER: b"DKIM-Signature: ",
@@ -184,7 +189,7 @@ class Field:
             return
         self.sink.reset()
         self.sink.keep(True)
-        file = self.signed[REUSED.size] if name in (VERIFYING, VERIFYING_MILTER) else None
+        file = self.signed[REUSED.size] if name in (VERIFYING, VERIFYING_BY_TWO, VERIFYING_MILTER) else None
         smtp_source.send(smtp_source.args(relay.port, messages=1, sessions=1, file=file))
         self.sink.wait_for(1, 60)
         octets = self.sink.taken()[0].octets or b""
@@ -212,22 +217,28 @@ def fill_people(gateway: Gateway) -> None:
 
 PLAIN: Final = "gatepost"
 VERIFYING: Final = "gatepost verifying"
+VERIFYING_BY_TWO: Final = "gatepost verifying, 2 workers"
 SIGNING: Final = "gatepost signing"
 VERIFYING_MILTER: Final = "Postfix, OpenDKIM verifying"
 SIGNING_MILTER: Final = "Postfix, OpenDKIM signing"
-CONTESTANTS: Final = ("Postfix", PLAIN, VERIFYING, VERIFYING_MILTER, SIGNING_MILTER, SIGNING)
+CONTESTANTS: Final = ("Postfix", PLAIN, VERIFYING, VERIFYING_BY_TWO, VERIFYING_MILTER, SIGNING_MILTER, SIGNING)
 
 Results = dict[tuple[int, str, str], Measured]
 
 
 def rows_of(name: str) -> tuple[Row, ...]:
     """Return what a contestant is measured at."""
-    return ROWS if name in ("Postfix", VERIFYING) else (REUSED,)
+    return ROWS if name in ("Postfix", VERIFYING, VERIFYING_BY_TWO) else (REUSED,)
 
 
 def bench(folder: Path, rounds: int, scale: float) -> int:
     """Run it all, print, and return the exit status."""
     results: Results = {}
+
+    def messages(name: str, row: Row) -> int:
+        most = SLOW_MESSAGES if name in (VERIFYING_MILTER, SIGNING_MILTER) else row.messages
+        return max(100, int(most * scale))
+
     with Sink(folder) as sink:
         field = Field(folder, sink)
         for round in range(rounds):
@@ -237,19 +248,25 @@ def bench(folder: Path, rounds: int, scale: float) -> int:
                     field.check(name, relay)
                     field.measure(name, relay, REUSED, WARM_UP)
                     for row in rows_of(name):
-                        most = SLOW_MESSAGES if name in (VERIFYING_MILTER, SIGNING_MILTER) else row.messages
-                        got = field.measure(name, relay, row, max(100, int(most * scale)))
+                        got = field.measure(name, relay, row, messages(name, row))
                         results[round, name, row.name] = got
                         print(
-                            f"round {round + 1}  {name:28} {row.name:18}"
+                            f"round {round + 1}  {name:29} {row.name:18}"
                             f"{got.rate:8.0f} msg/s {got.cpu_ms:7.3f} ms CPU a message",
                             flush=True,
                         )
-    return verdict(results, rounds)
+
+        def rate(name: str, row: Row) -> float:
+            with field.running(name) as relay:
+                field.measure(name, relay, REUSED, WARM_UP)
+                return field.measure(name, relay, row, messages(name, row)).rate
+
+        return verdict(results, rounds, rate)
 
 
-def verdict(results: Results, rounds: int) -> int:
-    """Print the worst ratio of each row, those with a bar last; return 1 where one is under its bar."""
+def verdict(results: Results, rounds: int, rate: Callable[[str, Row], float]) -> int:
+    """Print the worst ratio of each row, those with a bar last, run again by `rate` where that is near to it; return 1
+    where one is under its bar."""
     print()
     for name in (VERIFYING, SIGNING):
         more = min(results[n, name, REUSED.name].cpu_ms - results[n, PLAIN, REUSED.name].cpu_ms for n in range(rounds))
@@ -257,13 +274,18 @@ def verdict(results: Results, rounds: int) -> int:
         print(f"{name}: {more:.3f} ms CPU a message more than as a plain relay, which is {plain:.1f}x Postfix")
     ratio, cpu = worst(results, rounds, REUSED, VERIFYING, VERIFYING_MILTER)
     print(f"relay {REUSED.name} verifying: {ratio:.1f}x {VERIFYING_MILTER} (no bar), {cpu:.2f}x its CPU")
-    ok = True
+    for row in ROWS:
+        ratio, cpu = worst(results, rounds, row, VERIFYING_BY_TWO, "Postfix")
+        print(f"relay {row.name} verifying, 2 workers: {ratio:.1f}x Postfix (no bar), {cpu:.2f}x its CPU")
     judged = [(f"relay {row.name} verifying", row, VERIFYING, "Postfix", row.bar) for row in ROWS]
     judged.append((f"relay {REUSED.name} signing", REUSED, SIGNING, SIGNING_MILTER, SIGN_BAR))
+    lines, ok = [], True
     for title, row, ours, theirs, bar in judged:
         ratio, cpu = worst(results, rounds, row, ours, theirs)
-        ok = ok and ratio >= bar
-        print(f"{title}: {ratio:.1f}x {theirs} (bar {bar:g}x), {cpu:.2f}x its CPU")
+        found = judge(ratio, bar, partial(rate, ours, row), partial(rate, theirs, row), partial(print, title))
+        ok = ok and found.is_met
+        lines.append(f"{found.line(title, theirs)}, {cpu:.2f}x its CPU")
+    print("\n".join(lines))
     return 0 if ok else 1
 
 
