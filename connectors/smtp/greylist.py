@@ -47,18 +47,21 @@ class GreylistStore:
         self._asked = 0
         self._db = opened(path, _SCHEMA)
 
-    def wait_for(self, network: str, sender: str, recipient: str, now: float) -> float:
-        """Note a try; return 0 where it passes, else the seconds until a next one does. Raises: sqlite3.Error."""
+    def wait_for(self, network: str, sender: str, recipient: str, now: float, *, counts: bool = True) -> float:
+        """Note a try; return 0 where it passes, else the seconds until a next one does. Raises: sqlite3.Error.
+
+        `counts`: where it passes, its network has one message more behind it.
+        """
         table = self._table
         key = hashlib.blake2b("\0".join((network, sender, recipient)).encode("utf-8", "surrogatepass"), digest_size=16)
         with transaction(self._db):
-            wait = self._look(network, key.digest(), now)
+            wait = self._look(network, key.digest(), now, counts)
             self._asked += 1
             if self._asked % CLEAN_EVERY == 1:
                 self._clean(now)
         return min(wait, table.delay_s)
 
-    def _look(self, network: str, key: bytes, now: float) -> float:
+    def _look(self, network: str, key: bytes, now: float, counts: bool) -> float:
         table = self._table
         known = self._db.execute("SELECT passed, last FROM networks WHERE network = ?", (network,)).fetchone()
         if known is not None and table.known_after and known[0] >= table.known_after and now - known[1] <= table.keep_s:
@@ -76,10 +79,12 @@ class GreylistStore:
         if not passed and now - first < table.delay_s:
             return float(table.delay_s - (now - first))
         self._db.execute("UPDATE triplets SET last = ?, passed = passed + 1 WHERE key = ?", (now, key))
-        self._db.execute(
-            "INSERT INTO networks VALUES (?, 1, ?) ON CONFLICT (network) DO UPDATE SET passed = passed + 1, last = ?",
-            (network, now, now),
-        )
+        if counts:
+            self._db.execute(
+                "INSERT INTO networks VALUES (?, 1, ?) "
+                "ON CONFLICT (network) DO UPDATE SET passed = passed + 1, last = ?",
+                (network, now, now),
+            )
         return 0.0
 
     def _clean(self, now: float) -> None:
@@ -131,18 +136,18 @@ class GreylistMaker:
     def spares(self, path: str) -> bool:
         return self._spared.find(path) is not None
 
-    async def wait_for(self, network: str, sender: str, recipient: str) -> float:
-        """Return the seconds for which a message is put off; 0 where it passes."""
+    async def wait_for(self, network: str, sender: str, recipient: str, *, counts: bool = True) -> float:
+        """Return the seconds for which a message is put off; 0 where it passes. `counts` is as in GreylistStore."""
         now = self._clock()
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._ask, network, sender, recipient, now
+            self._thread, self._ask, network, sender, recipient, now, counts
         )
 
-    def _ask(self, network: str, sender: str, recipient: str, now: float) -> float:
+    def _ask(self, network: str, sender: str, recipient: str, now: float, counts: bool) -> float:
         if self._store is None:
             self._store = GreylistStore(self._path, self.table)
         try:
-            return self._store.wait_for(network, sender, recipient, now)
+            return self._store.wait_for(network, sender, recipient, now, counts=counts)
         finally:
             if self._is_closed:  # a connection that began before the configuration changed
                 self._close_store()
@@ -163,13 +168,20 @@ class _Asked(Check):
     def __init__(self, maker: GreylistMaker, network: str) -> None:
         self._maker = maker
         self._network = network
+        self._has_passed = False
+        """A recipient of the message under way has; its network is known by messages, however many each is for."""
+
+    def reset(self) -> None:
+        self._has_passed = False
 
     async def rcpt(self, client: Client, transaction: Transaction, recipient: Recipient) -> Verdict | None:
         path = recipient.address.value
         spared = client.trusted or client.welcome or transaction.welcome or transaction.welcome_to == path
         if spared or self._maker.spares(path):
             return None
-        wait = await self._maker.wait_for(self._network, transaction.mail.path.lower(), recipient.address.key)
+        sender, counts = transaction.mail.path.lower(), not self._has_passed
+        wait = await self._maker.wait_for(self._network, sender, recipient.address.key, counts=counts)
         if not wait:
+            self._has_passed = True
             return None
         return refuse("4.7.1", f"greylisted, try again in {max(1, round(wait))} seconds", cause=self._network)

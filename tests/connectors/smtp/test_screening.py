@@ -381,6 +381,23 @@ async def test_a_network_that_has_passed_often_is_known(tmp_path: Path) -> None:
     maker.close()
 
 
+async def test_a_message_for_many_makes_a_network_known_no_sooner(tmp_path: Path) -> None:
+    names = ("bob", "eve", "jo")
+    async with serving(tmp_path, greylist={"delay_s": 0.2, "known_after": 2}, **STRANGER) as served:
+        client = await (await served.dial()).greeted()
+
+        async def said(sender: str) -> list[int]:
+            lines = [f"RCPT TO:<{name}@acme.example>" for name in names]
+            return (await client.say(f"MAIL FROM:<{sender}@other.example>", *lines, "RSET"))[1:-1]
+
+        for sender in ("ann", "amy"):
+            assert await said(sender) == [450] * 3
+            await asyncio.sleep(0.25)
+            assert await said(sender) == [250] * 3
+        assert await said("new") == [250] * 3
+        await client.close()
+
+
 async def test_what_is_remembered_survives_a_stop_and_is_shared(tmp_path: Path) -> None:
     clock = Clock()
     first, second = listed(tmp_path, clock, delay_s=10), listed(tmp_path, clock, delay_s=10)
