@@ -1,7 +1,7 @@
 """What both sides held last, in a database: pairs of folders and items, appends under way, and what went wrong.
 
 One thread has the database, so the event loop never waits for a disk. Each method is one transaction, durable when it
-returns; a pass makes one before each append and one after it. Rows of a folder are read a page at a time.
+returns. Rows of a folder are read a page at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, 
 from sqlalchemy.dialects import sqlite
 
 from gateway.sync.database import locking_engine, open_database
+from gateway.sync.many import Many
 from gateway.sync.schema import FOLDER, INTENT, ITEM, JOURNAL, NOTE, OWED, PAIRING, PLACED, PROBLEM
 from gateway.sync.values import FolderPair, Intent, Noted, Pair, Pairing, Place, Placed, Print, Problem, Seen, Side
 
@@ -29,17 +30,27 @@ _MANY: Final = 400
 """Ids that one statement looks for; SQLite once took no more than 999 parameters."""
 
 
+_ROW: Final = [column.name for column in ITEM.c if column.name != "id"]
+_NEW: Final = Many(insert(ITEM), _ROW)
+_REWRITE: Final = Many(update(ITEM).where(ITEM.c.id == bindparam("row")), ["row", *_ROW])
+_FORGET: Final = Many(delete(ITEM).where(ITEM.c.id == bindparam("row")), ["row"])
+_INTEND: Final = Many(insert(INTENT), [column.name for column in INTENT.c])
+_OVER: Final = Many(delete(INTENT).where(INTENT.c.key == bindparam("which")), ["which"])
+_SOLVE: Final = Many(
+    delete(PROBLEM).where(
+        PROBLEM.c.pairing == bindparam("of"), PROBLEM.c.side == bindparam("from"), PROBLEM.c.item == bindparam("which")
+    ),
+    ["of", "from", "which"],
+)
+_PUT: Final = Many(insert(PLACED), [column.name for column in PLACED.c])
+_TOLD: Final = Many(
+    delete(PLACED).where(
+        PLACED.c.pairing == bindparam("of"), PLACED.c.side == bindparam("from"), PLACED.c.item == bindparam("which")
+    ),
+    ["of", "from", "which"],
+)
 # Made once: to make a statement of SQLAlchemy's takes several times as long as SQLite takes to do it.
-_REWRITE: Final = update(ITEM).where(ITEM.c.id == bindparam("row"))
-_FORGET: Final = delete(ITEM).where(ITEM.c.id == bindparam("row"))
-_SOLVE: Final = delete(PROBLEM).where(
-    PROBLEM.c.pairing == bindparam("of"), PROBLEM.c.side == bindparam("from"), PROBLEM.c.item == bindparam("which")
-)
-
 _ANY_PROBLEM: Final = select(PROBLEM.c.item).where(PROBLEM.c.pairing == bindparam("of")).limit(1)
-_TOLD: Final = delete(PLACED).where(
-    PLACED.c.pairing == bindparam("of"), PLACED.c.side == bindparam("from"), PLACED.c.item == bindparam("which")
-)
 
 
 @lru_cache(maxsize=256)  # most of a mailbox's items have the same few
@@ -97,6 +108,21 @@ def _pair_columns(pairing: str, pair: Pair) -> dict[str, Any]:
         "right_object": pair.right_object,
         "right_version": pair.right_version,
         **_print_columns(pair.print),
+    }
+
+
+def _intent_columns(pairing: str, intent: Intent) -> dict[str, Any]:
+    return {
+        "key": intent.key,
+        "pairing": pairing,
+        "folder": intent.folder,
+        "side": intent.side,
+        "source": intent.source,
+        "pair": intent.pair,
+        "words": _words(intent.words),
+        "appended": intent.appended,
+        "replaces": intent.replaces,
+        **_print_columns(intent.print),
     }
 
 
@@ -329,23 +355,8 @@ class State:
         return await self.do(lambda connection: connection.execute(asked).first() is not None)
 
     async def intend(self, pairing: str, intents: Sequence[Intent]) -> None:
-        """Note what is about to be appended. It must be durable before the first octet is sent."""
-        rows = [
-            {
-                "key": each.key,
-                "pairing": pairing,
-                "folder": each.folder,
-                "side": each.side,
-                "source": each.source,
-                "pair": each.pair,
-                "words": _words(each.words),
-                "appended": each.appended,
-                "replaces": each.replaces,
-                **_print_columns(each.print),
-            }
-            for each in intents
-        ]
-        await self.do(lambda connection: connection.execute(insert(INTENT), rows))
+        """Note what is about to be appended. It must be durable before the first octet of it is sent."""
+        await self.settle(pairing, intended=intents)
 
     async def intents(self, pairing: str) -> list[Intent]:
         """Return the appends of which it is not known whether they were done."""
@@ -366,6 +377,7 @@ class State:
         pairing: str,
         rows: Sequence[Pair] = (),
         *,
+        intended: Sequence[Intent] = (),
         forget: Iterable[int] = (),
         intents: Iterable[str] = (),
         problems: Iterable[Problem] = (),
@@ -377,33 +389,40 @@ class State:
         owed: Sequence[tuple[Side, str]] = (),
         paid: Sequence[tuple[Side, str]] = (),
     ) -> None:
-        """Write what is done, in one transaction: rows, those to forget, intents that are known to be done or not,
-        problems met and solved (by side and item), notes, items that were put where no listing told them yet and those
-        that one has told by now, folders as far as they are read, and what is still to be removed or was by now, by
-        side and item."""
+        """Write what is done, in one transaction: rows, what is about to be appended (as `intend` does), rows to
+        forget, intents by their keys that are known to be done or not, problems met and solved (by side and item),
+        notes, items that were put where no listing told them yet and those that one has told by now, folders as far as
+        they are read, and what is still to be removed or was by now, by side and item."""
         new = [_pair_columns(pairing, pair) for pair in rows if pair.id == 0]
         old = [{"row": pair.id, **_pair_columns(pairing, pair)} for pair in rows if pair.id != 0]
+        ahead = [_intent_columns(pairing, intent) for intent in intended]
         gone = [{"row": id} for id in forget]
+        known = [{"which": key} for key in intents]
         over = [{"of": pairing, "from": side, "which": item} for side, item in solved]
 
         def act(connection: Connection) -> None:
             if new:
-                connection.execute(insert(ITEM), new)
+                _NEW.run(connection, new)
             if old:
-                connection.execute(_REWRITE, old)
+                _REWRITE.run(connection, old)
             if gone:
-                connection.execute(_FORGET, gone)
-            for some in _some(intents):
-                connection.execute(delete(INTENT).where(INTENT.c.key.in_(some)))
+                _FORGET.run(connection, gone)
+            if known:
+                _OVER.run(connection, known)
+            if ahead:
+                _INTEND.run(connection, ahead)
             if over and connection.execute(_ANY_PROBLEM, {"of": pairing}).first() is not None:
-                connection.execute(_SOLVE, over)
+                _SOLVE.run(connection, over)
             if told or placed:
-                known = [{"of": pairing, "from": each.side, "which": each.item} for each in (*told, *placed)]
-                connection.execute(_TOLD, known)
+                met = [{"of": pairing, "from": each.side, "which": each.item} for each in (*told, *placed)]
+                _TOLD.run(connection, met)
             if placed:
                 last = {(each.side, each.item): each.folder for each in placed}
-                put = [{"side": side, "item": item, "folder": folder} for (side, item), folder in last.items()]
-                connection.execute(insert(PLACED).values(pairing=pairing), put)
+                put = [
+                    {"pairing": pairing, "side": side, "item": item, "folder": folder}
+                    for (side, item), folder in last.items()
+                ]
+                _PUT.run(connection, put)
             for side, item in (*owed, *paid):
                 of_it = OWED.c.pairing == pairing, OWED.c.side == side, OWED.c.item == item
                 connection.execute(delete(OWED).where(*of_it))
