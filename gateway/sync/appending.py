@@ -1,19 +1,19 @@
 """Appending: what was read on one side put into a folder of the other, so that it is there once.
 
 What is about to be appended is noted first, with its digest, and what was appended after it: where a pass ends between
-the two, the next one looks whether it is there. Both are written to disk while the server works on the batch before and
-after, and it has two batches as long as it takes all that it is given, so that it never waits for us. Its items are
-there in the order they were given, but for what it refuses at first.
+the two, the next one looks whether it is there. Both are written to disk together while the server works on what was
+noted before, and seldom: its own writes wait behind ours where both have one disk. It has two batches as long as it
+takes all that it is given, so that it never waits for us. Its items are there in the order they were given, but for
+what it refuses at first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from gateway.fidelity import Fate, Note
@@ -23,6 +23,7 @@ from gateway.status import MAILBOX_FULL, Status
 from gateway.sync.ends import End, Report, Unsettled
 from gateway.sync.faithful import told
 from gateway.sync.lanes import Place
+from gateway.sync.line import Answering, Batch, Done, Line
 from gateway.sync.objects import stamps
 from gateway.sync.readying import Means, Read, next_mended
 from gateway.sync.state import State
@@ -36,32 +37,8 @@ _NOT_KNOWN: Final = "4.5.0"
 _BUSY: Final = ("4.2.1", "4.3.2", "4.4.2", "4.7.28")
 _ENDS: Final = "5.6.0"
 _NO_ROOM: Final = (MAILBOX_FULL.code, "4.3.1")
+_BEGIN_S: Final = 0.001
 _FULL_WAITS_S: Final = (5.0, 15.0, 30.0, 60.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """A batch whose intents are noted."""
-
-    batch: Sequence[Read]
-    keys: Sequence[str]
-    items: Sequence[NewItem]
-
-
-@dataclass(slots=True)
-class _Done:
-    """What became of a batch."""
-
-    rows: list[Pair] = field(default_factory=list)
-    settled: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    solved: list[tuple[Side, str]] = field(default_factory=list)
-    notes: list[Noted] = field(default_factory=list)
-    placed: list[Placed] = field(default_factory=list)
-    again: list[Read] = field(default_factory=list)
-    full: list[Read] = field(default_factory=list)
-    owed: list[tuple[Side, str]] = field(default_factory=list)
-    later: list[Read] = field(default_factory=list)
 
 
 class Appending:
@@ -100,62 +77,78 @@ class Appending:
         """An append was answered as neither done nor refused."""
 
     async def run(self, batches: AsyncIterator[Sequence[Read]], place: Place | None = None) -> None:
-        """Append all of these. Until it is its turn the first of them is noted. Raises: StoreFault, Unsettled."""
-        parts = self._parts(batches)
-        settling: asyncio.Task[None] | None = None
-        ahead: asyncio.Task[_Noted | None] | None = None
-        under_way: deque[tuple[_Noted, asyncio.Task[list[Appended | Status]]]] = deque()
-        is_over = False
+        """Append all of these. Until it is its turn the first of them are noted. Raises: StoreFault, Unsettled."""
+        line = Line(self._parts(batches), one_by_one=self._policy.dedupe)
+        turn = asyncio.ensure_future(place.turn.wait()) if place is not None else None
         try:
             while True:
-                while not is_over and len(under_way) < self._width:
-                    ahead = ahead or asyncio.ensure_future(self._next(parts))
-                    if under_way:  # what is ready first: another batch, or what the server says to one
-                        await asyncio.wait((ahead, under_way[0][1]), return_when=asyncio.FIRST_COMPLETED)
-                        if not ahead.done():
-                            break
-                    noted, ahead = await ahead, None
-                    if noted is None:
-                        is_over = True
-                        break
-                    if place is not None:
-                        await place.turn.wait()
-                    before = under_way[-1][1] if under_way else None
-                    under_way.append((noted, asyncio.ensure_future(self._appended(noted, before))))
-                if not under_way:
+                while line.noted and len(line.under_way) < self._width and (turn is None or turn.done()):
+                    self._begin(line)
+                if line.is_to_note:
+                    line.noting = asyncio.ensure_future(self._note(*line.to_note()))
+                line.read_on()
+                first = line.under_way[0][1] if line.under_way else None
+                its_turn = turn if line.noted and turn is not None and not turn.done() else None
+                waited = [each for each in (first, line.noting, line.coming, its_turn) if each is not None]
+                if not waited:
                     break
-                if not is_over and ahead is None and not self._policy.dedupe:
-                    ahead = asyncio.ensure_future(self._next(parts))
-                noted, task = under_way[0]
-                answers = await task
-                under_way.popleft()
-                done = await self._sorted(noted, answers)
-                if settling is not None:
-                    await settling
-                settling = asyncio.ensure_future(self._settle(done))
-                if done.again or done.full or done.later or self._policy.dedupe:
-                    await settling
-                    settling = None
-                    await self._follow(done, answers)
-            if place is not None and not self.is_unsettled:
-                place.all_appended.set()
-            if settling is not None:
-                await settling
+                await asyncio.wait(waited, timeout=line.late_s, return_when=asyncio.FIRST_COMPLETED)
+                if first is not None and first.done():  # first of all, for the server may have nothing to do
+                    await self._answered(line, await first, place)
+                if line.noting is not None and line.noting.done():
+                    await line.noted_all()
+                await line.came()
+            self._hand_on(place)
         except (StoreFault, Unsettled):
-            await self._end_of(under_way)
+            # What became of those that were given behind one that was not done.
+            for batch, task in list(line.under_way):
+                with suppress(StoreFault, Unsettled):
+                    line.add(await self._sorted(batch, await task))
             raise
         finally:
-            tasks = [each for each in (ahead, settling, *(task for _, task in under_way)) if each is not None]
-            for each in tasks:
-                if each is not settling:
-                    each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if turn is not None:
+                turn.cancel()
+            done = await line.end()
+            if not done.is_empty:
+                await asyncio.gather(self._settle(done), return_exceptions=True)
 
-    async def _end_of(self, under_way: Iterable[tuple[_Noted, asyncio.Task[list[Appended | Status]]]]) -> None:
-        """Note what became of those that were given behind one that was not done."""
-        for noted, task in under_way:
-            with suppress(StoreFault, Unsettled):
-                await self._settle(await self._sorted(noted, await task))
+    def _begin(self, line: Line) -> None:
+        """Give the server the next batch, of no more than its pace allows."""
+        batch, most = line.noted.popleft(), self._end.pace.items
+        if len(batch.reads) > most:
+            batch, rest = batch.parted(most)
+            line.noted.appendleft(rest)
+        before = line.under_way[-1][1] if line.under_way else None
+        line.under_way.append((batch, asyncio.ensure_future(self._appended(batch, before))))
+
+    async def _note(self, reads: list[Sequence[Read]], done: Done) -> list[Batch]:
+        """Write what is done, and the intents of what is read; returns the batches of these."""
+        if self._policy.dedupe:
+            if not done.is_empty:
+                await self._settle(done)
+                done = Done()
+            reads = [some for each in reads if (some := await self._first_ones(each))]
+        made = [self._batch(each) for each in reads]
+        if made or not done.is_empty:
+            await self._settle(done, [intent for _, intents in made for intent in intents])
+        return [batch for batch, _ in made]
+
+    async def _answered(self, line: Line, answers: list[Appended | Status], place: Place | None) -> None:
+        """Take what the server said to the batch that it was given first."""
+        batch, _ = line.under_way.popleft()
+        if all(isinstance(each, Appended) for each in answers) and line.is_at_end and not line.under_way:
+            self._hand_on(place)  # before anything else is done, for the server has nothing to do:
+            await asyncio.sleep(_BEGIN_S)  # whoever's turn it is now begins meanwhile
+        done = await self._sorted(batch, answers)
+        line.add(done)
+        if done.again or done.full or done.later:
+            await line.noted_all()
+            await self._settle(line.take_done())
+            await self._follow(done, answers)
+
+    def _hand_on(self, place: Place | None) -> None:
+        if place is not None and not self.is_unsettled:
+            place.all_appended.set()
 
     @property
     def _width(self) -> int:
@@ -164,37 +157,26 @@ class Appending:
         is_well = self._end.pace.is_well and not self._means.losses and not self._policy.dedupe
         return 2 if is_well and self._end.mailbox.holds().queues else 1
 
-    async def _parts(self, batches: AsyncIterator[Sequence[Read]]) -> AsyncIterator[Sequence[Read]]:
-        """Yield what is appended at once: as much as the server's pace allows, and what may be harmful alone."""
+    async def _parts(self, batches: AsyncIterator[Sequence[Read]]) -> AsyncGenerator[Sequence[Read], None]:
+        """Yield what is appended at once, what may be harmful alone."""
         async for batch in batches:
             losses = self._means.losses
             alone = [one for one in batch if losses[one.copy.item.id] >= _ALONE] if losses else []
             rest = [one for one in batch if losses[one.copy.item.id] < _ALONE] if alone else batch
-            start = 0
-            while start < len(rest):
-                most = self._end.pace.items
-                yield rest[start : start + most]
-                start += most
+            if rest:
+                yield rest
             for one in alone:
                 if (made := await self._alone(one)) is not None:
                     yield [made]
 
-    async def _next(self, parts: AsyncIterator[Sequence[Read]]) -> _Noted | None:
-        """Return the next part with its intents noted; None where there is none."""
-        async for part in parts:
-            if self._policy.dedupe:
-                part = await self._first_ones(part)
-            if part:
-                return await self._intend(part)
-        return None
-
-    async def _intend(self, batch: Sequence[Read]) -> _Noted:
+    def _batch(self, reads: Sequence[Read]) -> tuple[Batch, list[Intent]]:
+        """Return what was read as it is appended, and the intents of it."""
         unique = secrets.token_hex(8)
-        keys = [f"s.{unique}.{n:04d}" for n in range(len(batch))]
+        keys = [f"s.{unique}.{n:04d}" for n in range(len(reads))]
         holds = self._end.mailbox.holds()
         intents: list[Intent] = []
         items: list[NewItem] = []
-        for key, one in zip(keys, batch, strict=True):
+        for key, one in zip(keys, reads, strict=True):
             item, row = one.copy.item, one.copy.pair.id if one.copy.pair is not None else 0
             replaces = one.copy.replaces
             intents.append(
@@ -203,35 +185,33 @@ class Appending:
             words = all_carried(one.words, holds)
             flags = frozenset(flag for flag in FLAGS if flag in words)
             items.append(NewItem(key, one.content, flags, words - FLAGS, one.at, one.print.kind, one.form))
-        await self._state.intend(self._pairing, intents)
-        return _Noted(batch, keys, items)
+        return Batch(reads, keys, items), intents
 
-    async def _append(self, batch: Sequence[Read]) -> None:
-        """Append a batch, and see it through."""
-        noted = await self._intend(batch)
-        answers = await self._appended(noted)
-        done = await self._sorted(noted, answers)
+    async def _append(self, reads: Sequence[Read]) -> None:
+        """Append what was read, and see it through."""
+        batch, intents = self._batch(reads)
+        await self._state.intend(self._pairing, intents)
+        answers = await self._appended(batch)
+        done = await self._sorted(batch, answers)
         await self._settle(done)
         await self._follow(done, answers)
 
-    async def _appended(
-        self, noted: _Noted, before: asyncio.Task[list[Appended | Status]] | None = None
-    ) -> list[Appended | Status]:
+    async def _appended(self, batch: Batch, before: Answering | None = None) -> list[Appended | Status]:
         """Append a batch; returns an answer for each item. `before` is the one that the server was given before it."""
         pace = self._end.pace
         while True:
             await pace.ready()
             faults = pace.faults
             try:
-                answers = await self._end.mailbox.append(self._folder_id, noted.items)
+                answers = await self._end.mailbox.append(self._folder_id, batch.items)
             except StoreFault as fault:
                 if fault.unknown:
                     if fault.status.code not in _NO_ROOM:  # that is no message's doing
-                        self._means.losses.update(one.copy.item.id for one in noted.batch)
+                        self._means.losses.update(one.copy.item.id for one in batch.reads)
                         self._means.said = str(fault.status)
                     raise Unsettled(self._side, fault) from None
                 if fault.status.is_permanent and fault.scope is Scope.MESSAGE:
-                    return [fault.status for _ in noted.items]
+                    return [fault.status for _ in batch.items]
                 is_full = fault.status.code == MAILBOX_FULL.code
                 is_second = before is not None and not before.done()
                 if before is not None and is_second:
@@ -248,14 +228,14 @@ class Appending:
                 if any(isinstance(each, Appended) or each.is_permanent for each in answers):
                     pace.good()
                     self._full_s = 0.0
-                taken = zip(noted.batch, answers, strict=True)
+                taken = zip(batch.reads, answers, strict=True)
                 pace.spent(sum(one.content.size for one, each in taken if isinstance(each, Appended)))
                 return answers
 
-    async def _sorted(self, noted: _Noted, answers: Sequence[Appended | Status]) -> _Done:
-        done = _Done()
-        made = await self._read_back(noted, answers)
-        for key, one, new, answer in zip(noted.keys, noted.batch, noted.items, answers, strict=True):
+    async def _sorted(self, batch: Batch, answers: Sequence[Appended | Status]) -> Done:
+        done = Done()
+        made = await self._read_back(batch, answers)
+        for key, one, new, answer in zip(batch.keys, batch.reads, batch.items, answers, strict=True):
             source = one.copy.item.id
             if isinstance(answer, Appended):
                 if one.print.kind != "mail":
@@ -281,22 +261,23 @@ class Appending:
             done.settled.append(key)
         return done
 
-    async def _read_back(self, noted: _Noted, answers: Sequence[Appended | Status]) -> dict[str, bytes]:
+    async def _read_back(self, batch: Batch, answers: Sequence[Appended | Status]) -> dict[str, bytes]:
         """Return the digests of what is there now and may be edited there, as this store tells it."""
         asked = [
             (answer.id, one.print.kind)
-            for one, answer in zip(noted.batch, answers, strict=True)
+            for one, answer in zip(batch.reads, answers, strict=True)
             if one.print.kind != "mail" and isinstance(answer, Appended)
         ]
         made = await stamps(self._end, asked, self._report) if asked else {}
         return {id: digest for id, (digest, _) in made.items()}
 
-    async def _settle(self, done: _Done) -> None:
+    async def _settle(self, done: Done, intended: Sequence[Intent] = ()) -> None:
         self._report.problems += len(done.problems)
         self._report.passed += len(done.rows) + len(done.problems)
         await self._state.settle(
             self._pairing,
             done.rows,
+            intended=intended,
             intents=done.settled,
             problems=done.problems,
             solved=done.solved,
@@ -306,7 +287,7 @@ class Appending:
         )
         self._advance()
 
-    async def _follow(self, done: _Done, answers: Sequence[Appended | Status]) -> None:
+    async def _follow(self, done: Done, answers: Sequence[Appended | Status]) -> None:
         """Append what is mended now, and what there was no room for once there is. Raises: StoreFault where there is
         none for too long."""
         for one in done.again:
@@ -329,11 +310,11 @@ class Appending:
         except StoreFault:
             if is_busy:
                 raise
-            await self._settle(_Done(problems=[problem_of(one.copy, status) for one in items]))
+            await self._settle(Done(problems=[problem_of(one.copy, status) for one in items]))
         else:
             await self._append(items)
 
-    def _done(self, one: Read, new: NewItem, answer: Appended, done: _Done) -> None:
+    def _done(self, one: Read, new: NewItem, answer: Appended, done: Done) -> None:
         side, item = other(one.copy.side), one.copy.item
         done.rows.append(row_of(one.copy, one.print, answer.id, _kept(new, answer.notes), one.appended))
         done.solved.append((side, item.id))
@@ -359,7 +340,7 @@ class Appending:
         for _ in range(self._means.losses[one.copy.item.id] - _SUSPECT + 1):
             made = await next_mended(made, ends, self._means) if made is not None else None
         if made is None:
-            await self._settle(_Done(problems=[problem_of(one.copy, ends)]))
+            await self._settle(Done(problems=[problem_of(one.copy, ends)]))
         return made
 
     async def _room(self, fault: StoreFault) -> None:
@@ -402,6 +383,9 @@ def _kept(new: NewItem, notes: Sequence[Note]) -> frozenset[str]:
 def row_of(copy: Copy, print: Print, id: str | None, words: frozenset[str], appended: bytes | None = None) -> Pair:
     """Return the row of an item that was copied and is `id` now."""
     item, source = copy.item, other(copy.side)
+    if copy.pair is None and source == "left":  # what nearly all are, at once
+        object = item.print.object or None
+        return Pair(0, item.id, id, item.folder, copy.folder, item.words, words, print, appended, object)
     made = copy.pair or Pair(0, None, None, item.folder, item.folder)
     made = made.with_side(source, item.id, item.folder, item.words, item.print.object)
     return made.with_side(copy.side, id, copy.folder, words).with_octets(source, print, appended)

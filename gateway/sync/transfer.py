@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from gateway.mailbox import Form
 from gateway.status import Status
@@ -18,6 +19,10 @@ from gateway.sync.objects import form_across, stamps
 from gateway.sync.readying import Means, Read, ready
 from gateway.sync.state import State
 from gateway.sync.values import Copy, Policy, Side, other
+
+_FIRST: Final = 10
+"""Of what is copied into a folder so many are read before the first is appended: as long as those are read, a server
+that has nothing else to do waits."""
 
 
 class Transfer:
@@ -103,6 +108,7 @@ class Transfer:
         by_id = {copy.item.id: copy for copy in copies}
         batch: list[Read] = []
         octets = 0
+        full = min(_FIRST, self._policy.batch_items)
         for chunk in self._chunks(copies):
             async for id, content in fetched(source, chunk, self._report):
                 copy = by_id[id]
@@ -112,15 +118,18 @@ class Transfer:
                 size = content.size
                 if await self._is_too_large(copy, size, most):
                     continue
-                if batch and (len(batch) >= self._policy.batch_items or octets + size > self._policy.batch_bytes):
+                if batch and (len(batch) >= full or octets + size > self._policy.batch_bytes):
                     yield batch
-                    batch, octets = [], 0
+                    batch, octets, full = [], 0, self._policy.batch_items
                 if not self._means.search.takes(content):
                     self._report.skipped += 1
                     await self._state.settle(self._pairing, solved=[(other(side), id)])
                     continue
                 batch.append(await ready(copy, content, self._ends[side].mailbox.holds(), self._means))
                 octets += size
+            if batch and full != self._policy.batch_items:
+                yield batch
+                batch, octets, full = [], 0, self._policy.batch_items
         if batch:
             yield batch
 
@@ -155,12 +164,13 @@ class Transfer:
         return True
 
     def _chunks(self, copies: Sequence[Copy]) -> list[list[str]]:
-        """Return ids in such groups as are fetched at once."""
+        """Return ids in such groups as are fetched at once, the first of them being here soon."""
         chunks: list[list[str]] = []
         octets = 0
         for copy in copies:
             size = copy.item.print.size or 0
-            if not chunks or len(chunks[-1]) >= self._policy.batch_items or octets + size > self._policy.batch_bytes:
+            most = self._policy.batch_items if len(chunks) > 1 else min(_FIRST, self._policy.batch_items)
+            if not chunks or len(chunks[-1]) >= most or octets + size > self._policy.batch_bytes:
                 chunks.append([])
                 octets = 0
             chunks[-1].append(copy.item.id)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gateway.sync import line
 from gateway.sync.state import State
 from gateway.sync.values import Pair, Policy
 from tests.gateway.sync.memory import HOLDS, Killed, Memory, mail
@@ -38,6 +39,8 @@ def cut(path: Path, left: Memory, right: Memory, at: int, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patch:
         patch.setattr(State, "settle", killed)
+        patch.setattr(line, "_AT_ONCE", 1)  # else so few batches are noted at once
+        patch.setattr(line, "_UNNOTED_S", 0.0)
         with pytest.raises(Killed):
             step(path, left, right, POLICY)
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from gateway.contract import Appended, Content, Folder, NewItem, Scope, Status, StoreFault
+from gateway.sync import line
 from gateway.sync.engine import Result, run_pass
 from gateway.sync.pace import Pace
 from gateway.sync.state import State
-from gateway.sync.values import Policy
+from gateway.sync.values import Pair, Policy
 from tests.gateway.sync.memory import HOLDS, Killed, Memory, mail
 
 TWO_WAY = Policy(mode="two-way", delete="remove", min_removed=100)
@@ -85,6 +86,27 @@ def test_a_store_has_its_next_batch_before_it_has_done_one(tmp_path: Path, queue
     assert in_order[0] == in_order[1]
 
 
+@pytest.mark.parametrize(("unnoted_s", "fewest", "most"), [(60.0, 1, 7), (0.0, 10, 20)])
+def test_what_is_done_is_noted_along_with_what_is_next_but_not_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnoted_s: float, fewest: int, most: int
+) -> None:
+    settle, asked = State.settle, [0, 0]
+    right = Taking()
+
+    async def counted(self: State, pairing: str, rows: Sequence[Pair] = (), **more: Any) -> None:
+        asked[0] += bool(rows)
+        asked[1] += bool(more.get("intended"))
+        await settle(self, pairing, rows, **more)
+
+    monkeypatch.setattr(State, "settle", counted)
+    monkeypatch.setattr(line, "_UNNOTED_S", unnoted_s)
+    monkeypatch.setattr(line, "_AT_ONCE", 25)
+    assert step(tmp_path, filled(100), right, Policy(batch_items=5)).report.copied == 100
+    assert right.asked == 20
+    assert fewest <= asked[0] <= most
+    assert asked[1] <= 7
+
+
 @pytest.mark.parametrize("busy", [(2,), (2, 3), (3,)])
 def test_of_two_batches_one_is_not_taken(tmp_path: Path, busy: tuple[int, ...]) -> None:
     left, right = filled(60), Taking(busy=busy)
@@ -121,7 +143,8 @@ def test_a_page_is_read_before_all_of_the_one_before_is_there(tmp_path: Path, is
     first, *_ = [left.put(mail(number), name=f"<{number}@example.org>") for number in range(150)]
     assert step(tmp_path, left, right).report.copied == 150  # the first page is one of a hundred
     assert right.shown() == left.shown()
-    assert there[2] == 100 if is_marked else there[2] < 100
+    at = 3  # of that page 10 are read, 50, and 40
+    assert there[at] == 100 if is_marked else there[at] < 100
 
 
 def test_a_mailbox_is_copied_once(tmp_path: Path) -> None:
