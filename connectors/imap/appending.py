@@ -29,6 +29,12 @@ MOST_ITEMS: Final = 50
 MOST_OCTETS: Final = 4 * 1024 * 1024
 """Of one command."""
 NO_ID: Final = Status("4.5.0", "it is appended, and the server does not say under which number")
+_COUNTED: Final = 16
+"""By so many appends it is known how long each takes."""
+_LULL_S: Final = 0.02
+_LEAST_LULL_S: Final = 0.003
+_LEAST_LEFT: Final = 8
+"""Commands that are under way while answers lie."""
 _OF_FLAGS: Final = re.compile(r"flag|keyword", re.I)
 
 
@@ -44,6 +50,11 @@ class Window:
         self.stop: StoreFault | None = None
         """What it said last."""
         self._under_way = 0
+        self._counted = 0
+        self._counted_from = 0.0
+        """When those that are counted began."""
+        self._each_s = 0.0
+        """How long the server takes for each, as far as that is known."""
         self._less: asyncio.Future[None] | None = None
 
     async def begin(self) -> None:
@@ -55,10 +66,32 @@ class Window:
             await asyncio.shield(self._less)
         self._under_way += 1
 
+    @property
+    def is_first(self) -> bool:
+        """Tell whether there is one alone in the pipe."""
+        return self._under_way == 1
+
     def end(self) -> None:
         self._under_way -= 1
+        self._count()
         if self._less is not None and not self._less.done() and self._under_way <= self.size // 2:
             self._less.set_result(None)
+
+    def _count(self) -> None:
+        self._counted += 1
+        if not self._under_way:
+            self._counted, self._counted_from = 0, 0.0  # it has nothing to do, for whatever time
+        elif self._counted >= _COUNTED:
+            now = asyncio.get_running_loop().time()
+            if self._counted_from:
+                self._each_s = (now - self._counted_from) / self._counted
+            self._counted, self._counted_from = 0, now
+
+    def lull_s(self, under_way: int) -> float:
+        """Return how long answers may lie while so many commands are under way on a connection, for the server not to
+        come to the end of what it has to do: less than a third of that."""
+        seconds = min(_LULL_S, self._each_s * under_way / 4)
+        return seconds if under_way >= _LEAST_LEFT and seconds >= _LEAST_LULL_S else 0.0
 
     def done(self) -> None:
         self.size = min(MOST_ITEMS, self.size + 1)
@@ -110,7 +143,7 @@ class Appender:
 
     async def append(self, items: Sequence[NewItem]) -> list[Appended | Status]:
         """Append in this order; an answer for each. Raises: Refused (of the folder), Closed, StoreFault."""
-        ready: list[_Ready] = []
+        wanted: list[tuple[int, NewItem]] = []
         under_way: list[asyncio.Task[None]] = []
         try:
             async with self._turn:
@@ -121,11 +154,11 @@ class Appender:
                     if item.form != "mime":
                         self._answers[at] = Status("5.6.3", "an IMAP server holds messages alone")
                         continue
-                    ready.append(await self._prepared(at, item, folder))
+                    wanted.append((at, item))
                 if self._several:
-                    await self._at_once(ready, under_way)
+                    await self._at_once([await self._prepared(at, item, folder) for at, item in wanted], under_way)
                 else:
-                    await self._in_the_pipe(ready, under_way)
+                    await self._in_the_pipe(wanted, folder, under_way)
                 if not self._session.has("UIDPLUS"):
                     await self._through(under_way)
                     if self._nameless:
@@ -141,8 +174,8 @@ class Appender:
         if self._fault is not None:
             if not any(isinstance(each, Appended) or each is NO_ID for each in self._answers.values()):
                 raise self._fault
-            for each in ready:
-                self._answers.setdefault(each.at, self._fault.status)
+            for at, _ in wanted:
+                self._answers.setdefault(at, self._fault.status)
         return [self._answers[at] for at in range(len(items))]
 
     async def _at_once(self, ready: Sequence[_Ready], under_way: list[asyncio.Task[None]]) -> None:
@@ -153,14 +186,19 @@ class Appender:
                 return
             under_way[:] = [self._begun(chunk)]
 
-    async def _in_the_pipe(self, ready: Sequence[_Ready], under_way: list[asyncio.Task[None]]) -> None:
+    async def _in_the_pipe(
+        self, wanted: Sequence[tuple[int, NewItem]], folder: Selected, under_way: list[asyncio.Task[None]]
+    ) -> None:
         """Append one by one, in this order, without waiting for each."""
-        for each in ready:
+        for at, item in wanted:
+            one = await self._prepared(at, item, folder)
             await self._window.begin()
             if self._is_stopped():
                 self._window.end()
                 return
-            self._put(each, under_way)
+            self._put(one, under_way)
+            if self._window.is_first:
+                await asyncio.sleep(0)  # it is sent now, and the server does it while the next ones are made ready
 
     def _put(self, one: _Ready, under_way: list[asyncio.Task[None]]) -> None:
         """Put an append of one into the pipe. That it is done is noted without a task of its own, of which there would
@@ -173,6 +211,9 @@ class Appender:
                 self._session.connection.learn(said)
                 self._note([one], said)
                 self._window.end()
+                connection = self._session.connection
+                if lull_s := self._window.lull_s(connection.under_way):
+                    connection.lull(lull_s)
             elif self._is_over:
                 self._window.end()
             else:

@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._is_due = False
+        self._lull: asyncio.TimerHandle | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._heard_at = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
@@ -183,6 +184,18 @@ class Connection(asyncio.Protocol):
         self._inflate = zlib.decompressobj(-15)
         self._deflate = zlib.compressobj(wbits=-15)
 
+    def lull(self, seconds: float) -> None:
+        """Let what the server says lie for so long, to take all of it at once: to be woken for each answer costs more
+        than to take it, the server, too, where it is on this machine."""
+        if self._lull is None and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._lull = self._loop.call_later(seconds, self._end_of_lull)
+
+    def _end_of_lull(self) -> None:
+        self._lull = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     # -- the end
 
     def end(self, why: str) -> None:
@@ -240,8 +253,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = self._ended or f"the connection was lost{f': {exc}' if exc else ''}"
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._lull):
+            if timer is not None:
+                timer.cancel()
         if self._streaming is not None:
             self._streaming.cancel()
         self._writable.set()

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from connectors.imap.wire.dates import date_time
 from connectors.imap.wire.names import to_wire
+from gateway.frozen import quickly_made
 from gateway.mailbox import Content
 
 _ATOM: Final = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z^_`a-z|}~\[]+")
@@ -20,6 +21,7 @@ _QUOTABLE: Final = re.compile(rb"[^\r\n\0\x80-\xff]*")
 _FLAG: Final = re.compile(rb"\\?[!#$&'+,\-./0-9:;<=>?@A-Z^_`a-z|}~\[]+")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A text that goes as a literal; `content` is not kept in memory where it is large."""
@@ -36,6 +38,7 @@ class Literal:
 Piece: TypeAlias = bytes | Literal
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command without its tag: octets, and literals between them."""
@@ -123,6 +126,7 @@ def flag_list(flags: Iterable[bytes]) -> bytes:
     return b"(" + b" ".join(ordered) + b")"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Appending:
     """One message to be appended."""

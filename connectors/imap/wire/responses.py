@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from connectors.imap.wire.dates import seconds
 from connectors.imap.wire.tokens import Part, Spilled, Value, WireError, values
+from gateway.frozen import quickly_made
 
 OK, NO, BAD, BYE, PREAUTH = "OK", "NO", "BAD", "BYE", "PREAUTH"
 _STATUS: Final = frozenset((b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"))
@@ -31,10 +32,13 @@ _BEFORE_TEXT: Final = re.compile(
     re.VERBOSE,
 )
 """What nearly all of a message, or of a listing with a field of the header, looks like before the literal."""
+_CODED: Final = re.compile(rb"([!-~]+) OK \[([A-Z]+) ([0-9]{1,20})(?: ([0-9:,]+))?\] *(.*)\Z", re.DOTALL)
+"""What is said of an append, and of the folder beside it."""
 _COUNTED: Final = re.compile(rb"\* ([0-9]{1,20}) (EXISTS|RECENT|EXPUNGE)\Z")
 """What is told beside each append."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Code:
     """A response code: its name in capitals, and its values."""
@@ -47,6 +51,7 @@ class Code:
         return as_number(self.values[at]) if at < len(self.values) else None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Said:
     """A status: OK, NO, BAD, BYE or PREAUTH. `tag` is empty where it answers no command."""
@@ -61,6 +66,7 @@ class Said:
         return f"{self.word} {code}{self.text}"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Go:
     """The server waits for more: `+ text`."""
@@ -68,6 +74,7 @@ class Go:
     text: bytes
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """What a FETCH response tells of one message; what it does not tell is None.
@@ -84,6 +91,7 @@ class Fetched:
     more: dict[str, Value] = field(default_factory=dict)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Data:
     """Any other untagged response: its name in capitals, what stands behind it, and a number that stands before it."""
@@ -124,6 +132,12 @@ def response(parts: Sequence[Part]) -> Response:
         return Data(counted[2].decode(), int(counted[1]), ())
     if line.startswith(b"+"):
         return Go(line[1:].strip())
+    if (coded := _CODED.match(line)) is not None and len(parts) == 1:
+        tag, name, number, uids, text = coded.groups()
+        told = (number,) if uids is None else (number, uids)
+        return Said(
+            "" if tag == b"*" else tag.decode(), OK, Code(name.decode(), told), text.strip().decode("utf-8", "replace")
+        )
     first, _, rest = line.partition(b" ")
     word, _, after = rest.lstrip().partition(b" ")
     upper = word.upper()
