@@ -82,14 +82,16 @@ class Appending:
         turn = asyncio.ensure_future(place.turn.wait()) if place is not None else None
         try:
             while True:
-                while line.noted and len(line.under_way) < self._width and (turn is None or turn.done()):
+                line.is_its_turn = turn is None or turn.done()
+                while line.is_its_turn and line.noted and len(line.under_way) < self._width:
                     self._begin(line)
                 if line.is_to_note:
                     line.noting = asyncio.ensure_future(self._note(*line.to_note()))
                 line.read_on()
                 first = line.under_way[0][1] if line.under_way else None
-                its_turn = turn if line.noted and turn is not None and not turn.done() else None
-                waited = [each for each in (first, line.noting, line.coming, its_turn) if each is not None]
+                is_kept = not line.is_its_turn and (line.noted or line.has_read)
+                some = (first, line.noting, line.coming, turn if is_kept else None)
+                waited = [each for each in some if each is not None]
                 if not waited:
                     break
                 await asyncio.wait(waited, timeout=line.late_s, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +130,10 @@ class Appending:
                 await self._settle(done)
                 done = Done()
             reads = [some for each in reads if (some := await self._first_ones(each))]
-        made = [self._batch(each) for each in reads]
+        made: list[tuple[Batch, list[Intent]]] = []
+        for each in reads:
+            await asyncio.sleep(0)  # what was just begun is sent before
+            made.append(self._batch(each))
         if made or not done.is_empty:
             await self._settle(done, [intent for _, intents in made for intent in intents])
         return [batch for batch, _ in made]

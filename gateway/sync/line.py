@@ -13,7 +13,7 @@ from gateway.status import Status
 from gateway.sync.readying import Read
 from gateway.sync.values import Noted, Pair, Placed, Problem, Side
 
-_AT_ONCE: Final = 200
+_AT_ONCE: Final = 250
 """Intents that are written at once, about,"""
 _OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
 """and octets of what they are of."""
@@ -85,6 +85,8 @@ class Line:
         """Nothing more is read."""
         self._is_noting_more = False
         """What is being noted is to be begun then."""
+        self.is_its_turn = True
+        """What is noted is begun at once."""
         self.noted: deque[Batch] = deque()
         self.under_way: deque[tuple[Batch, Answering]] = deque()
         self.coming: asyncio.Future[Sequence[Read] | None] | None = None
@@ -97,14 +99,25 @@ class Line:
 
     # -- what is read
 
+    @property
+    def has_read(self) -> bool:
+        """Tell whether something is read that is not noted."""
+        return bool(self._read)
+
     def read_on(self) -> None:
         """Have more read, where there is room for it before what is read is noted."""
         if self.coming is not None or self._is_over:
             return
-        most = 1 if self._one_by_one else _AT_ONCE
-        octets = sum(one.content.size for part in self._read for one in part)
-        if sum(map(len, self._read)) < most and octets < _OCTETS_AT_ONCE:
+        if not self._is_full:
             self.coming = asyncio.ensure_future(anext(self._parts, None))
+
+    @property
+    def _is_full(self) -> bool:
+        """Tell whether as much is read as is noted at once."""
+        if self._one_by_one:
+            return bool(self._read)
+        octets = sum(one.content.size for part in self._read for one in part)
+        return sum(map(len, self._read)) >= _AT_ONCE or octets >= _OCTETS_AT_ONCE
 
     async def came(self) -> None:
         """Take what was read. Raises: what reading it raised."""
@@ -126,7 +139,7 @@ class Line:
             return False
         if self._one_by_one and (self.noted or self.under_way):
             return False
-        if self._read and len(self.noted) <= _IN_RESERVE:
+        if self._read and len(self.noted) <= _IN_RESERVE and (self.is_its_turn or self._is_over or self._is_full):
             return True
         return not self._done.is_empty and (not self.under_way or self.late_s == 0)
 
