@@ -21,8 +21,9 @@ from gateway.sync.state import State
 from gateway.sync.values import Copy, Policy, Side, other
 
 _FIRST: Final = 10
-"""Of what is copied into a folder so many are read before the first is appended: as long as those are read, a server
-that has nothing else to do waits."""
+_FIRST_OCTETS: Final = 256 * 1024
+"""Of what is copied into a folder no more is read before the first is appended: as long as that is read, a server that
+has nothing else to do waits."""
 
 
 class Transfer:
@@ -169,8 +170,10 @@ class Transfer:
         octets = 0
         for copy in copies:
             size = copy.item.print.size or 0
-            most = self._policy.batch_items if len(chunks) > 1 else min(_FIRST, self._policy.batch_items)
-            if not chunks or len(chunks[-1]) >= most or octets + size > self._policy.batch_bytes:
+            is_first = len(chunks) <= 1
+            most = min(_FIRST, self._policy.batch_items) if is_first else self._policy.batch_items
+            most_octets = min(_FIRST_OCTETS, self._policy.batch_bytes) if is_first else self._policy.batch_bytes
+            if not chunks or len(chunks[-1]) >= most or octets + size > most_octets:
                 chunks.append([])
                 octets = 0
             chunks[-1].append(copy.item.id)
