@@ -26,6 +26,8 @@ What is edited where it is (appointments, contacts, tasks, notes), E its content
 | S/E        | - (the right's own)                | replace right | replace left                                     |
 | E/E        | left's beside the right's, told    | replace right | both on both sides, told; or one's will          |
 
+What is gone from one side and only marked as deleted on the other is as it was there: nobody wants to keep it.
+
 More removals than the policy allows are none at all: the rest is done. So it is with what is gone from the right in
 copy: a mailbox that was emptied or lost there is no mailbox whose owner wants nothing of it.
 """
@@ -61,6 +63,7 @@ from gateway.sync.values import (
 )
 
 _NONE: Final[frozenset[str]] = frozenset()
+_DELETED: Final = frozenset(("deleted",))
 _KEPT: Final = {"both": "both are kept", "left": "the left's it is", "right": "the right's it is"}
 
 
@@ -84,6 +87,7 @@ class _Now:
     folder: int
     words: frozenset[str]
     changed: bool
+    """In a way for which it is kept where the other side has removed it."""
     object: str | None = None
     item: Item | None = None
     """As it was told, where it is edited where it is."""
@@ -93,13 +97,19 @@ class _Now:
 def _now(pair: Pair, side: Side, item: Item) -> _Now:
     """Return one side of a pair as it is told."""
     print = item.print
-    is_changed = item.words != pair.words_on(side) or item.folder != pair.folder_on(side)
+    is_changed = _is_changed(pair.words_on(side), item.words) or item.folder != pair.folder_on(side)
     if print.kind == "mail" or print.kind != pair.print.kind:
         return _Now(item.id, item.folder, item.words, is_changed, print.object)
     version, digest = pair.stamp_on(side)
     # Where nothing is known of it yet (a pass was cut just after it was put there), it is as it was put.
     edited = None not in (digest, print.digest) and print.version != version and print.digest != digest
     return _Now(item.id, item.folder, item.words, is_changed or edited, print.object, item, edited)
+
+
+def _is_changed(before: frozenset[str], now: frozenset[str]) -> bool:
+    """Tell whether somebody wants to keep an item as it is marked now. Who marks it as deleted does not; nor does a
+    pass that was killed when it had marked what it was to remove."""
+    return bool(before - now or now - before - _DELETED)
 
 
 class _Planner:

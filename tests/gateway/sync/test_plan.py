@@ -8,7 +8,22 @@ import pytest
 
 from gateway.mailbox import FLAGS, Holds
 from gateway.sync.plan import Abilities, doubts, plan
-from gateway.sync.values import Action, Copy, Item, Mode, Move, Pair, Plan, Policy, Print, Remove, Seen, SetFlags
+from gateway.sync.values import (
+    Action,
+    Copy,
+    Item,
+    Mode,
+    Move,
+    Pair,
+    Plan,
+    Policy,
+    Print,
+    Remove,
+    Seen,
+    SetFlags,
+    Side,
+    other,
+)
 
 HOLDS = Holds(FLAGS, keywords=True, internal_date=True, change_tokens=True, stable_ids=False, exact=True)
 CAN = Abilities(HOLDS, HOLDS)
@@ -96,6 +111,22 @@ def test_the_policy_decides(mode: Mode, delete: str, conflict: str, told: str, w
     policy = Policy(mode=mode, delete=delete, conflict=conflict)  # type: ignore[arg-type]
     left, right = side("l", told[0], "flagged"), side("r", told[1], "answered")
     assert "; ".join(words(plan([PAIR], left, right, policy, CAN, total=1))) == wanted
+
+
+@pytest.mark.parametrize("gone", ["left", "right"])
+@pytest.mark.parametrize("conflict", ["both", "left", "right"])
+def test_what_is_only_marked_as_deleted_is_not_kept_for_that(gone: Side, conflict: str) -> None:
+    policy = Policy(mode="two-way", conflict=conflict)  # type: ignore[arg-type]
+    there = other(gone)
+
+    def planned(*words_now: str) -> list[str]:
+        seen = {gone: Seen({}, frozenset([gone[0]])), there: Seen({there[0]: item(there[0], 1, *words_now)})}
+        return words(plan([PAIR], seen["left"], seen["right"], policy, CAN, total=1))
+
+    kept = [f"remove {there}" if conflict == gone else f"copy {gone} again"]
+    assert planned("seen", "deleted") == [f"remove {there}"]
+    assert planned("seen", "deleted", "flagged") == kept
+    assert planned("deleted") == kept
 
 
 @pytest.mark.parametrize("gone", ["left", "right"])
