@@ -147,6 +147,9 @@ class Content:
 
     __slots__ = ("__dict__", "attributes", "edited", "front", "is_inline", "offset", "source", "text")
 
+    is_inline: bool
+    """Whether the octets are in memory."""
+
     def __init__(
         self,
         source: bytes | Blob,
@@ -162,7 +165,6 @@ class Content:
     ) -> None:
         self.source = source
         self.is_inline = isinstance(source, bytes)
-        """Whether the octets are in memory."""
         self.front = front
         self.offset = offset
         self.edited = edited

@@ -264,6 +264,7 @@ class Appending:
                 self.is_unsettled = True
                 continue
             done.settled.append(key)
+        self._tell(done)
         return done
 
     async def _read_back(self, batch: Batch, answers: Sequence[Appended | Status]) -> dict[str, bytes]:
@@ -276,9 +277,18 @@ class Appending:
         made = await stamps(self._end, asked, self._report) if asked else {}
         return {id: digest for id, (digest, _) in made.items()}
 
-    async def _settle(self, done: Done, intended: Sequence[Intent] = ()) -> None:
+    async def _give_up(self, problems: list[Problem]) -> None:
+        done = Done(problems=problems)
+        self._tell(done)
+        await self._settle(done)
+
+    def _tell(self, done: Done) -> None:
+        """Tell how far it is; what is done is noted later, along with more."""
         self._report.problems += len(done.problems)
         self._report.passed += len(done.rows) + len(done.problems)
+        self._advance()
+
+    async def _settle(self, done: Done, intended: Sequence[Intent] = ()) -> None:
         await self._state.settle(
             self._pairing,
             done.rows,
@@ -290,7 +300,6 @@ class Appending:
             placed=done.placed,
             owed=done.owed,
         )
-        self._advance()
 
     async def _follow(self, done: Done, answers: Sequence[Appended | Status]) -> None:
         """Append what is mended now, and what there was no room for once there is. Raises: StoreFault where there is
@@ -315,7 +324,7 @@ class Appending:
         except StoreFault:
             if is_busy:
                 raise
-            await self._settle(Done(problems=[problem_of(one.copy, status) for one in items]))
+            await self._give_up([problem_of(one.copy, status) for one in items])
         else:
             await self._append(items)
 
@@ -345,7 +354,7 @@ class Appending:
         for _ in range(self._means.losses[one.copy.item.id] - _SUSPECT + 1):
             made = await next_mended(made, ends, self._means) if made is not None else None
         if made is None:
-            await self._settle(Done(problems=[problem_of(one.copy, ends)]))
+            await self._give_up([problem_of(one.copy, ends)])
         return made
 
     async def _room(self, fault: StoreFault) -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from gateway.once import once
+
 ROOT: Final = Path(__file__).parents[2]
 MODULES: Final = ("gateway.contract", "mappings.network", "gateway.testing")
 HEAD: Final = """\
@@ -122,6 +124,8 @@ def _members(found: type) -> Iterator[tuple[str, str, str]]:
             value = value.__func__
         if isinstance(value, property):
             yield name, name, inspect.getdoc(value.fget) or ""
+        elif isinstance(value, once):
+            yield name, name, inspect.cleandoc(value.__doc__ or "")
         elif inspect.isfunction(value):
             yield name, _signature(name, value), inspect.getdoc(value) or ""
         elif name in strings:

@@ -155,7 +155,7 @@ def test_both_ends_change_and_both_have_it(
     policy = Policy(mode="two-way", delete="remove")
     pair.step(policy)
     here.do("INBOX", ("STORE", "1", "+FLAGS", "(\\Answered)"), ("STORE", "2", "+FLAGS", "(\\Deleted)"))
-    there.do("INBOX", ("STORE", "1", "+FLAGS", "(\\Flagged)"), ("STORE", "5", "+FLAGS", "(\\Deleted)"))
+    there.do("INBOX", ("STORE", "1", "+FLAGS", "(\\Flagged)"), ("STORE", "9", "+FLAGS", "(\\Deleted)"))
     there.put(mail(901, "from the right"), folder=there.named("Projects"))
     report = pair.step(policy).report
     assert (report.copied, report.removed, report.conflicts) == (1, 2, 0)
