@@ -38,7 +38,14 @@ class CourierMta(InChroot):
         run(["makesmtpaccess"])
         run(["makealiases"], check=False)
         run(["sh", "-c", f"test -e {_ETC}/esmtpd.dist || cp {_ETC}/esmtpd {_ETC}/esmtpd.dist"])
-        settings = {"ADDRESS": "127.0.0.1", "PORT": self.port, "TARPIT": 0, "MAXPERIP": 40, "MAXPERC": 40}
+        settings = {
+            "ADDRESS": "127.0.0.1",
+            "PORT": self.port,
+            "TARPIT": 0,
+            "MAXPERIP": 40,
+            "MAXPERC": 40,
+            "BOFHCHECKDNS": 0,
+        }
         lines = "".join(f"{key}={value}\n" for key, value in settings.items())
         shipped = run(["cat", f"{_ETC}/esmtpd.dist"]).stdout.decode()
         self.write(f"{_ETC}/esmtpd", f"{shipped}\n{lines}")
