@@ -52,7 +52,7 @@ def token(
     header: dict[str, Any] | None = None,
     **claims: Any,
 ) -> str:
-    given = {"iss": "https://login.example", "aud": "smtp", "exp": time.time() + 600, "email": "ann", **claims}
+    given = {"iss": "https://login.example", "aud": "smtp", "exp": time.time() + 86_400, "email": "ann", **claims}
     head = {"alg": algorithm, **({} if kid is None else {"kid": kid}), **(header or {})}
     signed = f"{b64(json.dumps(head).encode())}.{b64(json.dumps(given).encode())}"
     octets = signed.encode()
