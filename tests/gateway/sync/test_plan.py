@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -115,8 +116,10 @@ def test_the_policy_decides(mode: Mode, delete: str, conflict: str, told: str, w
 
 @pytest.mark.parametrize("gone", ["left", "right"])
 @pytest.mark.parametrize("conflict", ["both", "left", "right"])
-def test_what_is_only_marked_as_deleted_is_not_kept_for_that(gone: Side, conflict: str) -> None:
-    policy = Policy(mode="two-way", conflict=conflict)  # type: ignore[arg-type]
+def test_what_is_only_marked_as_deleted_is_not_kept_for_that(
+    gone: Side, conflict: Literal["both", "left", "right"]
+) -> None:
+    policy = Policy(mode="two-way", conflict=conflict)
     there = other(gone)
 
     def planned(*words_now: str) -> list[str]:
