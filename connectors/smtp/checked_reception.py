@@ -12,7 +12,19 @@ from typing import Any, ClassVar, Final
 from connectors.smtp.checks import Action, Chain, Transaction, Verdict
 from connectors.smtp.commands import Mail
 from connectors.smtp.reception import Discarded, Judged, Reception
-from gateway.contract import Content, ContentWriter, Envelope, Intake, Origin, Recipient, Rejected, Status, Traits
+from connectors.smtp.server_events import End
+from gateway.contract import (
+    Content,
+    ContentWriter,
+    Envelope,
+    Intake,
+    Message,
+    Origin,
+    Recipient,
+    Rejected,
+    Status,
+    Traits,
+)
 
 _NOBODY_LEFT: Final = Status("5.7.1", "no recipient of this message is left")
 _REFUSED: Final = Status("5.7.1", "refused")
@@ -50,7 +62,7 @@ class CheckedReception(Reception):
     """One transaction with its chain of checks. `asks` is called with True while a check is under way at the content,
     when the whole may be given up, and with False after it."""
 
-    __slots__ = ("_asks", "_chain", "_made", "discards", "drops", "transaction")
+    __slots__ = ("_asks", "_chain", "_made", "_so_far", "discards", "drops", "transaction")
 
     is_judged: ClassVar[bool] = True
 
@@ -62,6 +74,8 @@ class CheckedReception(Reception):
         self._asks = asks
         self._made: list[_Made] = []
         """Writers of contents that checks put in the place of what came."""
+        self._so_far: Content | None = None
+        """The content, where some checks have judged it already."""
         self.drops: Status | None = None
         """Why the connection is to be ended with the answer."""
         self.discards = False
@@ -77,6 +91,28 @@ class CheckedReception(Reception):
         self._recipients.append(recipient)
         self.transaction.recipients.append(recipient)
 
+    def at_once(self, end: End) -> Coroutine[Any, Any, Message | None] | None:
+        """Return what judges the content and gives the message, to go abreast with others; None where that cannot be.
+
+        It raises Rejected or Discarded; where it gives None, a check has to wait, and `complete` goes on from there.
+        """
+        if self._fault or not self._chain.judges_at_once or (content := self._at_hand(end)) is None:
+            return None
+        return self._at_once(content)
+
+    async def _at_once(self, content: Content) -> Message | None:
+        if self.discards:
+            raise Discarded
+        verdict, content, all_said = await self._chain.content_at_once(content)
+        if not all_said:
+            self._so_far = content
+            return None
+        self._heed(verdict)
+        return Message(self._whole_envelope(), content)
+
+    def _at_hand(self, end: End) -> Content | None:
+        return super()._at_hand(end) if self._so_far is None else self._so_far
+
     async def _judge(self, content: Content) -> Content:
         if self.discards:
             raise Discarded
@@ -86,10 +122,7 @@ class CheckedReception(Reception):
             verdict, content = await self._chain.content(content)
         finally:
             self._asks(False)
-        if verdict is not None:
-            self._heed(verdict)
-        if not self.transaction.recipients:
-            raise Rejected(_NOBODY_LEFT)
+        self._heed(verdict)
         if content.source is not came.source:
             if self._writer is not None:
                 await self._writer.abandon()
@@ -101,8 +134,12 @@ class CheckedReception(Reception):
         self._made.clear()
         return content
 
-    def _heed(self, verdict: Verdict) -> None:
+    def _heed(self, verdict: Verdict | None) -> None:
         """Raises: Rejected; Discarded."""
+        if verdict is None:
+            if not self.transaction.recipients:
+                raise Rejected(_NOBODY_LEFT)
+            return
         if verdict.action is Action.DISCARD:
             raise Discarded
         status = verdict.status or _REFUSED

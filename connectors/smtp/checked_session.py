@@ -15,7 +15,9 @@ from connectors.smtp.checks import Action, Chain, Client, Step, Verdict
 from connectors.smtp.commands import Mail
 from connectors.smtp.reception import Reception
 from connectors.smtp.replies import refusal, reply
-from connectors.smtp.session import STOPPING, Session
+from connectors.smtp.server_events import End
+from connectors.smtp.session import HANDED_OVER, STOPPING, Session
+from gateway.contract import Message
 
 Asked = Callable[..., Coroutine[Any, Any, Any]]
 Then = Callable[[Any], None]
@@ -148,6 +150,26 @@ class CheckedSession(Session):
             wire.refuse(refusal(status), is_error=status.is_permanent and not wire.trusted)
         if self._transport is not None:
             self._go_on()
+
+    def _end(self, end: End) -> None:
+        reception = self._reception
+        if isinstance(reception, CheckedReception) and (work := reception.at_once(end)) is not None:
+            self._task = HANDED_OVER
+            self._shared.abreast.add(work, partial(self._content_judged, reception, end))
+        else:
+            super()._end(end)
+
+    def _content_judged(self, reception: Reception, end: End, message: Message | None, fault: Exception | None) -> None:
+        """Hand the message over; answer, where it is refused; wait, where a check has to."""
+        if self._transport is None:  # whoever has gone without an answer comes again
+            self._task = None
+            self._abandon()
+        elif message is not None:
+            self._shared.intake.take(message, partial(self._taken, reception))
+        elif fault is not None:
+            self._taken(reception, None, fault)
+        else:
+            self._task = self._shared.spawn(self._complete(reception, end))
 
     def _at_content(self, asks: bool) -> None:
         self._is_asked = asks

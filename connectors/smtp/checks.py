@@ -21,6 +21,7 @@ from enum import Enum, Flag, auto, unique
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from connectors.smtp import refusals
+from connectors.smtp.abreast import MustWait
 from connectors.smtp.commands import Mail
 from connectors.smtp.header_edits import Edit, edited
 from gateway.contract import Address, Content, ContentWriter, Recipient, Status
@@ -166,6 +167,13 @@ class Check:
         """Judge a whole message. A content that is not inline is read by `content.stream()`."""
         return None
 
+    async def content_at_once(self, client: Client, transaction: Transaction, content: Content) -> Verdict | None:
+        """Judge an inline content as `content` does, but without waiting, side by side with others (see `abreast`).
+
+        Raises: MustWait, which asks for `content`; nothing must have been done by then.
+        """
+        raise MustWait
+
     def reset(self) -> None:
         """The transaction is over: accepted, refused, or given up. Called before the next MAIL at the latest."""
 
@@ -224,8 +232,10 @@ class Chain:
         "_count",
         "_helo",
         "_is_asked_at_mail",
+        "_judged",
         "_log",
         "client",
+        "judges_at_once",
         "steps",
         "transaction",
     )
@@ -243,10 +253,15 @@ class Chain:
         self._helo: str | None = None
         self._asked_about: Recipient | None = None
         """The recipient that the checks look at."""
+        self._judged = 0
+        """How many checks have said what they have to say of the content."""
         self.client = client
         self.transaction: Transaction | None = None
         self.steps: frozenset[Step] = frozenset().union(*[steps for _, _, steps in checks])
         self._is_asked_at_mail = not self.steps.isdisjoint(_AT_MAIL)
+        first = next((type(check) for _, check, steps in checks if Step.CONTENT in steps), Check)
+        self.judges_at_once = first.content_at_once is not Check.content_at_once
+        """What `content_at_once` does is worth its while."""
 
     async def connect(self) -> Verdict | None:
         client = self.client
@@ -277,12 +292,15 @@ class Chain:
         return verdict
 
     async def content(self, content: Content) -> tuple[Verdict | None, Content]:
-        """Judge the content; return what was decided, and the content with all that was changed."""
+        """Judge the content; return what was decided, and the content with all that was changed.
+
+        After `content_at_once` it goes on from where that has come, with the content that it returned.
+        """
         client, transaction = self.client, self._begun()
         if transaction.edits:
             content = await edited(content, transaction.edits)
             transaction.edits.clear()
-        for maker, check, steps in self._checks:
+        for maker, check, steps in self._checks[self._judged :]:
             if Step.CONTENT not in steps:
                 continue
             verdict = await self._one(maker, Step.CONTENT, check.content(client, transaction, content))
@@ -290,16 +308,36 @@ class Chain:
                 continue
             if verdict.action is not Action.GO_ON:
                 return verdict, content
-            if verdict.content is not None:
-                content = verdict.content
-            if verdict.edits:
-                content = await edited(content, verdict.edits)
-            _apply(verdict, transaction)
+            content = await _applied(verdict, transaction, content)
         return None, content
+
+    async def content_at_once(self, content: Content) -> tuple[Verdict | None, Content, bool]:
+        """Judge an inline content as far as that needs no waiting, abreast with others.
+
+        Returns what `content` would, and whether that is all there is to say; if not, `content` goes on from here.
+        """
+        client, transaction = self.client, self._begun()
+        if transaction.edits:
+            return None, content, False
+        for maker, check, steps in self._checks:
+            if Step.CONTENT in steps:
+                try:
+                    verdict = await self._one_at_once(maker, check.content_at_once(client, transaction, content))
+                except MustWait:
+                    return None, content, False
+                if verdict is not None:
+                    if verdict.action is not Action.GO_ON:
+                        return verdict, content, True
+                    content = await _applied(verdict, transaction, content)
+            self._judged += 1
+            if not content.is_inline:
+                return None, content, False
+        return None, content, True
 
     def reset(self) -> None:
         """The transaction is over."""
         self._asked_about = None
+        self._judged = 0
         if self.transaction is not None:
             self.transaction = None
             for _, check, _ in self._checks:
@@ -338,7 +376,8 @@ class Chain:
         try:
             try:
                 # Most checks have nothing to wait for most of the time; those cost no timer.
-                waits = check.send(None)
+                while (waits := check.send(None)) is None:
+                    pass  # between two steps of what can go abreast
             except StopIteration as stop:
                 verdict: Verdict | None = stop.value
             else:
@@ -348,6 +387,19 @@ class Chain:
             return self._fault(maker, step, f"no answer in {maker.timeout_s:g} s")
         except Exception as fault:  # noqa: BLE001  whatever it is, it must not end the client's connection
             return self._fault(maker, step, str(fault) or type(fault).__name__)
+        return self._said(maker, step, verdict)
+
+    async def _one_at_once(self, maker: CheckMaker, check: Coroutine[Any, Any, Verdict | None]) -> Verdict | None:
+        """Raises: MustWait."""
+        try:
+            verdict = await check
+        except MustWait:
+            raise
+        except Exception as fault:  # noqa: BLE001  as in `_one`
+            return self._fault(maker, Step.CONTENT, str(fault) or type(fault).__name__)
+        return self._said(maker, Step.CONTENT, verdict)
+
+    def _said(self, maker: CheckMaker, step: Step, verdict: Verdict | None) -> Verdict | None:
         if verdict is not None and verdict.action is not Action.GO_ON:
             self._tell(maker, step, verdict)
         return verdict
@@ -404,8 +456,12 @@ def _word(step: Step) -> str:
     return (step.name or "").lower()
 
 
-def _apply(verdict: Verdict, transaction: Transaction) -> None:
-    """Do to the envelope what a check of the content asked for."""
+async def _applied(verdict: Verdict, transaction: Transaction, content: Content) -> Content:
+    """Do what a check of the content asked for, and return the content from here on."""
+    if verdict.content is not None:
+        content = verdict.content
+    if verdict.edits:
+        content = await edited(content, verdict.edits)
     transaction.hold = transaction.hold or refusals.printable(verdict.hold)
     if verdict.replaced_path:
         transaction.reverse_path = verdict.reverse_path
@@ -415,6 +471,7 @@ def _apply(verdict: Verdict, transaction: Transaction) -> None:
     if verdict.add:
         there = {recipient.address for recipient in transaction.recipients}
         transaction.recipients += [r for r in verdict.add if r.address not in there]
+    return content
 
 
 class CheckSet:

@@ -118,15 +118,17 @@ class Reception:
     def whole(self, end: End) -> Message | None:
         """Return the message where nothing has to be awaited before it is handed over, as it is with most of them, so
         that neither a task nor a future is needed: `taken` gives the reply. None asks for `complete`."""
-        if self._fault or self._writer is not None or self.is_judged or len(end.octets) > INLINE_LIMIT:
+        if self._fault or self.is_judged or (content := self._at_hand(end)) is None:
             return None
-        return Message(self._whole_envelope(), Content(end.octets, traits=end.traits))
+        return Message(self._whole_envelope(), content)
 
     def taken(self, receipt: Receipt | None, fault: BaseException | None) -> tuple[bytes, bool]:
         """Return the reply to what came of the message, and whether it says yes."""
         try:
             if fault is not None:
                 raise fault
+        except Discarded:
+            return _DISCARDED, True
         except Exception as no:  # noqa: BLE001  of whatever kind it is
             return self._refused(no), False
         assert receipt is not None
@@ -137,9 +139,8 @@ class Reception:
         if self._fault:
             return self._fault, False
         try:
-            if self._writer is None and len(end.octets) <= INLINE_LIMIT:
-                content = Content(end.octets, traits=end.traits)
-            else:
+            content = self._at_hand(end)
+            if content is None:
                 content = await self._finish(end)
             if self.is_judged:
                 content = await self._judge(content)
@@ -176,6 +177,12 @@ class Reception:
     async def _judge(self, content: Content) -> Content:
         """Return what is accepted in the content's place. Raises: Rejected; Discarded."""
         return content
+
+    def _at_hand(self, end: End) -> Content | None:
+        """Return the content where all of it is in memory."""
+        if self._writer is not None or len(end.octets) > INLINE_LIMIT:
+            return None
+        return Content(end.octets, traits=end.traits)
 
     async def _finish(self, end: End) -> Content:
         if self._writer is None:

@@ -49,7 +49,7 @@ class _HandedOver:
         """Do nothing: what was handed over may be committed already."""
 
 
-_HANDED_OVER: Final = _HandedOver()
+HANDED_OVER: Final = _HandedOver()
 
 
 class Session(asyncio.Protocol):
@@ -397,7 +397,7 @@ class Session(asyncio.Protocol):
         if message is None:
             self._task = self._shared.spawn(self._complete(reception, end))
         else:
-            self._task = _HANDED_OVER
+            self._task = HANDED_OVER
             self._shared.intake.take(message, partial(self._taken, reception))
 
     def _taken(self, reception: Reception, receipt: Receipt | None, fault: BaseException | None) -> None:

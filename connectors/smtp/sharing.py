@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from connectors.smtp.abreast import Abreast
 from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients
 from connectors.smtp.server_wire import ServerWire
@@ -38,6 +39,8 @@ class Sharing:
     """What sessions ask before they say yes; where there is something, they are CheckedSessions."""
     find_name: Callable[[str], Coroutine[Any, Any, str]]
     """The name of an address, forward-confirmed, for the checks that ask for it."""
+    abreast: Abreast
+    """Where checks judge contents that came together."""
     login: LoginDesk | None = None
     """Where clients log in; where there is one, sessions are LoginSessions."""
     bindings: Mapping[str, bytes] = field(default_factory=dict)

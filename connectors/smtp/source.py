@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from connectors.smtp.abreast import Abreast
 from connectors.smtp.border import InwardBorder
 from connectors.smtp.check_list import check_makers
 from connectors.smtp.checked_session import CheckedSession
@@ -292,6 +293,7 @@ class SmtpSource:
             new_wire=new_wire,
             checks=self._checks,
             find_name=self._name_of,
+            abreast=Abreast(self._sessions.__len__),
             login=login,
             bindings=bindings,
         )

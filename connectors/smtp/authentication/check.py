@@ -13,11 +13,13 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
+from connectors.smtp.abreast import step_done
 from connectors.smtp.authentication import results
 from connectors.smtp.authentication.config import AuthenticationConfig
 from connectors.smtp.authentication.dns_lookup import DnsLookup
 from connectors.smtp.authentication.evaluation import Findings, Sender, ask_spf, evaluate, told
 from connectors.smtp.authentication.keys import KeyCache
+from connectors.smtp.authentication.lookup import Resolver
 from connectors.smtp.authentication.spf import SpfResult
 from connectors.smtp.checks import Check, Client, OnFault, Step, Transaction, Verdict, refuse
 from gateway.contract import Content, Context
@@ -94,6 +96,14 @@ class AuthenticationCheck(Check):
     async def content(self, client: Client, transaction: Transaction, content: Content) -> Verdict | None:
         if not content.is_inline:
             await asyncio.to_thread(lambda: content.head)  # from here on it is in memory
+        return await self._judge(client, transaction, content, self._resolver())
+
+    async def content_at_once(self, client: Client, transaction: Transaction, content: Content) -> Verdict | None:
+        return await self._judge(client, transaction, content, self._maker.lookup.at_hand())
+
+    async def _judge(
+        self, client: Client, transaction: Transaction, content: Content, resolver: Resolver
+    ) -> Verdict | None:
         maker = self._maker
         kept = without_ours(content, maker.servers)
         if client.trusted:
@@ -104,12 +114,13 @@ class AuthenticationCheck(Check):
             content,
             sender,
             self._spf,
-            self._resolver(),
+            resolver,
             maker.keys,
             trusted_sealers=maker.sealers,
             receiver=maker.server,
             now=maker.context.clock(),
         )
+        await step_done()
         screens = not (client.welcome or transaction.welcome)
         disposition, verdict = self._decide(findings, content) if screens else ("none", None)
         self._count(findings, disposition)

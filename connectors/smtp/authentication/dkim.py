@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, cast
 
 import idna
 
+from connectors.smtp.abreast import step_done
 from connectors.smtp.authentication import tags
 from connectors.smtp.authentication.canonical import HASHES, Bodies, Fields, Form, canonical_fields
 from connectors.smtp.authentication.keys import (
@@ -284,7 +285,9 @@ async def verify(
         if sum(map(len, chosen)) > MAX_OCTETS:
             raise SignatureFault("policy", "too much of a header")
         own = signing_input(chosen, signature.terms.header_form, signature.field)
-        if not record.verifies(signature.signature, HASHES[signature.terms.hash](own).digest()):
+        digest = HASHES[signature.terms.hash](own).digest()
+        await step_done()
+        if not record.verifies(signature.signature, digest):
             raise SignatureFault("fail", "signature does not verify")
     except SignatureFault as fault:
         return _result(signature, fault.verdict, str(fault), testing)

@@ -20,6 +20,7 @@ import dns.rdtypes.ANY.PTR
 import dns.rdtypes.ANY.TXT
 import dns.resolver
 
+from connectors.smtp.abreast import MustWait
 from connectors.smtp.authentication.lookup import LookupFault
 from connectors.smtp.dns_resolver import resolver_at
 
@@ -95,6 +96,10 @@ class DnsLookup:
     def until(self, deadline: float) -> Questions:
         """Return the Resolver of one message; `deadline` is by the event loop's clock."""
         return Questions(self, deadline)
+
+    def at_hand(self) -> OnlyKept:
+        """Return the Resolver of a message that does not wait."""
+        return OnlyKept(self)
 
     async def ask(self, kind: Kind, name: str, deadline: float) -> Sequence[Any]:
         """Return what DNS has. Raises: LookupFault."""
@@ -176,3 +181,31 @@ class Questions:
 
     async def ptr(self, name: str) -> Sequence[str]:
         return await self._lookup.ask("PTR", name, self._deadline)
+
+
+class OnlyKept:
+    """The Resolver of a message that does not wait: a question whose answer is not kept raises MustWait."""
+
+    __slots__ = ("_kept", "_now")
+
+    def __init__(self, lookup: DnsLookup) -> None:
+        self._kept = lookup.kept
+        self._now = lookup.now()
+
+    def _get(self, kind: Kind, name: str) -> Sequence[Any]:
+        found = self._kept.get(kind, name.rstrip(".").lower(), self._now)
+        if found is None:
+            raise MustWait
+        return found
+
+    async def txt(self, name: str) -> Sequence[bytes]:
+        return self._get("TXT", name)
+
+    async def addresses(self, name: str, *, ipv6: bool) -> Sequence[str]:
+        return self._get("AAAA" if ipv6 else "A", name)
+
+    async def mx(self, name: str) -> Sequence[tuple[int, str]]:
+        return self._get("MX", name)
+
+    async def ptr(self, name: str) -> Sequence[str]:
+        return self._get("PTR", name)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from connectors.smtp.abreast import step_done
 from connectors.smtp.authentication import dmarc, results
 from connectors.smtp.authentication.arc import ArcResult, Validator
 from connectors.smtp.authentication.canonical import Bodies, Fields
@@ -73,12 +74,15 @@ async def evaluate(
     fields, bodies = Fields(content.head), Bodies()
     verifier, validator = Verifier(fields, bodies), Validator(fields, bodies)
     if bodies and content.is_inline:
+        await step_done()
         bodies.update(content.body())
+        await step_done()
     elif bodies:
         await asyncio.to_thread(_feed, content, bodies)
     if spf is None:
         spf = await ask_spf(sender, resolver, receiver=receiver, now=now)
     signatures = await verifier.verify(resolver, keys, now) if len(verifier) else ()
+    await step_done()
     chain = await validator.validate(resolver, keys, now)
     found = await dmarc.evaluate(dmarc.authors(fields.values(b"from")), _proof(spf, signatures), resolver)
     vouched = ""

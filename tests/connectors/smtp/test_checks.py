@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from connectors.smtp import source
+from connectors.smtp import abreast, source
+from connectors.smtp.abreast import step_done
 from connectors.smtp.checks import Action, Check, Client, OnFault, Step, Transaction, Verdict, drop, refuse
 from connectors.smtp.header_edits import Edit
-from connectors.smtp.session import Session
+from connectors.smtp.session import HANDED_OVER, Session
 from gateway.contract import Content, Recipient
 from mappings.network import network
 
@@ -86,6 +87,20 @@ class Maker:
 
     def close(self) -> None:
         self.asked.append("maker closed")
+
+
+class Quick(Scripted):
+    """Says what it has to say of a content without waiting."""
+
+    async def content_at_once(self, client: Client, transaction: Transaction, content: Content) -> Verdict | None:
+        await step_done()
+        self.maker.seen.append(content.octets())
+        return await self._say("at once", client, transaction, content)
+
+
+class QuickMaker(Maker):
+    def begin(self, client: Client) -> Check | None:
+        return Quick(self)
 
 
 @asynccontextmanager
@@ -281,6 +296,77 @@ async def test_a_check_that_fails_does_what_was_said(
         assert len(served.intake.messages) == (code == 250)
         assert served.counts["check_faults"] == 1
         await client.close()
+
+
+async def _fail(*_: object) -> Verdict | None:
+    raise RuntimeError("no idea")
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "bodies"),
+    [
+        (None, 250, [b"Subject: hello\r\n\r\ntext\r\n"]),
+        (Verdict(edits=(Edit("X", "1", at=0),)), 250, [b"X: 1\r\nSubject: hello\r\n\r\ntext\r\n"]),
+        (Verdict(remove=(network("smtp").parse("bob@acme.example"),)), 554, []),
+        (REFUSED, 554, []),
+        (drop("4.7.1", "not now"), 421, []),
+        (Verdict(action=Action.DISCARD), 250, []),
+        (_fail, 451, []),
+    ],
+)
+async def test_what_needs_no_waiting_is_said_at_once(
+    act: Verdict | Act | None, code: int, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = QuickMaker({} if act is None else {"at once": act})
+    async with checking(monkeypatch, maker) as served:
+        client = await (await served.dial()).ready()
+        await client.send(MESSAGE.encode())
+        assert await client.code() == code
+        assert served.intake.bodies == bodies
+        assert maker.asked.count("at once") == 1
+        assert "content" not in maker.asked
+        assert served.counts.get("check_faults", 0) == (act is _fail)
+        await client.close()
+
+
+async def test_who_must_wait_goes_on_from_where_the_others_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = QuickMaker({"at once": Verdict(edits=(Edit("X", "1", at=0),), hold="look at it")})
+    makers = first, Maker({"content": Verdict(edits=(Edit("Y", "2", at=0),))}), QuickMaker()
+    async with checking(monkeypatch, *makers) as served:
+        client = await (await served.dial()).ready()
+        for _ in range(2):
+            await client.send(MESSAGE.encode())
+            assert await client.code() == 250
+            assert await client.say("MAIL FROM:<ann@other.example>", "RCPT TO:<bob@acme.example>", "DATA") == [
+                250, 250, 354,
+            ]  # fmt: skip
+        asked = [[each for each in maker.asked if each in ("at once", "content")] for maker in makers]
+        assert asked == [["at once"] * 2, ["content"] * 2, ["content"] * 2]
+        came = b"Subject: hello\r\n\r\ntext\r\n"
+        seen = [came, b"X: 1\r\n" + came, b"Y: 2\r\nX: 1\r\n" + came]
+        assert [maker.seen for maker in makers] == [[each] * 2 for each in seen]
+        assert served.intake.bodies == [seen[2]] * 2
+        assert {message.envelope.hold for message in served.intake.messages} == {"look at it"}
+        await client.close()
+
+
+async def test_of_a_client_that_goes_meanwhile_nothing_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(abreast, "PATIENCE", 5000)
+    monkeypatch.setattr(abreast, "_MOST_TURNS", 5000)
+    maker = QuickMaker()
+    async with checking(monkeypatch, maker) as served:
+        client = await (await served.dial()).ready()
+        (session,) = served.source._sessions
+        other = await (await served.dial()).greeted()  # who could join it, so that it waits
+        await client.send(MESSAGE.encode())
+        await settled(lambda: session._task is HANDED_OVER)
+        raw = client.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()
+        await settled(lambda: session not in served.source._sessions)
+        await settled(lambda: session._task is None)
+        assert served.intake.messages == []
+        await other.close()
 
 
 @pytest.mark.parametrize("step", ["connect", "helo", "mail", "rcpt bob@acme.example", "content"])
