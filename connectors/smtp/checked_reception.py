@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Final
 
-from connectors.smtp.checks import Action, Chain, Transaction, Verdict
+from connectors.smtp.check_chain import Chain
+from connectors.smtp.checks import Action, Transaction, Verdict
 from connectors.smtp.commands import Mail
 from connectors.smtp.reception import Discarded, Judged, Reception
 from connectors.smtp.server_events import End

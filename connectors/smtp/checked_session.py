@@ -10,8 +10,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from connectors.smtp.check_chain import Chain
 from connectors.smtp.checked_reception import CheckedReception
-from connectors.smtp.checks import Action, Chain, Client, Step, Verdict
+from connectors.smtp.checks import Action, Client, Step, Verdict
 from connectors.smtp.commands import Mail
 from connectors.smtp.reception import Reception
 from connectors.smtp.replies import refusal, reply

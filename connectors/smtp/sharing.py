@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connectors.smtp.abreast import Abreast
-from connectors.smtp.checks import CheckSet
+from connectors.smtp.check_chain import CheckSet
 from connectors.smtp.clients import Clients
 from connectors.smtp.server_wire import ServerWire
 from gateway.contract import Context, Intake

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from connectors.smtp.abreast import Abreast
 from connectors.smtp.border import InwardBorder
+from connectors.smtp.check_chain import CheckSet
 from connectors.smtp.check_list import check_makers
 from connectors.smtp.checked_session import CheckedSession
-from connectors.smtp.checks import CheckSet
 from connectors.smtp.clients import Clients, Limits
 from connectors.smtp.config import SmtpConfig
 from connectors.smtp.server_config import listen_at, networks
