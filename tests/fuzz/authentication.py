@@ -68,9 +68,10 @@ class Answers:
 
 
 def _ended(work: Coroutine[Any, Any, T]) -> T:
-    """Return what comes of work that awaits nothing but answers that are there."""
+    """Return what comes of work that awaits nothing but answers that are there, and the marks between its steps."""
     try:
-        work.send(None)
+        while work.send(None) is None:
+            pass
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # StopIteration has no type for it
     raise AssertionError("it waits")

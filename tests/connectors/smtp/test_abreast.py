@@ -93,12 +93,15 @@ async def test_nobody_waits_for_more_than_there_are() -> None:
 async def test_a_row_sets_out_though_others_keep_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abreast, "MOST", 1_000_000)
     row = Row()
-    for number in range(500):
-        row.add(f"{number:03}:")
-        if row.told:
-            break
+    added = 0
+    while not row.told and added < 500:
+        row.add(f"{added:03}:")
+        added += 1
         await asyncio.sleep(0)
-    assert 10 < number < 100
+    assert 10 < added < 100
+    for _ in range(200):  # the rest ends too
+        await asyncio.sleep(0)
+    assert len(row.told) == added
 
 
 async def test_of_very_many_some_go_first_and_the_loop_has_its_turn_between() -> None:
