@@ -139,16 +139,17 @@ async def test_an_answer_without_end_is_not_read_into_memory(tmp_path: Path) -> 
 
 async def test_who_does_not_wait_any_more_costs_nothing() -> None:
     begun: list[int] = []
-    gate = threading.Event()
+    at_work, gate = threading.Event(), threading.Event()
 
     def work(number: int) -> int:
         begun.append(number)
+        at_work.set()
         gate.wait(BOUND_S)
         return number
 
     workers = Workers(1, 60.0, lambda _: None)
     first, second, third = (asyncio.ensure_future(workers.call(work, n)) for n in range(3))
-    await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(at_work.wait, BOUND_S)
     second.cancel()
     first.cancel()
     gate.set()
