@@ -40,7 +40,7 @@ _TOO_EARLY: Final = b"554 5.5.1 a client waits for the greeting (RFC 5321 sectio
 
 
 class _HandedOver:
-    """Stands where a session's task does while the intake has its message: it ends by a call."""
+    """Stands where a session's task does while checks or the intake have its message: it ends by a call."""
 
     def done(self) -> bool:
         return False

@@ -97,16 +97,19 @@ class DnsLookup:
         """Return the Resolver of one message; `deadline` is by the event loop's clock."""
         return Questions(self, deadline)
 
-    def at_hand(self) -> OnlyKept:
-        """Return the Resolver of a message that does not wait."""
-        return OnlyKept(self)
+    def at_hand(self) -> Questions:
+        """Return the Resolver of a message that does not wait: where an answer is not kept it raises MustWait."""
+        return Questions(self, None)
 
-    async def ask(self, kind: Kind, name: str, deadline: float) -> Sequence[Any]:
-        """Return what DNS has. Raises: LookupFault."""
+    async def ask(self, kind: Kind, name: str, deadline: float | None) -> Sequence[Any]:
+        """Return what DNS has. Raises: LookupFault; MustWait where it would have to be asked and there is no
+        deadline."""
         name = name.rstrip(".").lower()
         now = self.now()
         found = self.kept.get(kind, name, now)
         if found is None:
+            if deadline is None:
+                raise MustWait
             if now >= deadline:
                 raise LookupFault(f"{kind} of {name}: no time left")
             try:
@@ -163,7 +166,7 @@ class Questions:
 
     __slots__ = ("_deadline", "_lookup", "_now")
 
-    def __init__(self, lookup: DnsLookup, deadline: float) -> None:
+    def __init__(self, lookup: DnsLookup, deadline: float | None) -> None:
         self._lookup = lookup
         self._deadline = deadline
         self._now = lookup.now()
@@ -181,31 +184,3 @@ class Questions:
 
     async def ptr(self, name: str) -> Sequence[str]:
         return await self._lookup.ask("PTR", name, self._deadline)
-
-
-class OnlyKept:
-    """The Resolver of a message that does not wait: a question whose answer is not kept raises MustWait."""
-
-    __slots__ = ("_kept", "_now")
-
-    def __init__(self, lookup: DnsLookup) -> None:
-        self._kept = lookup.kept
-        self._now = lookup.now()
-
-    def _get(self, kind: Kind, name: str) -> Sequence[Any]:
-        found = self._kept.get(kind, name.rstrip(".").lower(), self._now)
-        if found is None:
-            raise MustWait
-        return found
-
-    async def txt(self, name: str) -> Sequence[bytes]:
-        return self._get("TXT", name)
-
-    async def addresses(self, name: str, *, ipv6: bool) -> Sequence[str]:
-        return self._get("AAAA" if ipv6 else "A", name)
-
-    async def mx(self, name: str) -> Sequence[tuple[int, str]]:
-        return self._get("MX", name)
-
-    async def ptr(self, name: str) -> Sequence[str]:
-        return self._get("PTR", name)
