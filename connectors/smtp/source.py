@@ -30,6 +30,7 @@ from connectors.smtp.server_tls import end_point, server_context
 from connectors.smtp.server_wire import ServerWire
 from connectors.smtp.session import Session
 from connectors.smtp.sharing import Sharing
+from connectors.smtp.tally import Tally
 from gateway.contract import Context, Health, Intake
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class SmtpSource:
         self._config = config
         self._context = context
         self._clients = Clients(_limits(config))
+        self._tally: Tally | None = None
         self._intake: Intake | None = None
         self._sharing: Sharing | None = None
         """What new sessions get; those under way keep what they began with."""
@@ -86,12 +88,15 @@ class SmtpSource:
         """Read the certificate and bind. Raises: OSError or ValueError that names the option and its mend."""
         config = self._config
         self._tls = self._read_certificate(config)
+        if self._context.workers > 1 and self.is_wanted:
+            self._tally = Tally(self._context.state_dir, self._context.worker, self._context.workers)
+            self._clients = Clients(_limits(config), self._tally)
         if config.login is not None and self.is_wanted:
             # Only here, since what few configure need not slow the start of all.
             from connectors.smtp.login.desk import LoginDesk
             from connectors.smtp.login.session import LoginSession
 
-            self._login, self._kind = LoginDesk(config.login, self._context), LoginSession
+            self._login, self._kind = LoginDesk(config.login, self._context, self._tally), LoginSession
             await self._login.start()
         self._checks = self._make_checks(config)
         if self.is_wanted:

@@ -35,6 +35,7 @@ from connectors.smtp.login.steps import (
     ScramKeys,
 )
 from connectors.smtp.login.throttle import Throttle
+from connectors.smtp.tally import Tally
 from gateway.contract import Context
 
 WRONG: Final = b"535 5.7.8 the name or the password is wrong\r\n"
@@ -71,10 +72,10 @@ Said = Challenge | LoggedIn | NotLoggedIn
 class LoginDesk:
     """What the sessions of one source log in by."""
 
-    def __init__(self, config: LoginConfig, context: Context) -> None:
+    def __init__(self, config: LoginConfig, context: Context, tally: Tally | None = None) -> None:
         self.config = config
         self.context = context
-        self.throttle = Throttle()
+        self.throttle = Throttle(tally=tally)
         self.dovecot: Dovecot | None = None
         self.accounts: Accounts | None = None
         self.tokens: Tokens | None = None

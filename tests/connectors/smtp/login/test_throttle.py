@@ -63,4 +63,4 @@ def test_memory_is_bounded() -> None:
     for n in range(1000):
         failed(throttle, 1, client=f"c{n}", account=f"a{n}")
         throttle.succeeded(f"d{n}", f"b{n}")
-    assert max(len(throttle._clients), len(throttle._accounts), len(throttle._known)) == 100
+    assert max(*map(len, throttle._failures.values()), len(throttle._known)) == 100
