@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mappings.tokens import TokenBook
 
 KEY_FILE: Final = "encapsulation.key"
+MOST_WORKERS: Final = 4
+"""Where the configuration names no number. Each is some 100 MiB of memory, and four take what most sites ever get."""
 CONNECTOR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
 
@@ -125,7 +127,13 @@ class GatewaySection(Section):
         description="Folder for control sockets, keys and the connectors' own files. Absent: `state` in the spool's "
         "folder, or beside this file where the spool is remote.",
     )
-    workers: int = Field(1, ge=1, le=64, description="Worker processes, each with a spool file of its own on SQLite.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Worker processes, each with a spool file of its own on SQLite. Absent: one, or, where a connector "
+        "has to compute much for each message (`authentication` of SMTP), one for each processor, four at most.",
+    )
     postmaster: Annotated[str, AfterValidator(_mailbox)] = Field(
         "", description="Mailbox of the person in charge: mail to `postmaster` of our domains. Absent: postmaster@name."
     )
@@ -338,6 +346,16 @@ class Config:
     secrets: frozenset[str] = field(repr=False, default=frozenset())
     warnings: tuple[str, ...] = ()
 
+    @property
+    def workers(self) -> int:
+        """How many worker processes a gateway of this configuration has, if it is started now."""
+        if self.gateway.workers is not None:
+            return self.gateway.workers
+        options = [section.config for section in self.connectors.values()]
+        if any(each.needs_one_worker for each in options) or not any(each.fills_processors for each in options):
+            return 1
+        return min(processors(), MOST_WORKERS)
+
     def compile(
         self, identities: Directory | Iterable[Identity], *, version: int, tokens: TokenBook | None = None
     ) -> Table:
@@ -430,6 +448,11 @@ def load_gateway(path: Path | str, *, environ: Mapping[str, str] | None = None) 
     if section is None:
         raise ConfigErrors(document.mistakes)
     return section, document.base
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ensure_key(folder: Path) -> None:

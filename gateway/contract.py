@@ -79,6 +79,18 @@ class ConnectorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @property
+    def fills_processors(self) -> bool:
+        """Whether its messages take so much computing that one process cannot make use of a machine's processors. Where
+        `workers` of [gateway] is absent there are several then."""
+        return False
+
+    @property
+    def needs_one_worker(self) -> bool:
+        """Whether only one process can have it, such as the one connection that a peer takes from us. Where `workers`
+        is absent there is one then, whatever else would fill the processors."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:

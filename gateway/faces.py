@@ -196,17 +196,17 @@ def _admin(node: Node, on_fault: Any) -> AdminServer | None:
 
     async def health() -> tuple[bool, Mapping[str, Any]]:
         workers = [_status(node)]
-        if node.config.gateway.workers > 1:
+        if node.workers > 1:
             workers = await ask_all(state_dir, "status", {}, _OTHERS_TIMEOUT_S)
         ill = sorted({c["name"] for w in workers for c in w["connectors"] if not c["ok"]})
-        expected = node.config.gateway.workers
+        expected = node.workers
         oldest = max(w["oldest_age_s"] for w in workers)
         well = not ill and len(workers) >= expected
         return well, {"workers": len(workers), "expected": expected, "ill": ill, "oldest_age_s": round(oldest)}
 
     async def figures() -> bytes:
         answers = [await samples(node)]
-        if node.config.gateway.workers > 1:
+        if node.workers > 1:
             with suppress(ControlError):  # one worker's figures are better than none
                 answers = await ask_all(state_dir, "metrics", {}, _OTHERS_TIMEOUT_S)
         return metrics.render(metrics.merge(answers))

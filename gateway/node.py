@@ -81,9 +81,13 @@ _DROP_PARKED_EVERY_S: Final = 3600.0
 class Node:
     """One worker's parts. `run` returns after `stop` was asked for and everything is put away."""
 
-    def __init__(self, config: Config, worker: int = 0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: Config, worker: int = 0, clock: Callable[[], float] = time.time, *, workers: int | None = None
+    ) -> None:
+        """`workers`: how many there are, of which this is one; absent, as many as the configuration wants."""
         self.config = config
         self.worker = worker
+        self.workers = workers or config.workers
         self.clock = clock
         self.log = get_log("node")
         self.hosting = Hosting(
@@ -263,7 +267,7 @@ class Node:
             clock=self.clock,
             stop_s=self.config.gateway.stop_after,
             worker=self.worker,
-            workers=self.config.gateway.workers,
+            workers=self.workers,
             count=self._counter(name),
             rules=self._rules,
             is_ours=lambda address: self.table.is_ours(address),
@@ -321,7 +325,7 @@ class Node:
 
     async def _trace(self, message_id: int) -> list[TraceEvent]:
         """Return the trace of a message that any worker took."""
-        alone = self.config.spool_dir is None or self.config.gateway.workers == 1
+        alone = self.config.spool_dir is None or self.workers == 1
         return await traced(message_id, self.spool.trace, None if alone else partial(ask_all, self.config.state_dir))
 
     def _make_report(self, report: Report, about: Stored) -> Stored | None:
@@ -436,7 +440,7 @@ class Node:
     async def _adopt(self) -> None:
         """Take over the spool files of workers that this configuration has no more."""
         try:
-            adopted = await self.spool.adopt_orphans(range(self.config.gateway.workers))
+            adopted = await self.spool.adopt_orphans(range(self.workers))
         except (SpoolError, SpoolUnusable) as fault:
             self.log.error("adoption_failed", error=str(fault))
         else:
@@ -527,15 +531,16 @@ async def serve(node: Node) -> None:
     await node.run()
 
 
-def main(path: Path, *, worker: int | None = None) -> None:
+def main(path: Path, *, worker: int | None = None, workers: int | None = None) -> None:
     """Run the gateway of this configuration until it is told to stop.
 
     With several workers this process starts one child per worker and watches over them; `worker` says which
-    one this process is. Raises: ConfigErrors, SpoolUnusable, SpoolError, OSError, ValueError.
+    one of `workers` this process is. Raises: ConfigErrors, SpoolUnusable, SpoolError, OSError, ValueError.
     """
     config = configuration.load(path, identities=False, isolate=True)
     gateway = config.gateway
-    several = gateway.workers > 1
+    workers = workers or config.workers
+    several = workers > 1
     sink = configure(
         format=gateway.log_format,
         level=gateway.log_level,
@@ -545,8 +550,8 @@ def main(path: Path, *, worker: int | None = None) -> None:
     try:
         prepare_process()
         if several and worker is None:
-            uvloop.run(Supervisor(config).run())
+            uvloop.run(Supervisor(config, workers).run())
         else:
-            uvloop.run(serve(Node(config, worker or 0)))
+            uvloop.run(serve(Node(config, worker or 0, workers=workers)))
     finally:
         sink.close()

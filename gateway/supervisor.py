@@ -25,10 +25,11 @@ _UNUSABLE: Final = 78
 
 
 class Supervisor:
-    """Keeps `config.gateway.workers` children running until it is told to stop."""
+    """Keeps as many children running as there are workers, until it is told to stop."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, workers: int) -> None:
         self._config = config
+        self._workers = workers
         self._log = get_log("supervisor")
         self._children: dict[int, Process] = {}
         self._stop = asyncio.Event()
@@ -43,7 +44,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._signal_all, signal.SIGHUP)
         async with asyncio.TaskGroup() as tasks:
-            for worker in range(self._config.gateway.workers):
+            for worker in range(self._workers):
                 tasks.create_task(self._keep(worker), name=f"worker {worker}")
             await self._stop.wait()
             self._signal_all(signal.SIGTERM)
@@ -58,8 +59,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             began = loop.time()
+            # All of them go by one number, whatever the configuration has become when one is started again.
+            which = ("--worker", str(worker), "--workers", str(self._workers))
             child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "run", "-c", str(self._config.path), "--worker", str(worker)
+                sys.executable, "-m", "gateway", "run", "-c", str(self._config.path), *which
             )
             self._children[worker] = child
             code = await self._wait(child)

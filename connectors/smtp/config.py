@@ -22,6 +22,10 @@ class SmtpConfig(ServerConfig, ClientConfig):
         None, description="SPF, DKIM, ARC and DMARC of what comes in; a table of its own. Absent: nothing is asked."
     )
 
+    @property
+    def fills_processors(self) -> bool:
+        return self.authentication is not None
+
     @model_validator(mode="after")
     def _login_is_protected(self) -> Self:
         if self.login is not None:

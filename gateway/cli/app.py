@@ -57,6 +57,7 @@ def run(
     ctx: typer.Context,
     config: ConfigFile = None,
     worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
+    workers: Annotated[int | None, typer.Option("--workers", hidden=True)] = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reads the configuration anew."""
     from gateway.config import ConfigErrors
@@ -65,7 +66,7 @@ def run(
     from gateway.spool.api import SpoolError, SpoolUnusable
 
     try:
-        run_node(config_path(ctx, config), worker=worker)
+        run_node(config_path(ctx, config), worker=worker, workers=workers)
     except ConfigErrors as e:
         tell_mistakes(e, as_json=False)
         raise typer.Exit(UNUSABLE) from None

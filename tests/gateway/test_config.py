@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config as configuration
 from gateway.config import KEY_FILE, Config, ConfigErrors, default_file, ensure_key, load, load_gateway, split_listen
 from gateway.config_file import nearest, show_value
 from mappings.network import NetworkError, parse
@@ -104,6 +105,37 @@ def test_a_whole_configuration(folder: Path) -> None:
     assert choice.next_hop == "mx.partner.example:25"
 
 
+JUDGING = """
+[gateway]
+name = "gw.example"
+[connector.internet]
+type = "smtp"
+[connector.internet.authentication]
+[connector.drop]
+type = "filedrop"
+inbox = "in"
+outbox = "out"
+format = "pickup"
+"""
+
+
+@pytest.mark.parametrize(("machine", "workers"), [(1, 1), (2, 2), (4, 4), (48, 4)])
+def test_a_gateway_that_judges_mail_has_a_worker_a_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: int, workers: int
+) -> None:
+    monkeypatch.setattr(configuration, "processors", lambda: machine)
+    path = tmp_path / "gatepost.toml"
+    path.write_text(JUDGING)
+    config = load(path, environ={})
+    assert config.workers == workers
+    path.write_text(JUDGING.replace("[connector.internet.authentication]\n", ""))
+    assert load(path, environ={}).workers == 1
+    path.write_text(JUDGING.replace('name = "gw.example"', 'name = "gw.example"\nworkers = 3'))
+    assert load(path, environ={}).workers == 3
+    monkeypatch.setattr(type(config.connectors["drop"].config), "needs_one_worker", property(lambda _: True))
+    assert config.workers == 1
+
+
 def test_the_table_is_ready(folder: Path) -> None:
     table = read(folder, version=7).table
     assert table is not None
@@ -122,7 +154,7 @@ def test_without_mapping_no_identity_is_read(folder: Path) -> None:
 def test_the_defaults_of_the_smallest_file(tmp_path: Path) -> None:
     (tmp_path / "gatepost.toml").write_text('[gateway]\nname = "gw.example"\n')
     config = load(tmp_path / "gatepost.toml", environ={})
-    assert config.gateway.workers == 1
+    assert config.workers == 1
     assert config.gateway.expire_after == 5 * 86_400
     assert (config.gateway.retry_min, config.gateway.retry_max) == (60, 3600)
     assert config.spool_dir == tmp_path / "spool"

@@ -30,7 +30,7 @@ CONFIG = """\
 [gateway]
 name = "gw.example"
 spool = {spool}
-workers = {workers}
+{workers}
 postmaster = "postmaster@gw.example"
 admin_listen = "127.0.0.1:{admin}"
 {gateway}
@@ -51,7 +51,8 @@ class Gateway:
     """One gateway in `folder`. Use it as a context, or `start`, `kill` and `start` again on what is left.
 
     `gateway` and `connector` are lines for the two tables of these names, `more` is appended.
-    `spool` is a database's URL; absent, a folder of SQLite beside the configuration.
+    `spool` is a database's URL; absent, a folder of SQLite beside the configuration. `workers` None leaves their number
+    to the gateway.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Gateway:
         folder: Path,
         next_hop: int,
         *,
-        workers: int = 1,
+        workers: int | None = 1,
         spool: str | None = None,
         gateway: str = "",
         connector: str = "",
@@ -79,7 +80,7 @@ class Gateway:
         self.config.write_text(
             CONFIG.format(
                 spool=json.dumps(spool or "sqlite:///spool"),
-                workers=workers,
+                workers="" if workers is None else f"workers = {workers}",
                 admin=self.admin,
                 gateway=gateway,
                 port=self.port,

@@ -68,6 +68,11 @@ class XmppConfig(ConnectorConfig):
         True, description="A subject stands as first line of the text too, since many clients do not show it."
     )
     subject: str = Field("", max_length=200, description="Subject of mail from chat messages that have none.")
+
+    @property
+    def needs_one_worker(self) -> bool:
+        return True  # a component has one connection
+
     headers: tuple[str, ...] = Field(
         ("message-id", "in-reply-to", "references"),
         description="Header fields that are taken along both ways (XEP-0131).",
