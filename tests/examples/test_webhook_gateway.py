@@ -96,7 +96,7 @@ def test_what_is_posted_is_mail_once(world: World) -> None:
     assert (status, told["duplicate"]) == (201, False)
     assert world.post(letter, "order-1")[:2] == (200, {"id": told["id"], "duplicate": True})
     wait_until(lambda: world.sink.taken(), LONG_S, "it is relayed")
-    assert world.gateway.queued() == 0
+    wait_until(lambda: world.gateway.queued() == 0, LONG_S, "its outcome is committed")
     (taken,) = world.sink.taken()
     assert (taken.sender, taken.recipients) == ("orders@shop.example", ["ann@inside.example"])
     assert b"Subject: Your order" in (taken.octets or b"")
