@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol, runtime_checkable
 from connectors.smtp.abreast import MustWait
 from connectors.smtp.commands import Mail
 from connectors.smtp.header_edits import Edit
-from gateway.contract import Address, Content, ContentWriter, Recipient, Status
+from gateway.contract import Address, Content, ContentWriter, Recipient, Status, quickly_made
 
 OnFault = Literal["accept", "tempfail", "reject"]
 """What becomes of mail that a check could not judge."""
@@ -29,6 +29,8 @@ OnFault = Literal["accept", "tempfail", "reject"]
 
 class Step(Flag):
     """Where in the dialogue a check is asked."""
+
+    __hash__ = object.__hash__  # there is one of each; the hash that enum gives them is a call of Python
 
     CONNECT = auto()
     HELO = auto()
@@ -47,6 +49,7 @@ class Action(Enum):
     DISCARD = "say yes, and throw the message away"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What one step says. A step that has nothing to say returns None, which costs nothing.

@@ -30,6 +30,8 @@ _CODES: Final = {b"%d" % code: code for code in range(200, 600)}
 class Stage(Enum):
     """What a reply answers."""
 
+    __hash__ = object.__hash__  # there is one of each; the hash that Enum gives them is a call of Python
+
     CONNECT = "connect"
     GREETING = "greeting"
     HELLO = "EHLO"

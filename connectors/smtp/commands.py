@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.contract import Notify
+from gateway.contract import Notify, quickly_made
 
 _HEAD: Final = re.compile(
     rb"(MAIL FROM|RCPT TO): ?"
@@ -44,6 +44,7 @@ class Refusal:
     text: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Mail:
     """MAIL FROM: `path` is the mailbox as text, empty for the null reverse-path. `size` is as declared, 0 if not."""
@@ -56,6 +57,7 @@ class Mail:
     priority: int = 0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Rcpt:
     """RCPT TO: `path` is the mailbox as text; `orcpt` is `addr-type;address`, decoded."""

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from connectors.smtp.commands import Mail, Rcpt
 from connectors.smtp.data_reader import INLINE_LIMIT
-from gateway.contract import Traits
+from gateway.contract import Traits, quickly_made
 
 
 @unique
@@ -32,6 +32,7 @@ class Piece:
     octets: bytes
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class End:
     """The content is complete: `octets` is all of it, or where Pieces came before, the rest (perhaps none)."""
