@@ -1,14 +1,16 @@
 """Relay with DKIM beside Postfix: verifying what comes in with a mapping in force, and signing what goes out.
 
-Each round has, in another order: Postfix and the gateway as plain relays, the gateway verifying signed messages of
-strangers to identities of its mapping, Postfix with OpenDKIM as its milter that verifies the same, Postfix with
-OpenDKIM signing, and the gateway signing, by one RSA key of 2048 bits as OpenDKIM does. TLS is off. smtp-source sends
-over 20 sessions; time ends when the sink has the last message. Verification is held against Postfix as plain relay by
-the bars of every relay: 4 KiB with connections reused, 4 KiB with a connection a message, 100 KiB; signing against
-Postfix with OpenDKIM. What is told beside it without a bar: what Postfix with OpenDKIM verifying comes to, which does
-the same work, and what one worker verifying does; what ships has one a processor. The ratio is taken within a round,
-and the worst is told; where that is within a tenth of its bar, the median of seven further pairs is held against it
-(see `pairs`).
+Each round has, in another order: the gateway verifying signed messages of strangers to identities of its mapping, side
+by side with Postfix as plain relay; the gateway signing by one RSA key of 2048 bits, side by side with Postfix and
+OpenDKIM that sign by it, too; and by themselves the gateway as plain relay, the gateway verifying with one worker (what
+ships has one a processor), and Postfix with OpenDKIM as its milter that verifies the same. TLS is off. smtp-source
+sends over 20 sessions; time ends when the sink has the last message. Verification is held against Postfix by the bars
+of every relay: 4 KiB with connections reused, 4 KiB with a connection a message, 100 KiB; signing against Postfix with
+OpenDKIM. The others have no bar.
+
+Side by side: both are up, and take turns by half a row (ours, peer, peer, ours, the next round the other way round), so
+that a machine that grows slower or faster meanwhile does so for both. The ratio is taken within a round, and the worst
+is told; where that is within a tenth of its bar, the median of seven further pairs is held against it (see `pairs`).
 
 Exit status 1 where a bar is missed, a message was lost, doubled or changed, or was not signed or verified right.
 """
@@ -221,7 +223,8 @@ VERIFYING_BY_ONE: Final = "gatepost verifying, 1 worker"
 SIGNING: Final = "gatepost signing"
 VERIFYING_MILTER: Final = "Postfix, OpenDKIM verifying"
 SIGNING_MILTER: Final = "Postfix, OpenDKIM signing"
-CONTESTANTS: Final = ("Postfix", PLAIN, VERIFYING, VERIFYING_BY_ONE, VERIFYING_MILTER, SIGNING_MILTER, SIGNING)
+TURNS: Final = ((VERIFYING, "Postfix"), (PLAIN,), (SIGNING, SIGNING_MILTER), (VERIFYING_BY_ONE,), (VERIFYING_MILTER,))
+"""What a round has: a contestant by itself, or one with the peer that it is held against."""
 
 Results = dict[tuple[int, str, str], Measured]
 
@@ -242,19 +245,26 @@ def bench(folder: Path, rounds: int, scale: float) -> int:
     with Sink(folder) as sink:
         field = Field(folder, sink)
         for round in range(rounds):
-            shift = round % len(CONTESTANTS)
-            for name in CONTESTANTS[shift:] + CONTESTANTS[:shift]:
-                with field.running(name) as relay:
-                    field.check(name, relay)
-                    field.measure(name, relay, REUSED, WARM_UP)
-                    for row in rows_of(name):
-                        got = field.measure(name, relay, row, messages(name, row))
-                        results[round, name, row.name] = got
-                        print(
-                            f"round {round + 1}  {name:29} {row.name:18}"
-                            f"{got.rate:8.0f} msg/s {got.cpu_ms:7.3f} ms CPU a message",
-                            flush=True,
-                        )
+            shift = round % len(TURNS)
+            for names in TURNS[shift:] + TURNS[:shift]:
+                with ExitStack() as stack:
+                    relays = {name: stack.enter_context(field.running(name)) for name in names}
+                    for name, relay in relays.items():
+                        field.check(name, relay)
+                        field.measure(name, relay, REUSED, WARM_UP)
+                    there = names if round % 2 == 0 else names[::-1]
+                    for row in rows_of(names[0]):
+                        halves: dict[str, list[Measured]] = {name: [] for name in names}
+                        for name in there + there[::-1]:
+                            half = messages(name, row) // 2
+                            halves[name].append(field.measure(name, relays[name], row, half))
+                        for name in names:
+                            results[round, name, row.name] = got = both(*halves[name])
+                            print(
+                                f"round {round + 1}  {name:29} {row.name:18}"
+                                f"{got.rate:8.0f} msg/s {got.cpu_ms:7.3f} ms CPU a message",
+                                flush=True,
+                            )
 
         def rate(name: str, row: Row) -> float:
             with field.running(name) as relay:
@@ -262,6 +272,12 @@ def bench(folder: Path, rounds: int, scale: float) -> int:
                 return field.measure(name, relay, row, messages(name, row)).rate
 
         return verdict(results, rounds, rate)
+
+
+def both(first: Measured, second: Measured) -> Measured:
+    """Return what two runs of as many messages each come to together."""
+    rate = 2 / (1 / first.rate + 1 / second.rate)
+    return Measured(rate, (first.cpu_ms + second.cpu_ms) / 2)
 
 
 def verdict(results: Results, rounds: int, rate: Callable[[str, Row], float]) -> int:
