@@ -89,7 +89,7 @@ class SmtpSource:
         config = self._config
         self._tls = self._read_certificate(config)
         if self._context.workers > 1 and self.is_wanted:
-            self._tally = Tally(self._context.state_dir, self._context.worker, self._context.workers)
+            self._tally = self._make_tally()
             self._clients = Clients(_limits(config), self._tally)
         if config.login is not None and self.is_wanted:
             # Only here, since what few configure need not slow the start of all.
@@ -147,6 +147,14 @@ class SmtpSource:
             kept = next((maker for maker in before if isinstance(maker, SubmissionMaker)), None)
             makers.insert(0, kept or SubmissionMaker(self._login, self._context))
         return CheckSet(makers, self._context.log, self._context.count) if makers else None
+
+    def _make_tally(self) -> Tally | None:
+        context = self._context
+        try:
+            return Tally(context.state_dir, context.worker, context.workers)
+        except OSError as fault:  # mail goes on
+            context.log.warning("limits_not_shared", error=str(fault), then="each worker counts for itself")
+            return None
 
     def _read_certificate(self, config: SmtpConfig) -> ssl.SSLContext | None:
         if config.tls_cert is None:

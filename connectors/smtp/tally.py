@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from errno import ENOSPC
 from functools import lru_cache
 from hashlib import blake2b
 from math import ceil
@@ -97,11 +98,10 @@ def _mapped(path: Path, *, mine: bool) -> memoryview[Any]:
     """
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC if mine else os.O_RDONLY | os.O_CLOEXEC, 0o600)
     try:
-        if mine and os.fstat(descriptor).st_size < _SIZE:
-            os.ftruncate(descriptor, _SIZE)
+        if mine and os.pwrite(descriptor, bytes(_SIZE), 0) < _SIZE:
+            # Written, not stretched: where the disk is full, who writes what is mapped would be killed.
+            raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
         whole = mmap.mmap(descriptor, _SIZE, access=mmap.ACCESS_WRITE if mine else mmap.ACCESS_READ)
     finally:
         os.close(descriptor)
-    if mine:
-        whole[:] = bytes(_SIZE)
     return memoryview(whole).cast("Q")

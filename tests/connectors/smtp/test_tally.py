@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import pytest
 
 from connectors.smtp import tally as module
 from connectors.smtp.clients import WINDOW_S, Clients, Limits
+from connectors.smtp.config import SmtpConfig
 from connectors.smtp.login.throttle import FORGOTTEN_AFTER_S, FREE, TOGETHER, Throttle
+from connectors.smtp.source import SmtpSource
 from connectors.smtp.tally import PLACES, Tally
+from tests.connectors.smtp.server_kit import Lines, context
 
 
 class Clock:
@@ -104,6 +109,20 @@ def test_files_are_small_and_nobody_elses(tmp_path: Path, clock: Clock) -> None:
     found = tmp_path / "tally-0"
     assert found.stat().st_size == 16 * PLACES
     assert found.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_there_is_no_room_for_it_the_worker_counts_alone(tmp_path: Path) -> None:
+    (tmp_path / "tally-0").mkdir()
+    lines = Lines()
+    source = SmtpSource("in", SmtpConfig(listen=("127.0.0.1:0",)), context(tmp_path, Counter(), lines, workers=2))
+
+    async def begin() -> None:
+        await source.start()
+        await source.stop()
+
+    asyncio.run(begin())
+    (told,) = lines.of("limits_not_shared")
+    assert "tally-0" in told["error"]
 
 
 def test_another_process_hears_it(tmp_path: Path) -> None:
