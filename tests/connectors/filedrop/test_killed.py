@@ -87,8 +87,9 @@ def restarted(tmp: Path, **options: Any) -> None:
 
 def waiting(tmp: Path) -> list[str]:
     """Return what is claimed and what waits in the inbox, but for attachments that no message there names."""
-    claimed = [path.name for path in (tmp / "in" / ".claimed").glob("*/*")]
-    return [name for name in os.listdir(tmp / "in") if not name.endswith((".pdf", ".claimed"))] + claimed
+    # The inbox before what is claimed: what is being claimed between the two looks is seen by one of them.
+    there = [name for name in os.listdir(tmp / "in") if not name.endswith((".pdf", ".claimed"))]
+    return there + [path.name for path in (tmp / "in" / ".claimed").glob("*/*")]
 
 
 def stored(tmp: Path) -> list[int]:
