@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,10 @@ def readers(of: int | None = None) -> list[int]:
         if is_one and of in (None, parent):
             found.append(int(path.name))
     return found
+
+
+def have_ended(pids: list[int]) -> bool:
+    return not set(pids) & set(readers())
 
 
 def kill_reader(gateway: Gateway) -> None:
@@ -111,13 +116,14 @@ def test_a_killed_worker_takes_its_files_up_again(tmp_path: Path, sink: Sink, st
         return [pid for worker in descendants(gateway.pid) for pid in readers(worker)]
 
     for kill in range(2):
-        wait_until(its_readers, 60, "a worker reads the inbox")
-        assert len(its_readers()) == 1, "one of them"
+        wait_until(lambda: len(its_readers()) == 1, 60, "one worker reads the inbox")
         for number in range(kill * 100, kill * 100 + 100):
             put(inbox, number)
         time.sleep(0.15)
-        for pid in its_readers():
+        killed = its_readers()
+        for pid in killed:
             os.kill(parent_of(pid), signal.SIGKILL)
+        wait_until(partial(have_ended, killed), 60, "its reading process has ended with it")
         wait_until(lambda: left(inbox) == 0, 60, "the inbox is empty")
 
     def rows() -> int:
