@@ -143,7 +143,7 @@ async def test_what_is_refused_for_now_is_tried_again_and_holds_up_nobody(
     running = asyncio.create_task(source.run(intake))
     try:
         await settled(lambda: intake.calls > 1)
-        monkeypatch.setattr(source_module, "AGAIN_S", 3.0)  # longer than a busy machine may hold up the rest
+        monkeypatch.setattr(source_module, "AGAIN_S", 2.0)  # longer than a busy machine may hold up the rest
         calls = intake.calls
         await settled(lambda: intake.calls > calls)
         intake.rejects = None
