@@ -68,11 +68,6 @@ class XmppConfig(ConnectorConfig):
         True, description="A subject stands as first line of the text too, since many clients do not show it."
     )
     subject: str = Field("", max_length=200, description="Subject of mail from chat messages that have none.")
-
-    @property
-    def needs_one_worker(self) -> bool:
-        return True  # a component has one connection
-
     headers: tuple[str, ...] = Field(
         ("message-id", "in-reply-to", "references"),
         description="Header fields that are taken along both ways (XEP-0131).",
@@ -82,6 +77,10 @@ class XmppConfig(ConnectorConfig):
     )
     max_at_once: int = Field(16, ge=1, le=500, description="Most chat messages taken at once; further ones wait.")
     timeout_s: float = Field(20.0, gt=0, le=300, description="Longest time that the server may take to answer.")
+
+    @property
+    def needs_one_worker(self) -> bool:
+        return True  # a component has one connection
 
     @field_validator("headers")
     @classmethod
